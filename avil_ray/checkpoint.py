@@ -1,0 +1,75 @@
+"""A run on disk: one safetensors file, replaced whole after every round, so that a killed run loses one round at most."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from avil_ray.errors import UserError
+from avil_ray.rounds import Best, Progress
+
+FILE = "checkpoint.safetensors"
+
+
+def save(folder: Path, progress: Progress, configuration: Mapping[str, Any]) -> None:
+    """Write `progress` into `folder`, with the configuration that led to it."""
+    arrays = {"theta": progress.theta}
+    facts: dict[str, Any] = {"configuration": configuration, "rows": progress.rows, "state": {}, "best": None}
+    for name, value in progress.state.items():
+        if isinstance(value, np.ndarray):
+            arrays[f"state/{name}"] = value
+        else:
+            facts["state"][name] = value
+    if progress.best is not None:
+        arrays["best"] = progress.best.theta
+        facts["best"] = {"number": progress.best.number, "score": progress.best.score}
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f"{FILE}.new"
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, new, {"progress": json.dumps(facts)}
+    )
+    os.replace(new, folder / FILE)
+
+
+def load(folder: Path, configuration: Mapping[str, Any]) -> Progress | None:
+    """The progress stored in `folder`, or None where there is none.
+
+    Raises
+    ------
+    UserError
+        Where the checkpoint is damaged or belongs to another configuration.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "numpy") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+            facts = json.loads(stored.metadata()["progress"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint that can be read ({error}); remove it to start again") from error
+    _require_same(path, facts["configuration"], json.loads(json.dumps(configuration)))
+    best = facts["best"]
+    state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
+    return Progress(
+        theta=arrays["theta"],
+        state={**facts["state"], **state},
+        best=None if best is None else Best(best["number"], best["score"], arrays["best"]),
+        rows=tuple(facts["rows"]),
+    )
+
+
+def _require_same(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for name in sorted({*stored, *asked}):
+        if stored.get(name) != asked.get(name):
+            raise UserError(
+                f"{path}: was made with {name} = {stored.get(name)!r}, asked is {asked.get(name)!r}; "
+                "resume with the same configuration, or choose another folder"
+            )

@@ -1,0 +1,87 @@
+"""What a worker is asked to do, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
+from avil_ray.suites.suite import Learning
+
+OptimizerState = Mapping[str, npt.NDArray[Any]]
+"""An optimizer's state as named arrays, so that it can travel and be stored without pickle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Train these tasks, with these weights, for so many steps, from theta.
+
+    Parameters
+    ----------
+    name
+        Unique within a round; random choices derive from it.
+    weights
+        Task -> the weight of its loss. A step takes one batch of each task and follows the gradient of the weighted sum.
+    steps
+        Gradient steps.
+    learning
+        Optimiser, learning rate, batch size, clipping.
+    dev
+        How the target's dev examples are spent.
+    first_step
+        Where the order of examples goes on: the number of steps that this assignment has taken in earlier rounds.
+    keep_optimizer, optimizer
+        Whether the optimizer's state comes back with the update, and the state to go on from (empty: a fresh start).
+    """
+
+    name: str
+    weights: Mapping[str, float]
+    steps: int
+    learning: Learning
+    dev: DevUse = DevUse()
+    first_step: int = 0
+    keep_optimizer: bool = False
+    optimizer: OptimizerState = field(default_factory=dict)
+
+    @property
+    def gradient_steps(self) -> int:
+        """The cost: a step on the summed loss of n tasks is n gradient steps."""
+        return self.steps * len(self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What an assignment led to.
+
+    Parameters
+    ----------
+    assignment
+        Its name.
+    theta
+        The parameters where training ended, float32 [P]. They travel instead of the delta, which is as long: so a static
+        run goes on from exactly where it stopped, and `delta` costs one subtraction.
+    losses
+        Task -> its unweighted training loss, the mean over the steps. Not finite where training diverged.
+    gradient_steps
+        The cost, in gradient steps of single tasks.
+    seconds
+        Time the worker spent.
+    optimizer
+        The optimizer's state, where the assignment asked for it.
+    """
+
+    assignment: str
+    theta: Vector
+    losses: Mapping[str, float]
+    gradient_steps: int
+    seconds: float
+    optimizer: OptimizerState = field(default_factory=dict)
+
+    def delta(self, start: Vector) -> Vector:
+        """Delta = theta after training minus `start` (algorithms of arXiv 2405.07769): float32 [P]."""
+        return np.asarray(self.theta - start, dtype=np.float32)

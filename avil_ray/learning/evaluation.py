@@ -1,0 +1,115 @@
+"""The target as the driver sees it: the dev objective that methods adapt to, and figures on select and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, to_device
+from avil_ray.learning.splits import DevUse
+from avil_ray.suites.objectives import LOSSES, METRICS
+from avil_ray.suites.suite import Examples, Suite, Task
+
+EVALUATION_BATCH = 512
+
+
+class Objective(Protocol):
+    """A loss and its gradient as functions of theta: what `fit_alpha` minimises."""
+
+    def __call__(self, theta: Tensor, /) -> tuple[float, Tensor]:
+        """Theta [P] -> (loss, gradient [P]); the gradient may be overwritten by the next call."""
+        ...
+
+
+class DevObjective:
+    """The target's mean loss on the examples at `rows`, in evaluation mode (no dropout, BatchNorm's running statistics).
+
+    Batches of `batch_size` are accumulated, so memory does not grow with the number of examples.
+
+    Attributes
+    ----------
+    buffer
+        [P], the model's own parameters. A caller that writes theta here and passes this very tensor saves a copy.
+    examples_seen
+        How many examples have gone forward and backward so far: the cost.
+    """
+
+    def __init__(
+        self, flat: FlatModel, task: Task, examples: Examples, rows: Tensor, batch_size: int = EVALUATION_BATCH
+    ) -> None:
+        self.flat, self.batch_size = flat, batch_size
+        self._examples, self._rows = examples, rows
+        self._name, self._loss = task.name, LOSSES[task.loss]
+        self.buffer = flat.values
+        self.examples_seen = 0
+
+    def __call__(self, theta: Tensor, /) -> tuple[float, Tensor]:
+        """The loss at theta [P] and its gradient [P]; the gradient is overwritten by the next call."""
+        flat, total = self.flat, 0.0
+        flat.load(theta)
+        flat.model.eval()
+        flat.zero_gradient()
+        for rows in self._rows.split(self.batch_size):
+            inputs, labels = self._examples.batch(rows)
+            losses = self._loss(flat.model(to_device(inputs, flat.device), self._name), labels.to(flat.device))
+            loss = losses.sum() / len(self._rows)
+            loss.backward()
+            total += loss.item()
+        flat.pull()
+        self.examples_seen += len(self._rows)
+        return total, flat.gradient
+
+
+class Target:
+    """The target task on the driver: one model replica, the dev objective, and evaluation."""
+
+    def __init__(self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu") -> None:
+        self.suite, self.seed = suite, seed
+        self.task = tasks[suite.target]
+        self.flat = FlatModel(suite.model(), device)
+        assert self.task.dev is not None
+        self._counts = len(self.task.train), len(self.task.dev)
+        self._pool = self.task.train.join(self.task.dev)
+        self._objectives: list[DevObjective] = []
+
+    @property
+    def space(self) -> ParameterSpace:
+        """The layout of theta."""
+        return self.flat.space
+
+    @property
+    def device(self) -> torch.device:
+        """Where the driver computes."""
+        return self.flat.device
+
+    def objective(self, dev: DevUse, number: int) -> DevObjective:
+        """The loss on the examples that adapt in round `number`, given how dev is spent."""
+        _, rows = dev.rows(*self._counts, self.seed, number)
+        objective = DevObjective(self.flat, self.task, self._pool, rows)
+        self._objectives.append(objective)
+        return objective
+
+    def take_examples_adapted(self) -> int:
+        """The number of examples that dev objectives have seen since the last call of this method."""
+        seen = sum(objective.examples_seen for objective in self._objectives)
+        self._objectives.clear()
+        return seen
+
+    def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
+        """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}."""
+        examples: Examples | None = getattr(self.task, split)
+        assert examples is not None
+        self.flat.load(theta)
+        self.flat.model.eval()
+        outputs, loss = [], 0.0
+        with torch.no_grad():
+            for rows in torch.arange(len(examples)).split(EVALUATION_BATCH):
+                inputs, labels = examples.batch(rows)
+                batch = self.flat.model(to_device(inputs, self.device), self.task.name)
+                loss += float(LOSSES[self.task.loss](batch, labels.to(self.device)).sum())
+                outputs.append(batch.float().cpu())
+        metric = METRICS[self.task.metric].function(torch.cat(outputs).numpy(), examples.labels.numpy())
+        return {self.task.metric: metric, "loss": loss / len(examples)}

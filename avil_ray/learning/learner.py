@@ -1,0 +1,145 @@
+"""ONE assignment on one device: plain PyTorch, no Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avil_ray.learning.assignment import Assignment, OptimizerState, Update
+from avil_ray.learning.parameters import FlatModel, Vector, to_device
+from avil_ray.learning.splits import batches
+from avil_ray.randomness import torch_seeded
+from avil_ray.suites.objectives import LOSSES
+from avil_ray.suites.suite import Learning, Suite, Task
+
+
+class Learner:
+    """A model replica and the tasks' data; `train` turns an assignment into an update.
+
+    It keeps nothing between calls that could change a result, so any learner can take any assignment at any time.
+
+    Parameters
+    ----------
+    suite, tasks, seed
+        What is learned, its data (`suite.draw(seed)`), and the seed that all random choices derive from.
+    device
+        Where to compute.
+    threads
+        CPU threads; part of the configuration, as the order of sums depends on it.
+    """
+
+    def __init__(
+        self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
+    ) -> None:
+        self.suite, self.seed, self.threads = suite, seed, threads
+        self.flat = FlatModel(suite.model(), device)
+        target = tasks[suite.target]
+        assert target.dev is not None
+        self._counts = len(target.train), len(target.dev)
+        self._examples = {name: task.train for name, task in tasks.items()}
+        self._examples[suite.target] = target.train.join(target.dev)
+        self._losses = {name: LOSSES[task.loss] for name, task in tasks.items()}
+
+    def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
+        """Train from theta [P] in round `number`; theta itself is not changed."""
+        started = time.perf_counter()
+        flat = self.flat
+        with cpu_threads(self.threads), torch_seeded(self.seed, number, assignment.name, "training"):
+            flat.load(theta)
+            flat.model.train()
+            parameters = self._trainable(assignment)
+            optimizer = _optimizer(parameters, assignment.learning)
+            _restore(optimizer, assignment.optimizer, parameters)
+            orders = {task: self._order(assignment, task, number) for task in assignment.weights}
+            sums = dict.fromkeys(assignment.weights, 0.0)
+            for _ in range(assignment.steps):
+                flat.zero_gradient()
+                for task, weight in assignment.weights.items():
+                    loss = self._loss(task, next(orders[task]))
+                    (weight * loss).backward()
+                    sums[task] += loss.item()
+                flat.pull()
+                nn.utils.clip_grad_norm_(parameters, assignment.learning.clip)
+                optimizer.step()
+                flat.push()
+        return Update(
+            assignment=assignment.name,
+            theta=flat.vector(),
+            losses={task: total / max(1, assignment.steps) for task, total in sums.items()},
+            gradient_steps=assignment.gradient_steps,
+            seconds=time.perf_counter() - started,
+            optimizer=_state(optimizer) if assignment.keep_optimizer else {},
+        )
+
+    def _loss(self, task: str, rows: Tensor) -> Tensor:
+        inputs, labels = self._examples[task].batch(rows)
+        outputs = self.flat.model(to_device(inputs, self.flat.device), task)
+        return self._losses[task](outputs, labels.to(self.flat.device)).mean()
+
+    def _order(self, assignment: Assignment, task: str, number: int) -> Iterator[Tensor]:
+        """The batches of one task. A cross-fitted target has new rows each round, and so a new stream each round."""
+        first, purpose = assignment.first_step, (assignment.name, task)
+        rows = torch.arange(len(self._examples[task]))
+        if task == self.suite.target:
+            rows, _ = assignment.dev.rows(*self._counts, self.seed, number)
+            if assignment.dev.kind == "crossfit":
+                first, purpose = 0, (assignment.name, f"{task} in round {number}")
+        return batches(rows, assignment.learning.batch_size, first, assignment.steps, self.seed, *purpose)
+
+    def _trainable(self, assignment: Assignment) -> list[nn.Parameter]:
+        """The slices of theta that the assignment may move, as parameters that share its memory: trunk and own heads.
+
+        Other heads get no gradient; leaving them out keeps weight decay from moving them all the same.
+        """
+        space = self.flat.space
+        parts = [space.trunk, *(space.head(task) for task in assignment.weights)]
+        parameters = []
+        for part in parts:
+            if part.stop > part.start:
+                parameter = nn.Parameter(self.flat.values[part])
+                parameter.grad = self.flat.gradient[part]
+                parameters.append(parameter)
+        return parameters
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Use exactly so many CPU threads inside the block, and as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _optimizer(parameters: list[nn.Parameter], learning: Learning) -> torch.optim.Optimizer:
+    if learning.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=learning.learning_rate, weight_decay=learning.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=learning.learning_rate, momentum=learning.momentum, weight_decay=learning.weight_decay
+    )
+
+
+def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:
+    """The optimizer's tensors as arrays named `<parameter>.<what>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value.detach().cpu().numpy().copy()
+        for index, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore(optimizer: torch.optim.Optimizer, arrays: OptimizerState, parameters: list[nn.Parameter]) -> None:
+    for key, array in arrays.items():
+        index, _, name = key.partition(".")
+        parameter = parameters[int(index)]
+        value = torch.from_numpy(np.array(array))
+        optimizer.state[parameter][name] = value if name == "step" else value.to(parameter.device)

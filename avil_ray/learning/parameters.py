@@ -1,0 +1,170 @@
+"""One flat vector for all parameters of a model, and the map from names to slices of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+Vector = npt.NDArray[np.float32]
+"""Theta or a delta on the wire: flat, contiguous, float32, [P]."""
+
+SUM_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one parameter or buffer stands in the flat vector."""
+
+    name: str
+    shape: torch.Size
+    where: slice
+
+
+class ParameterSpace:
+    """The layout of theta [P]: the trunk, then each task's head, then the buffers.
+
+    Trainable parameters stand in it once each, tied ones too; frozen ones do not, as no delta can move them. Persistent
+    floating-point buffers (BatchNorm's running statistics) stand at the end: training changes them, so they travel with
+    theta, but they have no gradient and no alpha.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        trainable = [(name, p.shape) for name, p in model.named_parameters() if p.requires_grad]
+        persistent = model.state_dict(keep_vars=True)
+        buffers = [(n, b.shape) for n, b in model.named_buffers() if n in persistent and b.is_floating_point()]
+        owners = list(dict.fromkeys(_owner(name) for name, _ in trainable))
+        owners.sort(key=lambda owner: owner != "")  # the trunk first; heads keep the model's order
+        self.entries: list[Entry] = []
+        self.heads: dict[str, slice] = {}
+        self.trunk = slice(0, 0)
+        for owner in owners:
+            part = self._append([entry for entry in trainable if _owner(entry[0]) == owner])
+            if owner:
+                self.heads[owner] = part
+            else:
+                self.trunk = part
+        self.buffers = self._append(buffers)
+        self.size = self.buffers.stop
+
+    def _append(self, named: list[tuple[str, torch.Size]]) -> slice:
+        start = end = self.entries[-1].where.stop if self.entries else 0
+        for name, shape in named:
+            self.entries.append(Entry(name, shape, slice(end, end + prod(shape))))
+            end += prod(shape)
+        return slice(start, end)
+
+    def head(self, task: str) -> slice:
+        """The slice of the task's own head; empty where the task has none (a shared head belongs to the trunk)."""
+        return self.heads.get(task, slice(0, 0))
+
+
+def _owner(name: str) -> str:
+    """The task whose head the parameter belongs to, or "" for the trunk."""
+    first, _, rest = name.partition(".")
+    return rest.split(".")[0] if first == "heads" else ""
+
+
+class FlatModel:
+    """A model whose parameters and buffers are views into one flat vector, and whose gradients are views into another.
+
+    Loading theta is one copy and one backward pass leaves the whole gradient in `gradient`: no gather, no scatter.
+    Parameters of another type than `dtype` (bfloat16 weights, say) cannot be views; they are cast on the way in and out.
+
+    Attributes
+    ----------
+    values, gradient
+        [P], of `dtype`, on `device`. `gradient` is zero at the buffers.
+    """
+
+    def __init__(
+        self, model: nn.Module, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.model = model.to(device)
+        self.space = ParameterSpace(model)
+        self.values = torch.zeros(self.space.size, dtype=dtype, device=device)
+        self.gradient = torch.zeros_like(self.values)
+        self._casts: list[tuple[Tensor, Entry]] = []
+        tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        for entry in self.space.entries:
+            tensor, view = tensors[entry.name], self.values[entry.where].view(entry.shape)
+            view.copy_(tensor.detach())
+            if tensor.dtype == dtype:
+                tensor.data = view
+                if isinstance(tensor, nn.Parameter):
+                    tensor.grad = self.gradient[entry.where].view(entry.shape)
+            else:
+                self._casts.append((tensor, entry))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the vectors and the model are."""
+        return self.values.device
+
+    def load(self, theta: Tensor | Vector) -> None:
+        """Set every parameter and buffer from theta [P]; a no-op copy where theta is `values` itself."""
+        source = torch.from_numpy(np.array(theta)) if isinstance(theta, np.ndarray) else theta
+        if source.shape != self.values.shape:
+            raise ValueError(f"theta has {tuple(source.shape)} numbers, the model {tuple(self.values.shape)}")
+        if source is not self.values:
+            self.values.copy_(source)
+        self.push()
+
+    def push(self) -> None:
+        """Bring parameters that are not views up to date with `values`."""
+        for tensor, entry in self._casts:
+            tensor.data.copy_(self.values[entry.where].view(entry.shape))
+
+    def pull(self) -> None:
+        """Bring `gradient` and buffers in `values` up to date with tensors that are not views."""
+        for tensor, entry in self._casts:
+            if isinstance(tensor, nn.Parameter):
+                if tensor.grad is not None:
+                    self.gradient[entry.where] = tensor.grad.reshape(-1).to(self.gradient.dtype)
+            else:
+                self.values[entry.where] = tensor.reshape(-1).to(self.values.dtype)
+
+    def zero_gradient(self) -> None:
+        """Set the gradient to zero, in place."""
+        self.gradient.zero_()
+        for tensor, _ in self._casts:
+            tensor.grad = None
+
+    def vector(self) -> Vector:
+        """A copy of theta as it stands, in wire form."""
+        return self.values.detach().to("cpu", torch.float32).numpy().copy()
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """The inner product of two vectors [P], summed in float64 over blocks (a float32 sum loses up to 1e-4 at P = 25M)."""
+    return float(dots(a.unsqueeze(0), b)[0])
+
+
+def dots(matrix: Tensor, vector: Tensor) -> Tensor:
+    """The inner products of the rows of `matrix` [n, P] with `vector` [P]: float64 [n], on the CPU.
+
+    Each block of 65,536 columns is multiplied in the vectors' own type, which keeps this at the speed of memory; the
+    blocks are added in float64.
+    """
+    total = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
+    for block in _blocks(matrix.shape[1]):
+        total += (matrix[:, block] @ vector[block]).double()
+    return total.cpu()
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    for start in range(0, size, SUM_BLOCK):
+        yield slice(start, min(start + SUM_BLOCK, size))
+
+
+def to_device(inputs: Any, device: torch.device) -> Any:
+    """A batch's inputs on the device: a tensor, or a mapping of tensors (a tokenizer's output)."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device, non_blocking=True)
+    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}

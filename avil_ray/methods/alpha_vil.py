@@ -1,0 +1,258 @@
+"""alphaVIL: each task trains alone from theta, and alpha decides how much of each delta the target keeps.
+
+    delta_i  = (theta after K steps on w_i L_i) - theta                                   for every task i, in parallel
+    alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_alpha`
+    theta   <- theta + sum_i alpha_i delta_i                w_i <- w_i + (alpha_i - its neutral value)
+
+Source: Kourdis, Gordon-Hall, Gorinski, "alphaVIL: Learning to Leverage Auxiliary Tasks for Multitask Learning",
+arXiv 2405.07769. `variant: paper` is that form: alpha starts at 1, so theta moves by the *sum* of the deltas, ten plain
+gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values, the optimiser of alpha and the w rule are
+not spelled out in the text we could read; they are reconstructions. `variant: robust` is ours, and differs as follows:
+alpha starts at 1/n (the *mean* of the deltas) and is fitted by projected Adam inside a box; each round another part of
+train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss is turned
+down; w is bounded and keeps its sum; the best theta is fine-tuned on the target at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector, dot
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.alpha_fit import AlphaFit, AlphaOptimizer, fit_alpha
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.static import finish
+
+log = logging.getLogger(__name__)
+
+INFINITE = float("inf")
+ROBUST: dict[str, Any] = {
+    "dev": "crossfit",
+    "crossfit_fraction": 0.7,
+    "alpha_optimizer": "adam",
+    "alpha_steps": 10,
+    "alpha_bounds": (0.0, 4.0),
+    "learn_weights": True,
+    "weight_bounds": (0.05, 4.0),
+    "auxiliary_heads": "full",
+    "safeguard": True,
+    "finish": "fine-tune",
+}
+PAPER: dict[str, Any] = {
+    **ROBUST,
+    "dev": "hold",
+    "alpha_optimizer": "sgd",
+    "alpha_bounds": (-INFINITE, INFINITE),
+    "weight_bounds": (-INFINITE, INFINITE),
+    "auxiliary_heads": "scaled",
+    "safeguard": False,
+    "finish": "none",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaVIL(Method):
+    """alphaVIL; options left out are the variant's."""
+
+    source: ClassVar[str] = "Kourdis, Gordon-Hall, Gorinski, arXiv 2405.07769; robust: our recipe"
+
+    variant: Annotated[
+        Literal["robust", "paper"], Doc("robust: never diverges, the default; paper: the published form")
+    ] = "robust"
+    dev: Annotated[
+        Literal["crossfit", "hold"] | None,
+        Doc("crossfit: each round another part of train and dev fits alpha; hold: dev fits alpha, train trains"),
+    ] = None
+    crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
+    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
+    alpha_steps: Annotated[int | None, Doc("most steps of that optimizer in a round")] = None
+    alpha_bounds: Annotated[
+        tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
+    ] = None
+    learn_weights: Annotated[bool | None, Doc("whether alpha moves the weights of the tasks' losses")] = None
+    weight_bounds: Annotated[tuple[float, float] | None, Doc("least and greatest weight")] = None
+    auxiliary_heads: Annotated[
+        Literal["full", "scaled"] | None,
+        Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),
+    ] = None
+    safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
+    finish: Annotated[
+        Literal["fine-tune", "none"] | None, Doc("fine-tune: train the best theta on the target alone at the end")
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variant not in ("robust", "paper"):
+            raise UserError(f"variant must be 'robust' or 'paper', not {self.variant!r}")
+        DevUse(self.recipe.dev or "hold", self.recipe.crossfit_fraction or 0.0)
+        if (self.recipe.alpha_steps or 0) < 1:
+            raise UserError(f"alpha_steps must be at least 1, not {self.alpha_steps}")
+        for name in ("alpha_bounds", "weight_bounds"):
+            low, high = getattr(self.recipe, name)
+            if not low <= high:
+                raise UserError(f"{name}: the least must not lie above the greatest, as in [{low}, {high}]")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The options in force: those given, the variant's for the others."""
+        variant = PAPER if self.variant == "paper" else ROBUST
+        given = {name: getattr(self, name) for name in variant}
+        return Recipe(**{name: variant[name] if given[name] is None else given[name] for name in variant})
+
+    @property
+    def neutral(self) -> float:
+        """The alpha, in the variant's unit, that leaves weights as they are; the fit starts there."""
+        return 1.0
+
+    def phases(self, rounds: int) -> tuple[Phase, ...]:
+        """All rounds of alphaVIL, then the finish if the recipe has one."""
+        main = Phase(self, rounds)
+        return (main, finish(self, rounds)) if self.recipe.finish == "fine-tune" else (main,)
+
+    def start(self, setting: Setting) -> State:
+        """Every weight is 1."""
+        return {"weights": dict.fromkeys(setting.suite.task_names, 1.0)}
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """One assignment per task, each with a fresh optimizer and its own weight."""
+        recipe = self.recipe
+        return [
+            Assignment(
+                name=task,
+                weights={task: weight},
+                steps=setting.steps,
+                learning=self.learning(setting.suite),
+                dev=DevUse(recipe.dev, recipe.crossfit_fraction),
+                first_step=number * setting.steps,
+            )
+            for task, weight in state["weights"].items()
+        ]
+
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """Fit alpha, step, move the weights. What is not finite is dropped, and counted in `dropped`."""
+        recipe, tasks = self.recipe, [update.assignment for update in updates]
+        base = torch.from_numpy(theta.copy()).to(target.device)
+        deltas, dropped = _deltas(theta, updates, target)
+        facts = {"dropped": float(dropped), **_geometry(deltas, tasks, target.suite.target)}
+        _split_off(base, deltas, tasks, target, recipe)
+
+        unit = 1.0 if self.variant == "paper" else 1 / len(tasks)
+        low, high = recipe.alpha_bounds
+        objective = target.objective(DevUse(recipe.dev, recipe.crossfit_fraction), number)
+        fit = fit_alpha(
+            objective,
+            base,
+            deltas,
+            optimizer=recipe.alpha_optimizer,
+            initial=torch.full((len(tasks),), unit),
+            lower=low * unit,
+            upper=high * unit,
+            steps=recipe.alpha_steps,
+            safeguard=recipe.safeguard,
+        )
+        moved = base.addmv(deltas.T, fit.alpha.to(deltas))
+        if not bool(torch.isfinite(moved).all()):
+            moved, facts["dropped"] = base, facts["dropped"] + 1
+            log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
+
+        weights = dict(state["weights"])
+        if recipe.learn_weights:
+            weights = self._moved_weights(weights, fit.alpha / unit)
+        facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, fit.alpha, strict=True)}
+        facts |= {f"weight/{task}": float(weight) for task, weight in state["weights"].items()}
+        return moved.cpu().numpy(), {"weights": weights}, facts | _fit_facts(fit)
+
+    def _moved_weights(self, weights: dict[str, float], ratio: Tensor) -> dict[str, float]:
+        """W after a round; `ratio` is alpha over its neutral value.
+
+        paper: w + alpha - 1. robust: w + (ratio - 1)/2, clipped, scaled to the sum n, clipped again.
+        """
+        low, high = self.recipe.weight_bounds
+        before = np.array(list(weights.values()))
+        if self.variant == "paper":
+            after = (before + ratio.numpy() - 1.0).clip(low, high)
+        else:
+            after = (before + 0.5 * (ratio.numpy() - 1.0)).clip(low, high)
+            after = (after * (len(after) / after.sum())).clip(low, high)
+        after = np.where(np.isfinite(after), after, before)
+        return dict(zip(weights, after.tolist(), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """AlphaVIL's options with nothing left open."""
+
+    dev: Literal["crossfit", "hold"]
+    crossfit_fraction: float
+    alpha_optimizer: AlphaOptimizer
+    alpha_steps: int
+    alpha_bounds: tuple[float, float]
+    learn_weights: bool
+    weight_bounds: tuple[float, float]
+    auxiliary_heads: Literal["full", "scaled"]
+    safeguard: bool
+    finish: Literal["fine-tune", "none"]
+
+
+def _deltas(theta: Vector, updates: Sequence[Update], target: Target) -> tuple[Tensor, int]:
+    """The deltas [n, P] on the driver's device; one that is not finite becomes zero. Also how many did."""
+    deltas = torch.empty(len(updates), len(theta), device=target.device)
+    dropped = 0
+    for row, update in zip(deltas, updates, strict=True):
+        delta = update.delta(theta)
+        if np.isfinite(delta).all():
+            row.copy_(torch.from_numpy(delta))
+        else:
+            row.zero_()
+            dropped += 1
+            log.warning("the update of task %r is not finite; it is dropped from this round", update.assignment)
+    return deltas, dropped
+
+
+def _split_off(base: Tensor, deltas: Tensor, tasks: list[str], target: Target, recipe: Recipe) -> None:
+    """Move into `base`, in place, what alpha does not scale: buffers, and auxiliary heads where they move in full.
+
+    Buffers (BatchNorm's running statistics) are the target's: as its own training left them.
+    """
+    space, name = target.space, target.suite.target
+    if name in tasks:
+        base[space.buffers] += deltas[tasks.index(name), space.buffers]
+    deltas[:, space.buffers] = 0
+    for row, task in enumerate(tasks):
+        if task != name and recipe.auxiliary_heads == "full":
+            base[space.head(task)] += deltas[row, space.head(task)]
+            deltas[row, space.head(task)] = 0
+
+
+def _geometry(deltas: Tensor, tasks: list[str], target: str) -> dict[str, float]:
+    """Norms of the deltas and their cosines with the target's, over all parameters."""
+    norms = [dot(delta, delta) ** 0.5 for delta in deltas]
+    facts = {f"delta_norm/{task}": norm for task, norm in zip(tasks, norms, strict=True)}
+    own = tasks.index(target)
+    for row, task in enumerate(tasks):
+        length = norms[row] * norms[own]
+        facts[f"cosine/{task}"] = dot(deltas[row], deltas[own]) / length if length else 0.0
+    return facts
+
+
+def _fit_facts(fit: AlphaFit) -> dict[str, float]:
+    return {
+        "dev/loss": fit.loss_after,
+        "dev/loss_zero": fit.loss_before,
+        "dev/loss_start": fit.loss_start,
+        "accepted": float(fit.accepted),
+        "evaluations": float(fit.evaluations),
+    }

@@ -1,0 +1,98 @@
+"""HOW tasks combine: the seam that every method fills.
+
+A method is a small frozen dataclass of options. Each round it says what to train (`assign`) and turns what came back
+into the next theta (`combine`). What it remembers from round to round is its state: plain values and arrays, so that a
+run can be stored and resumed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.suites.suite import Learning, Suite
+
+State = Mapping[str, Any]
+"""What a method remembers: name -> a JSON value or a NumPy array."""
+
+Facts = Mapping[str, float]
+"""What a method tells about a round: the columns that it adds to the history."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method knows of the run: the suite and the length of a round in gradient steps."""
+
+    suite: Suite
+    steps: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of rounds under one method. A run is its phases, one after the other."""
+
+    method: Method
+    rounds: int
+    from_best: bool = False
+    """Start from the best theta so far (by select), not from the last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A way to combine tasks; its fields are its options, on the command line and in YAML as in Python."""
+
+    source: ClassVar[str]
+    """The paper or origin, for `avil-ray list methods`."""
+
+    learning_rate: Annotated[
+        float | None, Doc("learning rate of the gradient steps; the suite's own where not given")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
+
+    def check(self, suite: Suite) -> None:
+        """Raise `UserError` where an option does not fit the suite (weights of tasks that it does not have, say)."""
+
+    def phases(self, rounds: int) -> tuple[Phase, ...]:
+        """The run's phases for a budget of `rounds`."""
+        return (Phase(self, rounds),)
+
+    @abstractmethod
+    def start(self, setting: Setting) -> State:
+        """The state before the first round."""
+
+    @abstractmethod
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """What to train in the method's round `number` (from 0)."""
+
+    @abstractmethod
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """The next theta [P] from this round's updates, with the next state and the facts to log.
+
+        `number` is the run's round, which random choices derive from.
+        """
+
+    def learning(self, suite: Suite) -> Learning:
+        """The suite's way of learning, with the method's own options in place."""
+        if self.learning_rate is None:
+            return suite.learning
+        return replace(suite.learning, learning_rate=self.learning_rate)
+
+
+def delta_norms(theta: Vector, updates: Sequence[Update]) -> dict[str, float]:
+    """The 2-norms of the updates' deltas, as history columns."""
+    norms = (float(np.linalg.norm(update.delta(theta).astype(np.float64))) for update in updates)
+    return {f"delta_norm/{update.assignment}": norm for update, norm in zip(updates, norms, strict=True)}

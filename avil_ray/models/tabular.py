@@ -1,0 +1,34 @@
+"""Trunks for vectors: tables, and features that another model made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from avil_ray.errors import UserError
+
+
+class MLP(nn.Sequential):
+    """Fully connected layers with ReLU, and dropout where asked: [B, inputs] -> [B, hidden[-1]].
+
+    Parameters
+    ----------
+    inputs
+        Numbers per example.
+    hidden
+        The width of each layer, one or more; the last one is what heads see.
+    dropout
+        The share of each layer's outputs dropped in training, 0 to below 1.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], *, dropout: float = 0.0) -> None:
+        if not hidden or min(inputs, *hidden) < 1:
+            raise UserError(f"MLP: widths must be 1 or more, and there must be one at least, not {[inputs, *hidden]}")
+        layers: list[nn.Module] = []
+        for before, after in pairwise([inputs, *hidden]):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+        super().__init__(*layers)

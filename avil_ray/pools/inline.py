@@ -1,0 +1,33 @@
+"""A pool that runs assignments one after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.learner import Learner
+from avil_ray.learning.parameters import Vector
+from avil_ray.suites.suite import Suite, Task
+
+
+class InlinePool:
+    """One learner, in this process; the reference that other pools must equal bit for bit."""
+
+    def __init__(
+        self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
+    ) -> None:
+        self._learner = Learner(suite, tasks, seed, device, threads)
+
+    def run(self, assignments: Sequence[Assignment], theta: Vector, number: int) -> list[Update]:
+        """The updates, in the order of the assignments."""
+        return [self._learner.train(assignment, theta, number) for assignment in assignments]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,63 @@
+"""What a trial asks of a cluster, and whether the cluster has it: pure arithmetic on resources, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+Bundle = Mapping[str, float]
+"""Resources that must be on one node: {"CPU": 1.0, "GPU": 0.5}."""
+
+TOLERANCE = 1e-9
+
+
+def bundles(driver: Bundle, per_task: Bundle, slots: int) -> list[dict[str, float]]:
+    """One bundle for the driver, then one for each slot; resources of which nothing is asked are left out."""
+    parts = [driver, *[per_task] * slots]
+    return [{name: float(amount) for name, amount in part.items() if amount > 0} for part in parts]
+
+
+def total(parts: Sequence[Bundle]) -> dict[str, float]:
+    """The sum of bundles."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+
+
+def missing(parts: Sequence[Bundle], nodes: Sequence[Bundle]) -> str | None:
+    """What the nodes lack for all bundles at once, in words; None where they fit.
+
+    Bundles are placed largest first on the first node with room, as a packing scheduler would.
+    """
+    asked, there = total(parts), total(nodes)
+    for name, amount in asked.items():
+        if amount > there.get(name, 0.0) + TOLERANCE:
+            return f"one trial asks {number(amount)} {name} at once, the cluster has {number(there.get(name, 0.0))}"
+    room = [dict(node) for node in nodes]
+    for part in sorted(parts, key=lambda part: sum(part.values()), reverse=True):
+        node = next((node for node in room if _fits(part, node)), None)
+        if node is None:
+            return f"no node has {describe(part)} free for one of a trial's {len(parts)} processes"
+        for name, amount in part.items():
+            node[name] -= amount
+    return None
+
+
+def most_slots(driver: Bundle, per_task: Bundle, nodes: Sequence[Bundle], wanted: int) -> int:
+    """How many of the wanted slots fit beside the driver; 0 where not even one does."""
+    for slots in range(wanted, 0, -1):
+        if missing(bundles(driver, per_task, slots), nodes) is None:
+            return slots
+    return 0
+
+
+def describe(bundle: Bundle) -> str:
+    """A bundle in words: "1 CPU and 0.5 GPU"."""
+    return " and ".join(f"{number(amount)} {name}" for name, amount in bundle.items()) or "nothing"
+
+
+def number(amount: float) -> str:
+    """An amount without needless digits."""
+    return f"{amount:.4g}"
+
+
+def _fits(part: Bundle, node: Bundle) -> bool:
+    return all(node.get(name, 0.0) + TOLERANCE >= amount for name, amount in part.items())

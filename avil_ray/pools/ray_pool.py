@@ -1,0 +1,241 @@
+"""A pool of Ray actors: one per slot, each with its own model replica and data.
+
+What crosses the wire is one flat vector each way: theta is put into the object store once a round, and every update
+brings one back. Workers keep nothing that a result depends on, so one that dies is replaced and its assignment simply
+runs again. Every wait has a time limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+import torch
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.learner import Learner
+from avil_ray.learning.parameters import Vector
+from avil_ray.pools.placement import bundles, describe, missing, most_slots
+from avil_ray.suites.suite import Suite
+from avil_ray.telemetry import no_calls_home
+
+log = logging.getLogger(__name__)
+
+REPLACEMENTS = 3
+"""Workers that a pool replaces before it gives up: more deaths than this have a cause that a new worker shares."""
+
+
+class Worker:
+    """A learner in a process of its own."""
+
+    def __init__(self) -> None:
+        self._learner: Learner | None = None
+
+    def prepare(self, suite: Suite, seed: int, threads: int) -> int:
+        """Load the model and the data, in place of any that were there before; returns the process's id."""
+        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        self._learner = Learner(suite, suite.draw(seed), seed, device, threads)
+        return os.getpid()
+
+    def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
+        """Run one assignment."""
+        assert self._learner is not None
+        return self._learner.train(assignment, theta, number)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where a pool's workers run.
+
+    Parameters
+    ----------
+    count
+        Workers.
+    resources
+        What each occupies: {"CPU": 1.0, "GPU": 0.5}.
+    group, first_bundle
+        The placement group that they stand in (a Tune trial's own), and the bundle of the first of them.
+    """
+
+    count: int
+    resources: Mapping[str, float]
+    group: PlacementGroup | None = None
+    first_bundle: int = 0
+
+    def options(self, slot: int) -> dict[str, Any]:
+        """Ray's options for the worker of a slot. It is never restarted by Ray: it would come back without its data."""
+        chosen: dict[str, Any] = {
+            "num_cpus": self.resources.get("CPU", 0.0),
+            "num_gpus": self.resources.get("GPU", 0.0),
+            "max_restarts": 0,
+        }
+        if self.group is not None:
+            chosen["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self.group, self.first_bundle + slot)
+        return chosen
+
+
+_warm: dict[str, list[Any]] = {}
+"""Placement group -> workers of finished trials, kept for the next trial in it (a worker takes seconds to start)."""
+
+
+@dataclass
+class RayPool:
+    """Runs assignments on Ray actors.
+
+    Parameters
+    ----------
+    suite, seed, threads
+        What every worker prepares.
+    slots
+        Where the workers run.
+    timeout
+        Seconds without any answer after which the pool gives up.
+    keep_warm
+        Leave the workers to the next pool in the same placement group, unless this one failed.
+    """
+
+    suite: Suite
+    seed: int
+    threads: int
+    slots: Slots
+    timeout: float = 1800.0
+    keep_warm: bool = False
+    _workers: list[Any] = field(default_factory=list)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _replaced: int = 0
+
+    def __enter__(self) -> Self:
+        self._suite = ray.put(self.suite)
+        try:
+            self._workers = _warm.pop(self._home, []) or [self._start(slot) for slot in range(self.slots.count)]
+            ray.get([self._prepare(worker) for worker in self._workers], timeout=self.timeout)
+        except (GetTimeoutError, RayActorError) as error:
+            self._kill()
+            raise WorkFailed(f"{self.slots.count} workers did not start within {self.timeout:g} s: {error}") from error
+        except BaseException:
+            self._kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self.keep_warm and self.slots.group is not None:
+            _warm[self._home] = self._workers
+        else:
+            self._kill()
+
+    def run(self, assignments: Sequence[Assignment], theta: Vector, number: int) -> list[Update]:
+        """The updates, in the order of the assignments; where workers are fewer, the longest assignments go first.
+
+        Raises
+        ------
+        WorkFailed
+            Where an assignment raises, nobody answers in time, or too many workers die.
+        """
+        broadcast = ray.put(theta)
+        waiting = sorted(assignments, key=self._expected_seconds, reverse=True)
+        running: dict[Any, tuple[int, Assignment]] = {}
+        idle = list(range(len(self._workers)))
+        updates: dict[str, Update] = {}
+        while waiting or running:
+            while waiting and idle:
+                slot, assignment = idle.pop(0), waiting.pop(0)
+                running[self._workers[slot].train.remote(assignment, broadcast, number)] = slot, assignment
+            reference = self._next(running)
+            slot, assignment = running.pop(reference)
+            try:
+                update: Update = ray.get(reference, timeout=self.timeout)
+            except RayActorError as error:
+                self._replace(slot, error)
+                waiting.insert(0, assignment)
+            except RayTaskError as error:
+                raise WorkFailed(f"round {number}, assignment {assignment.name!r}: {error.cause!r}") from error
+            else:
+                updates[assignment.name] = update
+                self._seconds[assignment.name] = update.seconds
+            idle.append(slot)
+        return [updates[assignment.name] for assignment in assignments]
+
+    def _next(self, running: Mapping[Any, tuple[int, Assignment]]) -> Any:
+        """The reference that answers next."""
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=self.timeout)
+        if not ready:
+            names = ", ".join(assignment.name for _, assignment in running.values())
+            raise WorkFailed(f"no answer within {self.timeout:g} s from the workers of: {names}")
+        return ready[0]
+
+    def _expected_seconds(self, assignment: Assignment) -> float:
+        """What the assignment took last time; before that, its steps (all are then unknown, and compare fairly)."""
+        return self._seconds.get(assignment.name, float(assignment.gradient_steps))
+
+    @property
+    def _home(self) -> str:
+        return "" if self.slots.group is None else self.slots.group.id.hex()
+
+    def _start(self, slot: int) -> Any:
+        return ray.remote(Worker).options(**self.slots.options(slot)).remote()
+
+    def _prepare(self, worker: Any) -> Any:
+        return worker.prepare.remote(self._suite, self.seed, self.threads)
+
+    def _replace(self, slot: int, error: RayActorError) -> None:
+        self._replaced += 1
+        if self._replaced > REPLACEMENTS:
+            raise WorkFailed(f"{self._replaced} workers died, the last with: {error}") from error
+        log.warning("the worker of slot %d died; another takes its place", slot)
+        self._workers[slot] = self._start(slot)
+        ray.get(self._prepare(self._workers[slot]), timeout=self.timeout)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            ray.kill(worker)
+        self._workers = []
+
+
+def node_resources() -> list[dict[str, float]]:
+    """The CPUs and GPUs of every living node of the cluster."""
+    return [
+        {name: node["Resources"].get(name, 0.0) for name in ("CPU", "GPU")} for node in ray.nodes() if node["Alive"]
+    ]
+
+
+@contextmanager
+def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None) -> Iterator[RayPool]:
+    """A pool for one run outside Tune: on the cluster that Ray is connected to, else on this machine.
+
+    Parameters
+    ----------
+    workers
+        One per task where not given, as far as the cluster allows. On this machine more workers than CPUs are allowed
+        (they share them); on a cluster that was there before they must fit.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"workers must be at least 1, not {workers}")
+    ours = not ray.is_initialized()
+    if ours:
+        no_calls_home()
+        cpus = max(os.cpu_count() or 1, threads * (workers or 1))
+        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        nodes = node_resources()
+        resources = {"CPU": float(threads), "GPU": float(any(node["GPU"] >= 1 for node in nodes))}
+        count = workers or max(1, most_slots({}, resources, nodes, len(suite.task_names)))
+        lacking = missing(bundles({}, resources, count), nodes)
+        if lacking:
+            raise UserError(f"{count} workers of {describe(resources)}: {lacking}; ask for fewer workers")
+        with RayPool(suite, seed, threads, Slots(count, resources)) as pool:
+            yield pool
+    finally:
+        if ours:
+            ray.shutdown()

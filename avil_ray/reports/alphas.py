@@ -1,0 +1,125 @@
+"""What alpha and w came to, task by task: means over the last rounds of the main phase, and words for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from avil_ray.reports.comparison import Comparison, MethodSummary
+from avil_ray.reports.records import TrialRecord
+from avil_ray.reports.statistics import Estimate, mean_interval
+
+CAVEAT = (
+    "alpha and w are no measure of a task's importance. They say how large a part of a task's step lowered the target's loss "
+    "on dev, in those rounds, beside those other tasks; a useless task may well be kept. Read them beside the cosines, and "
+    "find out what a task is worth by training without it."
+)
+
+_SHARES = ((1.25, "turned up"), (0.75, "used about evenly"), (0.25, "turned down"), (0.0, "almost switched off"))
+
+
+@dataclass(frozen=True)
+class TaskAlpha:
+    """One task under one label: means over rounds and then over seeds; None where the history does not have the column."""
+
+    task: str
+    alpha: Estimate
+    weight: Estimate | None
+    share: float
+    """alpha · w of this task over the sum of |alpha · w| of all tasks, times their number: 1 is an even share."""
+    cosine: float | None
+    """The mean cosine between this task's step and the target's."""
+    word: str
+
+
+@dataclass(frozen=True)
+class AlphaFinding:
+    """What the chosen configuration of one label came to: `rounds` of the main phase, the last ones, over `seeds` seeds."""
+
+    label: str
+    rounds: int
+    seeds: int
+    tasks: tuple[TaskAlpha, ...]
+
+    def sentences(self, target: str) -> list[str]:
+        """In words, which tasks were used and which were turned down, the target told apart."""
+        groups: dict[str, list[str]] = {}
+        for row in self.tasks:
+            groups.setdefault(row.word, []).append(f"{row.task} (the target)" if row.task == target else row.task)
+        order = [word for _, word in _SHARES] + ["pushed against"]
+        return [f"{word}: {', '.join(groups[word])}" for word in order if word in groups]
+
+
+def main_phase(history: pd.DataFrame) -> pd.DataFrame:
+    """The rounds before the final fine-tuning, in order."""
+    rounds = history[history["phase"] == 0] if "phase" in history else history
+    return rounds.sort_values("round")
+
+
+def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:
+    """Whether any of these histories has an alpha for any task."""
+    return any(record.history[f"alpha/{task}"].notna().any() for record in records for task in _known(record, tasks))
+
+
+def alpha_labels(comparison: Comparison) -> list[MethodSummary]:
+    """The αVIL labels that chose a configuration whose histories have alpha, in order."""
+    tasks = comparison.facts.tasks
+    return [
+        method
+        for method in comparison.methods
+        if method.method == "alpha-vil" and method.chosen and has_alpha(method.chosen.records, tasks)
+    ]
+
+
+def alpha_findings(comparison: Comparison) -> list[AlphaFinding]:
+    """One finding for each αVIL label that chose a configuration."""
+    tasks = comparison.facts.tasks
+    return [
+        _finding(method.label, method.chosen.records, tasks) for method in alpha_labels(comparison) if method.chosen
+    ]
+
+
+def _finding(label: str, records: Sequence[TrialRecord], tasks: Sequence[str]) -> AlphaFinding:
+    main = [main_phase(record.history) for record in records if _known(record, tasks)]
+    rounds = max(1, math.ceil(min(len(history) for history in main) / 4))  # the last quarter: alpha has settled by then
+    last = [history.tail(rounds) for history in main]
+    known = [task for task in tasks if _mean(last, f"alpha/{task}")]
+    products = {task: _product(last, task) for task in known}
+    whole = sum(abs(product) for product in products.values())
+    rows = []
+    for task in known:
+        share = products[task] * len(known) / whole if whole else 0.0
+        alpha, cosine = _mean(last, f"alpha/{task}"), _mean(last, f"cosine/{task}")
+        assert alpha is not None
+        weight = _mean(last, f"weight/{task}")
+        rows.append(TaskAlpha(task, alpha, weight, share, cosine.mean if cosine else None, _word(share)))
+    return AlphaFinding(label, rounds, len(main), tuple(rows))
+
+
+def _known(record: TrialRecord, tasks: Sequence[str]) -> list[str]:
+    return [task for task in tasks if f"alpha/{task}" in record.history]
+
+
+def _mean(histories: Sequence[pd.DataFrame], column: str) -> Estimate | None:
+    """The mean over rounds of each seed, then over the seeds that have one."""
+    means = [float(history[column].mean()) for history in histories if column in history]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    return mean_interval(finite) if finite else None
+
+
+def _product(histories: Sequence[pd.DataFrame], task: str) -> float:
+    """The mean of alpha · w: for plain gradient steps the coefficient of the task's own, unweighted step."""
+    products = []
+    for history in histories:
+        alpha = history.get(f"alpha/{task}", pd.Series(dtype=float))
+        weight = history.get(f"weight/{task}", pd.Series(1.0, index=history.index))
+        products.append(float((alpha * weight.fillna(1.0)).mean()))
+    finite = [product for product in products if math.isfinite(product)]
+    return sum(finite) / len(finite) if finite else 0.0
+
+
+def _word(share: float) -> str:
+    return next((word for least, word in _SHARES if share >= least), "pushed against")

@@ -1,0 +1,231 @@
+"""What a comparison says, in words: the sentences and table cells that the Markdown and the HTML report share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from avil_ray.reports import formats
+from avil_ray.reports.comparison import Comparison, MethodSummary, PairedDifference, Verdict
+from avil_ray.reports.statistics import PairedEstimate
+
+ORDER: tuple[Verdict, ...] = ("behind", "tie", "ahead", "undecided")
+"""Losses first: a reader must not have to look for them."""
+
+_COUNTED = {"behind": "loses to", "tie": "ties with", "ahead": "beats", "undecided": "is undecided against"}
+_SINGLE = {"behind": "Loses to", "tie": "Ties with", "ahead": "Beats", "undecided": "Undecided against"}
+_DEV = {
+    "train": "dev is added to the target's training data",
+    "hold": "dev is held out: the method adapts to it and never trains on it",
+    "crossfit": "each round a fresh random part of train and dev adapts, and the rest trains",
+}
+
+COLUMNS: dict[str, str] = {
+    "method": "The label of the method in the search space.",
+    "configurations": "How many configurations of the method were tried.",
+    "trials (failed)": "Configurations times seeds; in brackets those that failed, or gave no usable figure.",
+    "test": "The mean over seeds of the configuration chosen by select, read once per trial, ± half the 95 % Student-t "
+    "interval. Only configurations that finished on every seed can be chosen. One seed gives no interval.",
+    "gradient steps": "Of all tasks, dev passes included, over ALL trials of the method: its whole search, failed and stopped "
+    "trials too.",
+    "device time": "Seconds in which devices worked for the method, over all its trials.",
+    "wall time": "From start to end of each trial, summed over all trials; trials that ran at once count each.",
+    "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired t-test. A tie "
+    "is an interval that includes 0: no difference was shown, which is not to say that there is none. The p-values "
+    "are not corrected for the number of methods compared.",
+    "at equal cost": "The expected test figure of a search of only so many configurations, drawn at random without replacement "
+    "from those tried and chosen among by select, as cost no more gradient steps than the reference took.",
+}
+"""column or term -> what it means."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One comparison in a sentence: `lead` names the outcome and the other method, `text` gives the figures."""
+
+    verdict: Verdict
+    lead: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's cells in the main table."""
+
+    label: str
+    configurations: str
+    trials: str
+    test: str
+    gradient_steps: str
+    device_time: str
+    wall_time: str
+    reference: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one label chose: the options that its search varied, and those that it did not."""
+
+    label: str
+    text: str
+    varied: str
+    fixed: str
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Trials of one label that failed for one reason."""
+
+    label: str
+    reason: str
+    keys: tuple[str, ...]
+
+
+def metric_name(comparison: Comparison) -> str:
+    """The metric in plain words: `mean squared error`."""
+    return comparison.facts.metric.replace("_", " ")
+
+
+def better(comparison: Comparison) -> str:
+    """Which way the metric is better, `higher is better` or `lower is better`."""
+    return "higher is better" if comparison.facts.mode == "max" else "lower is better"
+
+
+def headline(comparison: Comparison) -> str:
+    """The outcome in one sentence, losses first."""
+    reference = comparison.reference
+    if reference is None:
+        return "There is no trial yet, so there is nothing to compare."
+    if reference.chosen is None:
+        return f"{reference.label} has no configuration that finished on every seed: nothing can be said of it."
+    where = f"on test {metric_name(comparison)} over {formats.counted(len(comparison.facts.seeds), 'seed')}"
+    if not comparison.differences:
+        return f"{reference.label} is the only method here, so it is compared with none."
+    verdicts = [difference.verdict for difference in comparison.differences]
+    parts = [f"{_COUNTED[verdict]} {verdicts.count(verdict)}" for verdict in ORDER if verdict in verdicts]
+    others = formats.counted(len(verdicts), "other method")
+    return f"{reference.label} {formats.listed(parts)} of {others}, {where}."
+
+
+def statements(comparison: Comparison) -> list[Statement]:
+    """The reference against each other method: losses, then ties, wins, and what cannot be decided."""
+    ordered = sorted(comparison.differences, key=lambda difference: ORDER.index(difference.verdict))
+    return [
+        Statement(
+            one.verdict, f"{_SINGLE[one.verdict]} {one.b}", f"{_figures(comparison, one)}{_price(comparison, one)}."
+        )
+        for one in ordered
+    ]
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """The main table, in the order of the search space."""
+    decimals = formats.decimals_for(comparison)
+    return [
+        Row(
+            label=method.label,
+            configurations=f"{len(method.configurations):,}",
+            trials=f"{len(method.records):,} ({len(method.failures):,})",
+            test=formats.estimate(method.test, decimals),
+            gradient_steps=f"{method.cost.gradient_steps:,}",
+            device_time=formats.seconds(method.cost.device_seconds),
+            wall_time=formats.seconds(method.cost.wall_seconds),
+            reference=method is comparison.reference,
+        )
+        for method in comparison.methods
+    ]
+
+
+def dev_use(comparison: Comparison) -> list[tuple[str, str]]:
+    """How each label spent the dev examples: (label, what it did with them)."""
+    found = []
+    for method in comparison.methods:
+        chosen = [method.chosen] if method.chosen else method.configurations
+        ways = list(dict.fromkeys(str(one.options["dev"]) for one in chosen if "dev" in one.options))
+        found.append(
+            (
+                method.label,
+                formats.listed([f"{way}: {_DEV.get(way, 'see its options')}" for way in ways]) or "not stated",
+            )
+        )
+    return found
+
+
+def choices(comparison: Comparison) -> list[Choice]:
+    """What each label chose, and out of how many."""
+    return [_choice(comparison, method) for method in comparison.methods]
+
+
+def failure_groups(comparison: Comparison) -> list[FailureGroup]:
+    """The failed trials, those of one label and reason together."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for method in comparison.methods:
+        for failure in method.failures:
+            groups.setdefault((method.label, failure.reason), []).append(failure.key)
+    return [FailureGroup(label, reason, tuple(keys)) for (label, reason), keys in groups.items()]
+
+
+def other_ends(comparison: Comparison) -> list[str]:
+    """Sentences on the trials that neither finished nor failed."""
+    said = []
+    for method in comparison.methods:
+        if stopped := method.count("stopped"):
+            said.append(
+                f"{method.label}: the scheduler stopped {formats.counted(stopped, 'trial')} early; paid for, but not to be chosen."
+            )
+        if unfinished := method.count("unfinished"):
+            said.append(
+                f"{method.label}: {formats.counted(unfinished, 'trial')} has no result yet; resume the sweep to get it."
+            )
+    return said
+
+
+def _figures(comparison: Comparison, difference: PairedDifference) -> str:
+    estimate = difference.estimate
+    if estimate is None:
+        missing = [label for label in (difference.a, difference.b) if comparison.by_label[label].chosen is None]
+        return f"{formats.listed(missing)} has no configuration that finished on every seed"
+    decimals = formats.decimals_for(comparison)
+    size = formats.number(abs(estimate.difference), decimals)
+    way = "higher" if estimate.difference > 0 else "lower" if estimate.difference < 0 else "apart"
+    return f"{metric_name(comparison)} {size} {way}{_certainty(estimate, decimals)}"
+
+
+def _certainty(estimate: PairedEstimate, decimals: int) -> str:
+    if estimate.interval is None or estimate.p_value is None:
+        return " on the one seed they share, which gives no interval"
+    interval = formats.interval(estimate.interval, decimals)
+    return f", 95 % interval {interval}, {formats.probability(estimate.p_value)}, {formats.counted(estimate.pairs, 'seed')}"
+
+
+def _price(comparison: Comparison, difference: PairedDifference) -> str:
+    """What the two cost, and what the other method's search could have reached for the reference's cost."""
+    if difference.cost_ratio is None:
+        return ""
+    text = f"; {difference.a} took {formats.times(difference.cost_ratio)} the gradient steps of {difference.b}"
+    other = comparison.by_label[difference.b]
+    tried = len(other.configurations)
+    if tried < 2 or other.chosen is None or difference.cost_ratio >= 1:
+        return text
+    equal = difference.at_equal_cost
+    if equal is None:
+        return f"{text}, which do not pay for one of its {tried} configurations"
+    reached = formats.number(equal.test, formats.decimals_for(comparison))
+    return f"{text}, which pay for {equal.count} of its {tried} configurations: its expected figure is then {reached}"
+
+
+def _choice(comparison: Comparison, method: MethodSummary) -> Choice:
+    tried = len(method.configurations)
+    if method.chosen is None or method.chosen.select is None:
+        return Choice(method.label, f"none of {formats.counted(tried, 'configuration')} finished on every seed", "", "")
+    values: dict[str, set[str]] = {}
+    for one in method.configurations:
+        for name in {name for any_one in method.configurations for name in any_one.options}:
+            values.setdefault(name, set()).add(json.dumps(one.options.get(name), sort_keys=True, default=str))
+    options = dict(method.chosen.options)
+    varied: dict[str, Any] = {name: value for name, value in options.items() if len(values[name]) > 1}
+    fixed = {name: value for name, value in options.items() if name not in varied}
+    select = formats.estimate(method.chosen.select, formats.decimals_for(comparison))
+    text = f"configuration {method.chosen.index} of {tried}, {metric_name(comparison)} on select {select}"
+    return Choice(method.label, text, formats.options(varied) if varied else "", formats.options(fixed))

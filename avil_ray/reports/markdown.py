@@ -1,0 +1,140 @@
+"""The comparison as `report.md`: the outcome first, then what it rests on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from avil_ray.reports import alphas, findings, formats
+from avil_ray.reports.comparison import Comparison
+
+
+def markdown_report(comparison: Comparison, figures: Sequence[tuple[str, str]] = ()) -> str:
+    """The report in GitHub's Markdown.
+
+    Parameters
+    ----------
+    comparison
+        What to report.
+    figures
+        (path relative to the report, caption) of each figure to show.
+    """
+    sections = [
+        _outcome(comparison),
+        _table_section(comparison),
+        _figures(figures),
+        _dev(comparison),
+        _choices(comparison),
+        _failures(comparison),
+        _alpha(comparison),
+        _meanings(),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _outcome(comparison: Comparison) -> list[str]:
+    facts = comparison.facts
+    lines = [f"# {_safe(facts.name)}", "", f"**{_safe(findings.headline(comparison))}**", ""]
+    lines += [f"- **{_safe(one.lead)}**: {_safe(one.text)}" for one in findings.statements(comparison)]
+    seeds = ", ".join(map(str, facts.seeds))
+    return [
+        *lines,
+        "",
+        f"Suite {_safe(facts.suite)}, target {_safe(facts.target)}, metric {findings.metric_name(comparison)} "
+        f"({findings.better(comparison)}), seeds {seeds}. Differences are paired by seed.",
+    ]
+
+
+def _table_section(comparison: Comparison) -> list[str]:
+    head = ("method", "configurations", "trials (failed)", "test", "gradient steps", "device time", "wall time")
+    cells = [
+        (row.label, row.configurations, row.trials, row.test, row.gradient_steps, row.device_time, row.wall_time)
+        for row in findings.rows(comparison)
+    ]
+    return ["## Test and cost", "", *_table(head, cells, "lrrrrrr")]
+
+
+def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:
+    return ["## Figures", "", *(f"![{_safe(caption)}]({path})\n" for path, caption in figures)] if figures else []
+
+
+def _dev(comparison: Comparison) -> list[str]:
+    said = [f"- **{_safe(label)}**: {_safe(way)}" for label, way in findings.dev_use(comparison)]
+    return [
+        "## How the dev examples were spent",
+        "",
+        "Every method sees the same target data, train and dev.",
+        "",
+        *said,
+    ]
+
+
+def _choices(comparison: Comparison) -> list[str]:
+    lines = [
+        "## What was chosen",
+        "",
+        "By the mean of select over seeds, among configurations that finished on every seed.",
+        "",
+    ]
+    for choice in findings.choices(comparison):
+        lines.append(f"- **{_safe(choice.label)}**: {_safe(choice.text)}")
+        lines += [f"  - searched: {_safe(choice.varied)}"] if choice.varied else []
+        lines += [f"  - the same in all: {_safe(choice.fixed)}"] if choice.fixed else []
+    return lines
+
+
+def _failures(comparison: Comparison) -> list[str]:
+    groups = [
+        f"- **{_safe(group.label)}**, {formats.counted(len(group.keys), 'trial')} ({_safe(', '.join(group.keys))}): "
+        f"{_safe(group.reason)}"
+        for group in findings.failure_groups(comparison)
+    ]
+    others = [f"- {_safe(sentence)}" for sentence in findings.other_ends(comparison)]
+    return ["## What failed", "", *(groups or ["No trial failed."]), *([""] if others and not groups else []), *others]
+
+
+def _alpha(comparison: Comparison) -> list[str]:
+    found = alphas.alpha_findings(comparison)
+    if not found:
+        return []
+    lines = ["## alpha and w", "", f"**Caveat**: {alphas.CAVEAT}"]
+    for one in found:
+        head = ("task", "alpha", "w", "share", "cosine to the target")
+        cells = [alpha_cells(row) for row in one.tasks]
+        lines += [
+            "",
+            f"### {_safe(one.label)}",
+            "",
+            f"Means over the last {formats.counted(one.rounds, 'round')} of the main phase.",
+        ]
+        lines += ["", *(f"- {_safe(sentence)}" for sentence in one.sentences(comparison.facts.target))]
+        lines += ["", *_table(head, cells, "lrrrr")]
+    return [*lines, "", SHARE]
+
+
+SHARE = (
+    "share is alpha · w over the sum of |alpha · w| of all tasks, times the number of tasks: 1 is an even share. For plain "
+    "gradient steps it is the part that the task's own step has in θ; where the optimiser is adaptive, w hardly matters."
+)
+
+
+def alpha_cells(row: alphas.TaskAlpha) -> tuple[str, str, str, str, str]:
+    """One task's cells: task, alpha, w, share, cosine."""
+    weight = formats.estimate(row.weight, 2) if row.weight else "–"
+    cosine = "–" if row.cosine is None else formats.number(row.cosine, 2)
+    return row.task, formats.estimate(row.alpha, 3), weight, f"{formats.number(row.share, 2)} ({row.word})", cosine
+
+
+def _meanings() -> list[str]:
+    return ["## What the columns mean", "", *(f"- **{name}**: {meaning}" for name, meaning in findings.COLUMNS.items())]
+
+
+def _table(head: Sequence[str], cells: Iterable[Sequence[str]], sides: str) -> list[str]:
+    marks = ["---" if side == "l" else "---:" for side in sides]
+    body = [[_safe(cell) for cell in line] for line in cells]
+    return [f"| {' | '.join(line)} |" for line in (list(head), marks, *body)]
+
+
+def _safe(text: str) -> str:
+    """Text on one line in which nothing is taken for Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(text.split()))

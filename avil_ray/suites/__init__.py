@@ -1,0 +1,7 @@
+"""WHAT is learned: suites, each a target task, its auxiliaries, their data and a model."""
+
+from avil_ray.suites.multimnist import multimnist
+from avil_ray.suites.suite import Examples, Learning, Suite, Task
+from avil_ray.suites.synthetic import synthetic
+
+__all__ = ["Examples", "Learning", "Suite", "Task", "multimnist", "synthetic"]

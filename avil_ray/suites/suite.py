@@ -1,0 +1,160 @@
+"""WHAT is learned: a target task, its auxiliaries, their data, and a model.
+
+A suite is a small description that travels to every worker; the data are drawn there, once, by `Suite.draw(seed)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from avil_ray.errors import UserError, unknown
+from avil_ray.suites.objectives import LOSSES, METRICS
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N labelled examples.
+
+    Parameters
+    ----------
+    inputs
+        A tensor [N, …], or any object with `len()`, `inputs[indices]` -> what the model takes for an index tensor [B]
+        (padded token ids, say), and `inputs.join(other)` -> both columns, one after the other.
+    labels
+        [N]: int64 classes for `cross_entropy`, float32 numbers otherwise.
+    """
+
+    inputs: Any
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels):
+            raise UserError(f"examples: {len(self.inputs)} inputs but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: Tensor) -> tuple[Any, Tensor]:
+        """The inputs and labels at `rows` [B]."""
+        return self.inputs[rows], self.labels[rows]
+
+    def join(self, other: Examples) -> Examples:
+        """These examples, then the other ones."""
+        tensors = isinstance(self.inputs, Tensor)
+        inputs = torch.cat([self.inputs, other.inputs]) if tensors else self.inputs.join(other.inputs)
+        return Examples(inputs, torch.cat([self.labels, other.labels]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its data, its loss and its metric. Only the target needs dev, select and test.
+
+    `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and configuration,
+    `test` is read once, after selection. No source item may stand in two of them.
+    """
+
+    name: str
+    train: Examples
+    dev: Examples | None = None
+    select: Examples | None = None
+    test: Examples | None = None
+    loss: str = "cross_entropy"
+    metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        where = f"task {self.name!r}"
+        if not self.name.isidentifier():
+            raise UserError(f"{where}: a task's name must be letters, digits and underscores (it names the model's head)")
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES, where)
+        if self.metric not in METRICS:
+            raise unknown("metric", self.metric, METRICS, where)
+        for split in ("train", "dev", "select", "test"):
+            examples = getattr(self, split)
+            if examples is not None and len(examples) == 0:
+                raise UserError(f"{where}: its {split} split is empty; give at least one example")
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether a higher (`max`) or a lower (`min`) value of the task's metric is better."""
+        return METRICS[self.metric].mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How a suite is learned unless a method says otherwise; one gradient step sees `batch_size` examples of each task."""
+
+    learning_rate: float = 0.05
+    batch_size: int = 32
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip: float = 5.0
+    """Largest 2-norm of a step's gradient; longer ones are scaled down to it."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "batch_size", "clip"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"learning: {name} must be above 0, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A target task, its auxiliaries and a model.
+
+    Parameters
+    ----------
+    name
+        How tables, figures and MLflow call the suite.
+    target
+        The name of the task that counts.
+    task_names
+        Every task, the target included, in the order of tables and figures.
+    tasks
+        `tasks(seed)` -> one `Task` per name. It runs once on every worker; with the same seed it must give the same data.
+        Draw fresh splits for each seed, and confidence intervals cover the choice of data too; ignore the seed, and
+        they cover initialisation and order only.
+    model
+        `model()` -> a module with `forward(inputs, task)` and head parameters named `heads.<task>.…` (`MultitaskModel`).
+        Its initial values come from PyTorch's generator, which is seeded around the call.
+    learning
+        Batch size, optimiser and so on.
+    options
+        The factory's arguments, for logs and for telling whether a resumed run is still the same run.
+    """
+
+    name: str
+    target: str
+    task_names: tuple[str, ...]
+    tasks: Callable[[int], Sequence[Task]]
+    model: Callable[[], nn.Module]
+    learning: Learning = field(default_factory=Learning)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.target not in self.task_names:
+            raise unknown("target", self.target, self.task_names, f"suite {self.name!r}")
+        twice = {name for name in self.task_names if self.task_names.count(name) > 1}
+        if twice:
+            raise UserError(f"suite {self.name!r}: task {min(twice)!r} stands twice; name each task once")
+
+    @property
+    def auxiliaries(self) -> tuple[str, ...]:
+        """The names of all tasks but the target."""
+        return tuple(name for name in self.task_names if name != self.target)
+
+    def draw(self, seed: int) -> dict[str, Task]:
+        """The tasks' data for one seed, checked: name -> task, in the order of `task_names`."""
+        found = {task.name: task for task in self.tasks(seed)}
+        if set(found) != set(self.task_names):
+            raise UserError(f"suite {self.name!r}: tasks() gave {sorted(found)}, task_names says {sorted(self.task_names)}")
+        target = found[self.target]
+        missing = [split for split in ("dev", "select", "test") if getattr(target, split) is None]
+        if missing:
+            raise UserError(f"suite {self.name!r}: the target {self.target!r} has no {', '.join(missing)} split")
+        return {name: found[name] for name in self.task_names}

@@ -1,0 +1,240 @@
+"""Teacher networks whose relatedness to the target is known: a suite on which one can see what a method gets right.
+
+Every task labels the same gaussian vectors by the largest output of its own teacher, a network with one hidden layer
+that all teachers share and a readout of its own. The hidden units look along orthonormal directions, so over gaussian
+inputs they are independent, with mean 0 and equal variance; the cosine of two readouts is therefore exactly the
+correlation of the two teachers' outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from avil_ray.errors import UserError, unknown
+from avil_ray.models.multitask import MultitaskModel
+from avil_ray.models.tabular import MLP
+from avil_ray.randomness import numpy_generator
+from avil_ray.suites.options import Sizes, between, checked_sizes, whole
+from avil_ray.suites.suite import Examples, Suite, Task
+
+Floats = npt.NDArray[np.float64]
+
+TARGET_UNITS = 4
+"""The target's teacher reads this many hidden units."""
+
+FREQUENCY = 1.25
+"""A hidden unit is sin(1.25 z): near enough to linear to be learned, far enough to need the trunk."""
+
+
+def synthetic(
+    *,
+    head: Literal["separate", "shared"] = "shared",
+    helpful: int = 2,
+    neutral: int = 1,
+    harmful: int | None = None,
+    noise: int = 1,
+    relatedness: float = 0.9,
+    target_labels: int | None = 300,
+    auxiliary_labels: int | None = None,
+    dev_fraction: float = 1 / 3,
+    inputs: int = 20,
+    classes: int = 4,
+    width: int = 8,
+    train: int = 3000,
+    select: int = 1000,
+    test: int = 2000,
+) -> Suite:
+    """Teacher networks of known relatedness to the target: helpful_1, neutral_1, harmful_1, noise_1 and so on.
+
+    Parameters
+    ----------
+    head
+        shared: all tasks go through one head, so tasks of negative relatedness conflict with the target. separate: each
+        task has its own head, and tasks compete for a narrow trunk.
+    helpful
+        How many auxiliaries have positive relatedness.
+    neutral
+        How many auxiliaries have relatedness 0: a teacher that the target's says nothing about.
+    harmful
+        How many auxiliaries have negative relatedness. Not given: 2 where the head is shared. Separate heads allow
+        none, as a head of its own turns a reversed teacher round.
+    noise
+        How many auxiliaries have random labels.
+    relatedness
+        That of helpful_1, above 0 and below 1; the k-th of n has (n + 1 - k) / n of it, harmful ones the negative.
+    target_labels
+        How many labelled examples the target has, train and dev together, up to `train`. Not given: 300; null: `train`.
+    auxiliary_labels
+        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+    dev_fraction
+        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+    inputs
+        Numbers per example, more than 4.
+    classes
+        Classes of every task.
+    width
+        Hidden units of the trunk.
+    train
+        How many examples there are to learn from; all tasks learn from the same ones.
+    select
+        How many examples choose the best round and the best configuration.
+    test
+        How many examples are read once, after that.
+
+    Raises
+    ------
+    UserError
+        An unknown kind of head, harmful tasks with separate heads, or a number out of its range.
+    """
+    if head not in ("separate", "shared"):
+        raise unknown("head", head, ("separate", "shared"), "synthetic")
+    if harmful is None:
+        harmful = 2 if head == "shared" else 0
+    for name, count in (("helpful", helpful), ("neutral", neutral), ("harmful", harmful), ("noise", noise)):
+        whole(f"synthetic: {name}", count, 0)
+    if harmful and head == "separate":
+        raise UserError("synthetic: no task is harmful behind a head of its own; give head: shared, or harmful: 0")
+    options = {
+        "head": head,
+        "helpful": helpful,
+        "neutral": neutral,
+        "harmful": harmful,
+        "noise": noise,
+        "relatedness": between("synthetic: relatedness", relatedness, 0, 1),
+        "inputs": whole("synthetic: inputs", inputs, TARGET_UNITS + 1),
+        "classes": whole("synthetic: classes", classes, 2),
+        "width": whole("synthetic: width", width, 1),
+    }
+    sizes = checked_sizes(
+        "synthetic",
+        target_labels=target_labels,
+        auxiliary_labels=auxiliary_labels,
+        dev_fraction=dev_fraction,
+        train=train,
+        select=select,
+        test=test,
+    )
+    related = _related(helpful, neutral, harmful, noise, relatedness)
+    names = ("target", *related)
+    return Suite(
+        name="synthetic",
+        target="target",
+        task_names=names,
+        tasks=partial(draw, head=head, related=related, inputs=inputs, classes=classes, sizes=sizes),
+        model=partial(build_model, () if head == "shared" else names, inputs, width, classes),
+        options=options | asdict(sizes),
+    )
+
+
+def known_relatedness(suite: Suite) -> dict[str, float]:
+    """Each auxiliary's relatedness to the target in a `synthetic` suite, from -1 to 1; 0 for random labels.
+
+    With a shared head it is the correlation of the auxiliary teacher's outputs with the target teacher's. With separate
+    heads it says how far a teacher reads the hidden units that the target's reads: 1 only those, 0 none of them; its
+    square is the share of the teacher's variance that those units explain.
+    """
+    names = ("helpful", "neutral", "harmful", "noise", "relatedness")
+    return _related(**{name: suite.options[name] for name in names})
+
+
+def _related(helpful: int, neutral: int, harmful: int, noise: int, relatedness: float) -> dict[str, float]:
+    """The auxiliaries, from the most related to the most opposed, then those with random labels."""
+    return (
+        {f"helpful_{k + 1}": relatedness * (helpful - k) / helpful for k in range(helpful)}
+        | {f"neutral_{k + 1}": 0.0 for k in range(neutral)}
+        | {f"harmful_{k + 1}": -relatedness * (harmful - k) / harmful for k in range(harmful)}
+        | {f"noise_{k + 1}": 0.0 for k in range(noise)}
+    )
+
+
+def build_model(own_heads: Sequence[str], inputs: int, width: int, classes: int) -> nn.Module:
+    """One hidden layer that all tasks share; tasks without a head of their own share the trunk's."""
+    trunk = MLP(inputs, [width])
+    if own_heads:
+        return MultitaskModel(trunk, {task: nn.Linear(width, classes) for task in own_heads})
+    return MultitaskModel(nn.Sequential(trunk, nn.Linear(width, classes)), {})
+
+
+def draw(
+    seed: int,
+    *,
+    head: Literal["separate", "shared"],
+    related: Mapping[str, float],
+    inputs: int,
+    classes: int,
+    sizes: Sizes,
+) -> list[Task]:
+    """The tasks' data for one seed. The tasks share their train inputs: the n-th of one is the n-th of all."""
+    teachers = draw_teachers(seed, head=head, related=related, inputs=inputs, classes=classes)
+    vectors = {
+        split: numpy_generator(seed, "synthetic", "inputs", split).standard_normal((count, inputs), dtype=np.float32)
+        for split, count in sizes.splits.items()
+    }
+
+    def examples(task: str, split: str, count: int) -> Examples:
+        rows = vectors[split][:count]
+        if task in teachers.readouts:
+            answers = teachers.outputs(task, rows).argmax(axis=1)
+        else:
+            answers = numpy_generator(seed, "synthetic", "noise", task).integers(classes, size=count)
+        return Examples(torch.from_numpy(rows), torch.from_numpy(answers))
+
+    return [
+        Task(
+            "target",
+            train=examples("target", "train", sizes.target_train),
+            dev=examples("target", "dev", sizes.dev),
+            select=examples("target", "select", sizes.select),
+            test=examples("target", "test", sizes.test),
+        ),
+        *(Task(name, examples(name, "train", sizes.auxiliary_labels)) for name in related),
+    ]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """One hidden layer, `directions` [inputs, inputs], and a readout [classes, inputs] for each task but the noise."""
+
+    directions: Floats
+    readouts: Mapping[str, Floats]
+
+    def outputs(self, task: str, vectors: npt.NDArray[np.floating]) -> Floats:
+        """What the task's teacher says about vectors [N, inputs]: [N, classes]; the largest is the label."""
+        return np.asarray(np.sin(FREQUENCY * (vectors @ self.directions)) @ self.readouts[task].T)
+
+
+def draw_teachers(
+    seed: int, *, head: Literal["separate", "shared"], related: Mapping[str, float], inputs: int, classes: int
+) -> Teachers:
+    """The teachers of one seed; a task's teacher does not depend on which other tasks there are."""
+
+    def readout(name: str, units: slice) -> Floats:
+        """A random readout of some units, of length 1; a row's sum over classes is 0, as argmax does not see it."""
+        rows = np.zeros((classes, inputs))
+        drawn = numpy_generator(seed, "synthetic", "readout", name, units.start).standard_normal(rows[:, units].shape)
+        rows[:, units] = drawn - drawn.mean(axis=0)
+        return rows / np.linalg.norm(rows)
+
+    everything, seen, unseen = slice(0, inputs), slice(0, TARGET_UNITS), slice(TARGET_UNITS, inputs)
+    target = readout("target", seen)
+    readouts = {"target": target}
+    for name, share in related.items():
+        if name.startswith("noise"):
+            continue
+        if head == "shared":
+            rest = readout(name, everything)
+            rest -= (rest * target).sum() * target
+            same, rest = target, rest / np.linalg.norm(rest)
+        else:
+            same, rest = readout(name, seen), readout(name, unseen)
+        readouts[name] = share * same + np.sqrt(1 - share**2) * rest
+    square = numpy_generator(seed, "synthetic", "directions").standard_normal((inputs, inputs))
+    return Teachers(np.linalg.qr(square).Q, readouts)

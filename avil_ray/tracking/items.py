@@ -1,0 +1,200 @@
+"""What is logged, as plain values: pure functions from trials, rounds and reports to items; `writer.py` sends them.
+
+Nothing here knows a tracking server: an item says what should stand in a run, not how it gets there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from avil_ray.reports.records import TrialRecord
+
+# MLflow's own limits: it refuses longer names and cuts longer values with a warning each.
+NAME_LENGTH, PARAMETER_LENGTH, TAG_LENGTH = 250, 6000, 8000
+ROUND = "round"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a run was asked to do; each value is logged once and never changes."""
+
+    entries: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One round's figures, all finite; `ROUND` stands last among them and marks the row as complete."""
+
+    step: int
+    entries: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Figures of a whole run, all finite; logged again only where they changed."""
+
+    entries: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A name by which runs are found, filtered and grouped."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A small file made of `content`; `name` is its path within the run."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of this machine, kept in the run's `folder`."""
+
+    path: Path
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that MLflow shows as a table; `name` ends in `.json`. Sending it again replaces it."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A folder in MLflow's model format (see `exported.py`), logged once per run."""
+
+    folder: Path
+    name: str = "model"
+
+
+Item = Parameters | Metrics | Totals | Tag | Text | File | Table | SavedModel
+
+
+def parameters(options: Mapping[str, Any]) -> Parameters:
+    """A configuration, flat and sorted: nested names are joined by dots, values written as in the YAML file.
+
+    Longer values than MLflow takes are cut, with an ellipsis to say so.
+    """
+    flat = sorted(_flat(options), key=lambda pair: pair[0])
+    return Parameters({mlflow_name(name): _cut(_text(value), PARAMETER_LENGTH) for name, value in flat})
+
+
+def round_metrics(row: Mapping[str, Any], round_number: int) -> Metrics:
+    """One row of a history.
+
+    What is not a finite number is left out: NaN means "not there" in a history and breaks MLflow's charts, and MLflow
+    would store an infinity as 1.8e308, which flattens the rest of its curve. The trial's `history.csv` keeps both.
+    """
+    values = {name: value for name, value in row.items() if name != ROUND}
+    return Metrics(round_number, {**_finite(values), ROUND: float(round_number)})
+
+
+def final_metrics(record: TrialRecord) -> Totals:
+    """What a trial came to: its best round, its test figures (read once, after selection) and its whole cost."""
+    values: dict[str, Any] = {"best/select": record.select, "best/round": record.best_round}
+    values |= {f"test/{metric}": value for metric, value in (record.test or {}).items()}
+    cost = record.cost
+    values |= {
+        "total/gradient_steps": cost.gradient_steps,
+        "total/device_seconds": cost.device_seconds,
+        "total/wall_seconds": cost.wall_seconds,
+    }
+    return Totals(_finite(values))
+
+
+def identity(sweep: str, key: str | None = None, parent: str | None = None) -> dict[str, str]:
+    """The tags that make a run the one of its sweep (no `key`) or of a trial in it, which hangs below run `parent`."""
+    if key is None or parent is None:
+        return {"avil.key": sweep}
+    return {"avil.key": f"{sweep}/{key}", "mlflow.parentRunId": parent}
+
+
+def trial_items(trial: Mapping[str, Any]) -> list[Item]:
+    """What is known of a trial from its start; `trial` holds label, method, configuration, seed and options."""
+    names = ("label", "method", "configuration", "seed")
+    return [parameters(trial["options"]), *(Tag(f"avil.{name}", str(trial[name])) for name in names)]
+
+
+def record_items(record: TrialRecord) -> list[Item]:
+    """Everything of a trial that has ended: what stands in its run once it is up to date."""
+    names = ("label", "method", "configuration", "seed", "options")
+    items = trial_items({name: getattr(record, name) for name in names})
+    rows = record.history.to_dict("records")
+    items += [round_metrics({str(name): value for name, value in row.items()}, int(row[ROUND])) for row in rows]
+    items += [final_metrics(record), Tag("avil.status", record.status)]
+    return [*items, Tag("avil.reason", _cut(record.reason, TAG_LENGTH))] if record.reason else items
+
+
+def sweep_items(summary: Mapping[str, Any], folder: Path) -> list[Item]:
+    """The end of a sweep: its comparison as tables, `summary.json`, and the report and figures found in its folder."""
+    items: list[Item] = [Text("summary.json", json.dumps(summary, indent=1, ensure_ascii=False))]
+    for name, rows in (("comparison.json", summary["methods"]), ("differences.json", summary["comparisons"])):
+        if rows:
+            items.append(_table(name, rows))
+    patterns = ("report.*", "*.yaml", "*.png", "*.svg")
+    items += [File(path) for pattern in patterns for path in sorted(folder.glob(pattern))]
+    return items + [File(path, "figures") for path in sorted((folder / "figures").glob("*")) if path.is_file()]
+
+
+def mlflow_name(name: str) -> str:
+    """`name` as MLflow takes it: letters, digits and `_-.: /`, no odd paths, 250 characters at most.
+
+    A name that must be changed gets a digest of the original, so two names never become one.
+    """
+    parts = re.sub(r"[^\w\-.: /]", "_", name).split("/")
+    clean = "/".join(part for part in parts if part not in ("", ".", ".."))
+    if clean == name and 0 < len(name) <= NAME_LENGTH:
+        return name
+    return f"{clean[: NAME_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _table(name: str, rows: list[Mapping[str, Any]]) -> Table:
+    flat = [dict(_flat({**row, "chosen": _text(row["chosen"])} if "chosen" in row else row)) for row in rows]
+    named = dict.fromkeys(column for row in flat for column in row)
+    columns = tuple(column for column in named if not column.startswith("test.per_seed"))
+    return Table(name, columns, tuple(tuple(row.get(column) for column in columns) for row in flat))
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {name: value for name, value in values.items() if isinstance(value, Real) and not isinstance(value, bool)}
+    return {mlflow_name(name): float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _text(value: Any) -> str:
+    """A value as YAML writes it; strings as they are."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

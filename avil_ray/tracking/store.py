@@ -1,0 +1,139 @@
+"""Where runs are kept: which MLflow store, which experiment, and how to open them without a race or a stray file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avil_ray.errors import UserError
+from avil_ray.telemetry import no_calls_home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow's loggers that tell of a new store's every migration.
+_CHATTY = ("alembic", "mlflow.store.db.utils")
+# While we send, unless the user set them: MLflow retries for four minutes, through which a sweep would stand still
+# (what is missing at its end is sent again), and prints two lines and progress bars per run, through a live table.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def tracking_uri(storage: Path) -> str:
+    """`MLFLOW_TRACKING_URI` where it is set, otherwise the database `mlflow.db` in the storage folder."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute()}/mlflow.db"
+    check_uri(uri)
+    return uri
+
+
+def experiment_name(suite: str) -> str:
+    """`MLFLOW_EXPERIMENT_NAME` where it is set, otherwise the suite's name."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or suite
+
+
+def check_uri(uri: str) -> None:
+    """UserError for a store that every process would look for elsewhere (a relative path), or that MLflow gave up."""
+    where = f"tracking store {shown(uri)!r}"
+    if uri.startswith("sqlite"):
+        path = _database(uri)
+        if path is None:
+            raise UserError(
+                f"{where}: it lives in memory, so nothing would stay; give sqlite:////absolute/path/mlflow.db"
+            )
+        if not path.is_absolute():
+            right = f"sqlite:///{path.absolute()}"
+            raise UserError(f"{where}: a relative path is another file in every process; give {right}")
+    elif uri.startswith("file:") or ("://" not in uri and not uri.startswith(("databricks", "uc:"))):
+        path = Path(re.sub(r"^file:(//)?", "", uri)).absolute()
+        right = f"sqlite:///{path}/mlflow.db or a server's http://…"
+        raise UserError(f"{where}: MLflow no longer keeps runs in plain files; give {right}")
+
+
+def shown(uri: str) -> str:
+    """A store's address as it may be printed: without the password."""
+    return re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", uri)
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client of the store, which is created and migrated first where it is new.
+
+    Processes that open a fresh database at once would each migrate it and all but one would crash, so they queue up.
+    Raises UserError where the store cannot be opened.
+    """
+    check_uri(uri)
+    no_calls_home()
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    database = _database(uri)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(quiet())
+            if database is not None:
+                database.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(f"{database}.lock"))
+            client = MlflowClient(uri, registry_uri=uri)
+            client.search_experiments(max_results=1)  # a server is not asked anything before the first request
+            return client
+    except Exception as error:  # whatever a driver, a server or a disk has to say
+        advice = "start or repair it, or unset MLFLOW_TRACKING_URI to keep the runs beside the results"
+        raise UserError(f"tracking store {shown(uri)!r} cannot be opened: {first_line(error)}; {advice}") from error
+
+
+def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment's id; it is created where there is none. Files of a local database are kept beside it."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        database = _database(uri)
+        # without a place of its own MLflow would take ./mlruns of whatever folder this process was started in
+        place = None if database is None else (database.parent / "mlflow-artifacts").as_uri()
+        try:
+            return client.create_experiment(name, artifact_location=place)
+        except MlflowException:  # another sweep of the same suite was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        advice = "restore it, or choose another by MLFLOW_EXPERIMENT_NAME"
+        raise UserError(f"experiment {name!r} was deleted in MLflow; {advice}")
+    return str(found.experiment_id)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """MLflow without its chatter and its long patience, for as long as we speak to it; what the user set stays."""
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in _CHATTY}
+    added = [name for name in _PATIENCE if name not in os.environ]
+    try:
+        os.environ.update({name: _PATIENCE[name] for name in added})
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        yield
+    finally:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for one line, without a password."""
+    lines = str(error).strip().splitlines() or [""]
+    return shown(f"{type(error).__name__}: {lines[0]}")[:300]
+
+
+def _database(uri: str) -> Path | None:
+    """The file of a sqlite store; None for other stores and for one in memory."""
+    found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(found[1]) if found and found[1] != ":memory:" else None

@@ -1,0 +1,182 @@
+"""`train`: one run of one method on one suite, from Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from avil_ray import checkpoint
+from avil_ray.errors import UserError
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.learner import cpu_threads
+from avil_ray.learning.parameters import FlatModel, Vector
+from avil_ray.methods.method import Method, Setting
+from avil_ray.models.multitask import SingleTask
+from avil_ray.pools.inline import InlinePool
+from avil_ray.pools.pool import Pool
+from avil_ray.randomness import torch_seeded
+from avil_ray.rounds import Progress, Round, run_rounds
+from avil_ray.suites.suite import Suite, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+OpenPool = Callable[[], AbstractContextManager[Pool]]
+"""A function that gives a pool for the duration of a run."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run led to.
+
+    Attributes
+    ----------
+    test
+        The target's figures on test at the best round: its metric and `loss`. Read once.
+    best_round
+        The round with the best figure on select.
+    select
+        That figure.
+    theta
+        The parameters of that round, float32 [P].
+    """
+
+    suite: Suite
+    method: Method
+    seed: int
+    test: Mapping[str, float]
+    best_round: int
+    select: float
+    theta: Vector
+    rows: tuple[Mapping[str, float], ...]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (seconds)."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows))
+
+    def model(self) -> SingleTask:
+        """The target's model at the best round, in evaluation mode: `model(inputs)` -> outputs."""
+        flat = FlatModel(self.suite.model())
+        flat.load(self.theta)
+        return SingleTask(flat.model, self.suite.target).eval()
+
+
+def train(
+    suite: Suite,
+    method: Method,
+    *,
+    rounds: int = 20,
+    steps_per_round: int = 24,
+    seed: int = 0,
+    pool: Literal["inline", "ray"] | OpenPool = "inline",
+    workers: int | None = None,
+    threads: int = 1,
+    output: Path | str | None = None,
+    resume: bool = False,
+    on_round: Callable[[Round], None] | None = None,
+) -> Result:
+    """Train `suite` with `method`.
+
+    Parameters
+    ----------
+    rounds, steps_per_round
+        Rounds of the main phase, and gradient steps of each task in a round. A method's finish comes on top.
+    seed
+        Everything random derives from it, the choice of data too where the suite draws by seed.
+    pool
+        `inline` (this process), `ray` (one actor per task), or a function that opens a pool.
+        On CPU the result is the same to the last bit.
+    workers
+        Actors of the ray pool; one per task where not given, as far as there are CPUs or GPUs.
+    threads
+        CPU threads of each worker and of the driver. Results depend on it.
+    output, resume
+        A folder for checkpoints; with `resume` a run that was stopped goes on from there.
+    on_round
+        Called after every round, once it is stored.
+
+    Raises
+    ------
+    UserError
+        Where the input is wrong. Nothing is written then.
+    WorkFailed
+        Where training diverges or a worker cannot be had.
+    """
+    for name, value, least in (("rounds", rounds, 1), ("steps_per_round", steps_per_round, 1), ("threads", threads, 1)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}, not {value}")
+    if seed < 0:
+        raise UserError(f"seed must be at least 0, not {seed}")
+    method.check(suite)
+    configuration = describe(suite, method, rounds, steps_per_round, seed, threads)
+    folder = None if output is None else Path(output)
+    progress = _stored(folder, resume, configuration)
+
+    def after_round(progress: Progress, done: Round) -> None:
+        if folder is not None:
+            checkpoint.save(folder, progress, configuration)
+        if on_round is not None:
+            on_round(done)
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tasks = suite.draw(seed)
+    with cpu_threads(threads):
+        with torch_seeded(seed, "initial parameters"):
+            target = Target(suite, tasks, seed, device)
+        progress = progress or Progress(target.flat.vector())
+        with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
+            setting = Setting(suite, steps_per_round)
+            progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
+        best = progress.best
+        assert best is not None
+        test = target.evaluate("test", best.theta)
+    return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
+
+
+def describe(suite: Suite, method: Method, rounds: int, steps: int, seed: int, threads: int) -> dict[str, Any]:
+    """The configuration of a run as flat JSON values: what must be equal for a checkpoint to be gone on from."""
+    options = {f"method.{name}": value for name, value in dataclasses.asdict(method).items()}
+    data = {f"suite.{name}": value for name, value in suite.options.items()}
+    run = {"rounds": rounds, "steps_per_round": steps, "seed": seed, "threads": threads}
+    return {"suite": suite.name, "target": suite.target, "method": type(method).__name__, **run, **options, **data}
+
+
+def _stored(folder: Path | None, resume: bool, configuration: Mapping[str, Any]) -> Progress | None:
+    if folder is None:
+        if resume:
+            raise UserError("resume needs the output folder of the run to go on with")
+        return None
+    if not resume and (folder / checkpoint.FILE).exists():
+        raise UserError(f"{folder}: already holds a run; resume it, or choose another output folder")
+    return checkpoint.load(folder, configuration)
+
+
+def _open(
+    pool: Literal["inline", "ray"] | OpenPool,
+    suite: Suite,
+    tasks: Mapping[str, Task],
+    seed: int,
+    device: str,
+    threads: int,
+    workers: int | None,
+) -> AbstractContextManager[Pool]:
+    if callable(pool):
+        return pool()
+    if pool == "inline":
+        return InlinePool(suite, tasks, seed, device, threads)
+    if pool == "ray":
+        from avil_ray.pools.ray_pool import local_pool
+
+        return local_pool(suite, seed, threads, workers)
+    raise UserError(f"pool must be 'inline' or 'ray', not {pool!r}")

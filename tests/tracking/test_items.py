@@ -1,0 +1,164 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.utils.validation import _validate_metric_name, _validate_param
+
+from avil_ray.tracking.items import (
+    File,
+    Metrics,
+    Parameters,
+    Table,
+    Tag,
+    Text,
+    final_metrics,
+    identity,
+    mlflow_name,
+    parameters,
+    record_items,
+    round_metrics,
+    sweep_items,
+    trial_items,
+)
+
+
+def test_parameters_are_flat_sorted_and_written_as_in_yaml():
+    options = {
+        "weights": {"right": 0.5, "left": np.float64(2)},
+        "bounded": True,
+        "clip": None,
+        "sizes": [1, 2],
+        "name": "x",
+        "none": {},
+    }
+    found = parameters(options).entries
+    assert list(found.items()) == [
+        ("bounded", "true"),
+        ("clip", "null"),
+        ("name", "x"),
+        ("none", "{}"),
+        ("sizes", "[1, 2]"),
+        ("weights.left", "2.0"),
+        ("weights.right", "0.5"),
+    ]
+    assert parameters(dict(reversed(options.items()))) == parameters(options)
+
+
+def test_a_parameter_too_long_for_mlflow_is_cut_visibly():
+    value = parameters({"notes": "x" * 7000}).entries["notes"]
+    assert len(value) == 6000
+    assert value.endswith("x…")
+    assert parameters({"notes": "x" * 6000}).entries["notes"] == "x" * 6000
+
+
+@pytest.mark.parametrize("name", ["a?b", "/a", "a//b", "../a", "", ".", "a" * 251, "ünï/✓"])
+def test_any_name_becomes_one_that_mlflow_takes(name):
+    _validate_metric_name(mlflow_name(name))
+    _validate_param(mlflow_name(name), "value")
+
+
+def test_names_stay_as_they_are_where_possible_and_never_collide():
+    assert mlflow_name("delta_norm/left odd.x-1:2") == "delta_norm/left odd.x-1:2"
+    assert len({mlflow_name(name) for name in ("a?b", "a*b", "a_b", "a" * 300, "a" * 301)}) == 5
+
+
+def test_a_round_leaves_out_what_is_no_finite_number():
+    row = {
+        "round": 4,
+        "select/accuracy": np.float32(0.5),
+        "dev/loss": math.nan,
+        "select/loss": math.inf,
+        "cost/gradient_steps": np.int64(7),
+        "alpha/a": None,
+        "trial": "t-1",
+        "done": True,
+    }
+    found = round_metrics(row, 4)
+    assert found == Metrics(4, {"select/accuracy": 0.5, "cost/gradient_steps": 7.0, "round": 4.0})
+    assert list(found.entries)[-1] == "round"  # sent last: where it stands, the whole row does
+
+
+def test_final_metrics_hold_test_and_cost(record):
+    assert final_metrics(record()).entries == {
+        "best/select": 0.7,
+        "best/round": 1.0,
+        "test/accuracy": 0.65,
+        "total/gradient_steps": 300.0,
+        "total/device_seconds": 2.5,
+        "total/wall_seconds": 1.5,
+    }
+    failed = record(status="failed", select=None, test=None, best_round=None)
+    assert set(final_metrics(failed).entries) == {"total/gradient_steps", "total/device_seconds", "total/wall_seconds"}
+
+
+def test_identity_names_sweep_trial_and_parent():
+    assert identity("moons") == {"avil.key": "moons"}
+    assert identity("moons", "equal/c000/s1", "run-7") == {
+        "avil.key": "moons/equal/c000/s1",
+        "mlflow.parentRunId": "run-7",
+    }
+
+
+def test_trial_items_are_its_configuration_and_tags():
+    trial = {
+        "key": "e/c002/s1",
+        "label": "e",
+        "method": "static",
+        "configuration": 2,
+        "seed": 1,
+        "options": {"weights": {"a": 1}},
+    }
+    assert trial_items(trial) == [
+        Parameters({"weights.a": "1"}),
+        Tag("avil.label", "e"),
+        Tag("avil.method", "static"),
+        Tag("avil.configuration", "2"),
+        Tag("avil.seed", "1"),
+    ]
+
+
+def test_a_record_gives_every_round_and_why_it_failed(record):
+    items = record_items(record(status="failed", reason="diverged"))
+    assert [item.step for item in items if isinstance(item, Metrics)] == [0, 1, 2]
+    assert Metrics(1, {"select/accuracy": 0.7, "round": 1.0}) in items
+    assert Tag("avil.status", "failed") in items
+    assert Tag("avil.reason", "diverged") in items
+    unstarted = record_items(record(history=pd.DataFrame()))
+    assert not any(isinstance(item, Metrics) for item in unstarted)
+
+
+def test_a_sweep_gives_its_tables_and_the_files_that_are_there(tmp_path):
+    (tmp_path / "figures").mkdir()
+    for name in ("report.md", "space.yaml", "figures/curves.png", "tuner.pkl"):
+        (tmp_path / name).write_text("content")
+    methods = [
+        {
+            "label": "equal",
+            "chosen": {"w": 1},
+            "test": {"mean": 0.9, "ci95": [0.8, 1.0], "per_seed": {"0": 0.9}},
+            "cost": {"steps": 4},
+        },
+        {"label": "broken", "chosen": None, "test": None, "cost": {"steps": 0}},
+    ]
+    summary = {"methods": methods, "comparisons": []}
+    items = sweep_items(summary, tmp_path)
+    table = next(item for item in items if isinstance(item, Table))
+    assert table.name == "comparison.json"
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert rows[0] == {
+        "label": "equal",
+        "chosen": '{"w": 1}',
+        "test.mean": 0.9,
+        "test.ci95": [0.8, 1.0],
+        "cost.steps": 4,
+        "test": None,
+    }
+    assert rows[1]["cost.steps"] == 0
+    assert [(item.path.name, item.folder) for item in items if isinstance(item, File)] == [
+        ("report.md", ""),
+        ("space.yaml", ""),
+        ("curves.png", "figures"),
+    ]
+    assert json.loads(next(item for item in items if isinstance(item, Text)).content) == summary
