@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from avil_ray.config import call, read_options
+from avil_ray.config import call, flatten, read_options
 from avil_ray.errors import UserError, unknown
 from avil_ray.methods.method import Method
 from avil_ray.suites.suite import Suite
@@ -38,12 +38,14 @@ def load(reference: str) -> Any:
         Where the module cannot be imported or has no such name.
     """
     module_name, _, name = reference.partition(":")
-    if not name:
+    if not (module_name and name) or module_name.startswith("."):
         raise UserError(f"{reference!r}: write a factory as 'package.module:function'")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UserError(f"{reference!r}: {error}; is its folder on PYTHONPATH?") from error
+    except Exception as error:
+        raise UserError(f"{reference!r}: {module_name} cannot be imported: {_told(error)}") from error
     if not hasattr(module, name):
         raise unknown("name", name, [n for n in vars(module) if not n.startswith("_")], module_name)
     return getattr(module, name)
@@ -65,26 +67,71 @@ def method_class(name: str) -> type[Method]:
     return found
 
 
-def build_suite(specification: Mapping[str, Any]) -> Suite:
-    """A suite from `{name: …, options…}` or from `{factory: "package.module:function", arguments…}`."""
-    options = dict(specification)
-    if ("name" in options) == ("factory" in options):
+def find_factory(specification: Mapping[str, Any]) -> tuple[Callable[..., Suite], str]:
+    """The factory that `{name: …}` or `{factory: "package.module:function"}` names, and what messages call it."""
+    if ("name" in specification) == ("factory" in specification):
         raise UserError("suite: give either a name or a factory ('package.module:function')")
-    if "name" in options:
-        name = str(options.pop("name"))
-        factory, where = suite_factory(name), f"suite {name}"
-    else:
-        reference = str(options.pop("factory"))
-        factory, where = load(reference), f"suite factory {reference}"
-    suite = call(factory, options, where)
+    key = "name" if "name" in specification else "factory"
+    reference = specification[key]
+    if not isinstance(reference, str):
+        raise UserError(f"suite: {key} must be a word, not {reference!r}")
+    if key == "name":
+        return suite_factory(reference), f"suite {reference}"
+    factory = load(reference)
+    if not callable(factory):
+        raise UserError(f"suite factory {reference}: it is a {type(factory).__name__}, not a function")
+    return factory, f"suite factory {reference}"
+
+
+def build_suite(specification: Mapping[str, Any]) -> Suite:
+    """A suite from `{name: …, options…}` or from `{factory: "package.module:function", arguments…}`.
+
+    Raises
+    ------
+    UserError
+        Where the suite or an option is unknown or wrong, and where a user's own factory fails.
+    """
+    factory, where = find_factory(specification)
+    options = {key: value for key, value in specification.items() if key not in ("name", "factory")}
+    try:
+        suite = call(factory, options, where)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where}: it failed: {_told(error)}") from error
     if not isinstance(suite, Suite):
         raise UserError(f"{where}: it returned a {type(suite).__name__}, not an avil_ray.Suite")
     return dataclasses.replace(suite, options={**suite.options, **options})
 
 
 def build_method(name: str, options: Mapping[str, Any]) -> Method:
-    """A method of the catalogue with its options checked."""
+    """A method of the catalogue with its options checked; options may be nested or dotted (`weights.right`)."""
     return read_options(method_class(name), options, f"method {name}")
+
+
+def settled_options(method: Method) -> dict[str, Any]:
+    """A method's options in force, flat (`weights.right`) and in plain values; `build_method` reads them back.
+
+    What a variant decides (alphaVIL's `recipe`) stands in the place of options that were left open; options that are
+    still open then, as they are the suite's to decide, are left out.
+    """
+    recipe = getattr(method, "recipe", None)
+    decided = dataclasses.asdict(recipe) if recipe is not None else {}
+    options = flatten({name: decided.get(name) if value is None else value for name, value in _values(method).items()})
+    return {name: _plain(value) for name, value in options.items() if value is not None}
+
+
+def _values(method: Method) -> dict[str, Any]:
+    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.init}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def summary(described: Any) -> str:

@@ -49,12 +49,7 @@ def load(folder: Path, configuration: Mapping[str, Any]) -> Progress | None:
     path = folder / FILE
     if not path.exists():
         return None
-    try:
-        with safe_open(path, "numpy") as stored:
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            facts = json.loads(stored.metadata()["progress"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a checkpoint that can be read ({error}); remove it to start again") from error
+    arrays, facts = _read(path)
     _require_same(path, facts["configuration"], json.loads(json.dumps(configuration)))
     best = facts["best"]
     state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
@@ -64,6 +59,28 @@ def load(folder: Path, configuration: Mapping[str, Any]) -> Progress | None:
         best=None if best is None else Best(best["number"], best["score"], arrays["best"]),
         rows=tuple(facts["rows"]),
     )
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The history in the checkpoint of `folder`, for readers of the cost; empty where there is no checkpoint."""
+    path = folder / FILE
+    return list(_read(path)[1]["rows"]) if path.exists() else []
+
+
+def remove(folder: Path) -> None:
+    """Remove the checkpoint of a run that is done, and its folder."""
+    (folder / FILE).unlink(missing_ok=True)
+    if folder.is_dir():
+        folder.rmdir()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        with safe_open(path, "numpy") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+            return arrays, json.loads(stored.metadata()["progress"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint that can be read ({error}); remove it to start again") from error
 
 
 def _require_same(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

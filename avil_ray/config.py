@@ -4,77 +4,229 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
+from typing import Any, TypeVar, cast, get_type_hints
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from avil_ray.errors import UserError, unknown
+from avil_ray.yaml_text import read_yaml
 
 T = TypeVar("T")
 
 
 def read_options(cls: type[T], options: Mapping[str, Any], where: str) -> T:
-    """An options dataclass from plain values.
+    """An options dataclass from plain values; keys may be dotted (`weights.right`).
 
     Raises
     ------
     UserError
         For an unknown option (with the nearest right one), a wrong type, or a value that the class itself refuses.
     """
-    names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
-    hints = get_type_hints(cls, include_extras=True)
-    return cls(**_checked({name: hints[name] for name in names}, options, where))
+    checked, problems = _checked(_field_types(cls), nest(options, where))
+    if problems:
+        raise UserError(said(where, problems[0]))
+    try:
+        return cls(**checked)
+    except UserError as error:
+        raise UserError(said(where, str(error))) from None
+
+
+def option_problems(cls: type, options: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the options, a line each, where `read_options` would stop at the first."""
+    try:
+        _, problems = _checked(_field_types(cls), nest(options))
+        if not problems:
+            read_options(cls, options, "")
+    except UserError as error:
+        problems = [str(error)]
+    return problems
+
+
+def option_names(described: Callable[..., Any]) -> tuple[str, ...]:
+    """The options of a dataclass, or the arguments of a function, by name."""
+    if inspect.isclass(described) and dataclasses.is_dataclass(described):
+        return tuple(_field_types(described))
+    return tuple(_argument_types(described))
 
 
 def call(function: Callable[..., T], options: Mapping[str, Any], where: str) -> T:
-    """Call a factory with plain values, checked against its signature.
+    """Call a factory with plain values, checked against its signature; keys may be dotted.
+
+    A factory that takes `**more` gets what it does not name as it stands.
 
     Raises
     ------
     UserError
-        As `read_options`, and for an argument that is missing.
+        As `read_options`, and for an argument that is missing. What the factory itself raises passes through.
     """
-    signature = inspect.signature(function)
-    hints = get_type_hints(function, include_extras=True)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        return function(**options)
-    missing = [n for n, p in signature.parameters.items() if p.default is p.empty and n not in options]
-    if missing:
-        raise UserError(f"{where}: the argument {missing[0]!r} is missing")
-    return function(**_checked({name: hints.get(name, Any) for name in signature.parameters}, options, where))
+    signature, types = inspect.signature(function).parameters, _argument_types(function)
+    given = nest(options, where)
+    takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values())
+    more = {name: value for name, value in given.items() if takes_more and name not in types}
+    checked, problems = _checked(types, {name: value for name, value in given.items() if name not in more})
+    missing = [name for name in types if signature[name].default is inspect.Parameter.empty and name not in given]
+    problems += [f"the argument {name!r} is missing" for name in missing]
+    if problems:
+        raise UserError(said(where, problems[0]))
+    return function(**checked, **more)
 
 
-def _checked(types: Mapping[str, Any], options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The options, each converted to its type."""
-    checked = {}
+def said(where: str, text: str) -> str:
+    """`where: text`, or the text alone where there is no place to name."""
+    return f"{where}: {text}" if where else text
+
+
+def nest(options: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """`{"weights.right": 1}` -> `{"weights": {"right": 1}}`; the inverse of `flatten`.
+
+    Raises
+    ------
+    UserError
+        Where a key is no text, stands both alone and with parts, or has an empty part.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in options.items():
+        if not isinstance(key, str) or "" in key.split("."):
+            raise UserError(said(where, f"an option's name must be a word, not {key!r}"))
+        *above, last = key.split(".")
+        inner = nested
+        for part in above:
+            found = inner.setdefault(part, {})
+            if not isinstance(found, Mapping):
+                raise UserError(said(where, f"{key}: {part} is {found!r} already; give it one value, or its parts"))
+            inner[part] = inner = dict(found)
+        if isinstance(value, Mapping) and isinstance(inner.get(last), Mapping):
+            value = {**inner[last], **value}
+        inner[last] = value
+    return nested
+
+
+def flatten(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"weights": {"right": 1}}` -> `{"weights.right": 1}`. An empty mapping stays as it is."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping) and value:
+            flat.update({f"{key}.{inner}": item for inner, item in flatten(value).items()})
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def _field_types(cls: type[Any]) -> dict[str, Any]:
+    hints = _kept_hints(cast(Hashable, cls))
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+
+
+@cache
+def _kept_hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _argument_types(function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments that may be given by name, and their types: Any where no annotation can be read."""
+    try:
+        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
+    except (NameError, TypeError):  # names that only a type checker imports; objects without annotations
+        hints = {}
+    parameters = inspect.signature(function).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {name: hints.get(name, Any) for name in named}
+
+
+def _checked(types: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The options that are right, each converted to its type, and a line for each that is wrong."""
+    checked, problems = {}, []
     for name, value in options.items():
         if name not in types:
-            raise unknown("option", name, types, where)
+            problems.append(str(unknown("option", name, types)))
+            continue
         try:
-            adapter = TypeAdapter(types[name], config=_CONFIG if _configurable(types[name]) else None)
-            checked[name] = adapter.validate_python(value)
+            read = _adapter(types[name]).validate_python(value)
         except ValidationError as error:
-            raise UserError(f"{where}: {name}: {explain(error)}") from None
-    return checked
+            problems.append(explain(error, name))
+            continue
+        misread = _truth_as_number(value, read, name)
+        if misread:
+            problems.append(misread)
+        checked[name] = read
+    return checked, problems
 
 
-_CONFIG = ConfigDict(arbitrary_types_allowed=True)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    try:
+        return _kept_adapter(kind)
+    except TypeError:  # an annotation that cannot be hashed
+        return _new_adapter(kind)
 
 
-def _configurable(kind: Any) -> bool:
-    """Pydantic refuses a configuration for types that bring their own."""
-    return not (inspect.isclass(kind) and dataclasses.is_dataclass(kind))
+def _new_adapter(kind: Any) -> TypeAdapter[Any]:
+    # Pydantic refuses a configuration for types that bring their own
+    brings_own = inspect.isclass(kind) and dataclasses.is_dataclass(kind)
+    return TypeAdapter(kind, config=None if brings_own else ConfigDict(arbitrary_types_allowed=True))
 
 
-def explain(error: ValidationError) -> str:
+_kept_adapter = cache(_new_adapter)
+
+
+def _truth_as_number(value: Any, read: Any, place: str) -> str | None:
+    """A line where `true` was read as the number 1, which Python and pydantic take it for; None where it was not."""
+    if isinstance(value, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        return f"{place} should be a number, not {value!r}"
+    pairs: list[tuple[Any, Any, str]] = []
+    if isinstance(value, Mapping) and isinstance(read, Mapping):
+        pairs = [(value[key], read[key], f"{place}.{key}") for key in value if key in read]
+    elif isinstance(value, list | tuple) and isinstance(read, list | tuple):
+        pairs = [(*pair, f"{place}[{index}]") for index, pair in enumerate(zip(value, read, strict=False))]
+    return next((line for line in (_truth_as_number(*pair) for pair in pairs) if line), None)
+
+
+_WORDS = {
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a word",
+    "dict_type": "a mapping such as {name: value}",
+    "mapping_type": "a mapping such as {name: value}",
+    "list_type": "a list such as [a, b]",
+    "tuple_type": "a list such as [a, b]",
+    "sequence_str": "a list such as [a, b]",
+}
+"""What pydantic's kinds of errors say should be there, in the words of YAML rather than of Python."""
+
+
+def explain(error: ValidationError, name: str = "") -> str:
     """The first thing that is wrong, in one line: where, what is right, what was given."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "list[")))
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("\n", " ")
+    place, inside = name, [part for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "list["))]
+    if inside and inside[-1] == "[key]":
+        return f"{place or 'input'} should have words as keys, not {first['input']!r}"
+    if first["type"] == "missing" and inside and isinstance(inside[-1], int):
+        inside = inside[:-1]
+    for part in inside:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
     given = repr(first["input"])
-    return f"{place + ': ' if place else ''}{message}, not {given if len(given) < 80 else given[:77] + '...'}"
+    return f"{place or 'input'} {_should(first)}, not {given if len(given) < 80 else given[:77] + '...'}"
+
+
+def _should(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _WORDS:
+        return f"should be {_WORDS[kind]}"
+    if kind == "is_instance_of":
+        return f"should be {_WORDS['list_type'] if context['class'] == 'Sequence' else 'of type ' + context['class']}"
+    if kind == "too_long":
+        return f"should have {context['max_length']} items at most"
+    if kind == "missing":
+        return f"has too few items: number {int(error['loc'][-1]) + 1} is missing"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("\n", " ")
+    return message[:1].lower() + message[1:]
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -83,12 +235,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
     Raises
     ------
     UserError
-        Where there is no `=`, or the value is not YAML.
+        Where there is no `=`, no key, or the value is not YAML.
     """
     key, separator, value = text.partition("=")
-    if not separator or not key:
+    if not separator or not key.strip():
         raise UserError(f"--set {text}: write it as key=value")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {key}: {value!r} is not a value that YAML can read") from None
+    return key.strip(), read_yaml(value, f"--set {key.strip()}")

@@ -7,7 +7,7 @@ from torch import nn
 from avil_ray.errors import UserError
 
 SMALLEST = 16
-"""The smallest height and width in pixels that leaves something to see after both poolings."""
+"""The smallest height and width, in pixels: 2 x 2 is left of it after both poolings."""
 
 
 class LeNet(nn.Sequential):

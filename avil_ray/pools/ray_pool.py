@@ -122,6 +122,9 @@ class RayPool:
         except (GetTimeoutError, RayActorError) as error:
             self._kill()
             raise WorkFailed(f"{self.slots.count} workers did not start within {self.timeout:g} s: {error}") from error
+        except RayTaskError as error:
+            self._kill()
+            raise WorkFailed(f"a worker could not load the suite {self.suite.name!r}: {error.cause!r}") from error
         except BaseException:
             self._kill()
             raise
@@ -229,7 +232,9 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
         ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         nodes = node_resources()
-        resources = {"CPU": float(threads), "GPU": float(any(node["GPU"] >= 1 for node in nodes))}
+        resources = {"CPU": float(threads)}
+        if any(node["GPU"] >= 1 for node in nodes):
+            resources["GPU"] = 1.0
         count = workers or max(1, most_slots({}, resources, nodes, len(suite.task_names)))
         lacking = missing(bundles({}, resources, count), nodes)
         if lacking:

@@ -13,9 +13,15 @@ from avil_ray.reports.records import TrialRecord
 from avil_ray.reports.statistics import Estimate, mean_interval
 
 CAVEAT = (
-    "alpha and w are no measure of a task's importance. They say how large a part of a task's step lowered the target's loss "
-    "on dev, in those rounds, beside those other tasks; a useless task may well be kept. Read them beside the cosines, and "
-    "find out what a task is worth by training without it."
+    "alpha and w are no measure of a task's importance. They say how large a part of a task's step lowered the "
+    "target's loss on dev, in those rounds, beside those other tasks; a useless task may well be kept. Read them "
+    "beside the cosines, and find out what a task is worth by training without it."
+)
+
+SHARE = (
+    "share is alpha · w over the sum of |alpha · w| of all tasks, times the number of tasks: 1 is an even share. For "
+    "plain gradient steps it is the part of the task's own step in the shared one; where the optimiser is adaptive, w "
+    "hardly matters."
 )
 
 _SHARES = ((1.25, "turned up"), (0.75, "used about evenly"), (0.25, "turned down"), (0.0, "almost switched off"))
@@ -23,7 +29,7 @@ _SHARES = ((1.25, "turned up"), (0.75, "used about evenly"), (0.25, "turned down
 
 @dataclass(frozen=True)
 class TaskAlpha:
-    """One task under one label: means over rounds and then over seeds; None where the history does not have the column."""
+    """One task under one label: means over rounds, then over seeds; None where no history has the column."""
 
     task: str
     alpha: Estimate
@@ -37,7 +43,7 @@ class TaskAlpha:
 
 @dataclass(frozen=True)
 class AlphaFinding:
-    """What the chosen configuration of one label came to: `rounds` of the main phase, the last ones, over `seeds` seeds."""
+    """What the chosen configuration of one label came to, over `seeds` seeds and its last `rounds` main rounds."""
 
     label: str
     rounds: int
@@ -55,8 +61,13 @@ class AlphaFinding:
 
 def main_phase(history: pd.DataFrame) -> pd.DataFrame:
     """The rounds before the final fine-tuning, in order."""
-    rounds = history[history["phase"] == 0] if "phase" in history else history
-    return rounds.sort_values("round")
+    return history[~in_finish(history)].sort_values("round")
+
+
+def in_finish(history: pd.DataFrame) -> pd.Series[bool]:
+    """Which rounds are of the final fine-tuning; none where the history does not say."""
+    phase = history["phase"] if "phase" in history else pd.Series(0.0, index=history.index)
+    return phase > 0
 
 
 def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""From the trials of a sweep to one comparison: what each method reached on test, what it cost, and by how much it differs."""
+"""From the trials of a sweep to one comparison: what each method reached on test, its cost, and how it differs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SweepFacts:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration of a method and its trials. `select` and `test` are None unless every seed of the sweep succeeded."""
+    """One configuration of a method and its trials; `select` and `test` are None unless every seed succeeded."""
 
     index: int
     options: Mapping[str, Any]
@@ -101,7 +101,7 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Method `a` against method `b` on the test metric, paired by seed; `estimate` is None where either has no result."""
+    """Method `a` against method `b` on test, paired by seed; `estimate` is None where either has no result."""
 
     a: str
     b: str
@@ -116,7 +116,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every method of a sweep, and the reference (the first αVIL label, or else the first label) against each other one."""
+    """Every method of a sweep, and the reference (the first αVIL label, or else the first) against each other."""
 
     facts: SweepFacts
     methods: tuple[MethodSummary, ...]
@@ -124,7 +124,7 @@ class Comparison:
 
     @cached_property
     def by_label(self) -> dict[str, MethodSummary]:
-        """label -> summary."""
+        """The methods by label."""
         return {method.label: method for method in self.methods}
 
     @property
@@ -147,7 +147,8 @@ class Comparison:
 def compare(records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
     """Make the comparison: choose by select, read test, sum every cost, pair by seed.
 
-    A label of `facts` without any record still gets a (blank) row; a record whose label is not in `facts` gets one at the end.
+    A label of `facts` without any record still gets a (blank) row; a record whose label is not in `facts` gets one at
+    the end.
     """
     by_label: dict[str, list[TrialRecord]] = {label: [] for label in facts.labels}
     for record in records:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avil_ray.reports import formats
+from avil_ray.reports.alphas import TaskAlpha
 from avil_ray.reports.comparison import Comparison, MethodSummary, PairedDifference, Verdict
 from avil_ray.reports.statistics import PairedEstimate
 
@@ -27,15 +28,15 @@ COLUMNS: dict[str, str] = {
     "trials (failed)": "Configurations times seeds; in brackets those that failed, or gave no usable figure.",
     "test": "The mean over seeds of the configuration chosen by select, read once per trial, ± half the 95 % Student-t "
     "interval. Only configurations that finished on every seed can be chosen. One seed gives no interval.",
-    "gradient steps": "Of all tasks, dev passes included, over ALL trials of the method: its whole search, failed and stopped "
-    "trials too.",
+    "gradient steps": "Of all tasks, dev passes included, over ALL trials of the method: its whole search, failed and "
+    "stopped trials too.",
     "device time": "Seconds in which devices worked for the method, over all its trials.",
     "wall time": "From start to end of each trial, summed over all trials; trials that ran at once count each.",
-    "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired t-test. A tie "
-    "is an interval that includes 0: no difference was shown, which is not to say that there is none. The p-values "
-    "are not corrected for the number of methods compared.",
-    "at equal cost": "The expected test figure of a search of only so many configurations, drawn at random without replacement "
-    "from those tried and chosen among by select, as cost no more gradient steps than the reference took.",
+    "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired "
+    "t-test. A tie is an interval that includes 0: no difference was shown, which is not to say that there is none. "
+    "The p-values are not corrected for the number of methods compared.",
+    "expected figure": "What a search would reach on test with only so many of its configurations as the reference's "
+    "gradient steps pay for: drawn at random from those tried, without replacement, and chosen among by select.",
 }
 """column or term -> what it means."""
 
@@ -92,6 +93,16 @@ def better(comparison: Comparison) -> str:
     return "higher is better" if comparison.facts.mode == "max" else "lower is better"
 
 
+def setting(comparison: Comparison) -> str:
+    """What was compared, in one line."""
+    facts = comparison.facts
+    seeds = f"seed{'' if len(facts.seeds) == 1 else 's'} {', '.join(map(str, facts.seeds))}"
+    where = (
+        f"Suite {facts.suite}, target {facts.target}, metric {metric_name(comparison)} ({better(comparison)}), {seeds}."
+    )
+    return f"{where} Differences are paired by seed."
+
+
 def headline(comparison: Comparison) -> str:
     """The outcome in one sentence, losses first."""
     reference = comparison.reference
@@ -138,18 +149,14 @@ def rows(comparison: Comparison) -> list[Row]:
 
 
 def dev_use(comparison: Comparison) -> list[tuple[str, str]]:
-    """How each label spent the dev examples: (label, what it did with them)."""
-    found = []
+    """How the dev examples were spent: (what was done with them, the labels that did so)."""
+    found: dict[str, list[str]] = {}
     for method in comparison.methods:
-        chosen = [method.chosen] if method.chosen else method.configurations
-        ways = list(dict.fromkeys(str(one.options["dev"]) for one in chosen if "dev" in one.options))
-        found.append(
-            (
-                method.label,
-                formats.listed([f"{way}: {_DEV.get(way, 'see its options')}" for way in ways]) or "not stated",
-            )
-        )
-    return found
+        told = [method.chosen] if method.chosen else method.configurations
+        ways = list(dict.fromkeys(str(one.options["dev"]) for one in told if "dev" in one.options)) or ["not stated"]
+        for way in ways:
+            found.setdefault(way, []).append(method.label)
+    return [(f"{way}: {_DEV[way]}" if way in _DEV else way, ", ".join(labels)) for way, labels in found.items()]
 
 
 def choices(comparison: Comparison) -> list[Choice]:
@@ -171,9 +178,8 @@ def other_ends(comparison: Comparison) -> list[str]:
     said = []
     for method in comparison.methods:
         if stopped := method.count("stopped"):
-            said.append(
-                f"{method.label}: the scheduler stopped {formats.counted(stopped, 'trial')} early; paid for, but not to be chosen."
-            )
+            trials = formats.counted(stopped, "trial")
+            said.append(f"{method.label}: the scheduler stopped {trials} early; paid for, but not to be chosen.")
         if unfinished := method.count("unfinished"):
             said.append(
                 f"{method.label}: {formats.counted(unfinished, 'trial')} has no result yet; resume the sweep to get it."
@@ -181,11 +187,19 @@ def other_ends(comparison: Comparison) -> list[str]:
     return said
 
 
+def alpha_cells(row: TaskAlpha) -> tuple[str, str, str, str, str]:
+    """One task's cells: task, alpha, w, share in words, cosine."""
+    weight = formats.estimate(row.weight, 2) if row.weight else "not logged"
+    cosine = "not logged" if row.cosine is None else formats.number(row.cosine, 2)
+    return row.task, formats.estimate(row.alpha, 3), weight, f"{formats.number(row.share, 2)} ({row.word})", cosine
+
+
 def _figures(comparison: Comparison, difference: PairedDifference) -> str:
     estimate = difference.estimate
     if estimate is None:
         missing = [label for label in (difference.a, difference.b) if comparison.by_label[label].chosen is None]
-        return f"{formats.listed(missing)} has no configuration that finished on every seed"
+        who = f"neither {missing[0]} nor {missing[1]} has a" if len(missing) > 1 else f"{missing[0]} has no"
+        return f"{who} configuration that finished on every seed"
     decimals = formats.decimals_for(comparison)
     size = formats.number(abs(estimate.difference), decimals)
     way = "higher" if estimate.difference > 0 else "lower" if estimate.difference < 0 else "apart"
@@ -196,29 +210,38 @@ def _certainty(estimate: PairedEstimate, decimals: int) -> str:
     if estimate.interval is None or estimate.p_value is None:
         return " on the one seed they share, which gives no interval"
     interval = formats.interval(estimate.interval, decimals)
-    return f", 95 % interval {interval}, {formats.probability(estimate.p_value)}, {formats.counted(estimate.pairs, 'seed')}"
+    probability, pairs = formats.probability(estimate.p_value), formats.counted(estimate.pairs, "seed")
+    return f", 95 % interval {interval}, {probability}, {pairs}"
 
 
 def _price(comparison: Comparison, difference: PairedDifference) -> str:
     """What the two cost, and what the other method's search could have reached for the reference's cost."""
     if difference.cost_ratio is None:
         return ""
-    text = f"; {difference.a} took {formats.times(difference.cost_ratio)} the gradient steps of {difference.b}"
+    text = f"; {difference.a} took {_how_many(difference.cost_ratio)} {difference.b}"
     other = comparison.by_label[difference.b]
     tried = len(other.configurations)
     if tried < 2 or other.chosen is None or difference.cost_ratio >= 1:
         return text
     equal = difference.at_equal_cost
     if equal is None:
-        return f"{text}, which do not pay for one of its {tried} configurations"
+        return f"{text}, which does not pay for one of its {tried} configurations"
     reached = formats.number(equal.test, formats.decimals_for(comparison))
-    return f"{text}, which pay for {equal.count} of its {tried} configurations: its expected figure is then {reached}"
+    return f"{text}, which pays for {equal.count} of its {tried} configurations, with an expected figure of {reached}"
+
+
+def _how_many(ratio: float) -> str:
+    if ratio == 1:
+        return "as many gradient steps as"
+    return f"{formats.times(ratio)} the gradient steps of"
 
 
 def _choice(comparison: Comparison, method: MethodSummary) -> Choice:
     tried = len(method.configurations)
     if method.chosen is None or method.chosen.select is None:
-        return Choice(method.label, f"none of {formats.counted(tried, 'configuration')} finished on every seed", "", "")
+        return Choice(
+            method.label, f"nothing: of {formats.counted(tried, 'configuration')} none finished on every seed", "", ""
+        )
     values: dict[str, set[str]] = {}
     for one in method.configurations:
         for name in {name for any_one in method.configurations for name in any_one.options}:
@@ -227,5 +250,6 @@ def _choice(comparison: Comparison, method: MethodSummary) -> Choice:
     varied: dict[str, Any] = {name: value for name, value in options.items() if len(values[name]) > 1}
     fixed = {name: value for name, value in options.items() if name not in varied}
     select = formats.estimate(method.chosen.select, formats.decimals_for(comparison))
-    text = f"configuration {method.chosen.index} of {tried}, {metric_name(comparison)} on select {select}"
+    which = "the only configuration" if tried == 1 else f"configuration c{method.chosen.index:03d}, one of {tried}"
+    text = f"{which}; {metric_name(comparison)} on select {select}"
     return Choice(method.label, text, formats.options(varied) if varied else "", formats.options(fixed))

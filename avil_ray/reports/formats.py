@@ -10,11 +10,14 @@ from typing import Any
 from avil_ray.reports.comparison import Comparison
 from avil_ray.reports.statistics import Estimate, Interval
 
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+
 
 def decimals_for(comparison: Comparison) -> int:
     """How many decimals the metric gets everywhere in a report: two digits of the median interval, 2 to 5 decimals.
 
-    Without any interval the largest mean gets four digits. One number of decimals for all, or a column cannot be read down.
+    Without any interval the largest mean gets four digits. One number of decimals for all, or a column cannot be read
+    down.
     """
     tests = [method.test for method in comparison.methods if method.test]
     halves = sorted(test.half_width for test in tests if test.half_width)
@@ -27,7 +30,7 @@ def decimals_for(comparison: Comparison) -> int:
 def number(value: float, decimals: int) -> str:
     """A number with a true minus sign and thousands kept apart; never a negative zero."""
     text = f"{value:,.{decimals}f}"
-    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 
 
 def estimate(value: Estimate | None, decimals: int) -> str:
@@ -59,7 +62,7 @@ def probability(value: float) -> str:
 
 def times(ratio: float) -> str:
     """A ratio in two digits: `0.07 ×`, `13 ×`."""
-    return f"{ratio:,.0f} ×" if ratio >= 9.95 else f"{ratio:.2g} ×"
+    return f"{ratio:,.0f} {TIMES}" if ratio >= 9.95 else f"{ratio:.2g} {TIMES}"
 
 
 def options(values: Mapping[str, Any]) -> str:

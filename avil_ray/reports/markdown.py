@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from avil_ray.reports import alphas, findings, formats
 from avil_ray.reports.comparison import Comparison
 
+_SPECIAL = re.compile(r"[\\`*|$~]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=[#\w]+;)|\](?=[(\[:])")
+
 
 def markdown_report(comparison: Comparison, figures: Sequence[tuple[str, str]] = ()) -> str:
     """The report in GitHub's Markdown.
@@ -33,16 +35,9 @@ def markdown_report(comparison: Comparison, figures: Sequence[tuple[str, str]] =
 
 
 def _outcome(comparison: Comparison) -> list[str]:
-    facts = comparison.facts
-    lines = [f"# {_safe(facts.name)}", "", f"**{_safe(findings.headline(comparison))}**", ""]
+    lines = [f"# {_safe(comparison.facts.name)}", "", f"**{_safe(findings.headline(comparison))}**", ""]
     lines += [f"- **{_safe(one.lead)}**: {_safe(one.text)}" for one in findings.statements(comparison)]
-    seeds = ", ".join(map(str, facts.seeds))
-    return [
-        *lines,
-        "",
-        f"Suite {_safe(facts.suite)}, target {_safe(facts.target)}, metric {findings.metric_name(comparison)} "
-        f"({findings.better(comparison)}), seeds {seeds}. Differences are paired by seed.",
-    ]
+    return [*lines, *([""] if comparison.differences else []), _safe(findings.setting(comparison))]
 
 
 def _table_section(comparison: Comparison) -> list[str]:
@@ -55,11 +50,12 @@ def _table_section(comparison: Comparison) -> list[str]:
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:
-    return ["## Figures", "", *(f"![{_safe(caption)}]({path})\n" for path, caption in figures)] if figures else []
+    shown = "\n\n".join(f"![{_safe(caption)}]({path})" for path, caption in figures)
+    return ["## Figures", "", shown] if figures else []
 
 
 def _dev(comparison: Comparison) -> list[str]:
-    said = [f"- **{_safe(label)}**: {_safe(way)}" for label, way in findings.dev_use(comparison)]
+    said = [f"- **{_safe(labels)}**: {_safe(way)}" for way, labels in findings.dev_use(comparison)]
     return [
         "## How the dev examples were spent",
         "",
@@ -79,7 +75,7 @@ def _choices(comparison: Comparison) -> list[str]:
     for choice in findings.choices(comparison):
         lines.append(f"- **{_safe(choice.label)}**: {_safe(choice.text)}")
         lines += [f"  - searched: {_safe(choice.varied)}"] if choice.varied else []
-        lines += [f"  - the same in all: {_safe(choice.fixed)}"] if choice.fixed else []
+        lines += [f"  - fixed: {_safe(choice.fixed)}"] if choice.fixed else []
     return lines
 
 
@@ -100,7 +96,7 @@ def _alpha(comparison: Comparison) -> list[str]:
     lines = ["## alpha and w", "", f"**Caveat**: {alphas.CAVEAT}"]
     for one in found:
         head = ("task", "alpha", "w", "share", "cosine to the target")
-        cells = [alpha_cells(row) for row in one.tasks]
+        cells = [findings.alpha_cells(row) for row in one.tasks]
         lines += [
             "",
             f"### {_safe(one.label)}",
@@ -109,20 +105,7 @@ def _alpha(comparison: Comparison) -> list[str]:
         ]
         lines += ["", *(f"- {_safe(sentence)}" for sentence in one.sentences(comparison.facts.target))]
         lines += ["", *_table(head, cells, "lrrrr")]
-    return [*lines, "", SHARE]
-
-
-SHARE = (
-    "share is alpha · w over the sum of |alpha · w| of all tasks, times the number of tasks: 1 is an even share. For plain "
-    "gradient steps it is the part that the task's own step has in θ; where the optimiser is adaptive, w hardly matters."
-)
-
-
-def alpha_cells(row: alphas.TaskAlpha) -> tuple[str, str, str, str, str]:
-    """One task's cells: task, alpha, w, share, cosine."""
-    weight = formats.estimate(row.weight, 2) if row.weight else "–"
-    cosine = "–" if row.cosine is None else formats.number(row.cosine, 2)
-    return row.task, formats.estimate(row.alpha, 3), weight, f"{formats.number(row.share, 2)} ({row.word})", cosine
+    return [*lines, "", alphas.SHARE]
 
 
 def _meanings() -> list[str]:
@@ -136,5 +119,5 @@ def _table(head: Sequence[str], cells: Iterable[Sequence[str]], sides: str) -> l
 
 
 def _safe(text: str) -> str:
-    """Text on one line in which nothing is taken for Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(text.split()))
+    """Text on one line in which nothing is taken for Markdown or HTML; names like `left_odd` stay as they are."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

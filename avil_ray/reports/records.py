@@ -27,7 +27,7 @@ NOT_FINITE = "not_finite"
 
 @dataclass(frozen=True)
 class Cost:
-    """What was spent: gradient steps of every task (dev passes too), seconds of devices at work, seconds on the wall."""
+    """What was spent: gradient steps of every task (dev passes too), seconds of devices at work, wall seconds."""
 
     gradient_steps: int = 0
     device_seconds: float = 0.0
@@ -103,7 +103,7 @@ class TrialRecord:
         return self.status == "finished" and all(figure is not None and math.isfinite(figure) for figure in figures)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the history, ready for strict JSON (a number that is not finite becomes `{"not_finite": "nan"}`)."""
+        """Everything but the history, for strict JSON (a number that is not finite becomes `{"not_finite": "nan"}`)."""
         content = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("history", "cost")}
         encoded: dict[str, Any] = _encode({**content, "cost": asdict(self.cost)})
         return encoded
@@ -127,7 +127,7 @@ def trial_folder(sweep_folder: Path, key: str) -> Path:
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:
-    """Write a record into its trial's folder, each file in one piece; `result.json` last, as it says the trial ended."""
+    """Write a record into its trial's folder, each file in one piece; `result.json` last: it says the trial ended."""
     folder.mkdir(parents=True, exist_ok=True)
     if record.history.empty:
         (folder / HISTORY).unlink(missing_ok=True)
@@ -142,17 +142,14 @@ def read_record(folder: Path) -> TrialRecord:
     try:
         content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         history = folder / HISTORY
-        # round_trip: pandas' own parser is faster, but off by a bit in the last place
-        rounds = pd.read_csv(history, float_precision="round_trip") if history.exists() else pd.DataFrame()
-        return TrialRecord.from_json(content, rounds)
+        return TrialRecord.from_json(content, _read_history(history) if history.exists() else None)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorkFailed(
-            f"{folder}: its result cannot be read ({type(error).__name__}: {error}); remove the folder and resume the sweep"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise WorkFailed(f"{folder}: unreadable result ({reason}); remove the folder and resume the sweep") from error
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
-    """Every record in a sweep's folder, by label, configuration and seed. A trial that has no result yet is not among them."""
+    """Every record in a sweep's folder, by label, configuration and seed; trials without a result yet are not there."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one that a sweep has written")
     records = [read_record(path.parent) for path in (folder / TRIALS).glob(f"*/{RESULT}")]
@@ -161,16 +158,17 @@ def read_records(folder: Path) -> list[TrialRecord]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, finds the old content or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from colleagues on a shared disk
-        os.replace(temporary, path)
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from colleagues on a shared disk
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -178,6 +176,22 @@ def _in_float64(history: pd.DataFrame) -> pd.DataFrame:
     """The same numbers in double precision: the shortest text of a float32 reads back as another float64."""
     narrow = [name for name in history.columns if history[name].dtype in (np.float16, np.float32)]
     return history.astype(dict.fromkeys(narrow, np.float64))
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    """A history to the last bit: not every version of pandas parses numbers exactly, Python does."""
+    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return pd.DataFrame({name: _numbers(text[name].tolist()) for name in text.columns})
+
+
+def _numbers(column: list[str]) -> list[Any]:
+    """Whole numbers, or else numbers with NaN where nothing stands, or else the text as it is."""
+    for convert in (int, lambda value: float(value or "nan")):
+        try:
+            return [convert(value) for value in column]
+        except ValueError:
+            continue
+    return column
 
 
 def _encode(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Means, intervals, paired differences and what a search of k configurations is worth: the formulas, and nothing else."""
+"""Means, intervals, paired differences and what a search of k configurations is worth: formulas, nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `count` values with its 95 % interval, which is None for one value: one seed says nothing of the spread."""
+    """A mean over `count` values with its 95 % interval; None for one value, as one seed says nothing of the spread."""
 
     mean: float
     interval: Interval | None
@@ -31,7 +31,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairedEstimate:
-    """The mean difference a − b over the `pairs` seeds that both have; the interval and p-value are None below two pairs."""
+    """The mean difference a − b over the `pairs` seeds both have; interval and p-value are None below two pairs."""
 
     difference: float
     interval: Interval | None
@@ -41,7 +41,7 @@ class PairedEstimate:
 
 @dataclass(frozen=True)
 class Tried:
-    """One configuration of a search: its figures on select and test (None where it has no complete result) and its cost."""
+    """One configuration of a search: its figures on select and test (None without a complete result) and its cost."""
 
     select: float | None
     test: float | None
@@ -60,8 +60,9 @@ class BestOf:
 def mean_interval(values: Sequence[float]) -> Estimate:
     """The mean of n values and its 95 % Student-t interval, m ± t(0.975, n − 1) · s / √n with s over n − 1.
 
-    Every textbook has it; Student, "The Probable Error of a Mean", Biometrika 1908. It takes the values for independent
-    and roughly normal. ValueError for no value, or one that is not finite: such a trial is no result and must not be averaged.
+    Every textbook has it; Student, "The Probable Error of a Mean", Biometrika 1908. It takes the values for
+    independent and roughly normal. ValueError for no value, or one that is not finite: such a trial is no result and
+    must not be averaged.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers) or not np.isfinite(numbers).all():
@@ -76,8 +77,8 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> PairedEstimate | None:
     """The mean of a − b over the seeds both have, its 95 % t interval and the two-sided p-value of the paired t-test.
 
-    With d_s = a_s − b_s over n seeds: t = mean(d) / (std(d) / √n), p = 2 · P(T_{n−1} > |t|). Pairing removes what the seeds
-    share (the draw of data, the initialisation). None where the two have no seed in common.
+    With d_s = a_s − b_s over n seeds: t = mean(d) / (std(d) / √n), p = 2 · P(T_{n−1} > |t|). Pairing removes what the
+    seeds share (the draw of data, the initialisation). None where the two have no seed in common.
     """
     seeds = sorted(set(a) & set(b))
     if not seeds:
@@ -97,18 +98,21 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> PairedE
 def expected_best(tried: Sequence[Tried], mode: Mode) -> list[BestOf]:
     """What a search would have reached with fewer configurations: one `BestOf` for each k = 1 … K where it can be said.
 
-    Draw k of the K configurations without replacement, choose the one with the best select figure, read its test figure:
-    this is the exact expectation of that figure. With the configurations ranked by select, r = 0 the best (ties: the earlier
-    one first, as in the real choice), the one of rank r is chosen when it is drawn and none of the r better ones is:
+    Draw k of the K configurations without replacement, choose the one with the best select figure, read its test
+    figure: this is the exact expectation of that figure. With the configurations ranked by select, r = 0 the best
+    (ties: the earlier one first, as in the real choice), the one of rank r is chosen when it is drawn and none of the
+    r better ones is:
 
-        P(r | k) = C(K − 1 − r, k − 1) / C(K, k),  that is  P(0 | k) = k / K  and  P(r + 1 | k) = P(r | k) · (K − k − r) / (K − 1 − r)
+        P(r | k) = C(K − 1 − r, k − 1) / C(K, k)
+        that is  P(0 | k) = k / K  and  P(r + 1 | k) = P(r | k) · (K − k − r) / (K − 1 − r)
 
     Configurations without a complete result rank last: they cost, but cannot be chosen. Where all k may be such, the
-    expectation is over the draws with at least one complete result. The cost of k configurations is k times the mean cost.
-    At k = K both are what the search really found and paid.
+    expectation is over the draws with at least one complete result. The cost of k configurations is k times the mean
+    cost. At k = K both are what the search really found and paid.
 
-    The idea is the expected validation curve of Dodge et al., "Show Your Work" (EMNLP 2019). Theirs draws with replacement
-    and reads the maximum of the very scores it chooses by; ours draws without, and reads test where select chose.
+    The idea is the expected validation curve of Dodge et al., "Show Your Work" (EMNLP 2019). Theirs draws with
+    replacement and reads the maximum of the very scores it chooses by; ours draws without, and reads test where
+    select chose.
     """
     total = len(tried)
     sign = -1.0 if mode == "max" else 1.0
@@ -131,5 +135,5 @@ def expected_best(tried: Sequence[Tried], mode: Mode) -> list[BestOf]:
 
 
 def _standard_error(numbers: npt.NDArray[np.float64]) -> float:
-    """s / √n of at least two numbers, s with n − 1 in the denominator."""
+    """The standard error s / √n of at least two numbers, s with n − 1 in the denominator."""
     return float(numbers.std(ddof=1)) / math.sqrt(len(numbers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -15,20 +16,26 @@ def terminal_table(comparison: Comparison) -> Table:
     table = Table(
         title=Text(f"{facts.name}: {findings.headline(comparison)}", style="bold"),
         caption=Text(
-            f"test {findings.metric_name(comparison)} of {facts.target} ({findings.better(comparison)}): mean ± 95 % interval over "
-            "seeds; costs are sums over all trials of a method"
+            f"test {findings.metric_name(comparison)} of {facts.target} ({findings.better(comparison)}): mean ± 95 % "
+            "interval over seeds; costs are sums over all trials of a method"
         ),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("method", "configurations", "trials (failed)", "test", "gradient steps", "device time", "wall time"):
-        words = name in ("method", "test")
-        table.add_column(
-            name, justify="left" if name == "method" else "right", overflow="fold" if words else "ellipsis"
-        )
+    for name in (
+        "method",
+        "configu-\nrations",
+        "trials\n(failed)",
+        "test",
+        "gradient\nsteps",
+        "device\ntime",
+        "wall\ntime",
+    ):
+        table.add_column(name, justify="left" if name == "method" else "right", overflow="fold", vertical="bottom")
     for row in findings.rows(comparison):
-        cells = (
-            row.label, row.configurations, row.trials, row.test, row.gradient_steps, row.device_time, row.wall_time,
-        )  # fmt: skip
-        table.add_row(*map(Text, cells), style="bold" if row.reference else None)
+        figures = (row.configurations, row.trials, row.test, row.gradient_steps, row.device_time, row.wall_time)
+        table.add_row(*map(Text, (row.label, *figures)), style="bold" if row.reference else None)
     return table

@@ -20,7 +20,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     ),
     "mean_squared_error": lambda outputs, labels: F.mse_loss(outputs.float(), labels.float(), reduction="none"),
 }
-"""name -> a function of outputs ([B, classes] or [B]) and labels [B] that gives one loss per example, [B], in float32."""
+"""name -> a function of outputs ([B, classes] or [B]) and labels [B]: one loss per example, [B], in float32."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ def _classes(outputs: Array) -> Array:
     return outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(np.int64)
 
 
+def _vary(outputs: Array, labels: Array) -> bool:
+    """Whether neither is all the same; otherwise they do not correlate, and 0 is the figure."""
+    return bool(np.ptp(outputs) > 0 and np.ptp(labels) > 0)
+
+
 def _accuracy(outputs: Array, labels: Array) -> float:
     return float((_classes(outputs) == labels).mean())
 
@@ -49,7 +54,8 @@ def _f1(outputs: Array, labels: Array) -> float:
 def _matthews(outputs: Array, labels: Array) -> float:
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(labels, _classes(outputs)))
+    classes = _classes(outputs)
+    return float(matthews_corrcoef(labels, classes)) if _vary(classes, labels) else 0.0
 
 
 def _auc(outputs: Array, labels: Array) -> float:
@@ -63,13 +69,13 @@ def _auc(outputs: Array, labels: Array) -> float:
 def _pearson(outputs: Array, labels: Array) -> float:
     from scipy.stats import pearsonr
 
-    return float(pearsonr(outputs, labels).statistic) if np.ptp(outputs) > 0 else 0.0
+    return float(pearsonr(outputs, labels).statistic) if _vary(outputs, labels) else 0.0
 
 
 def _spearman(outputs: Array, labels: Array) -> float:
     from scipy.stats import spearmanr
 
-    return float(spearmanr(outputs, labels).statistic) if np.ptp(outputs) > 0 else 0.0
+    return float(spearmanr(outputs, labels).statistic) if _vary(outputs, labels) else 0.0
 
 
 METRICS: dict[str, Metric] = {

@@ -5,9 +5,12 @@ Values come from a command line or a YAML file; what is wrong with one is said i
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, unknown
 
 
 def whole(where: str, value: object, lowest: int, highest: int | None = None, why: str = "") -> int:
@@ -38,6 +41,41 @@ def between(where: str, value: object, low: float, high: float) -> float:
     raise UserError(f"{where} must be a number above {low:g} and below {high:g}, not {value!r}")
 
 
+def absolute(path: str | PathLike[str]) -> Path:
+    """A path that a user gave, made absolute where it was given: workers may stand in another folder."""
+    return Path(path).expanduser().absolute()
+
+
+def auxiliary_names(
+    suite: str, target: str, names: Sequence[str] | None, known: Collection[str], usual: Sequence[str]
+) -> tuple[str, ...]:
+    """The auxiliaries' names, checked together with the target's; the usual ones but the target where none are given.
+
+    Raises
+    ------
+    UserError
+        A name that is not known, or an auxiliary that is the target.
+    """
+    if target not in known:
+        raise unknown("target", target, known, suite)
+    if names is None:
+        return tuple(name for name in usual if name != target)
+    if isinstance(names, str):
+        example = ", ".join([name for name in known if name != target][:2])
+        raise UserError(f"{suite}: auxiliaries must be a list of names such as [{example}], not {names!r}")
+    for name in names:
+        if name not in known:
+            raise unknown("auxiliary", name, known, suite)
+        if name == target:
+            raise UserError(f"{suite}: {name!r} is the target; name other tasks as auxiliaries")
+    return tuple(names)
+
+
+def dev_labels(target_labels: int, dev_fraction: float) -> int:
+    """How many of the target's labelled examples are dev: one at least, and one at least is left to train."""
+    return min(max(round(target_labels * dev_fraction), 1), target_labels - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How many examples a suite draws, and how many of them are labelled for each task."""
@@ -56,7 +94,7 @@ class Sizes:
     @property
     def dev(self) -> int:
         """How many of the target's labelled examples are dev: one at least, and one at least is left to train."""
-        return min(max(round(self.target_labels * self.dev_fraction), 1), self.target_labels - 1)
+        return dev_labels(self.target_labels, self.dev_fraction)
 
     @property
     def target_train(self) -> int:

@@ -54,8 +54,8 @@ class Examples:
 class Task:
     """One task: its data, its loss and its metric. Only the target needs dev, select and test.
 
-    `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and configuration,
-    `test` is read once, after selection. No source item may stand in two of them.
+    `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and
+    configuration, `test` is read once, after selection. No source item may stand in two of them.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Task:
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
         if not self.name.isidentifier():
-            raise UserError(f"{where}: a task's name must be letters, digits and underscores (it names the model's head)")
+            raise UserError(f"{where}: a name must be letters, digits and underscores (it names the model's head)")
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES, where)
         if self.metric not in METRICS:
@@ -87,7 +87,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How a suite is learned unless a method says otherwise; one gradient step sees `batch_size` examples of each task."""
+    """How a suite is learned unless a method says otherwise; a step sees `batch_size` examples of each task."""
 
     learning_rate: float = 0.05
     batch_size: int = 32
@@ -116,12 +116,12 @@ class Suite:
     task_names
         Every task, the target included, in the order of tables and figures.
     tasks
-        `tasks(seed)` -> one `Task` per name. It runs once on every worker; with the same seed it must give the same data.
-        Draw fresh splits for each seed, and confidence intervals cover the choice of data too; ignore the seed, and
-        they cover initialisation and order only.
+        `tasks(seed)` -> one `Task` per name. It runs once on every worker; with the same seed it must give the same
+        data. Draw fresh splits for each seed, and confidence intervals cover the choice of data too; ignore the seed,
+        and they cover initialisation and order only.
     model
-        `model()` -> a module with `forward(inputs, task)` and head parameters named `heads.<task>.…` (`MultitaskModel`).
-        Its initial values come from PyTorch's generator, which is seeded around the call.
+        `model()` -> a module with `forward(inputs, task)` and head parameters named `heads.<task>.…`
+        (`MultitaskModel`). Its initial values come from PyTorch's generator, which is seeded around the call.
     learning
         Batch size, optimiser and so on.
     options
@@ -152,7 +152,8 @@ class Suite:
         """The tasks' data for one seed, checked: name -> task, in the order of `task_names`."""
         found = {task.name: task for task in self.tasks(seed)}
         if set(found) != set(self.task_names):
-            raise UserError(f"suite {self.name!r}: tasks() gave {sorted(found)}, task_names says {sorted(self.task_names)}")
+            promised = sorted(self.task_names)
+            raise UserError(f"suite {self.name!r}: tasks() gave {sorted(found)}, task_names says {promised}")
         target = found[self.target]
         missing = [split for split in ("dev", "select", "test") if getattr(target, split) is None]
         if missing:

@@ -24,9 +24,12 @@ class ByPosition(nn.Module):
         self.module = module
         self.names = names
 
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """The module's outputs for the tensors, given in the order of `names`."""
-        outputs: Tensor = self.module(dict(zip(self.names, tensors, strict=True)))
+    def forward(
+        self, first: Tensor, second: Tensor | None = None, third: Tensor | None = None, fourth: Tensor | None = None
+    ) -> Tensor:
+        """The module's outputs for the tensors, given in the order of `names`; MLflow cannot trace `*tensors`."""
+        given = [tensor for tensor in (first, second, third, fourth) if tensor is not None]
+        outputs: Tensor = self.module(dict(zip(self.names, given, strict=True)))
         return outputs
 
 
@@ -42,7 +45,7 @@ def export_model(module: nn.Module, example_input: Tensor | Mapping[str, Tensor]
     module
         `module(example_input)` -> outputs [B, …]. It is not changed.
     example_input
-        A tensor [B, …] or a mapping of such, B >= 1; two examples of it are enough and used.
+        A tensor [B, …] or a mapping of up to four, B >= 1; two examples of it are enough and used.
     folder
         Where to.
 
@@ -51,8 +54,6 @@ def export_model(module: nn.Module, example_input: Tensor | Mapping[str, Tensor]
     WorkFailed
         The module cannot be traced (its Python code depends on the data, say).
     """
-    from mlflow.models import Model
-
     named = {"inputs": example_input} if isinstance(example_input, Tensor) else dict(example_input)
     module = copy.deepcopy(module).cpu().eval()
     if not isinstance(example_input, Tensor):
@@ -61,7 +62,7 @@ def export_model(module: nn.Module, example_input: Tensor | Mapping[str, Tensor]
     try:
         with torch.no_grad():
             outputs: Tensor = module(*tensors.values())
-        _save(module, tensors, outputs, Model(), folder)
+        _save(module, tensors, outputs, folder)
     except Exception as error:  # tracing runs the user's code, and reports what it cannot follow in many ways
         raise WorkFailed(f"the model cannot be exported: {first_line(error)}") from error
 
@@ -72,25 +73,24 @@ def _two(tensor: Tensor) -> Tensor:
     return torch.cat([tensor, tensor])[:2] if len(tensor) == 1 else tensor[:2]
 
 
-def _save(module: nn.Module, tensors: Mapping[str, Tensor], outputs: Tensor, model: object, folder: Path) -> None:
-    import mlflow
-    import mlflow.pytorch
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema, TensorSpec
-
-    one = len(tensors) == 1
-    inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(_dtype(tensor), _shape(tensor), None if one else name) for name, tensor in tensors.items()
-    ]
-    signature = ModelSignature(Schema(inputs), Schema([TensorSpec(_dtype(outputs), (-1, *outputs.shape[1:]))]))
-    arrays = tuple(tensor.numpy() for tensor in tensors.values())
+def _save(module: nn.Module, tensors: Mapping[str, Tensor], outputs: Tensor, folder: Path) -> None:
     with quiet():
+        import mlflow
+        import mlflow.pytorch
+        from mlflow.models import ModelSignature
+        from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+        one = len(tensors) == 1
+        inputs: list[ColSpec | TensorSpec] = [
+            TensorSpec(_dtype(tensor), _shape(tensor), None if one else name) for name, tensor in tensors.items()
+        ]
+        output = TensorSpec(_dtype(outputs), (-1, *outputs.shape[1:]))
+        arrays = tuple(tensor.numpy() for tensor in tensors.values())
         mlflow.pytorch.save_model(
             module,
             str(folder),
-            mlflow_model=model,
             input_example=arrays[0] if one else arrays,
-            signature=signature,
+            signature=ModelSignature(Schema(inputs), Schema([output])),
             serialization_format=FORMAT,
             # given, as MLflow would otherwise load the model in a process of its own to see what it imports
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],

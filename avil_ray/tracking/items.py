@@ -142,8 +142,9 @@ def record_items(record: TrialRecord) -> list[Item]:
     items = trial_items({name: getattr(record, name) for name in names})
     rows = record.history.to_dict("records")
     items += [round_metrics({str(name): value for name, value in row.items()}, int(row[ROUND])) for row in rows]
-    items += [final_metrics(record), Tag("avil.status", record.status)]
-    return [*items, Tag("avil.reason", _cut(record.reason, TAG_LENGTH))] if record.reason else items
+    # an empty reason takes the place of one from before a resume
+    reason = Tag("avil.reason", _cut(record.reason or "", TAG_LENGTH))
+    return [*items, final_metrics(record), Tag("avil.status", record.status), reason]
 
 
 def sweep_items(summary: Mapping[str, Any], folder: Path) -> list[Item]:

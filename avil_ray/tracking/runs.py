@@ -58,12 +58,12 @@ class Run:
         self.status = status
 
     def send(self, items: Iterable[Item]) -> None:
-        """Log what is missing: parameters are never changed, rounds never repeated, files replaced."""
+        """Log what is missing: parameters never change, rounds never repeat, files are replaced; no tag is an empty one."""
         items = list(items)
         parameters = _merged(items, Parameters, lambda item: item.entries)
         parameters = {name: value for name, value in parameters.items() if name not in self.parameters}
         tags = _merged(items, Tag, lambda item: {item.name: item.value})
-        tags = {name: value for name, value in tags.items() if self.tags.get(name) != value}
+        tags = {name: value for name, value in tags.items() if self.tags.get(name, "") != value}
         totals = _merged(items, Totals, lambda item: item.entries)
         totals = {name: value for name, value in totals.items() if self.metrics.get(name) != value}
         rows = {item.step: item.entries for item in items if isinstance(item, Metrics) and item.step not in self.rounds}

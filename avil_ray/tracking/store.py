@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,8 +17,13 @@ from avil_ray.telemetry import no_calls_home
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's loggers that tell of a new store's every migration.
-_CHATTY = ("alembic", "mlflow.store.db.utils")
+# What may be printed while we speak to a store: not a new store's every migration, not the traceback of an error that
+# is raised as well, not every retry.
+_LEVELS = {
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "urllib3.connectionpool": logging.ERROR,
+}
 # While we send, unless the user set them: MLflow retries for four minutes, through which a sweep would stand still
 # (what is missing at its end is sent again), and prints two lines and progress bars per run, through a live table.
 _PATIENCE = {
@@ -113,24 +119,28 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """MLflow without its chatter and its long patience, for as long as we speak to it; what the user set stays."""
-    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in _CHATTY}
+    before = {name: logging.getLogger(name).level for name in _LEVELS}
     added = [name for name in _PATIENCE if name not in os.environ]
     try:
         os.environ.update({name: _PATIENCE[name] for name in added})
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        yield
+        for name, level in _LEVELS.items():
+            logging.getLogger(name).setLevel(level)
+        with warnings.catch_warnings():
+            # of a type hint in MLflow's own code, told to whoever imports it
+            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+            yield
     finally:
-        for logger, level in loggers.items():
-            logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
         for name in added:
             os.environ.pop(name, None)
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, short enough for one line, without a password."""
-    lines = str(error).strip().splitlines() or [""]
-    return shown(f"{type(error).__name__}: {lines[0]}")[:300]
+    """What an error says, short enough for one line (a long one loses its middle), without a password."""
+    lines = [line for line in str(error).splitlines() if line and not line.startswith("(raised as a result of")]
+    text = shown(f"{type(error).__name__}: {lines[0] if lines else ''}")
+    return text if len(text) <= 300 else f"{text[:149]}…{text[-150:]}"
 
 
 def _database(uri: str) -> Path | None:

@@ -17,11 +17,11 @@ from avil_ray.tracking.writer import Tracker
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-EXPERIMENT, SWEEP = "two-moons", "first sweep"
-
 
 class Store:
     """A store, and what stands in it as MLflow's own client reads it."""
+
+    experiment, sweep = "two-moons", "first sweep"
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -31,21 +31,21 @@ class Store:
         return Path(self.uri.removeprefix("sqlite:///"))
 
     def tracker(self) -> Tracker:
-        tracker = Tracker(self.uri, EXPERIMENT, SWEEP)
+        tracker = Tracker(self.uri, self.experiment, self.sweep)
         tracker.prepare()
         return tracker
 
     def runs(self) -> dict[str, Run]:
         """Every run by its avil.key; fails where two runs have the same."""
         client = open_store(self.uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(self.experiment)
         found = client.search_runs([experiment.experiment_id])
         keys = [run.data.tags["avil.key"] for run in found]
         assert len(set(keys)) == len(keys), keys
         return dict(zip(keys, found, strict=True))
 
     def run(self, key: str | None) -> Run:
-        return self.runs()[SWEEP if key is None else f"{SWEEP}/{key}"]
+        return self.runs()[self.sweep if key is None else f"{self.sweep}/{key}"]
 
     def history(self, key: str | None, metric: str) -> list[tuple[int, float]]:
         """(step, value) of everything ever logged as a metric, in order of steps."""

@@ -70,6 +70,13 @@ def test_passwords_are_not_shown():
     assert "secret" not in first_line(RuntimeError("no route to postgresql://me:secret@host/db\nmore"))
 
 
+def test_a_long_error_keeps_what_it_is_and_why():
+    said = first_line(RuntimeError("cannot send " + "x" * 500 + " connection refused\nmore"))
+    assert said.startswith("RuntimeError: cannot send")
+    assert said.endswith("connection refused")
+    assert len(said) == 300
+
+
 def test_a_server_that_is_not_there_is_the_users_to_start(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"cannot be opened: .*; start or repair it"):

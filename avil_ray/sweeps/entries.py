@@ -1,0 +1,200 @@
+"""The methods of a search space: entries, the configurations that they expand to, and the trials of these."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from math import prod
+from typing import Any, Literal
+
+from avil_ray.catalog import build_method, settled_options
+from avil_ray.config import flatten, nest
+from avil_ray.errors import UserError
+from avil_ray.randomness import numpy_generator
+from avil_ray.reports.records import trial_key
+from avil_ray.sweeps.distributions import Distribution
+
+MOST_CONFIGURATIONS = 10_000
+"""More of one entry are taken for a mistake, and would take hours to check."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How free options are searched.
+
+    Parameters
+    ----------
+    algorithm
+        `grid`: every combination of the grids, and for each of them `samples` draws of the other kinds. `random`: each
+        configuration is drawn, from a grid as from a choice. `optuna`: as random, but Optuna proposes.
+    scheduler
+        `none`, or `asha`: configurations that do badly on select are stopped early.
+    trials
+        Configurations of each entry with free options, for `random` and `optuna`; an entry's `samples` comes first.
+    """
+
+    algorithm: Literal["grid", "random", "optuna"] = "grid"
+    scheduler: Literal["none", "asha"] = "none"
+    trials: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The search as it stands in YAML."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One method with all options decided.
+
+    Attributes
+    ----------
+    label, method
+        How tables call the entry, and the method's name in the catalogue.
+    index
+        Its number within the label, from 0.
+    options
+        Every option in force, flat (`weights.right`); `catalog.build_method` takes them.
+    chosen
+        Those that the search chose, flat; empty where nothing was free.
+    """
+
+    label: str
+    method: str
+    index: int
+    options: dict[str, Any]
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One configuration with one seed: see `reports.records.TrialRecord`, which it becomes."""
+
+    key: str
+    label: str
+    method: str
+    configuration: int
+    options: dict[str, Any]
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """The name of the trial's folder."""
+        return self.key.replace("/", "-")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of `methods`.
+
+    Attributes
+    ----------
+    label, method
+        As in `Configuration`.
+    fixed
+        Option -> value, as given.
+    free
+        Option, dotted -> what it may be.
+    samples
+        Draws per grid point, or configurations in all with `random` and `optuna`; None where not given.
+    place
+        Where it stands in the file: "methods[2]".
+    """
+
+    label: str
+    method: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    free: Mapping[str, Distribution] = field(default_factory=dict)
+    samples: int | None = None
+    place: str = ""
+
+    def asked(self, search: Search) -> bool:
+        """Whether Optuna proposes the entry's configurations, so that they cannot be told beforehand."""
+        return search.algorithm == "optuna" and bool(self.free)
+
+    def count(self, search: Search) -> int:
+        """How many configurations the entry has.
+
+        Raises
+        ------
+        UserError
+            Where more are asked for than there are different ones, where nobody says how many, or where they are
+            too many.
+        """
+        drawn = [one for one in self.free.values() if one.kind != "grid" or search.algorithm != "grid"]
+        different = None if any(one.continuous for one in drawn) else prod(len(one.values) for one in drawn)
+        if (self.samples or 1) > 1 and not drawn:
+            raise UserError(f"{self.place}.samples: nothing is drawn here, so more than 1 would only repeat the grid")
+        if different is not None and (self.samples or 1) > different:
+            raise UserError(
+                f"{self.place}.samples: {self.samples} asked, but there are only {different} different draws"
+            )
+        points, wanted = 1, self.samples or 1
+        if search.algorithm == "grid":
+            points = prod(len(one.values) for one in self.free.values() if one.kind == "grid")
+        elif self.free and self.samples is None:
+            if search.trials is None:
+                raise UserError(
+                    f"search: the key 'trials' is missing: how many configurations {search.algorithm} tries "
+                    "of each entry with free options"
+                )
+            wanted = search.trials if different is None else min(search.trials, different)
+        if points * wanted > MOST_CONFIGURATIONS:
+            raise UserError(
+                f"{self.place}: {points * wanted:,} configurations, and {MOST_CONFIGURATIONS:,} at most are run; "
+                "search fewer values, or with algorithm: random"
+            )
+        return points * wanted
+
+    def configurations(self, search: Search) -> list[Configuration]:
+        """The entry's configurations, expanded; with Optuna, an entry with free options has none beforehand.
+
+        Raises
+        ------
+        UserError
+            As `count`, and for a method or option that is wrong.
+        """
+        self.count(search)
+        if self.asked(search):
+            return []
+        return [self.configuration(index, chosen) for index, chosen in enumerate(self.points(search))]
+
+    def configuration(self, index: int, chosen: Mapping[str, Any]) -> Configuration:
+        """The configuration with these values of the free options: dotted option -> value."""
+        options = nest({**flatten(self.fixed), **chosen})
+        method = build_method(self.method, options)
+        return Configuration(self.label, self.method, index, settled_options(method), dict(chosen))
+
+    def points(self, search: Search) -> Iterator[dict[str, Any]]:
+        """The values of the free options, one configuration after another; with Optuna, as `random` would draw them.
+
+        Every draw has a generator of its own, derived from (0, label, index, option): the same file gives the same
+        configurations everywhere and under any --name, and an option more does not change what others draw.
+        """
+        grids = {key: one.values for key, one in self.free.items() if one.kind == "grid" and search.algorithm == "grid"}
+        drawn = {key: one for key, one in self.free.items() if key not in grids}
+        combinations = [dict(zip(grids, values, strict=True)) for values in itertools.product(*grids.values())]
+        each = self.count(search) // len(combinations)
+        indices = itertools.count()
+        for combination in combinations:
+            seen: list[dict[str, Any]] = []
+            for index in itertools.islice(indices, each):
+                tries = (self._draw(drawn, index, attempt) for attempt in itertools.count())
+                draw = next(
+                    draw for draw in tries if draw not in seen
+                )  # the same draw twice would be the same trial twice
+                seen.append(draw)
+                yield {key: {**combination, **draw}[key] for key in self.free}
+
+    def _draw(self, free: Mapping[str, Distribution], index: int, attempt: int) -> dict[str, Any]:
+        again = ("again", attempt) if attempt else ()
+        return {
+            key: one.draw(numpy_generator(0, "search space", self.label, index, key, *again))
+            for key, one in free.items()
+        }
+
+
+def plan(configuration: Configuration, seed: int) -> TrialPlan:
+    """The trial of a configuration with one seed."""
+    one = configuration
+    return TrialPlan(trial_key(one.label, one.index, seed), one.label, one.method, one.index, one.options, seed)

@@ -1,0 +1,219 @@
+"""What a sweep would run, and whether the resources are there: `avil-ray check`. Pure: neither trains nor needs Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from avil_ray.catalog import build_method, build_suite
+from avil_ray.pools.placement import bundles, describe, missing, most_slots, number, total
+from avil_ray.reports.formats import counted
+from avil_ray.suites.suite import Suite, Task
+from avil_ray.sweeps.entries import Entry
+from avil_ray.sweeps.resources import shares
+from avil_ray.sweeps.search_space import SearchSpace
+from avil_ray.sweeps.work import Work, parameters_of, work_of
+
+Bundle = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry of the search space.
+
+    Attributes
+    ----------
+    label
+        How tables call it.
+    configurations, trials
+        How many there are; trials are configurations times seeds.
+    works
+        The work of a trial, configuration by configuration; an example stands in for what Optuna will propose.
+    slots
+        Workers of a trial.
+    assignments
+        How many it could use at most.
+    asked
+        What a trial occupies: {"CPU": 1.8, "GPU": 0.0}.
+    at_once
+        How many such trials fit the cluster side by side; 0 where not even one does.
+    lacking
+        What the cluster lacks for one trial, None where it has it.
+    """
+
+    label: str
+    configurations: int
+    trials: int
+    works: tuple[Work, ...]
+    slots: int
+    assignments: int
+    asked: Bundle
+    at_once: int
+    lacking: str | None
+
+    @property
+    def gradient_steps(self) -> int:
+        """Of all trials together, dev passes included where they can be told."""
+        each = sum(work.gradient_steps + (work.dev_steps or 0) for work in self.works)
+        return round(each / len(self.works) * self.trials)
+
+    @property
+    def steps_of_one(self) -> str:
+        """Gradient steps of one trial: a number, or the least and the most where configurations differ."""
+        steps = sorted({work.gradient_steps + (work.dev_steps or 0) for work in self.works})
+        return f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a sweep would run; print it with Rich, or take `lines`."""
+
+    space: SearchSpace
+    suite: Suite
+    data: str
+    parameters: int
+    there: Bundle
+    rows: tuple[Row, ...]
+
+    @property
+    def lacking(self) -> str | None:
+        """The line that says what the cluster lacks, None where every trial has room."""
+        resources = self.space.resources
+        for row in self.rows:
+            if row.lacking:
+                driver, per_task = shares(resources, self.there)
+                slots = "" if resources.slots == "auto" else f", slots {resources.slots}"
+                return (
+                    f"{self.space.file}: resources: {row.lacking} (trials of {row.label!r}); "
+                    f"ask less: per_task is {describe(_some(per_task))}, driver {describe(_some(driver))}{slots}"
+                )
+        return None
+
+    def before(self) -> list[str]:
+        """What stands above the table."""
+        space, tasks = self.space, ", ".join(self.suite.auxiliaries) or "none"
+        trials = sum(row.trials for row in self.rows)
+        configurations = sum(row.configurations for row in self.rows)
+        product = f"{counted(configurations, 'configuration')} x {counted(len(space.seeds), 'seed')}"
+        return [
+            f"{space.name}: {product} = {counted(trials, 'trial')}",
+            f"suite {self.suite.name}: target {self.suite.target}, auxiliaries {tasks}; {self.data}",
+            f"model: {self.parameters:,} parameters; {counted(space.rounds, 'round')} of {space.steps_per_round} steps",
+            f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
+        ]
+
+    def table(self) -> Table:
+        """One row for each entry; its trials as configurations x seeds."""
+        kinds = [name for name in ("CPU", "GPU") if any(row.asked.get(name) for row in self.rows)]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("method", no_wrap=True)
+        for name in ("trials", "steps\na trial", "steps\nin all", "slots", *kinds, "at\nonce"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in self.rows:
+            slots = str(row.slots) if row.slots == row.assignments else f"{row.slots} of {row.assignments}"
+            cells = (
+                row.label, f"{row.configurations:,} x {len(self.space.seeds)}", row.steps_of_one,
+                f"{row.gradient_steps:,}", slots, *(number(row.asked.get(name, 0.0)) for name in kinds), str(row.at_once),
+            )  # fmt: skip
+            table.add_row(*map(Text, cells))
+        return table
+
+    def after(self) -> list[str]:
+        """What stands below the table."""
+        there = f"the cluster has {describe(_some(self.there))}"
+        every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
+        works = [work for row in self.rows for work in row.works]
+        untold = any(work.dev_steps is None for work in works)
+        if any(work.dev_steps for work in works):
+            every += ", dev passes counted (about)"
+        if untold:
+            every += ", plus dev passes of some methods"
+        if self.space.search.scheduler != "none":
+            every += f"; {self.space.search.scheduler} will spare some"
+        narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]
+        queued = [f"not all tasks at a time, as not all fit: {', '.join(narrow)}"] if narrow else []
+        return [every, there, *queued, self.lacking or "every trial has room"]
+
+    def lines(self) -> list[str]:
+        """The whole as plain text."""
+        rows = [
+            f"{row.label}: {counted(row.configurations, 'configuration')}, {counted(row.trials, 'trial')} of "
+            f"{row.steps_of_one} steps, {counted(row.slots, 'slot')}, {describe(_some(row.asked))}, "
+            f"{row.at_once} at once"
+            for row in self.rows
+        ]
+        return [*self.before(), *rows, *self.after()]
+
+    def __rich__(self) -> RenderableType:
+        return Group(*map(Text, self.before()), self.table(), *map(Text, self.after()))
+
+
+def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
+    """What a sweep over `space` would run.
+
+    Parameters
+    ----------
+    there
+        What the cluster has: {"CPU": 2.0, "GPU": 0.0}, or one such mapping for each of its nodes.
+
+    Raises
+    ------
+    UserError
+        Where the suite's data cannot be had.
+    """
+    nodes = [there] if isinstance(there, Mapping) else list(there)
+    suite, tasks = build_suite(space.suite), space.draw()
+    rows = tuple(_row(space, entry, suite, tasks, nodes) for entry in space.entries)
+    return Preview(space, suite, _data(suite, tasks), parameters_of(suite), total(nodes), rows)
+
+
+def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: dict[str, Task], nodes: Sequence[Bundle]) -> Row:
+    search = space.search
+    known = entry.configurations(search) or [entry.configuration(0, next(entry.points(search)))]
+    works = tuple(
+        work_of(build_method(one.method, one.options), suite, tasks, space.rounds, space.steps_per_round)
+        for one in known
+    )
+    wanted = max(work.assignments for work in works)
+    driver, per_task = shares(space.resources, total(nodes))
+    asked_slots = space.resources.slots
+    slots = max(1, most_slots(driver, per_task, nodes, wanted)) if asked_slots == "auto" else min(asked_slots, wanted)
+    parts = bundles(driver, per_task, slots)
+    count = entry.count(search)
+    trials = count * len(space.seeds)
+    return Row(
+        label=entry.label,
+        configurations=count,
+        trials=trials,
+        works=works,
+        slots=slots,
+        assignments=wanted,
+        asked=total(parts),
+        at_once=_at_once(parts, nodes, trials),
+        lacking=missing(parts, nodes),
+    )
+
+
+def _at_once(parts: Sequence[Bundle], nodes: Sequence[Bundle], trials: int) -> int:
+    """How many trials fit at once, of so many."""
+    asked, there = total(parts), total(nodes)
+    most = min((math.floor(there.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items()), default=0)
+    fitting = (count for count in range(min(most, trials), 0, -1) if missing([*parts] * count, nodes) is None)
+    return next(fitting, 0)
+
+
+def _data(suite: Suite, tasks: Mapping[str, Task]) -> str:
+    target = tasks[suite.target]
+    splits = ((split, getattr(target, split)) for split in ("train", "dev", "select", "test"))
+    return ", ".join(f"{split} {len(examples):,}" for split, examples in splits if examples is not None)
+
+
+def _some(bundle: Bundle) -> Bundle:
+    """The bundle without resources of which there are none."""
+    return {name: amount for name, amount in bundle.items() if amount > 0 and name in ("CPU", "GPU")}

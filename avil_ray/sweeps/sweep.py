@@ -1,0 +1,203 @@
+"""A sweep: a search space becomes trials, Ray Tune runs them, and what they leave becomes one comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from avil_ray import checkpoint
+from avil_ray.catalog import build_suite
+from avil_ray.errors import UserError
+from avil_ray.pools.placement import bundles
+from avil_ray.reports.comparison import SweepFacts
+from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
+from avil_ray.sweeps.conclusion import Outcome, conclude
+from avil_ray.sweeps.entries import TrialPlan
+from avil_ray.sweeps.preview import Preview, preview
+from avil_ray.sweeps.resources import shares
+from avil_ray.sweeps.search_space import SearchSpace
+from avil_ray.sweeps.stages import Stage, scheduler, stages
+from avil_ray.sweeps.storage import require_usable, store
+from avil_ray.sweeps.trial import CHECKPOINT, Job, make_record, run_trial
+from avil_ray.telemetry import no_calls_home
+
+if TYPE_CHECKING:
+    from avil_ray.sweeps.watch import Watch
+    from avil_ray.tracking.writer import Tracker
+
+
+def run_sweep(
+    space: SearchSpace,
+    storage: Path,
+    *,
+    address: str = "auto",
+    max_concurrent: int | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+    console: Console | None = None,
+) -> Outcome:
+    """Run every trial of a search space that has no result yet, and compare.
+
+    Parameters
+    ----------
+    storage
+        The folder that holds sweeps; this one's is `storage/<name>`. On a cluster every node must see it.
+    address
+        See `connected`.
+    max_concurrent
+        Most trials at a time; as many as fit where not given.
+    resume, fresh
+        Go on with the sweep of this name, or remove it and start again; without either its name must be new.
+    console
+        Where to show progress.
+
+    Raises
+    ------
+    UserError
+        Where the input is wrong, or asks for more than the cluster has. Nothing is written then.
+    """
+    no_calls_home()
+    from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.tracking.store import experiment_name, tracking_uri
+    from avil_ray.tracking.writer import Tracker
+
+    console, folder = console or Console(stderr=True), storage.absolute() / space.name
+    require_usable(folder, space, resume, fresh)
+    suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
+    tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
+    with connected(address):
+        seen = preview(space, nodes())
+        if seen.lacking:
+            raise UserError(seen.lacking)
+        facts = store(folder, space, suite, target, fresh)
+        if fresh:
+            tracker.forget()
+        tracker.prepare()
+        job = make_job(seen, folder, facts)
+        trials = Trials(job, seen, facts, tracker, max_concurrent, console)
+        for stage in stages(space, folder, facts):
+            trials.run(stage)
+    return conclude(folder, facts, trials.plans, suite, tracker)
+
+
+def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
+    """What every trial is told."""
+    space, resources = seen.space, seen.space.resources
+    driver, per_task = shares(resources, seen.there)
+    return Job(
+        folder=str(folder),
+        suite=dict(space.suite),
+        metric=facts.metric,
+        rounds=space.rounds,
+        steps_per_round=space.steps_per_round,
+        per_task=per_task,
+        driver=driver,
+        threads=resources.threads,
+        timeout=resources.timeout,
+    )
+
+
+@dataclass
+class Trials:
+    """Runs batches of trials through Ray Tune, skipping those that have a result."""
+
+    job: Job
+    seen: Preview
+    facts: SweepFacts
+    tracker: Tracker
+    max_concurrent: int | None
+    console: Console
+    plans: list[TrialPlan] = field(default_factory=list)
+
+    def run(self, stage: Stage) -> None:
+        """Run these trials; afterwards each has a record in its folder, unless the sweep was interrupted."""
+        from avil_ray.sweeps.watch import Watch
+
+        folder, plans = Path(self.job.folder), stage.plans
+        self.plans += plans
+        done = {plan.key for plan in plans if ended_well(folder, plan)}
+        waiting = [plan for plan in plans if plan.key not in done]
+        if done:
+            self.console.print(f"{len(done)} of {len(plans)} trials are done already", highlight=False)
+        if not waiting:
+            return
+        for plan in waiting:  # a failure of an earlier start is no longer the last word
+            (trial_folder(folder, plan.key) / RESULT).unlink(missing_ok=True)
+        with Watch(plans, done, self.console) as watch:
+            self._tune(Stage(waiting, stage.rounds), watch)
+        for plan in waiting:
+            self._settle(plan, watch)
+
+    def _tune(self, stage: Stage, watch: Watch) -> None:
+        from ray import tune
+
+        from avil_ray.tracking.callback import TrackingCallback
+
+        folder, space = Path(self.job.folder), self.seen.space
+        shutil.rmtree(folder / "tune", ignore_errors=True)
+        slots = {row.label: row.slots for row in self.seen.rows}
+        facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
+        tuner = tune.Tuner(
+            tune.with_resources(run_trial, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
+            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job)},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=self.max_concurrent,
+                reuse_actors=True,
+                scheduler=scheduler(space, stage, self.facts.mode),
+                trial_name_creator=lambda trial: str(trial.config["trial"]["key"]).replace("/", "-"),
+                trial_dirname_creator=lambda trial: str(trial.config["trial"]["key"]).replace("/", "-"),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(folder),
+                verbose=0,
+                callbacks=[TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep), watch],
+                failure_config=tune.FailureConfig(max_failures=space.resources.retries),
+            ),
+        )
+        with _quiet_tune():
+            tuner.fit()
+
+    def _settle(self, plan: TrialPlan, watch: Watch) -> None:
+        """Write the record of a trial that could not write its own: it failed, or the scheduler stopped it."""
+        folder = trial_folder(Path(self.job.folder), plan.key)
+        if (folder / RESULT).exists():
+            return
+        rows = checkpoint.rows(folder / CHECKPOINT)
+        if plan.key in watch.failed:
+            write_record(folder, make_record(asdict(plan), "failed", rows, reason=watch.failed[plan.key]))
+        elif plan.key in watch.ended:
+            why = f"stopped by {self.seen.space.search.scheduler} after {len(rows)} rounds"
+            write_record(folder, make_record(asdict(plan), "stopped", rows, reason=why))
+
+
+def _placement(config: Mapping[str, Any], driver: Mapping[str, float], per_task: Mapping[str, float]) -> Any:
+    from ray.tune import PlacementGroupFactory
+
+    return PlacementGroupFactory(bundles(driver, per_task, config["trial"]["slots"]), strategy="PACK")
+
+
+@contextlib.contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Keep Tune's own advice out of the way of the sweep's words."""
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def ended_well(folder: Path, plan: TrialPlan) -> bool:
+    """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
+    stored = trial_folder(folder, plan.key)
+    return (stored / RESULT).exists() and read_record(stored).status in ("finished", "stopped")

@@ -1,0 +1,102 @@
+"""What alpha and w came to, over the right rounds, and in the right words."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import make_facts, make_record
+
+from avil_ray.reports.alphas import AlphaFinding, alpha_findings, alpha_labels, in_finish, main_phase
+from avil_ray.reports.comparison import Comparison, compare
+
+HALF = ("left", "noise")
+
+
+def rounds(
+    alpha: dict[str, list[float]], weight: dict[str, list[float]] | None = None, finish: int = 0
+) -> pd.DataFrame:
+    """A history with these alphas and weights in its main rounds, and `finish` rounds of fine-tuning without any."""
+    count = len(next(iter(alpha.values())))
+    columns: dict[str, list[float]] = {"round": list(range(count + finish)), "phase": [0] * count + [1] * finish}
+    for kind, tasks in (("alpha", alpha), ("weight", weight or {})):
+        columns |= {f"{kind}/{task}": values + [math.nan] * finish for task, values in tasks.items()}
+    return pd.DataFrame(columns)
+
+
+def finding(histories: list[pd.DataFrame]) -> AlphaFinding:
+    records = [make_record("alpha-vil", seed, history=history) for seed, history in enumerate(histories)]
+    facts = make_facts(("alpha-vil",), tasks=HALF, seeds=tuple(range(len(histories))))
+    [found] = alpha_findings(compare(records, facts))
+    return found
+
+
+def test_the_last_quarter_of_the_main_phase_counts_and_the_finish_does_not() -> None:
+    left = [0.0] * 6 + [0.4, 0.6]
+    found = finding([rounds({"left": left, "noise": [0.1] * 8}, finish=5)])
+    assert found.rounds == 2
+    assert [row.alpha.mean for row in found.tasks] == pytest.approx([0.5, 0.1])
+
+
+def test_means_are_over_seeds_with_their_interval() -> None:
+    found = finding([rounds({"left": [value] * 4, "noise": [0.5] * 4}) for value in (0.4, 0.5, 0.6)])
+    assert found.seeds == 3
+    assert found.tasks[0].alpha.mean == pytest.approx(0.5)
+    assert found.tasks[0].alpha.interval is not None
+    assert found.tasks[1].alpha.interval == (0.5, 0.5)
+
+
+def test_the_share_is_alpha_times_w_and_one_where_all_are_even() -> None:
+    even = finding([rounds({"left": [0.5], "noise": [0.5]})])
+    assert [row.share for row in even.tasks] == pytest.approx([1.0, 1.0])
+    found = finding([rounds({"left": [0.75], "noise": [0.5]}, {"left": [2.0], "noise": [1.0]})])
+    assert [row.share for row in found.tasks] == pytest.approx([1.5, 0.5])
+    assert found.tasks[0].weight is not None
+    assert found.tasks[0].weight.mean == 2.0
+
+
+@pytest.mark.parametrize(
+    ("noise", "word"),
+    [
+        (1.0, "turned up"),
+        (0.45, "used about evenly"),
+        (0.2, "turned down"),
+        (0.0, "almost switched off"),
+        (-0.1, "pushed against"),
+    ],
+)
+def test_a_share_has_its_word(noise: float, word: str) -> None:
+    found = finding([rounds({"left": [0.5], "noise": [noise]})])
+    assert found.tasks[1].word == word
+    assert any(sentence.startswith(f"{word}: ") and "noise" in sentence for sentence in found.sentences("left"))
+    assert any("left (the target)" in sentence for sentence in found.sentences("left"))
+
+
+def test_rounds_without_an_alpha_are_left_out_of_the_mean() -> None:
+    found = finding([rounds({"left": [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, math.nan, 0.9], "noise": [0.5] * 8})])
+    assert found.tasks[0].alpha.mean == pytest.approx(0.9)
+
+
+def test_columns_that_are_not_there_are_none() -> None:
+    row = finding([rounds({"left": [0.5], "noise": [0.5]})]).tasks[0]
+    assert (row.weight, row.cosine) == (None, None)
+
+
+def test_a_history_that_does_not_tell_phases_is_all_main_phase() -> None:
+    history = pd.DataFrame({"round": [1, 0], "select/accuracy": [0.2, 0.1]})
+    assert main_phase(history)["round"].tolist() == [0, 1]
+    assert not in_finish(history.assign(phase=np.nan)).any()
+
+
+def test_only_alpha_vil_labels_with_a_choice_and_an_alpha_are_told_of(comparison: Comparison) -> None:
+    assert [method.label for method in alpha_labels(comparison)] == ["alpha-vil", "alpha-vil-paper"]
+    assert alpha_labels(compare([make_record("alpha-vil")], make_facts(("alpha-vil",), seeds=(0,)))) == []
+
+
+def test_the_simulated_sweep_turns_the_noise_down(comparison: Comparison) -> None:
+    robust, paper = alpha_findings(comparison)
+    assert robust.rounds == 5
+    assert {row.task: row.word for row in robust.tasks}["noise"] == "almost switched off"
+    assert {row.word for row in paper.tasks} == {"used about evenly"}

@@ -1,0 +1,42 @@
+"""The table fits a terminal and holds every figure."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from simulated import failed, make_facts, make_record
+
+from avil_ray.reports.comparison import Comparison, compare
+from avil_ray.reports.tables import terminal_table
+
+
+def printed(comparison: Comparison, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal_table(comparison))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_holds_every_figure(comparison: Comparison) -> None:
+    text = printed(comparison, 120)
+    static = next(line for line in text.splitlines() if line.strip().startswith("static"))
+    assert static.split() == ["static", "12", "60", "(0)", "0.942", "±", "0.014", "115,200", "9.6", "min", "5.8", "min"]
+    assert "none complete" in text
+    assert "5 (1)" in text
+    assert "digits: alpha-vil ties with 3, beats 2" in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_nothing_is_lost_on_a_narrow_terminal(comparison: Comparison, width: int) -> None:
+    text = printed(comparison, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for figure in ("115,200", "12,960"):
+        assert figure in text
+
+
+def test_labels_are_not_taken_for_markup() -> None:
+    records = [make_record("[red]x[/red]"), failed(make_record("alpha-vil"), "no")]
+    assert "[red]x[/red]" in printed(compare(records, make_facts(("[red]x[/red]",), seeds=(0,))), 120)

@@ -1,0 +1,38 @@
+"""Plain joint training, to see whether a suite can be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from avil_ray.suites import Suite
+
+Learn = Callable[..., float]
+
+
+@pytest.fixture
+def learn() -> Learn:
+    return _learn
+
+
+def _learn(suite: Suite, seed: int, tasks: Sequence[str], steps: int = 400) -> float:
+    """Train on the mean loss of some tasks, dev added to the target's train split; the target's accuracy on test."""
+    drawn, generator = suite.draw(seed), torch.Generator().manual_seed(seed)
+    target = drawn[suite.target]
+    torch.manual_seed(seed)
+    model, settings = suite.model(), suite.learning
+    data = {name: drawn[name].train.join(target.dev) if name == suite.target else drawn[name].train for name in tasks}
+    optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        for name, examples in data.items():
+            rows = torch.randint(len(examples), (settings.batch_size,), generator=generator)
+            inputs, labels = examples.batch(rows)
+            (F.cross_entropy(model(inputs, name), labels) / len(data)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+    with torch.no_grad():
+        return float((model(target.test.inputs, target.name).argmax(dim=1) == target.test.labels).float().mean())

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from avil_ray.errors import UserError
+from avil_ray.yaml_text import read_yaml
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-3", 0.001), ("-2E+4", -20000.0), ("3.e1", 30.0), ("1.5e3", 1500.0), ("7", 7)])
+def test_numbers_are_read_as_numbers(text, number):
+    found = read_yaml(f"a: {text}", "f.yaml")["a"]
+    assert found == number
+    assert type(found) is type(number)
+
+
+@pytest.mark.parametrize("text", ["1e", "e3", "v1e3", "1e3x"])
+def test_words_that_look_a_little_like_numbers_stay_words(text):
+    assert read_yaml(text, "f.yaml") == text
+
+
+def test_nothing_at_all_is_none():
+    assert read_yaml("", "f.yaml") is None
+    assert read_yaml("# only a comment\n", "f.yaml") is None
+
+
+def test_merged_mappings_may_override_a_key():
+    text = "base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\n"
+    assert read_yaml(text, "f.yaml")["other"] == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nsuite:\n\tname: b\n", "f.yaml: line 3: a tab; indent with spaces"),
+        ("suite:\n  \tname: b\n", "f.yaml: line 2: a tab; indent with spaces"),
+        ("name: a\nsuite:\tb\nseeds: 1\n", "f.yaml: line 2: a tab; indent with spaces"),
+        ("name: a\nname: b\n", "f.yaml: line 2: the key 'name' stands twice"),
+        ("a:\n  b: {c: 1, c: 2}\n", "f.yaml: line 2: the key 'c' stands twice"),
+        ("a: b: c", "f.yaml: not YAML: mapping values are not allowed here"),
+        (
+            "a:\n  - b\n - c\n",
+            "f.yaml: line 3: not YAML: expected <block end>, but found '<block sequence start>' (while parsing a block mapping)",
+        ),
+        ("a: [1\n", "f.yaml: line 2: not YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)"),
+        ("a: 2020-13-45", "f.yaml: not YAML: month must be in 1..12"),
+        ("a: 1\n---\nb: 2\n", "f.yaml: line 2: not YAML: but found another document (expected a single document in the stream)"),
+    ],
+)
+def test_each_mistake_is_one_line_with_its_place(text, message):
+    with pytest.raises(UserError) as caught:
+        read_yaml(text, "f.yaml")
+    assert str(caught.value) == message
+
+
+def test_python_objects_are_refused(tmp_path):
+    with pytest.raises(UserError, match="not YAML: could not determine a constructor"):
+        read_yaml(f"a: !!python/object/apply:os.mkdir [{tmp_path / 'made'}]", "f.yaml")
+    assert not (tmp_path / "made").exists()
