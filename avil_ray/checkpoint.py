@@ -1,9 +1,8 @@
-"""A run on disk: one safetensors file, replaced whole after every round, so that a killed run loses one round at most."""
+"""A run on disk: one safetensors file, replaced whole after every round: a killed run loses one round at most."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from avil_ray.errors import UserError
 from avil_ray.rounds import Best, Progress
 
 FILE = "checkpoint.safetensors"
+PARTS = {"theta", "configuration", "rows", "state", "best"}
 
 
 def save(folder: Path, progress: Progress, configuration: Mapping[str, Any]) -> None:
@@ -32,10 +32,9 @@ def save(folder: Path, progress: Progress, configuration: Mapping[str, Any]) -> 
         facts["best"] = {"number": progress.best.number, "score": progress.best.score}
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / f"{FILE}.new"
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, new, {"progress": json.dumps(facts)}
-    )
-    os.replace(new, folder / FILE)
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    save_file(contiguous, new, {"progress": json.dumps(facts)})
+    new.replace(folder / FILE)
 
 
 def load(folder: Path, configuration: Mapping[str, Any]) -> Progress | None:
@@ -78,7 +77,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, "numpy") as stored:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            return arrays, json.loads(stored.metadata()["progress"])
+            facts = json.loads(stored.metadata()["progress"])
+        lacking = PARTS - {*arrays, *facts}
+        if lacking:
+            raise KeyError(min(lacking))
+        return arrays, facts
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint that can be read ({error}); remove it to start again") from error
 

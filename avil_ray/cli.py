@@ -169,10 +169,12 @@ def data(
     settings: Settings = None,
 ) -> None:
     """Fetch or check a suite's data."""
-    from avil_ray.catalog import build_suite
+    from avil_ray.catalog import FETCHES, build_suite, load
     from avil_ray.config import parse_setting
 
     built = build_suite({"name": suite, **dict(parse_setting(text) for text in settings or [])})
+    for line in load(FETCHES[suite])() if suite in FETCHES else ():
+        print(line)
     for task in built.draw(0).values():
         splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))
         sizes = ", ".join(f"{split} {len(examples)}" for split, examples in splits if examples is not None)

@@ -50,7 +50,7 @@ class Progress:
     def after(self, done: Round, better: Callable[[float, float], bool]) -> Progress:
         """The progress one round on."""
         best = self.best
-        if best is None or better(done.score, best.score):
+        if best is None or better(done.score, best.score) or math.isnan(best.score):
             best = Best(done.number, done.score, done.theta)
         return Progress(done.theta, done.state, best, (*self.rows, done.row))
 
@@ -96,7 +96,7 @@ def begin(phase: Phase, progress: Progress, setting: Setting) -> Progress:
     """A phase starts with a fresh state, from the last theta or from the best one."""
     best = progress.best
     theta = best.theta if phase.from_best and best is not None else progress.theta
-    return replace(progress, theta=theta, state=phase.method.start(setting))
+    return replace(progress, theta=theta, state=phase.method.start(setting, progress.state))
 
 
 def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:

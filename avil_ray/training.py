@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from avil_ray import checkpoint
 from avil_ray.errors import UserError
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
-from avil_ray.learning.parameters import FlatModel, Vector
+from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.methods.method import Method, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
-from avil_ray.randomness import torch_seeded
 from avil_ray.rounds import Progress, Round, run_rounds
+from avil_ray.suites.options import whole
 from avil_ray.suites.suite import Suite, Task
 
 if TYPE_CHECKING:
@@ -60,14 +61,23 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (seconds)."""
+        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (s)."""
         import pandas as pd
 
         return pd.DataFrame(list(self.rows))
 
+    def explain(self) -> str:
+        """Which tasks helped and which were turned down, in words: alpha, w, cosines, leave-one-out losses.
+
+        Read the caveat at its end: alpha is not a task's importance.
+        """
+        from avil_ray.reports.alphas import explain
+
+        return explain(self.history, self.suite.task_names, self.suite.target)
+
     def model(self) -> SingleTask:
         """The target's model at the best round, in evaluation mode: `model(inputs)` -> outputs."""
-        flat = FlatModel(self.suite.model())
+        flat = initial_model(self.suite, self.seed)
         flat.load(self.theta)
         return SingleTask(flat.model, self.suite.target).eval()
 
@@ -113,11 +123,9 @@ def train(
     WorkFailed
         Where training diverges or a worker cannot be had.
     """
-    for name, value, least in (("rounds", rounds, 1), ("steps_per_round", steps_per_round, 1), ("threads", threads, 1)):
-        if value < least:
-            raise UserError(f"{name} must be at least {least}, not {value}")
-    if seed < 0:
-        raise UserError(f"seed must be at least 0, not {seed}")
+    for name, value in (("rounds", rounds), ("steps_per_round", steps_per_round), ("threads", threads)):
+        whole(name, value, 1)
+    whole("seed", seed, 0)
     method.check(suite)
     configuration = describe(suite, method, rounds, steps_per_round, seed, threads)
     folder = None if output is None else Path(output)
@@ -132,9 +140,11 @@ def train(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tasks = suite.draw(seed)
     with cpu_threads(threads):
-        with torch_seeded(seed, "initial parameters"):
-            target = Target(suite, tasks, seed, device)
+        target = Target(suite, tasks, seed, device)
         progress = progress or Progress(target.flat.vector())
+        if len(progress.theta) != target.space.size:
+            sizes = f"{len(progress.theta)} parameters, the suite's model has {target.space.size}"
+            raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
             setting = Setting(suite, steps_per_round)
             progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
@@ -149,7 +159,9 @@ def describe(suite: Suite, method: Method, rounds: int, steps: int, seed: int, t
     options = {f"method.{name}": value for name, value in dataclasses.asdict(method).items()}
     data = {f"suite.{name}": value for name, value in suite.options.items()}
     run = {"rounds": rounds, "steps_per_round": steps, "seed": seed, "threads": threads}
-    return {"suite": suite.name, "target": suite.target, "method": type(method).__name__, **run, **options, **data}
+    named = {"suite": suite.name, "target": suite.target, "method": type(method).__name__}
+    described: dict[str, Any] = json.loads(json.dumps({**named, **run, **options, **data}, default=str))
+    return described
 
 
 def _stored(folder: Path | None, resume: bool, configuration: Mapping[str, Any]) -> Progress | None:

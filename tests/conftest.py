@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,20 @@ def ray_session() -> Iterator[None]:
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from avil_ray.tracking.store import open_store
+
+    database = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    open_store(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture
+def migrated_store(_migrated: Path, tmp_path: Path) -> Path:
+    """A tracking database without experiments, in a folder whose name has a space; migrating one takes seconds."""
+    folder = tmp_path / "my results"
+    folder.mkdir()
+    return Path(shutil.copy(_migrated, folder / "mlflow.db"))

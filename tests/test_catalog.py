@@ -33,14 +33,20 @@ def test_a_suite_remembers_its_options():
         ({"name": ["multimnist"]}, "suite: name must be a word, not ['multimnist']"),
         ({}, "suite: give either a name or a factory ('package.module:function')"),
         ({"name": "synthetic", "factory": "a:b"}, "suite: give either a name or a factory ('package.module:function')"),
-        ({"name": "multimnist", "targetlabels": 3}, "suite multimnist: unknown option 'targetlabels'; did you mean 'target_labels'?"),
+        (
+            {"name": "multimnist", "targetlabels": 3},
+            "suite multimnist: unknown option 'targetlabels'; did you mean 'target_labels'?",
+        ),
         ({"name": "multimnist", "size": "big"}, "suite multimnist: size should be a whole number, not 'big'"),
         ({"factory": "tiny_suite"}, "'tiny_suite': write a factory as 'package.module:function'"),
         ({"factory": ".tiny:suite"}, "'.tiny:suite': write a factory as 'package.module:function'"),
         ({"factory": "no_such:thing"}, "'no_such:thing': No module named 'no_such'; is its folder on PYTHONPATH?"),
         ({"factory": "tiny_suite:tiny_suit"}, "tiny_suite: unknown name 'tiny_suit'; did you mean 'tiny_suite'?"),
         ({"factory": "tiny_suite:TASKS"}, "suite factory tiny_suite:TASKS: it is a tuple, not a function"),
-        ({"factory": "tiny_suite:draw", "seed": 0}, "suite factory tiny_suite:draw: it returned a list, not an avil_ray.Suite"),
+        (
+            {"factory": "tiny_suite:draw", "seed": 0},
+            "suite factory tiny_suite:draw: it returned a list, not an avil_ray.Suite",
+        ),
         ({"factory": "tiny_suite:draw"}, "suite factory tiny_suite:draw: the argument 'seed' is missing"),
     ],
 )
@@ -96,7 +102,9 @@ def test_settled_options_say_what_the_variant_decides():
     assert settled_options(Static(weights={"right": 0.5})) == {"dev": "train", "weights.right": 0.5, "finish": "none"}
 
 
-@pytest.mark.parametrize("method", [AlphaVIL(variant="paper"), AlphaVIL(learning_rate=0.1), Static(weights={"right": 2.0})])
+@pytest.mark.parametrize(
+    "method", [AlphaVIL(variant="paper"), AlphaVIL(learning_rate=0.1), Static(weights={"right": 2.0})]
+)
 def test_settled_options_build_a_method_that_does_the_same(method):
     name = next(name for name in METHODS if method_class(name) is type(method))
     again = build_method(name, settled_options(method))

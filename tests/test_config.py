@@ -162,7 +162,10 @@ def test_settings_are_read_as_yaml(text, setting):
     [
         ("rounds", "--set rounds: write it as key=value"),
         ("=3", "--set =3: write it as key=value"),
-        ("tasks=[a", "--set tasks: not YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)"),
+        (
+            "tasks=[a",
+            "--set tasks: not YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)",
+        ),
     ],
 )
 def test_each_wrong_setting_is_one_line(text, message):

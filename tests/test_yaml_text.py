@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (messages stand in one piece, so that they can be searched for)
 from __future__ import annotations
 
 import pytest
@@ -6,7 +7,9 @@ from avil_ray.errors import UserError
 from avil_ray.yaml_text import read_yaml
 
 
-@pytest.mark.parametrize(("text", "number"), [("1e-3", 0.001), ("-2E+4", -20000.0), ("3.e1", 30.0), ("1.5e3", 1500.0), ("7", 7)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-3", 0.001), ("-2E+4", -20000.0), ("3.e1", 30.0), ("1.5e3", 1500.0), ("7", 7)]
+)
 def test_numbers_are_read_as_numbers(text, number):
     found = read_yaml(f"a: {text}", "f.yaml")["a"]
     assert found == number
@@ -41,9 +44,15 @@ def test_merged_mappings_may_override_a_key():
             "a:\n  - b\n - c\n",
             "f.yaml: line 3: not YAML: expected <block end>, but found '<block sequence start>' (while parsing a block mapping)",
         ),
-        ("a: [1\n", "f.yaml: line 2: not YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)"),
+        (
+            "a:\n  b: [1\n",
+            "f.yaml: line 3: not YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)",
+        ),
         ("a: 2020-13-45", "f.yaml: not YAML: month must be in 1..12"),
-        ("a: 1\n---\nb: 2\n", "f.yaml: line 2: not YAML: but found another document (expected a single document in the stream)"),
+        (
+            "a: 1\n---\nb: 2\n",
+            "f.yaml: line 2: not YAML: but found another document (expected a single document in the stream)",
+        ),
     ],
 )
 def test_each_mistake_is_one_line_with_its_place(text, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -21,12 +22,43 @@ def draw(seed: int, delay: float = 0.0) -> list[avil.Task]:
         inputs = torch.randn(count, 6, generator=generator)
         return avil.Examples(inputs, (inputs[:, 0] > 0).long())
 
-    return [avil.Task("a", examples(40), examples(20), examples(50), examples(50)), *(avil.Task(t, examples(60)) for t in "bc")]
+    return [
+        avil.Task("a", examples(40), examples(20), examples(50), examples(50)),
+        *(avil.Task(t, examples(60)) for t in "bc"),
+    ]
 
 
 def model() -> nn.Module:
-    return avil.MultitaskModel(nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.2), nn.ReLU()), {t: nn.Linear(8, 2) for t in TASKS})
+    return avil.MultitaskModel(
+        nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.2), nn.ReLU()), {t: nn.Linear(8, 2) for t in TASKS}
+    )
 
 
 def tiny_suite(delay: float = 0.0) -> avil.Suite:
     return avil.Suite(name="tiny", target="a", task_names=TASKS, tasks=partial(draw, delay=delay), model=model)
+
+
+class BreaksOnce(nn.Module):
+    """Raises in the training step after so many, once: the flag file remembers that it has."""
+
+    def __init__(self, flag: Path, after: int) -> None:
+        super().__init__()
+        self.flag, self.left = flag, after
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.left -= self.training
+        if self.left == 0 and not self.flag.exists():
+            self.flag.touch()
+            raise RuntimeError("broken on purpose")
+        return inputs
+
+
+def breaking_model(flag: str, after: int) -> nn.Module:
+    whole = model()
+    whole.trunk.append(BreaksOnce(Path(flag), after))  # type: ignore[union-attr, operator]
+    return whole
+
+
+def breaks_once(flag: str, after: int) -> avil.Suite:
+    """As `tiny_suite`, but one training step raises, once."""
+    return avil.Suite(name="tiny", target="a", task_names=TASKS, tasks=draw, model=partial(breaking_model, flag, after))

@@ -26,7 +26,7 @@ class Assignment:
     name
         Unique within a round; random choices derive from it.
     weights
-        Task -> the weight of its loss. A step takes one batch of each task and follows the gradient of the weighted sum.
+        Task -> the weight of its loss. A step takes a batch of each task and follows the gradient of the weighted sum.
     steps
         Gradient steps.
     learning
@@ -43,7 +43,7 @@ class Assignment:
     weights: Mapping[str, float]
     steps: int
     learning: Learning
-    dev: DevUse = DevUse()
+    dev: DevUse = field(default_factory=DevUse)
     first_step: int = 0
     keep_optimizer: bool = False
     optimizer: OptimizerState = field(default_factory=dict)
@@ -63,8 +63,8 @@ class Update:
     assignment
         Its name.
     theta
-        The parameters where training ended, float32 [P]. They travel instead of the delta, which is as long: so a static
-        run goes on from exactly where it stopped, and `delta` costs one subtraction.
+        The parameters where training ended, float32 [P]. They travel instead of the delta, which is as long: so a
+        static run goes on from exactly where it stopped, and `delta` costs one subtraction.
     losses
         Task -> its unweighted training loss, the mean over the steps. Not finite where training diverged.
     gradient_steps

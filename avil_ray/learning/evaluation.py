@@ -8,13 +8,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, to_device
+from avil_ray.errors import WorkFailed
+from avil_ray.learning.outputs import check_outputs
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, autocast, initial_model, to_device
 from avil_ray.learning.splits import DevUse
 from avil_ray.suites.objectives import LOSSES, METRICS
-from avil_ray.suites.suite import Examples, Suite, Task
-
-EVALUATION_BATCH = 512
-
+from avil_ray.suites.suite import Examples, Learning, Suite, Task
 
 class Objective(Protocol):
     """A loss and its gradient as functions of theta: what `fit_alpha` minimises."""
@@ -25,9 +24,9 @@ class Objective(Protocol):
 
 
 class DevObjective:
-    """The target's mean loss on the examples at `rows`, in evaluation mode (no dropout, BatchNorm's running statistics).
+    """The target's mean loss on the examples at `rows`, in evaluation mode: no dropout, BatchNorm's running statistics.
 
-    Batches of `batch_size` are accumulated, so memory does not grow with the number of examples.
+    Batches of `learning.evaluation_batch` are accumulated, so memory does not grow with the number of examples.
 
     Attributes
     ----------
@@ -38,9 +37,9 @@ class DevObjective:
     """
 
     def __init__(
-        self, flat: FlatModel, task: Task, examples: Examples, rows: Tensor, batch_size: int = EVALUATION_BATCH
+        self, flat: FlatModel, task: Task, examples: Examples, rows: Tensor, learning: Learning | None = None
     ) -> None:
-        self.flat, self.batch_size = flat, batch_size
+        self.flat, self.learning = flat, learning or Learning()
         self._examples, self._rows = examples, rows
         self._name, self._loss = task.name, LOSSES[task.loss]
         self.buffer = flat.values
@@ -52,9 +51,11 @@ class DevObjective:
         flat.load(theta)
         flat.model.eval()
         flat.zero_gradient()
-        for rows in self._rows.split(self.batch_size):
+        for rows in self._rows.split(self.learning.evaluation_batch):
             inputs, labels = self._examples.batch(rows)
-            losses = self._loss(flat.model(to_device(inputs, flat.device), self._name), labels.to(flat.device))
+            with autocast(flat.device, self.learning.precision):
+                outputs = flat.model(to_device(inputs, flat.device), self._name)
+            losses = self._loss(outputs, labels.to(flat.device))
             loss = losses.sum() / len(self._rows)
             loss.backward()
             total += loss.item()
@@ -69,7 +70,8 @@ class Target:
     def __init__(self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu") -> None:
         self.suite, self.seed = suite, seed
         self.task = tasks[suite.target]
-        self.flat = FlatModel(suite.model(), device)
+        self.flat = initial_model(suite, seed, device)
+        check_outputs(self.flat.model, tasks.values(), self.flat.device)
         assert self.task.dev is not None
         self._counts = len(self.task.train), len(self.task.dev)
         self._pool = self.task.train.join(self.task.dev)
@@ -88,7 +90,7 @@ class Target:
     def objective(self, dev: DevUse, number: int) -> DevObjective:
         """The loss on the examples that adapt in round `number`, given how dev is spent."""
         _, rows = dev.rows(*self._counts, self.seed, number)
-        objective = DevObjective(self.flat, self.task, self._pool, rows)
+        objective = DevObjective(self.flat, self.task, self._pool, rows, self.suite.learning)
         self._objectives.append(objective)
         return objective
 
@@ -99,17 +101,25 @@ class Target:
         return seen
 
     def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
-        """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}."""
+        """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}.
+
+        Raises
+        ------
+        WorkFailed
+            Where the model's outputs are not finite.
+        """
         examples: Examples | None = getattr(self.task, split)
         assert examples is not None
         self.flat.load(theta)
         self.flat.model.eval()
-        outputs, loss = [], 0.0
-        with torch.no_grad():
-            for rows in torch.arange(len(examples)).split(EVALUATION_BATCH):
+        outputs, loss, learning = [], 0.0, self.suite.learning
+        with torch.no_grad(), autocast(self.device, learning.precision):
+            for rows in torch.arange(len(examples)).split(learning.evaluation_batch):
                 inputs, labels = examples.batch(rows)
                 batch = self.flat.model(to_device(inputs, self.device), self.task.name)
                 loss += float(LOSSES[self.task.loss](batch, labels.to(self.device)).sum())
                 outputs.append(batch.float().cpu())
+        if not all(bool(torch.isfinite(batch).all()) for batch in outputs):
+            raise WorkFailed(f"diverged: the model's outputs on {split} are not finite; a lower learning_rate may help")
         metric = METRICS[self.task.metric].function(torch.cat(outputs).numpy(), examples.labels.numpy())
         return {self.task.metric: metric, "loss": loss / len(examples)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update
-from avil_ray.learning.parameters import FlatModel, Vector, to_device
+from avil_ray.learning.parameters import Vector, autocast, initial_model, to_device
 from avil_ray.learning.splits import batches
 from avil_ray.randomness import torch_seeded
 from avil_ray.suites.objectives import LOSSES
@@ -37,13 +37,15 @@ class Learner:
         self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
     ) -> None:
         self.suite, self.seed, self.threads = suite, seed, threads
-        self.flat = FlatModel(suite.model(), device)
+        with cpu_threads(threads):
+            self.flat = initial_model(suite, seed, device)
         target = tasks[suite.target]
         assert target.dev is not None
         self._counts = len(target.train), len(target.dev)
         self._examples = {name: task.train for name, task in tasks.items()}
         self._examples[suite.target] = target.train.join(target.dev)
         self._losses = {name: LOSSES[task.loss] for name, task in tasks.items()}
+        self._replacement = {name: task.replacement for name, task in tasks.items()}
 
     def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
         """Train from theta [P] in round `number`; theta itself is not changed."""
@@ -57,14 +59,15 @@ class Learner:
             _restore(optimizer, assignment.optimizer, parameters)
             orders = {task: self._order(assignment, task, number) for task in assignment.weights}
             sums = dict.fromkeys(assignment.weights, 0.0)
-            for _ in range(assignment.steps):
+            for step in range(assignment.steps):
                 flat.zero_gradient()
                 for task, weight in assignment.weights.items():
-                    loss = self._loss(task, next(orders[task]))
+                    loss = self._loss(task, next(orders[task]), assignment.learning)
                     (weight * loss).backward()
                     sums[task] += loss.item()
                 flat.pull()
                 nn.utils.clip_grad_norm_(parameters, assignment.learning.clip)
+                _warm_up(optimizer, assignment.learning, assignment.first_step + step)
                 optimizer.step()
                 flat.push()
         return Update(
@@ -76,9 +79,10 @@ class Learner:
             optimizer=_state(optimizer) if assignment.keep_optimizer else {},
         )
 
-    def _loss(self, task: str, rows: Tensor) -> Tensor:
+    def _loss(self, task: str, rows: Tensor, learning: Learning) -> Tensor:
         inputs, labels = self._examples[task].batch(rows)
-        outputs = self.flat.model(to_device(inputs, self.flat.device), task)
+        with autocast(self.flat.device, learning.precision):
+            outputs = self.flat.model(to_device(inputs, self.flat.device), task)
         return self._losses[task](outputs, labels.to(self.flat.device)).mean()
 
     def _order(self, assignment: Assignment, task: str, number: int) -> Iterator[Tensor]:
@@ -89,7 +93,8 @@ class Learner:
             rows, _ = assignment.dev.rows(*self._counts, self.seed, number)
             if assignment.dev.kind == "crossfit":
                 first, purpose = 0, (assignment.name, f"{task} in round {number}")
-        return batches(rows, assignment.learning.batch_size, first, assignment.steps, self.seed, *purpose)
+        size, replacement = assignment.learning.batch_size, self._replacement[task]
+        return batches(rows, size, first, assignment.steps, self.seed, *purpose, replacement=replacement)
 
     def _trainable(self, assignment: Assignment) -> list[nn.Parameter]:
         """The slices of theta that the assignment may move, as parameters that share its memory: trunk and own heads.
@@ -124,6 +129,18 @@ def _optimizer(parameters: list[nn.Parameter], learning: Learning) -> torch.opti
     return torch.optim.SGD(
         parameters, lr=learning.learning_rate, momentum=learning.momentum, weight_decay=learning.weight_decay
     )
+
+
+def _warm_up(optimizer: torch.optim.Optimizer, learning: Learning, step: int) -> None:
+    """Set the learning rate of an assignment's step (from 0, across rounds) while it still rises."""
+    if step < learning.warmup:
+        share = (step + 1) / learning.warmup
+    elif step == learning.warmup:
+        share = 1.0
+    else:
+        return
+    for group in optimizer.param_groups:
+        group["lr"] = share * learning.learning_rate
 
 
 def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:

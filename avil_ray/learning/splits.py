@@ -47,12 +47,27 @@ class DevUse:
         return (pool if self.kind == "train" else pool[:train]), pool[train:]
 
 
-def batches(rows: Tensor, batch_size: int, first: int, steps: int, seed: int, *purpose: str | int) -> Iterator[Tensor]:
+def batches(
+    rows: Tensor,
+    batch_size: int,
+    first: int,
+    steps: int,
+    seed: int,
+    *purpose: str | int,
+    replacement: bool = False,
+) -> Iterator[Tensor]:
     """Batches `first` … `first + steps - 1` of an endless shuffled stream over `rows`.
 
     The stream is one fresh permutation of the rows after another, cut into batches of exactly `batch_size`; a batch may
-    span two of them. Batch k depends only on (seed, purpose, k), so a run may stop after any step and go on elsewhere.
+    span two of them, or more where there are fewer rows than places in it. With `replacement`, each place of a batch is
+    drawn from all rows by itself instead. Batch k depends only on (seed, purpose, k), so a run may stop after any step
+    and go on elsewhere.
     """
+    if replacement:
+        for step in range(first, first + steps):
+            drawn = numpy_generator(seed, *purpose, "replacement", step).integers(len(rows), size=batch_size)
+            yield rows[torch.from_numpy(drawn)]
+        return
     epochs: dict[int, Tensor] = {}
 
     def epoch(number: int) -> Tensor:

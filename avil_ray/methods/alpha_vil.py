@@ -6,11 +6,11 @@
 
 Source: Kourdis, Gordon-Hall, Gorinski, "alphaVIL: Learning to Leverage Auxiliary Tasks for Multitask Learning",
 arXiv 2405.07769. `variant: paper` is that form: alpha starts at 1, so theta moves by the *sum* of the deltas, ten plain
-gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values, the optimiser of alpha and the w rule are
-not spelled out in the text we could read; they are reconstructions. `variant: robust` is ours, and differs as follows:
-alpha starts at 1/n (the *mean* of the deltas) and is fitted by projected Adam inside a box; each round another part of
-train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss is turned
-down; w is bounded and keeps its sum; the best theta is fine-tuned on the target at the end.
+gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values, the optimiser of alpha and the w rule
+are not spelled out in the text we could read; they are reconstructions. `variant: robust` is ours, and differs as
+follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by projected Adam inside a box; each round another
+part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
+is turned down; w is bounded and keeps its sum; the best theta is fine-tuned on the target at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -27,16 +28,19 @@ from typing_extensions import Doc
 
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import Target
+from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import Vector, dot
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import AlphaFit, AlphaOptimizer, fit_alpha
+from avil_ray.methods.joint import LearnedJoint, fine_tune
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
-from avil_ray.methods.static import finish
 
 log = logging.getLogger(__name__)
 
+Finish = Literal["joint", "fine-tune", "none"]
+
 INFINITE = float("inf")
+FIT_SHARE = 0.25
 ROBUST: dict[str, Any] = {
     "dev": "crossfit",
     "crossfit_fraction": 0.7,
@@ -47,7 +51,7 @@ ROBUST: dict[str, Any] = {
     "weight_bounds": (0.05, 4.0),
     "auxiliary_heads": "full",
     "safeguard": True,
-    "finish": "fine-tune",
+    "finish": "joint",
 }
 PAPER: dict[str, Any] = {
     **ROBUST,
@@ -88,15 +92,17 @@ class AlphaVIL(Method):
     ] = None
     safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
     finish: Annotated[
-        Literal["fine-tune", "none"] | None, Doc("fine-tune: train the best theta on the target alone at the end")
+        Finish | None,
+        Doc(
+            "fine-tune: train the best theta on the target alone at the end; joint: fit alpha for a quarter of the "
+            "rounds only, train all tasks jointly for the others with the weights learned, then fine-tune"
+        ),
     ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.variant not in ("robust", "paper"):
-            raise UserError(f"variant must be 'robust' or 'paper', not {self.variant!r}")
-        DevUse(self.recipe.dev or "hold", self.recipe.crossfit_fraction or 0.0)
-        if (self.recipe.alpha_steps or 0) < 1:
+        DevUse(self.recipe.dev, self.recipe.crossfit_fraction)
+        if self.recipe.alpha_steps < 1:
             raise UserError(f"alpha_steps must be at least 1, not {self.alpha_steps}")
         for name in ("alpha_bounds", "weight_bounds"):
             low, high = getattr(self.recipe, name)
@@ -110,19 +116,20 @@ class AlphaVIL(Method):
         given = {name: getattr(self, name) for name in variant}
         return Recipe(**{name: variant[name] if given[name] is None else given[name] for name in variant})
 
-    @property
-    def neutral(self) -> float:
-        """The alpha, in the variant's unit, that leaves weights as they are; the fit starts there."""
-        return 1.0
-
     def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """All rounds of alphaVIL, then the finish if the recipe has one."""
-        main = Phase(self, rounds)
-        return (main, finish(self, rounds)) if self.recipe.finish == "fine-tune" else (main,)
+        """The rounds that fit alpha, and how the run ends: `finish`."""
+        held: Literal["train", "hold"] = "hold" if self.recipe.dev == "hold" else "train"
+        if self.recipe.finish == "none":
+            return (Phase(self, rounds),)
+        if self.recipe.finish == "fine-tune":
+            return (Phase(self, rounds), fine_tune(self, rounds, held))
+        fitted = ceil(FIT_SHARE * rounds)
+        joint = Phase(LearnedJoint(learning_rate=self.learning_rate, dev=held), rounds - fitted)
+        return (Phase(self, fitted), joint, fine_tune(self, rounds, held))
 
-    def start(self, setting: Setting) -> State:
-        """Every weight is 1."""
-        return {"weights": dict.fromkeys(setting.suite.task_names, 1.0)}
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """Every weight is 1, and nothing is learned yet."""
+        return {"weights": dict.fromkeys(setting.suite.task_names, 1.0), "learned": {}, "rounds": 0}
 
     def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
         """One assignment per task, each with a fresh optimizer and its own weight."""
@@ -146,7 +153,7 @@ class AlphaVIL(Method):
         recipe, tasks = self.recipe, [update.assignment for update in updates]
         base = torch.from_numpy(theta.copy()).to(target.device)
         deltas, dropped = _deltas(theta, updates, target)
-        facts = {"dropped": float(dropped), **_geometry(deltas, tasks, target.suite.target)}
+        facts = {"dropped": float(dropped), **_geometry(deltas[:, target.space.parameters], tasks, target.suite.target)}
         _split_off(base, deltas, tasks, target, recipe)
 
         unit = 1.0 if self.variant == "paper" else 1 / len(tasks)
@@ -157,7 +164,7 @@ class AlphaVIL(Method):
             base,
             deltas,
             optimizer=recipe.alpha_optimizer,
-            initial=torch.full((len(tasks),), unit),
+            initial=torch.full((len(tasks),), unit, dtype=torch.float64),
             lower=low * unit,
             upper=high * unit,
             steps=recipe.alpha_steps,
@@ -165,15 +172,17 @@ class AlphaVIL(Method):
         )
         moved = base.addmv(deltas.T, fit.alpha.to(deltas))
         if not bool(torch.isfinite(moved).all()):
-            moved, facts["dropped"] = base, facts["dropped"] + 1
+            moved, facts["dropped"] = torch.from_numpy(theta.copy()), facts["dropped"] + 1
             log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
 
         weights = dict(state["weights"])
-        if recipe.learn_weights:
+        if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
             weights = self._moved_weights(weights, fit.alpha / unit)
         facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, fit.alpha, strict=True)}
         facts |= {f"weight/{task}": float(weight) for task, weight in state["weights"].items()}
-        return moved.cpu().numpy(), {"weights": weights}, facts | _fit_facts(fit)
+        facts |= _leave_one_out(objective, base, deltas, fit, tasks)
+        state = {"weights": weights, **_learned(state, tasks, fit.alpha / unit, target.suite.target)}
+        return moved.cpu().numpy(), state, facts | _fit_facts(fit)
 
     def _moved_weights(self, weights: dict[str, float], ratio: Tensor) -> dict[str, float]:
         """W after a round; `ratio` is alpha over its neutral value.
@@ -186,7 +195,8 @@ class AlphaVIL(Method):
             after = (before + ratio.numpy() - 1.0).clip(low, high)
         else:
             after = (before + 0.5 * (ratio.numpy() - 1.0)).clip(low, high)
-            after = (after * (len(after) / after.sum())).clip(low, high)
+            scale = len(after) / after.sum() if after.sum() > 0 else 1.0
+            after = (after * scale).clip(low, high)
         after = np.where(np.isfinite(after), after, before)
         return dict(zip(weights, after.tolist(), strict=True))
 
@@ -204,7 +214,7 @@ class Recipe:
     weight_bounds: tuple[float, float]
     auxiliary_heads: Literal["full", "scaled"]
     safeguard: bool
-    finish: Literal["fine-tune", "none"]
+    finish: Finish
 
 
 def _deltas(theta: Vector, updates: Sequence[Update], target: Target) -> tuple[Tensor, int]:
@@ -237,14 +247,45 @@ def _split_off(base: Tensor, deltas: Tensor, tasks: list[str], target: Target, r
             deltas[row, space.head(task)] = 0
 
 
+def _learned(state: State, tasks: list[str], ratio: Tensor, target: str) -> dict[str, Any]:
+    """The weights for joint training: an auxiliary's mean ratio of alpha to its neutral value so far, at most 1.
+
+    The target's is 1. A mean over rounds, as alpha is noisy from one round to the next.
+    """
+    count = state["rounds"] + 1
+    means = dict(state.get("means", {}))
+    for task, value in zip(tasks, ratio.tolist(), strict=True):
+        before = means.get(task, 0.0)
+        means[task] = before + (value - before) / count
+    learned = {task: 1.0 if task == target else min(1.0, max(0.0, mean)) for task, mean in means.items()}
+    return {"means": means, "learned": learned, "rounds": count}
+
+
 def _geometry(deltas: Tensor, tasks: list[str], target: str) -> dict[str, float]:
-    """Norms of the deltas and their cosines with the target's, over all parameters."""
+    """Norms of the deltas [n, parameters] and their cosines with the target's."""
     norms = [dot(delta, delta) ** 0.5 for delta in deltas]
     facts = {f"delta_norm/{task}": norm for task, norm in zip(tasks, norms, strict=True)}
     own = tasks.index(target)
     for row, task in enumerate(tasks):
         length = norms[row] * norms[own]
         facts[f"cosine/{task}"] = dot(deltas[row], deltas[own]) / length if length else 0.0
+    return facts
+
+
+def _leave_one_out(
+    objective: DevObjective, base: Tensor, deltas: Tensor, fit: AlphaFit, tasks: list[str]
+) -> dict[str, float]:
+    """How much higher the dev loss is without a task's part of the step; 0 where it has none.
+
+    Evidence to read beside alpha: of two tasks that say the same, alpha may keep either.
+    """
+    facts = {}
+    for row, task in enumerate(tasks):
+        without = fit.alpha.clone()
+        without[row] = 0.0
+        kept = bool(fit.alpha[row] != 0)
+        loss, _ = objective(base.addmv(deltas.T, without.to(deltas))) if kept else (fit.loss_after, None)
+        facts[f"without/{task}"] = loss - fit.loss_after
     return facts
 
 

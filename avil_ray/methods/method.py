@@ -10,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, unknown
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
@@ -58,10 +60,13 @@ class Method(ABC):
     ] = None
 
     def __post_init__(self) -> None:
+        for name, words in _choices(type(self)).items():
+            if getattr(self, name) not in words:
+                raise unknown(name, getattr(self, name), [word for word in words if word is not None])
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
 
-    def check(self, suite: Suite) -> None:
+    def check(self, suite: Suite) -> None:  # noqa: B027 (most methods fit every suite)
         """Raise `UserError` where an option does not fit the suite (weights of tasks that it does not have, say)."""
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
@@ -69,8 +74,8 @@ class Method(ABC):
         return (Phase(self, rounds),)
 
     @abstractmethod
-    def start(self, setting: Setting) -> State:
-        """The state before the first round."""
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """The state before the first round; `before` is what the phase before it ended with."""
 
     @abstractmethod
     def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
@@ -92,7 +97,19 @@ class Method(ABC):
         return replace(suite.learning, learning_rate=self.learning_rate)
 
 
-def delta_norms(theta: Vector, updates: Sequence[Update]) -> dict[str, float]:
-    """The 2-norms of the updates' deltas, as history columns."""
-    norms = (float(np.linalg.norm(update.delta(theta).astype(np.float64))) for update in updates)
+@cache
+def _choices(cls: type[Method]) -> dict[str, tuple[str | None, ...]]:
+    """The options that are one of a few words, and the words; None where an option may be left open."""
+    found = {}
+    for name, hint in get_type_hints(cls).items():
+        parts = (hint, *get_args(hint))
+        words = tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
+        if words:
+            found[name] = (*words, None) if NoneType in parts else words
+    return found
+
+
+def delta_norms(theta: Vector, updates: Sequence[Update], parameters: slice) -> dict[str, float]:
+    """The 2-norms of the updates' deltas over the `parameters` of theta (not its buffers), as history columns."""
+    norms = (float(np.linalg.norm(update.delta(theta)[parameters].astype(np.float64))) for update in updates)
     return {f"delta_norm/{update.assignment}": norm for update, norm in zip(updates, norms, strict=True)}

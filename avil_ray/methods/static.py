@@ -1,76 +1,20 @@
-"""Joint training on a weighted sum of losses: the baselines. Rounds change nothing in them.
-
-One assignment trains all tasks and keeps its optimizer and its order of examples from round to round, so the run equals
-an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only adds an evaluation on select.
-"""
+"""The static baselines: joint training on fixed weights. Rounds change nothing in them."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import ceil, isfinite
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Annotated, ClassVar, Literal
 
 from typing_extensions import Doc
 
 from avil_ray.errors import UserError, unknown
-from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import Target
-from avil_ray.learning.parameters import Vector
-from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms
+from avil_ray.methods.joint import Joint, TargetOnly, fine_tune
+from avil_ray.methods.method import Phase
 from avil_ray.suites.suite import Suite
 
-FINISH_SHARE = 0.35
-FINISH_RATE = 0.3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Joint(Method):
-    """Training on fixed task weights."""
-
-    dev: Annotated[
-        Literal["train", "hold"],
-        Doc("dev examples join the target's training data (train), or are left unused (hold)"),
-    ] = "train"
-
-    @abstractmethod
-    def task_weights(self, suite: Suite) -> dict[str, float]:
-        """Task -> weight; tasks with weight 0 do not train."""
-
-    def start(self, setting: Setting) -> State:
-        """Nothing to remember yet."""
-        return {}
-
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """One assignment over all tasks with a weight, going on where the last one stopped."""
-        suite = setting.suite
-        assignment = Assignment(
-            name=self.assignment_name,
-            weights={task: weight for task, weight in self.task_weights(suite).items() if weight},
-            steps=setting.steps,
-            learning=self.learning(suite),
-            dev=DevUse(self.dev),
-            first_step=number * setting.steps,
-            keep_optimizer=True,
-            optimizer=state,
-        )
-        return [assignment]
-
-    @property
-    def assignment_name(self) -> str:
-        """The assignment's name, which its random choices derive from."""
-        return "joint"
-
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """Go on from where the assignment ended."""
-        (update,) = updates
-        weights = self.task_weights(target.suite)
-        facts = {f"weight/{task}": weight for task, weight in weights.items()}
-        return update.theta, update.optimizer, {**facts, **delta_norms(theta, updates)}
+__all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +51,9 @@ class Static(Joint):
         return {task: float(self.weights.get(task, task == suite.target)) for task in suite.task_names}
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """All rounds jointly, then the finish if asked for."""
+        """All rounds jointly, then the fine-tuning if asked for."""
         main = Phase(self, rounds)
-        return (main, finish(self, rounds)) if self.finish == "fine-tune" else (main,)
+        return (main, fine_tune(self, rounds, self.dev)) if self.finish == "fine-tune" else (main,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,42 +74,5 @@ class EqualFineTune(Equal):
     source: ClassVar[str] = "multi-task pre-training, then fine-tuning on the target"
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """All rounds jointly, then the finish."""
-        return (Phase(self, rounds), finish(self, rounds))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetOnly(Joint):
-    """The target alone: what the auxiliaries have to beat."""
-
-    source: ClassVar[str] = "single-task learning"
-
-    def task_weights(self, suite: Suite) -> dict[str, float]:
-        """1 for the target, 0 for the others."""
-        return {task: float(task == suite.target) for task in suite.task_names}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finish(TargetOnly):
-    """The last phase of a run: the target alone, on train and dev, at a lower learning rate.
-
-    Not a method to choose by name: `finish` makes it.
-    """
-
-    rate: float = FINISH_RATE
-
-    @property
-    def assignment_name(self) -> str:
-        """Another name than the main phase's, so that its examples come in another order."""
-        return "finish"
-
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """As the target alone, with the learning rate scaled."""
-        (assignment,) = super().assign(setting, state, number)
-        learning = replace(assignment.learning, learning_rate=self.rate * assignment.learning.learning_rate)
-        return [replace(assignment, learning=learning)]
-
-
-def finish(method: Method, rounds: int) -> Phase:
-    """The phase that fine-tunes the best theta on the target: 0.35 times the rounds (7 after 20), at 0.3 times the rate."""
-    return Phase(Finish(learning_rate=method.learning_rate), ceil(FINISH_SHARE * rounds), from_best=True)
+        """All rounds jointly, then the fine-tuning."""
+        return (Phase(self, rounds), fine_tune(self, rounds, self.dev))

@@ -10,7 +10,7 @@ from avil_ray.learning.parameters import Vector
 
 
 class Pool(Protocol):
-    """Runs a round's assignments. The result does not depend on the pool, the number of workers, or who finishes first."""
+    """Runs a round's assignments. The result does not depend on the pool, its number of workers, or who ends first."""
 
     def run(self, assignments: Sequence[Assignment], theta: Vector, number: int) -> list[Update]:
         """The updates of all assignments from theta [P], in the order of the assignments."""

@@ -15,7 +15,7 @@ from avil_ray.reports.statistics import Estimate, mean_interval
 CAVEAT = (
     "alpha and w are no measure of a task's importance. They say how large a part of a task's step lowered the "
     "target's loss on dev, in those rounds, beside those other tasks; a useless task may well be kept. Read them "
-    "beside the cosines, and find out what a task is worth by training without it."
+    "beside the cosines and the leave-one-out losses, and find out what a task is worth by training without it."
 )
 
 SHARE = (
@@ -38,7 +38,13 @@ class TaskAlpha:
     """alpha · w of this task over the sum of |alpha · w| of all tasks, times their number: 1 is an even share."""
     cosine: float | None
     """The mean cosine between this task's step and the target's."""
+    without: Estimate | None
+    """How much higher the target's dev loss was without this task's part of a round's step, the mean over rounds."""
     word: str
+
+
+ENOUGH = 5
+"""Rounds that a mean of alpha needs at least, where there are as many."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +66,30 @@ class AlphaFinding:
 
 
 def main_phase(history: pd.DataFrame) -> pd.DataFrame:
-    """The rounds before the final fine-tuning, in order."""
-    return history[~in_finish(history)].sort_values("round")
+    """The rounds of the first phase, which fit alpha, in order."""
+    return history[~is_later(history)].sort_values("round")
 
 
-def in_finish(history: pd.DataFrame) -> pd.Series[bool]:
-    """Which rounds are of the final fine-tuning; none where the history does not say."""
-    phase = history["phase"] if "phase" in history else pd.Series(0.0, index=history.index)
-    return phase > 0
+def before_last_phase(history: pd.DataFrame) -> pd.DataFrame:
+    """The rounds before the last phase (the target's fine-tuning, which has no weights to show), in order."""
+    phase = _phase(history)
+    return history[(phase == 0) | (phase < phase.max())].sort_values("round")
+
+
+def is_later(history: pd.DataFrame) -> pd.Series[bool]:
+    """Which rounds come after the first phase; none where the history does not say."""
+    return _phase(history) > 0
+
+
+def _phase(history: pd.DataFrame) -> pd.Series[float]:
+    return history["phase"] if "phase" in history else pd.Series(0.0, index=history.index)
 
 
 def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:
     """Whether any of these histories has an alpha for any task."""
-    return any(record.history[f"alpha/{task}"].notna().any() for record in records for task in _known(record, tasks))
+    return any(
+        record.history[f"alpha/{task}"].notna().any() for record in records for task in _known(record.history, tasks)
+    )
 
 
 def alpha_labels(comparison: Comparison) -> list[MethodSummary]:
@@ -89,13 +106,17 @@ def alpha_findings(comparison: Comparison) -> list[AlphaFinding]:
     """One finding for each αVIL label that chose a configuration."""
     tasks = comparison.facts.tasks
     return [
-        _finding(method.label, method.chosen.records, tasks) for method in alpha_labels(comparison) if method.chosen
+        find(method.label, [record.history for record in method.chosen.records], tasks)
+        for method in alpha_labels(comparison)
+        if method.chosen
     ]
 
 
-def _finding(label: str, records: Sequence[TrialRecord], tasks: Sequence[str]) -> AlphaFinding:
-    main = [main_phase(record.history) for record in records if _known(record, tasks)]
-    rounds = max(1, math.ceil(min(len(history) for history in main) / 4))  # the last quarter: alpha has settled by then
+def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) -> AlphaFinding:
+    """What alpha came to in these histories, one for each seed; at least one must have an alpha."""
+    main = [main_phase(history) for history in histories if _known(history, tasks)]
+    # the second half, once alpha has settled, but enough rounds for a mean: alpha is noisy
+    rounds = max(1, *(min(len(history), max(ENOUGH, math.ceil(len(history) / 2))) for history in main))
     last = [history.tail(rounds) for history in main]
     known = [task for task in tasks if _mean(last, f"alpha/{task}")]
     products = {task: _product(last, task) for task in known}
@@ -105,13 +126,28 @@ def _finding(label: str, records: Sequence[TrialRecord], tasks: Sequence[str]) -
         share = products[task] * len(known) / whole if whole else 0.0
         alpha, cosine = _mean(last, f"alpha/{task}"), _mean(last, f"cosine/{task}")
         assert alpha is not None
-        weight = _mean(last, f"weight/{task}")
-        rows.append(TaskAlpha(task, alpha, weight, share, cosine.mean if cosine else None, _word(share)))
+        weight, without = _mean(last, f"weight/{task}"), _mean(last, f"without/{task}")
+        rows.append(TaskAlpha(task, alpha, weight, share, cosine.mean if cosine else None, without, _word(share)))
     return AlphaFinding(label, rounds, len(main), tuple(rows))
 
 
-def _known(record: TrialRecord, tasks: Sequence[str]) -> list[str]:
-    return [task for task in tasks if f"alpha/{task}" in record.history]
+def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
+    """Which tasks helped and which were turned down in one run, in words, with the evidence and the caveat."""
+    if not _known(history, tasks):
+        return "This method fits no alpha: there is nothing to explain."
+    found = find("", [history], tasks)
+    lines = [f"Over the last {found.rounds} rounds that fit alpha:", *(f"- {text}" for text in found.sentences(target))]
+    for row in found.tasks:
+        evidence = [f"alpha {row.alpha.mean:.3f}"]
+        evidence += [f"w {row.weight.mean:.2f}"] if row.weight else []
+        evidence += [f"cosine to the target {row.cosine:.2f}"] if row.cosine is not None else []
+        evidence += [f"without it the dev loss rises by {row.without.mean:.4f}"] if row.without else []
+        lines.append(f"- {row.task}: {', '.join(evidence)}")
+    return "\n".join([*lines, CAVEAT])
+
+
+def _known(history: pd.DataFrame, tasks: Sequence[str]) -> list[str]:
+    return [task for task in tasks if f"alpha/{task}" in history]
 
 
 def _mean(histories: Sequence[pd.DataFrame], column: str) -> Estimate | None:

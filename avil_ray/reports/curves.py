@@ -38,7 +38,7 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
         ends.append(End(label, float(curve.index[-1]), float(curve["select"].iloc[-1]), colour))
     finished = any((curve["finish"] > 0).any() for curve in curves.values())
     subtitle = f"mean over seeds of the chosen configuration; {findings.better(comparison)}"
-    drawing.title(axes, "How they learn", subtitle + ("; dotted: final fine-tuning" if finished else ""), theme)
+    drawing.title(axes, "How they learn", subtitle + ("; dotted: later phases" if finished else ""), theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
     # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel
@@ -50,7 +50,7 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
 
 
 def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) -> Drawing | None:
-    """Alpha and w of each task in each round of the main phase, for one label; None where it has no alpha."""
+    """Alpha, in the rounds that fit it, and w of each task, for one label; None where it has no alpha."""
     tasks, target = comparison.facts.tasks, comparison.facts.target
     records = method.chosen.records if method.chosen else ()
     kinds = {kind: _task_series([record.history for record in records], kind, tasks) for kind in ("alpha", "weight")}
@@ -71,7 +71,7 @@ def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) ->
     drawing.title(panels[0], f"{shorten(method.label)}: alpha{shown} in each round", subtitle, theme)
     first = min(float(one.index[0]) for series in kinds["alpha"].values() for one in series)
     _finish(figure, panels, ends, first)
-    caption = f"alpha{shown} of {method.label} in each round before the final fine-tuning. No measure of importance."
+    caption = f"alpha{shown} of {method.label} in each round before the last phase. No measure of importance."
     return Drawing(f"alpha-{_file_name(method.label, comparison)}", caption, figure)
 
 
@@ -82,14 +82,14 @@ def _file_name(label: str, comparison: Comparison) -> str:
 
 
 def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
-    """By round: `select`, and `finish`, above 0 in the final fine-tuning; means over the seeds that have the round."""
+    """By round: `select`, and `finish`, above 0 in later phases than the first; means over the seeds that have the round."""
     column = f"select/{comparison.facts.metric}"
     parts = [
         pd.DataFrame(
             {
                 "round": record.history["round"],
                 "select": record.history[column],
-                "finish": alphas.in_finish(record.history).astype(float),
+                "finish": alphas.is_later(record.history).astype(float),
             }
         ).dropna()
         for record in (method.chosen.records if method.chosen else ())
@@ -101,9 +101,10 @@ def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame
 def _task_series(histories: Sequence[pd.DataFrame], kind: str, tasks: Sequence[str]) -> _TaskSeries:
     """For each task one series over rounds for each seed that has any; tasks without any are left out."""
     found: _TaskSeries = {}
+    part = alphas.main_phase if kind == "alpha" else alphas.before_last_phase
     for history in histories:
         for column in (f"{kind}/{task}" for task in tasks if f"{kind}/{task}" in history):
-            series = alphas.main_phase(history).set_index("round")[column].dropna()
+            series = part(history).set_index("round")[column].dropna()
             if len(series):
                 found.setdefault(column.removeprefix(f"{kind}/"), []).append(series)
     return {task: found[task] for task in tasks if task in found}

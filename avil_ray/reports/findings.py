@@ -187,11 +187,13 @@ def other_ends(comparison: Comparison) -> list[str]:
     return said
 
 
-def alpha_cells(row: TaskAlpha) -> tuple[str, str, str, str, str]:
-    """One task's cells: task, alpha, w, share in words, cosine."""
+def alpha_cells(row: TaskAlpha) -> tuple[str, ...]:
+    """One task's cells: task, alpha, w, share in words, cosine, leave-one-out loss."""
     weight = formats.estimate(row.weight, 2) if row.weight else "not logged"
     cosine = "not logged" if row.cosine is None else formats.number(row.cosine, 2)
-    return row.task, formats.estimate(row.alpha, 3), weight, f"{formats.number(row.share, 2)} ({row.word})", cosine
+    without = formats.estimate(row.without, 4) if row.without else "not logged"
+    share = f"{formats.number(row.share, 2)} ({row.word})"
+    return row.task, formats.estimate(row.alpha, 3), weight, share, cosine, without
 
 
 def _figures(comparison: Comparison, difference: PairedDifference) -> str:

@@ -95,16 +95,16 @@ def _alpha(comparison: Comparison) -> list[str]:
         return []
     lines = ["## alpha and w", "", f"**Caveat**: {alphas.CAVEAT}"]
     for one in found:
-        head = ("task", "alpha", "w", "share", "cosine to the target")
+        head = ("task", "alpha", "w", "share", "cosine to the target", "dev loss without it")
         cells = [findings.alpha_cells(row) for row in one.tasks]
         lines += [
             "",
             f"### {_safe(one.label)}",
             "",
-            f"Means over the last {formats.counted(one.rounds, 'round')} of the main phase.",
+            f"Means over the last {formats.counted(one.rounds, 'round')} that fit alpha.",
         ]
         lines += ["", *(f"- {_safe(sentence)}" for sentence in one.sentences(comparison.facts.target))]
-        lines += ["", *_table(head, cells, "lrrrr")]
+        lines += ["", *_table(head, cells, "lrrrrr")]
     return [*lines, "", alphas.SHARE]
 
 

@@ -1,7 +1,9 @@
 """WHAT is learned: suites, each a target task, its auxiliaries, their data and a model."""
 
+from avil_ray.suites.multifashion import multifashion
+from avil_ray.suites.multilabel import multilabel
 from avil_ray.suites.multimnist import multimnist
 from avil_ray.suites.suite import Examples, Learning, Suite, Task
 from avil_ray.suites.synthetic import synthetic
 
-__all__ = ["Examples", "Learning", "Suite", "Task", "multimnist", "synthetic"]
+__all__ = ["Examples", "Learning", "Suite", "Task", "multifashion", "multilabel", "multimnist", "synthetic"]

@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST in their own form: a folder with four IDX files, gzipped or not.
 
-The format is that of http://yann.lecun.com/exdb/mnist: two zero bytes, the type (8 for uint8), the number of dimensions,
-each dimension as four bytes (big-endian), then the values.
+The format is that of http://yann.lecun.com/exdb/mnist: two zero bytes, the type (8 for uint8), the number of
+dimensions, each dimension as four bytes (big-endian), then the values.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def _pair(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArra
         height, width = pixels.shape[1:]
         raise UserError(f"{images}: images of {SIDE} x {SIDE} pixels expected, found {height} x {width}")
     if len(pixels) != len(classes):
-        raise UserError(f"{labels}: {len(pixels)} labels expected, one for each image of {images.name}, not {len(classes)}")
+        why = f"one for each image of {images.name}"
+        raise UserError(f"{labels}: {len(pixels)} labels expected, {why}, found {len(classes)}")
     if len(classes) and classes.max() >= CLASSES:
         raise UserError(f"{labels}: labels from 0 to {CLASSES - 1} expected, found {classes.max()}")
     return pixels, classes
@@ -84,8 +85,8 @@ def read_idx(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     shape = [int(size) for size in np.frombuffer(content[4:header].ljust(header - 4, b"\0"), ">u4")]
     expected = header + prod(shape)
     if len(content) != expected or len(content) < header:
-        sizes = " x ".join(map(str, shape))
-        raise UserError(f"{file}: {expected} bytes expected for {sizes} values, found {len(content)}; fetch the file again")
+        sizes, fetch = " x ".join(map(str, shape)), "fetch the file again"
+        raise UserError(f"{file}: {expected} bytes expected for {sizes} values, found {len(content)}; {fetch}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 

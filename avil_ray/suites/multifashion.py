@@ -58,7 +58,8 @@ def multifashion(
     left, right
         What stands top left and bottom right: fashion or mnist. With a digit on the left the tasks are MultiMNIST's.
     target
-        The task that counts: left, right, left_shoe, left_top (left_odd, left_large for a digit), noise (random labels).
+        The task that counts: left, right, left_shoe, left_top (left_odd, left_large for a digit) or noise (random
+        labels).
     auxiliaries
         The tasks that may help it. Not given: all the others but noise.
     target_labels

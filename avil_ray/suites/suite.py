@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.errors import UserError, unknown
+from avil_ray.suites.checks import check_metric, check_split
 from avil_ray.suites.objectives import LOSSES, METRICS
 
 
@@ -31,10 +32,6 @@ class Examples:
 
     inputs: Any
     labels: Tensor
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.labels):
-            raise UserError(f"examples: {len(self.inputs)} inputs but {len(self.labels)} labels")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,6 +53,16 @@ class Task:
 
     `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and
     configuration, `test` is read once, after selection. No source item may stand in two of them.
+
+    Tasks may have different examples and very different numbers of them: a step sees as many of each. Examples come in
+    passes over the split, each in an order of its own, and none comes again before all have come; a split smaller than
+    a batch fills it with several passes. With `replacement` every example is drawn by itself from the whole split: one
+    may come twice before another comes once.
+
+    Raises
+    ------
+    UserError
+        Inputs or labels that do not fit each other or the loss; the message names task, split and field.
     """
 
     name: str
@@ -65,6 +72,7 @@ class Task:
     test: Examples | None = None
     loss: str = "cross_entropy"
     metric: str = "accuracy"
+    replacement: bool = False
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
@@ -76,8 +84,8 @@ class Task:
             raise unknown("metric", self.metric, METRICS, where)
         for split in ("train", "dev", "select", "test"):
             examples = getattr(self, split)
-            if examples is not None and len(examples) == 0:
-                raise UserError(f"{where}: its {split} split is empty; give at least one example")
+            if examples is not None:
+                check_split(f"{where}: its {split} split", examples, self.loss)
 
     @property
     def mode(self) -> Literal["max", "min"]:
@@ -96,11 +104,21 @@ class Learning:
     weight_decay: float = 0.0
     clip: float = 5.0
     """Largest 2-norm of a step's gradient; longer ones are scaled down to it."""
+    warmup: int = 0
+    """Over so many of an assignment's first steps, counted across rounds, the learning rate rises to its value."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
+    evaluation_batch: int = 512
+    """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "clip"):
+        for name in ("learning_rate", "batch_size", "clip", "evaluation_batch"):
             if not getattr(self, name) > 0:
                 raise UserError(f"learning: {name} must be above 0, not {getattr(self, name)}")
+        if self.warmup < 0:
+            raise UserError(f"learning: warmup must be at least 0, not {self.warmup}")
+        if self.precision not in ("fp32", "bf16"):
+            raise UserError(f"learning: precision must be 'fp32' or 'bf16', not {self.precision!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +168,10 @@ class Suite:
 
     def draw(self, seed: int) -> dict[str, Task]:
         """The tasks' data for one seed, checked: name -> task, in the order of `task_names`."""
-        found = {task.name: task for task in self.tasks(seed)}
+        tasks = self.tasks(seed)
+        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+            raise UserError(f"suite {self.name!r}: tasks() gave {_shown(tasks)}, but must give a list of avil_ray.Task")
+        found = {task.name: task for task in tasks}
         if set(found) != set(self.task_names):
             promised = sorted(self.task_names)
             raise UserError(f"suite {self.name!r}: tasks() gave {sorted(found)}, task_names says {promised}")
@@ -158,4 +179,10 @@ class Suite:
         missing = [split for split in ("dev", "select", "test") if getattr(target, split) is None]
         if missing:
             raise UserError(f"suite {self.name!r}: the target {self.target!r} has no {', '.join(missing)} split")
+        check_metric(target)
         return {name: found[name] for name in self.task_names}
+
+
+def _shown(tasks: Any) -> str:
+    wrong = [task for task in tasks if not isinstance(task, Task)] if isinstance(tasks, Sequence) else []
+    return f"a {type(tasks).__name__}" + (f" with a {type(wrong[0]).__name__} in it" if wrong else "")

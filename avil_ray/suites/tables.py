@@ -54,7 +54,7 @@ class Answers:
 
 
 def yeast_file() -> Path:
-    """Yeast genes, 2,417 x 103 numbers and 14 labels `Class1` … (Elisseeff and Weston, NIPS 2001), as river ships them."""
+    """Yeast genes, as river ships them: 2,417 x 103 numbers, labels Class1 to Class14 (Elisseeff and Weston, 2001)."""
     return packaged_file("river", "datasets/yeast.csv.gz")
 
 
@@ -105,7 +105,8 @@ def read_answers(file: Path, table: pd.DataFrame, labels: Sequence[str] | str, g
     tasks = [task_name(name) for name in names]
     for index, task in enumerate(tasks):
         if task in tasks[:index]:
-            raise UserError(f"{file}: labels {names[tasks.index(task)]!r} and {names[index]!r} would both be task {task}")
+            other = names[tasks.index(task)]
+            raise UserError(f"{file}: labels {other!r} and {names[index]!r} would both be task {task}; rename one")
     return Answers(tuple(tasks), values, _groups(file, table, group))
 
 
@@ -148,7 +149,7 @@ def _groups(file: Path, table: pd.DataFrame, name: str | None) -> npt.NDArray[np
     values = column(file, table, name)
     if values.isna().any():
         row = int(values.isna().argmax()) + 1
-        raise UserError(f"{file}: column {name!r} is empty in row {row}; say for every example what group it belongs to")
+        raise UserError(f"{file}: column {name!r} is empty in row {row}; every example must belong to a group")
     _, groups = np.unique(values.astype(str).to_numpy(), return_inverse=True)
     return groups
 

@@ -25,6 +25,11 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+IN_TRIALS = {
+    # Tune would start every trial in a folder of its own, where the paths that a suite's options name are not found
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
@@ -48,7 +53,7 @@ def connected(address: str) -> Iterator[None]:
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}},
+        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path(), **IN_TRIALS}},
     }
     try:
         _connect(address, common)

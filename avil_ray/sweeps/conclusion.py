@@ -68,14 +68,20 @@ def best_trials(comparison: Comparison) -> list[TrialRecord]:
     """Of each method's chosen configuration, the trial that is best on select."""
     best = max if comparison.facts.mode == "max" else min
     chosen = [method.chosen for method in comparison.methods if method.chosen is not None]
-    return [best(configuration.records, key=lambda record: record.select or 0.0) for configuration in chosen]
+    return [best(configuration.records, key=_select) for configuration in chosen]
+
+
+def _select(record: TrialRecord) -> float:
+    assert record.select is not None, "a configuration is chosen only where every trial has its figure"
+    return record.select
 
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
     """Log the target's model of one trial, with an example of its input."""
     flat = FlatModel(suite.model())
-    flat.load(load_file(trial_folder(folder, record.key) / THETA)["theta"])
+    stored = trial_folder(folder, record.key) / THETA
+    flat.load(load_file(stored)["theta"])
     test = suite.draw(record.seed)[suite.target].test
     assert test is not None
     inputs, _ = test.batch(torch.arange(min(2, len(test))))
-    tracker.log_model(record.key, SingleTask(flat.model, suite.target).eval(), inputs)
+    tracker.log_model(record.key, SingleTask(flat.model, suite.target).eval(), inputs, stored)

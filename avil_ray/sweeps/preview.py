@@ -117,10 +117,9 @@ class Preview:
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             slots = str(row.slots) if row.slots == row.assignments else f"{row.slots} of {row.assignments}"
-            cells = (
-                row.label, f"{row.configurations:,} x {len(self.space.seeds)}", row.steps_of_one,
-                f"{row.gradient_steps:,}", slots, *(number(row.asked.get(name, 0.0)) for name in kinds), str(row.at_once),
-            )  # fmt: skip
+            asked = [number(row.asked.get(name, 0.0)) for name in kinds]
+            trials = f"{row.configurations:,} x {len(self.space.seeds)}"
+            cells = (row.label, trials, row.steps_of_one, f"{row.gradient_steps:,}", slots, *asked, str(row.at_once))
             table.add_row(*map(Text, cells))
         return table
 

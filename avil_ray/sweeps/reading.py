@@ -69,8 +69,8 @@ def read_suite(specification: Any, problems: list[str]) -> Suite | None:
 
 def suite_line(specification: Mapping[str, Any], text: str) -> str:
     """What a suite or its factory says, at its place in the file: `suite.size must be …`."""
-    name = specification.get("name", "")
-    for call in ("suite: ", f"suite {name}: ", f"suite {name!r}: ", f"{name}: "):
+    name, factory = specification.get("name", ""), specification.get("factory", "")
+    for call in ("suite: ", f"suite {name}: ", f"suite {name!r}: ", f"{name}: ", f"suite factory {factory}: "):
         text = text.removeprefix(call)
     try:
         names = option_names(find_factory(specification)[0])

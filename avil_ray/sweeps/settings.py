@@ -66,6 +66,8 @@ def _entry(document: Mapping[str, Any], rest: str, where: str) -> tuple[int, lis
     ]
     # labels may hold dots: the longest that fits is meant
     fitting = [label for label in labels if rest.startswith(f"{label}.")]
+    if rest in labels:
+        raise UserError(f"{where}: name an option too, such as methods.{rest}.learning_rate")
     if not fitting:
         raise unknown("label", rest.split(".")[0], filter(None, labels), f"{where}: methods")
     label = max(fitting, key=len)

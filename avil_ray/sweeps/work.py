@@ -11,7 +11,7 @@ from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_vil import AlphaVIL
 from avil_ray.methods.method import Method, Phase, Setting
-from avil_ray.methods.static import Joint
+from avil_ray.methods.joint import Joint
 from avil_ray.suites.suite import Suite, Task
 
 

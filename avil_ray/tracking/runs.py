@@ -58,7 +58,7 @@ class Run:
         self.status = status
 
     def send(self, items: Iterable[Item]) -> None:
-        """Log what is missing: parameters never change, rounds never repeat, files are replaced; no tag is an empty one."""
+        """What is missing: parameters never change, rounds never repeat, files are replaced, no tag is an empty one."""
         items = list(items)
         parameters = _merged(items, Parameters, lambda item: item.entries)
         parameters = {name: value for name, value in parameters.items() if name not in self.parameters}
@@ -150,6 +150,23 @@ def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], 
         metrics=dict(data.metrics),
         rounds={mark.step for mark in marks},
     )
+
+
+def delete_runs(client: MlflowClient, experiment_id: str, sweep: str) -> None:
+    """Mark the sweep's run and its trials' runs as deleted; MLflow's own clean-up removes them for good."""
+    token = None
+    doomed: list[str] = []
+    while True:
+        page = client.search_runs([experiment_id], "tags.`avil.key` LIKE '%'", page_token=token)
+        for run in page:
+            key = run.data.tags["avil.key"]
+            if key == sweep or key.startswith(f"{sweep}/"):
+                doomed.append(run.info.run_id)
+        token = page.token
+        if not token:
+            break
+    for run_id in doomed:
+        client.delete_run(run_id)
 
 
 def _merged(items: Iterable[Item], kind: type[Kind], values: Callable[[Kind], Mapping[str, Any]]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from avil_ray.errors import WorkFailed
-from avil_ray.tracking.items import Item, SavedModel, Tag, identity, record_items, sweep_items
-from avil_ray.tracking.runs import Run, RunStatus, open_run
+from avil_ray.tracking.items import File, Item, SavedModel, Tag, identity, record_items, sweep_items
+from avil_ray.tracking.runs import Run, RunStatus, delete_runs, open_run
 from avil_ray.tracking.store import check_uri, first_line, open_experiment, open_store, quiet, shown
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._runs: dict[str | None, Run] = {}
+        self._models: dict[str, Callable[[], bool]] = {}
         self._rest_until = 0.0
 
     def __reduce__(self) -> tuple[type[Tracker], tuple[str, str, str]]:
@@ -78,6 +79,13 @@ class Tracker:
         """
         with quiet():
             self._start(None, items)
+
+    def forget(self) -> None:
+        """Delete the runs of an earlier sweep of this name, so that the next `prepare` starts with new ones."""
+        with quiet():
+            client, experiment = self._open()
+            delete_runs(client, experiment, self.sweep)
+        self._runs.clear()
 
     def start(self, key: str, items: Iterable[Item] = ()) -> None:
         """A trial starts, or starts again: its run, found or created, is running."""
@@ -95,26 +103,17 @@ class Tracker:
         """Bring the run of a trial that has ended up to date with the trial's own record."""
         self._attempt(lambda: self._log_record(record))
 
-    def log_model(self, key: str, module: nn.Module, example_input: Tensor | Mapping[str, Tensor]) -> None:
+    def log_model(
+        self, key: str, module: nn.Module, example_input: Tensor | Mapping[str, Tensor], theta: Path | None = None
+    ) -> None:
         """Log a trial's model, loadable by `mlflow.pytorch.load_model` without this library; see `export_model`.
 
         A run has one such model: it is not logged again. A module that cannot be exported is no reason to fail: it is
-        told, and stands in the run's tag `avil.model`.
+        told, and stands in the run's tag `avil.model`. `theta`, the file of the trial's parameters, is logged with it.
+        What the store does not take now is sent by `finish_sweep`.
         """
-        run = self._attempt(lambda: self._run(key))
-        if run is None or "avil.model" in run.tags:
-            return
-        from avil_ray.tracking.exported import export_model
-
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / "model"
-            try:
-                export_model(module, example_input, folder)
-            except WorkFailed as error:
-                logger.warning("trial %s: %s; its parameters are kept in theta.safetensors", key, error)
-                self.send(key, [Tag("avil.model", str(error))])
-            else:
-                self.send(key, [SavedModel(folder)])
+        self._models[key] = lambda: self._log_model(key, module, example_input, theta)
+        self._send_models()
 
     def finish_sweep(
         self, summary: Mapping[str, Any], folder: Path, records: Iterable[TrialRecord], status: RunStatus
@@ -135,6 +134,7 @@ class Tracker:
         self.trouble, self._rest_until = None, 0.0
         for record in records:
             self.log_record(record)
+        self._send_models()
         self.send(None, sweep_items(summary, folder))
         self.end(None, status)
 
@@ -156,15 +156,20 @@ class Tracker:
 
     def _run(self, key: str | None, *, anew: bool = False) -> Run:
         """The run of a trial, or of the sweep, as it was last seen in the store, or as it is now (`anew`)."""
+        client, experiment = self._open()
+        if anew or key not in self._runs:
+            parent = None if key is None else self._run(None).run_id
+            tags = identity(self.sweep, key, parent)
+            self._runs[key] = open_run(client, experiment, tags, key or self.sweep)
+        return self._runs[key]
+
+    def _open(self) -> tuple[MlflowClient, str]:
+        """The store's client and the experiment's id."""
         if self._client is None:
             client = open_store(self.uri)
             self._experiment_id = open_experiment(client, self.uri, self.experiment)
             self._client = client
-        if anew or key not in self._runs:
-            parent = None if key is None else self._run(None).run_id
-            tags = identity(self.sweep, key, parent)
-            self._runs[key] = open_run(self._client, self._experiment_id, tags, key or self.sweep)
-        return self._runs[key]
+        return self._client, self._experiment_id
 
     def _start(self, key: str | None, items: Iterable[Item]) -> None:
         run = self._run(key, anew=True)
@@ -175,3 +180,28 @@ class Tracker:
         run = self._run(record.key, anew=True)
         run.send(record_items(record))
         run.set_status(STATUS[record.status])
+
+    def _send_models(self) -> None:
+        """Log the models that are not there yet; one that fails stays for the next time."""
+        self._models = {key: send for key, send in self._models.items() if not self._attempt(send)}
+
+    def _log_model(
+        self, key: str, module: nn.Module, example_input: Tensor | Mapping[str, Tensor], theta: Path | None
+    ) -> bool:
+        """True once the run has its model, or says why it has none."""
+        run = self._run(key)
+        if "avil.model" in run.tags:
+            return True
+        from avil_ray.tracking.exported import export_model
+
+        run.send([File(theta)] if theta is not None else [])
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "model"
+            try:
+                export_model(module, example_input, folder)
+            except WorkFailed as error:
+                logger.warning("trial %s: %s; its parameters are kept in theta.safetensors", key, error)
+                run.send([Tag("avil.model", str(error))])
+            else:
+                run.send([SavedModel(folder)])
+        return True

@@ -21,6 +21,7 @@ from tiny_suite import TASKS, tiny_suite
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
+
 def assignments(steps: tuple[int, ...] = (3, 5, 4)) -> list[Assignment]:
     return [
         Assignment(name=task, weights={task: 1.0}, steps=count, learning=avil.Learning())
@@ -125,7 +126,9 @@ def test_warm_workers_serve_the_next_pool_in_the_same_group_and_die_with_a_faile
 
 
 def test_a_run_on_ray_equals_an_inline_run() -> None:
-    results = [avil.train(tiny_suite(), avil.AlphaVIL(), rounds=3, steps_per_round=4, pool=p) for p in ("inline", "ray")]
+    results = [
+        avil.train(tiny_suite(), avil.AlphaVIL(), rounds=3, steps_per_round=4, pool=p) for p in ("inline", "ray")
+    ]
     assert results[0].theta.tobytes() == results[1].theta.tobytes()
     assert results[0].test == results[1].test
     columns = [name for name in results[0].history if not name.startswith("time/")]

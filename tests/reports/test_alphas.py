@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 from simulated import make_facts, make_record
 
-from avil_ray.reports.alphas import AlphaFinding, alpha_findings, alpha_labels, in_finish, main_phase
+from avil_ray.reports.alphas import (
+    CAVEAT,
+    AlphaFinding,
+    alpha_findings,
+    alpha_labels,
+    explain,
+    is_later,
+    main_phase,
+)
 from avil_ray.reports.comparison import Comparison, compare
 
 HALF = ("left", "noise")
@@ -33,10 +41,10 @@ def finding(histories: list[pd.DataFrame]) -> AlphaFinding:
     return found
 
 
-def test_the_last_quarter_of_the_main_phase_counts_and_the_finish_does_not() -> None:
-    left = [0.0] * 6 + [0.4, 0.6]
-    found = finding([rounds({"left": left, "noise": [0.1] * 8}, finish=5)])
-    assert found.rounds == 2
+def test_the_second_half_of_the_main_phase_counts_and_the_finish_does_not() -> None:
+    left = [0.0] * 6 + [0.4] * 3 + [0.6] * 3
+    found = finding([rounds({"left": left, "noise": [0.1] * 12}, finish=5)])
+    assert found.rounds == 6
     assert [row.alpha.mean for row in found.tasks] == pytest.approx([0.5, 0.1])
 
 
@@ -76,7 +84,7 @@ def test_a_share_has_its_word(noise: float, word: str) -> None:
 
 def test_rounds_without_an_alpha_are_left_out_of_the_mean() -> None:
     found = finding([rounds({"left": [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, math.nan, 0.9], "noise": [0.5] * 8})])
-    assert found.tasks[0].alpha.mean == pytest.approx(0.9)
+    assert found.tasks[0].alpha.mean == pytest.approx(0.3)
 
 
 def test_columns_that_are_not_there_are_none() -> None:
@@ -87,7 +95,7 @@ def test_columns_that_are_not_there_are_none() -> None:
 def test_a_history_that_does_not_tell_phases_is_all_main_phase() -> None:
     history = pd.DataFrame({"round": [1, 0], "select/accuracy": [0.2, 0.1]})
     assert main_phase(history)["round"].tolist() == [0, 1]
-    assert not in_finish(history.assign(phase=np.nan)).any()
+    assert not is_later(history.assign(phase=np.nan)).any()
 
 
 def test_only_alpha_vil_labels_with_a_choice_and_an_alpha_are_told_of(comparison: Comparison) -> None:
@@ -97,6 +105,17 @@ def test_only_alpha_vil_labels_with_a_choice_and_an_alpha_are_told_of(comparison
 
 def test_the_simulated_sweep_turns_the_noise_down(comparison: Comparison) -> None:
     robust, paper = alpha_findings(comparison)
-    assert robust.rounds == 5
+    assert robust.rounds == 10
     assert {row.task: row.word for row in robust.tasks}["noise"] == "almost switched off"
     assert {row.word for row in paper.tasks} == {"used about evenly"}
+
+
+def test_a_run_is_explained_in_words_with_evidence_and_the_caveat() -> None:
+    history = rounds({"left": [0.6] * 4, "noise": [0.0] * 4}, {"left": [1.5] * 4, "noise": [0.5] * 4})
+    text = explain(history.assign(**{"without/left": 0.25, "cosine/noise": -0.1}), HALF, "left")
+    assert "turned up: left (the target)" in text
+    assert "almost switched off: noise" in text
+    assert "- left: alpha 0.600, w 1.50, without it the dev loss rises by 0.2500" in text
+    assert "- noise: alpha 0.000, w 0.50, cosine to the target -0.10" in text
+    assert text.endswith(CAVEAT)
+    assert "no alpha" in explain(pd.DataFrame({"round": [0]}), HALF, "left")

@@ -41,7 +41,7 @@ def test_every_section_is_there(comparison: Comparison) -> None:
 def test_tables_have_one_cell_for_each_column(comparison: Comparison) -> None:
     rows = [line for line in markdown_report(comparison).splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows[:9]} == {8}
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows[9:]} == {6}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows[9:]} == {7}
 
 
 @pytest.mark.parametrize(

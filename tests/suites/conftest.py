@@ -1,9 +1,12 @@
-"""Plain joint training, to see whether a suite can be learned."""
+"""Plain joint training, to see whether a suite can be learned, and small files in the forms that data come in."""
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,11 +14,31 @@ import torch.nn.functional as F
 from avil_ray.suites import Suite
 
 Learn = Callable[..., float]
+WriteIdx = Callable[..., None]
+
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 @pytest.fixture
 def learn() -> Learn:
     return _learn
+
+
+@pytest.fixture
+def write_idx() -> WriteIdx:
+    return _write_idx
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An array of bytes as an IDX file holds it."""
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def _write_idx(folder: Path, *arrays: np.ndarray, ending: str = "") -> None:
+    """Train images, train labels, test images and test labels under their standard names."""
+    for name, array in zip(IDX_NAMES, arrays, strict=True):
+        content = idx(array)
+        (folder / f"{name}{ending}").write_bytes(gzip.compress(content) if ending == ".gz" else content)
 
 
 def _learn(suite: Suite, seed: int, tasks: Sequence[str], steps: int = 400) -> float:

@@ -62,11 +62,6 @@ def test_inputs_need_not_be_a_tensor() -> None:
     assert (len(both), inputs, labels.tolist()) == (3, ["c", "a"], [1, 0])
 
 
-def test_inputs_and_labels_must_be_as_many() -> None:
-    with pytest.raises(UserError, match="3 inputs but 2 labels"):
-        Examples(torch.zeros(3, 1), torch.zeros(2))
-
-
 @pytest.mark.parametrize("name", ["", "two words", "a.b", "1st", "a-b"])
 def test_a_tasks_name_must_be_able_to_name_a_head(name: str) -> None:
     with pytest.raises(UserError, match="letters, digits and underscores"):
@@ -117,6 +112,17 @@ def test_draw_passes_the_seed_on() -> None:
 def test_draw_refuses_other_tasks_than_promised() -> None:
     with pytest.raises(UserError, match=r"tasks\(\) gave \['goal'\], task_names says \['goal', 'other'\]"):
         suite(GOAL).draw(0)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "shown"), [({"goal": GOAL}, "a dict"), (None, "a NoneType"), ([GOAL, "other"], "a list with a str in it")]
+)
+def test_draw_refuses_what_is_no_list_of_tasks(tasks: object, shown: str) -> None:
+    own = Suite(name="own", target="goal", task_names=("goal",), tasks=lambda seed: tasks, model=nn.Identity)
+    with pytest.raises(
+        UserError, match=f"suite 'own': tasks\\(\\) gave {shown}, but must give a list of avil_ray.Task"
+    ):
+        own.draw(0)
 
 
 def test_the_target_needs_all_its_splits() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,20 +52,10 @@ class Store:
         return sorted((metric.step, metric.value) for metric in found)
 
 
-@pytest.fixture(scope="session")
-def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("migrated") / "mlflow.db"
-    open_store(f"sqlite:///{database}")
-    return database
-
-
 @pytest.fixture
-def store(_migrated: Path, tmp_path: Path) -> Store:
-    """A migrated store without experiments, in a folder whose name has a space."""
-    folder = tmp_path / "my results"
-    folder.mkdir()
-    shutil.copy(_migrated, folder / "mlflow.db")
-    return Store(f"sqlite:///{folder}/mlflow.db")
+def store(migrated_store: Path) -> Store:
+    """A migrated store without experiments."""
+    return Store(f"sqlite:///{migrated_store}")
 
 
 @pytest.fixture

@@ -222,8 +222,11 @@ def test_a_store_that_fails_is_told_once_and_made_good_at_the_end(store, record,
     assert store.run(KEY).info.status == "RUNNING"
 
     sql(store, "ALTER TABLE gone RENAME TO metrics")
+    tracker.log_model(KEY, nn.Linear(3, 2), torch.ones(4, 3))  # while the store is left alone
+    assert "avil.model" not in store.run(KEY).data.tags
     tracker.finish_sweep(SUMMARY, tmp_path, [record()], "FINISHED")
     assert tracker.trouble is None
+    assert store.run(KEY).data.tags["avil.model"].startswith("models:/")
     assert [step for step, _ in store.history(KEY, "select/accuracy")] == [0, 1, 2]
     assert {run.info.status for run in store.runs().values()} == {"FINISHED"}
 
@@ -277,9 +280,11 @@ def test_a_run_has_one_model(store):
     assert str(open_store(store.uri).get_logged_model(output.model_id).status) == "READY"
 
 
-def test_a_model_that_cannot_be_exported_is_no_failure(store, caplog):
-    tracker = store.tracker()
-    tracker.log_model(KEY, OfTheData(), torch.ones(4, 3))
+def test_a_model_that_cannot_be_exported_is_no_failure(store, caplog, tmp_path):
+    tracker, theta = store.tracker(), tmp_path / "theta.safetensors"
+    theta.write_bytes(b"content")
+    tracker.log_model(KEY, OfTheData(), torch.ones(4, 3), theta)
+    assert [file.path for file in open_store(store.uri).list_artifacts(store.run(KEY).info.run_id)] == [theta.name]
     assert tracker.trouble is None
     assert "cannot be exported" in caplog.text
     assert store.run(KEY).data.tags["avil.model"].startswith("the model cannot be exported")

@@ -1,0 +1,118 @@
+"""Training on a weighted sum of losses: what the static baselines are, and how runs of other methods end.
+
+One assignment trains all tasks and keeps its optimizer and its order of examples from round to round, so the run equals
+an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only adds an evaluation on select.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Annotated, ClassVar, Literal
+
+from typing_extensions import Doc
+
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms
+from avil_ray.suites.suite import Learning, Suite
+
+FINE_TUNE_SHARE = 0.35
+FINE_TUNE_RATE = 0.3
+WEIGHTS = "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Method):
+    """Training on task weights that stay as they are."""
+
+    assignment_name: ClassVar[str] = "joint"
+    """The assignment's name, which its random choices derive from."""
+
+    dev: Annotated[
+        Literal["train", "hold"],
+        Doc("dev examples join the target's training data (train), or are left unused (hold)"),
+    ] = "train"
+
+    @abstractmethod
+    def task_weights(self, suite: Suite) -> dict[str, float]:
+        """Task -> weight; tasks with weight 0 do not train."""
+
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """The weights; the optimizer's arrays join them after the first round."""
+        return {WEIGHTS: self.task_weights(setting.suite)}
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """One assignment over all tasks with a weight, going on where the last one stopped."""
+        assignment = Assignment(
+            name=self.assignment_name,
+            weights={task: weight for task, weight in state[WEIGHTS].items() if weight},
+            steps=setting.steps,
+            learning=self.learning(setting.suite),
+            dev=DevUse(self.dev),
+            first_step=number * setting.steps,
+            keep_optimizer=True,
+            optimizer={name: value for name, value in state.items() if name != WEIGHTS},
+        )
+        return [assignment]
+
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """Go on from where the assignment ended."""
+        (update,) = updates
+        facts = {f"weight/{task}": weight for task, weight in state[WEIGHTS].items()}
+        state = {WEIGHTS: state[WEIGHTS], **update.optimizer}
+        return update.theta, state, {**facts, **delta_norms(theta, updates, target.space.parameters)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOnly(Joint):
+    """The target alone: what the auxiliaries have to beat."""
+
+    source: ClassVar[str] = "single-task learning"
+
+    def task_weights(self, suite: Suite) -> dict[str, float]:
+        """1 for the target, 0 for the others."""
+        return {task: float(task == suite.target) for task in suite.task_names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune(TargetOnly):
+    """The last phase of a run: the target alone, at a lower learning rate. Not a name to choose."""
+
+    assignment_name: ClassVar[str] = "fine-tune"
+
+    def learning(self, suite: Suite) -> Learning:
+        """As in the run, at 0.3 times its learning rate."""
+        usual = super().learning(suite)
+        return replace(usual, learning_rate=FINE_TUNE_RATE * usual.learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedJoint(Joint):
+    """A phase that trains all tasks jointly, with the weights that the one before has learned. Not a name to choose."""
+
+    source: ClassVar[str] = "ours"
+
+    def task_weights(self, suite: Suite) -> dict[str, float]:
+        """1 for every task: what stands where no phase came before."""
+        return dict.fromkeys(suite.task_names, 1.0)
+
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """The weights in `before`, under "learned"."""
+        learned: Mapping[str, float] = (before or {}).get("learned") or self.task_weights(setting.suite)
+        return {WEIGHTS: dict(learned)}
+
+
+def fine_tune(method: Method, rounds: int, dev: Literal["train", "hold"]) -> Phase:
+    """The phase that fine-tunes the best theta on the target: 0.35 times the rounds (7 of 20), at 0.3 times the rate.
+
+    Dev examples that the method holds back are not trained on here either.
+    """
+    tuning = FineTune(learning_rate=method.learning_rate, dev=dev)
+    return Phase(tuning, ceil(FINE_TUNE_SHARE * rounds), from_best=True)

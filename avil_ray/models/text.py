@@ -1,0 +1,223 @@
+"""Trunks for text: any transformer encoder that `transformers` can load, from the hub or from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from avil_ray.errors import UserError
+
+Pooling = Literal["cls", "mean"]
+
+MARKED = 2
+"""How many spans of a text can be marked: a task with `marks` gets the features of each of them too."""
+
+
+class TextEncoder(nn.Module):
+    """A transformer encoder as a trunk: a batch of token ids -> one vector of features for each text.
+
+    A batch is a mapping of integer tensors [B, length], or [B, choices, length] where each example has several texts:
+    `input_ids` and `attention_mask`, `token_type_ids` where the encoder knows them, and `marks` where spans of the text
+    matter: 1 and 2 at the tokens of the two spans, 0 elsewhere. Features are [B, width] or [B, choices, width]; with
+    `marks`, the means over both spans follow the text's own features, [B, 3 width].
+
+    Parameters
+    ----------
+    encoder
+        `transformers.AutoModel`, without a pooler.
+    pooling
+        What stands for the text: the first token's vector (cls), or the mean over its tokens (mean).
+    """
+
+    def __init__(self, encoder: nn.Module, pooling: Pooling = "cls") -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The features of a batch of texts."""
+        batch = dict(inputs)
+        shape = batch["input_ids"].shape
+        if len(shape) == 3:  # choices: each is a text of its own
+            batch = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
+        marks = batch.pop("marks", None)
+        states: Tensor = self.encoder(**batch).last_hidden_state
+        features = states[:, 0] if self.pooling == "cls" else masked_mean(states, batch["attention_mask"])
+        if marks is not None:
+            spans = [masked_mean(states, marks == number) for number in range(1, MARKED + 1)]
+            features = torch.cat([features, *spans], dim=-1)
+        return features.reshape(shape[0], shape[1], -1) if len(shape) == 3 else features
+
+
+def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean of states [B, length, width] where the mask [B, length] is not 0; zeros where it is 0 everywhere."""
+    weights = mask.to(states.dtype).unsqueeze(-1)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class TextHead(nn.Sequential):
+    """Dropout and one linear layer: features -> [B, classes]; with one output, a number for each text: [B] or [B, choices].
+
+    Choices are compared by giving each one number: they are then the classes.
+    """
+
+    def __init__(self, width: int, outputs: int, dropout: float = 0.1) -> None:
+        super().__init__(nn.Dropout(dropout), nn.Linear(width, outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The outputs for a batch of features [B, width] or [B, choices, width]."""
+        outputs: Tensor = super().forward(features)
+        return outputs.squeeze(-1) if outputs.shape[-1] == 1 else outputs
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters in place of full training (Hu et al. 2021, arXiv 2106.09685).
+
+    Parameters
+    ----------
+    rank
+        The rank of each adapter.
+    alpha
+        Adapters are scaled by alpha / rank.
+    dropout
+        The share of an adapter's inputs dropped in training.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if find_spec("peft") is None:
+            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[lora]'")
+
+
+def settled_model(where: str, model: str) -> str:
+    """A model's name on the hub as it is; a folder made absolute, as workers may stand in another one.
+
+    Raises
+    ------
+    UserError
+        It looks like a path, but no such folder holds a model.
+    """
+    path = Path(model).expanduser()
+    if not path.exists() and not model.startswith((".", "/", "~")) and model.count("/") <= 1:
+        return model
+    if not path.is_dir():
+        raise UserError(f"{where}: model {model}: no such folder; give one that holds config.json, or a name on the hub")
+    if not (path / "config.json").is_file():
+        raise UserError(f"{where}: model {model}: the folder holds no config.json; save one there with save_pretrained")
+    return str(path.absolute())
+
+
+def load_encoder(model: str, layers: int | None = None, lora: Lora | None = None) -> nn.Module:
+    """An encoder in float32, without its pooler: its classifiers are the tasks' heads.
+
+    Parameters
+    ----------
+    model
+        A folder, or a name on the hub.
+    layers
+        Only the first so many of its layers; None: all.
+    lora
+        Adapters that are trained in place of the encoder's own parameters, which are frozen then.
+
+    Raises
+    ------
+    UserError
+        The model cannot be had, is no encoder, or has fewer layers.
+    """
+    config = load_config(model)
+    if layers is not None and layers > config.num_hidden_layers:
+        raise UserError(f"model {model}: it has {config.num_hidden_layers} layers, but {layers} are asked for")
+    fewer = {} if layers is None else {"num_hidden_layers": layers}
+    with _from_transformers(model) as transformers:
+        encoder: Any = transformers.AutoModel.from_pretrained(model, dtype=torch.float32, **fewer)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder if lora is None else _with_adapters(encoder, lora, model)
+
+
+def _with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
+    import peft
+
+    settings: Any = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+    try:  # peft knows where adapters usually stand in most kinds of encoder: queries and values
+        return peft.inject_adapter_in_model(peft.LoraConfig(**settings), encoder)
+    except ValueError:
+        every = peft.LoraConfig(target_modules="all-linear", **settings)
+    try:
+        return peft.inject_adapter_in_model(every, encoder)
+    except ValueError as error:
+        raise UserError(f"model {model}: it cannot have LoRA adapters: {_line(error)}") from error
+
+
+@cache
+def load_config(model: str) -> Any:
+    """An encoder's configuration; `UserError` where it cannot be had or is no encoder's."""
+    with _from_transformers(model) as transformers:
+        config = transformers.AutoConfig.from_pretrained(model)
+    if config.is_encoder_decoder:
+        raise UserError(f"model {model}: it is a {config.model_type} with encoder and decoder; give an encoder alone")
+    return config
+
+
+def load_tokenizer(model: str, max_length: int) -> Any:
+    """An encoder's tokenizer.
+
+    Raises
+    ------
+    UserError
+        It cannot be had, or the encoder does not take texts of `max_length` tokens.
+    """
+    with _from_transformers(model) as transformers:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    if not tokenizer.is_fast:
+        raise UserError(f"model {model}: its tokenizer has no tokenizer.json; save it anew with a current transformers")
+    longest = min(tokenizer.model_max_length, getattr(load_config(model), "max_position_embeddings", max_length))
+    if max_length > longest:
+        raise UserError(f"max_length must be at most {longest} for model {model}, not {max_length}")
+    return tokenizer
+
+
+def usual_pooling(model: str) -> Pooling:
+    """How the encoder's kind is usually pooled: as its configuration says, else by its first token."""
+    return "mean" if getattr(load_config(model), "classifier_pooling", "cls") == "mean" else "cls"
+
+
+@contextmanager
+def _from_transformers(model: str) -> Iterator[Any]:
+    """The library, silent; what it cannot load is one clear line."""
+    from avil_ray.telemetry import no_calls_home
+
+    no_calls_home()
+    import transformers
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # it reports weights of layers and poolers that are left out on purpose
+    if Path(model).is_dir():
+        logging.disable_progress_bar()
+    try:
+        yield transformers
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        hint = "" if Path(model).is_dir() else "; where there is no internet, give a folder: model=PATH"
+        raise UserError(f"model {model}: it cannot be loaded ({_line(error)}){hint}") from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) < 200 else text[:197] + '...'}"

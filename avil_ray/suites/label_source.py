@@ -1,0 +1,195 @@
+"""Where multi-label examples come from: yeast, a table, or a folder of images; read once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from avil_ray.errors import UserError
+from avil_ray.suites.image_folder import ImageRows, ImageStore, data_entry, find_images, official_lists, statistics
+from avil_ray.suites.options import absolute
+from avil_ray.suites.tables import Answers, Floats, column, read_answers, read_csv, read_features, yeast_file
+
+Integers = npt.NDArray[np.int64]
+
+IMAGE_COLUMN, NAMES_COLUMN, PATIENT_COLUMN = "Image Index", "Finding Labels", "Patient ID"
+"""ChestX-ray14's columns, which stand for what is not given where there are images."""
+
+STATISTICS_FROM = 500
+"""Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """A folder of images, and how they are read.
+
+    Parameters
+    ----------
+    folder
+        They stand in it, at any depth.
+    column
+        The table's column of their names.
+    size
+        Height and width that they are scaled to, in pixels.
+    colour
+        Three channels, or one grey one.
+    keep
+        Whether they stay in memory once they are read.
+    """
+
+    folder: Path
+    column: str
+    size: int
+    colour: bool
+    keep: bool
+
+    @property
+    def channels(self) -> int:
+        """How many channels a batch has."""
+        return 3 if self.colour else 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table, and a folder of images where the inputs are images; small enough to travel.
+
+    Parameters
+    ----------
+    labels
+        Columns of 1, 0 or nothing; or the one column of names. None: those that begin with Class, as yeast's do.
+    features
+        The columns that are inputs; None: all others.
+    group
+        The column whose equal values keep examples in one split; None: ChestX-ray14's if there are images and it.
+    """
+
+    table: Path
+    labels: tuple[str, ...] | str | None
+    features: tuple[str, ...] | None
+    group: str | None
+    images: Images | None
+
+    def read(self) -> Data:
+        """The examples, from memory if the file has not changed since it was read; `UserError` where it is no table."""
+        return _read(self, _changed(self.table))
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """N examples: their answers, and their inputs as numbers [N, features] or as the names of images.
+
+    `official` says which rows are to learn from and which are the test, where that is given.
+    """
+
+    answers: Answers
+    features: Floats | None
+    names: tuple[str, ...]
+    official: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None
+
+    def rows(self, source: Source, shared: Integers) -> Callable[[Integers], Any]:
+        """A function of row numbers that gives inputs, standardised by the rows `shared` alone.
+
+        A number that is missing becomes the mean; what never varies becomes 0.
+        """
+        if source.images is None:
+            assert self.features is not None
+            numbers = torch.from_numpy(standardised(self.features, shared))
+            return lambda rows: numbers[rows]
+        store = _store(source.images, self.names)
+        mean, deviation = statistics(store, shared[:STATISTICS_FROM])
+        return lambda rows: ImageRows(store, rows, mean, deviation)
+
+
+def make_source(
+    table: str | Path | None,
+    labels: Sequence[str] | str | None,
+    features: Sequence[str] | None,
+    group: str | None,
+    images: Images | None,
+) -> Source:
+    """The source that a factory's arguments mean.
+
+    Raises
+    ------
+    UserError
+        Arguments that do not go together.
+    """
+    if images is not None and features is not None:
+        raise UserError(
+            "multilabel: features are columns of a table, but with images these are the inputs; leave one of them out"
+        )
+    if table is None and images is None:
+        if labels is not None or group is not None:
+            raise UserError(
+                "multilabel: labels and group are for a table or images of your own; give these too, or leave both out"
+            )
+        return Source(yeast_file(), None, _fixed(features), None, None)
+    if table is None:
+        assert images is not None
+        file = data_entry(images.folder)
+    else:
+        file = absolute(table)
+    if labels is None and images is not None:
+        labels = NAMES_COLUMN
+    if not labels:
+        raise UserError(
+            "multilabel: labels must name the table's label columns, such as [rain, snow], or its one column of names"
+        )
+    return Source(file, labels if isinstance(labels, str) else tuple(labels), _fixed(features), group, images)
+
+
+def standardised(numbers: Floats, rows: Integers) -> Floats:
+    """Numbers [N, features] with mean 0 and deviation 1 over some rows, which alone are looked at."""
+    known = ~np.isnan(numbers[rows])
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, numbers[rows], 0).sum(axis=0, dtype=np.float64) / count
+    square = np.where(known, numbers[rows] - mean, 0).astype(np.float64) ** 2
+    deviation = np.sqrt(square.sum(axis=0) / count)
+    scaled = np.nan_to_num((numbers - mean) / np.where(deviation > 0, deviation, np.inf))
+    return np.asarray(scaled, dtype=np.float32)
+
+
+def _fixed(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _changed(file: Path) -> int:
+    """When the file last changed; 0 where it is not there, which reading it will say."""
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+@lru_cache(maxsize=2)
+def _read(source: Source, changed: int) -> Data:
+    del changed  # a part of what memory is searched by
+    file, images = source.table, source.images
+    table = read_csv(file)
+    labels = source.labels
+    if labels is None:
+        labels = tuple(name for name in table.columns if name.startswith("Class"))
+    group = source.group
+    if group is None and images is not None and PATIENT_COLUMN in table.columns:
+        group = PATIENT_COLUMN
+    answers = read_answers(file, table, labels, group)
+    if images is not None:
+        names = tuple(column(file, table, images.column).astype(str))
+        return Data(answers, None, names, official_lists(images.folder, names))
+    features = source.features
+    if features is None:
+        taken = {labels} if isinstance(labels, str) else set(labels)
+        features = tuple(name for name in table.columns if name not in taken | {group})
+    if not features:
+        raise UserError(f"{file}: no column is left as an input beside labels and group")
+    return Data(answers, read_features(file, table, features), (), None)
+
+
+@lru_cache(maxsize=1)
+def _store(images: Images, names: tuple[str, ...]) -> ImageStore:
+    paths = find_images(images.folder, names)
+    return ImageStore(paths, images.size, colour=images.colour, keep=images.keep)

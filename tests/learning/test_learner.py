@@ -1,0 +1,313 @@
+"""One assignment on one device, against ordinary PyTorch loops written out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import small
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import avil_ray as avil
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.learner import Learner, cpu_threads
+from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.splits import DevUse, batches
+
+SEED = 3
+JOINT = {"left": 1.0, "right": 0.5, "noise": 2.0}
+
+
+def learner(suite: avil.Suite) -> Learner:
+    return Learner(suite, suite.draw(SEED), SEED)
+
+
+def start(suite: avil.Suite) -> np.ndarray:
+    return initial_model(suite, SEED).vector()
+
+
+def assignment(suite: avil.Suite, **options: object) -> Assignment:
+    given = {"name": "joint", "weights": JOINT, "steps": 5, "learning": suite.learning, **options}
+    return Assignment(**given)
+
+
+def in_rounds(suite: avil.Suite, rounds: int, weights: Mapping[str, float] = JOINT) -> list[Update]:
+    """A static run: each round on a learner of its own, as if every worker had died after one."""
+    updates: list[Update] = []
+    theta, optimizer = start(suite), {}
+    for number in range(rounds):
+        kept = {"first_step": 5 * number, "keep_optimizer": True, "optimizer": optimizer}
+        updates.append(learner(suite).train(assignment(suite, weights=weights, **kept), theta, number))
+        theta, optimizer = updates[-1].theta, updates[-1].optimizer
+    return updates
+
+
+def ordinary_loop(suite: avil.Suite, steps: int, weights: Mapping[str, float]) -> tuple[np.ndarray, dict[str, float]]:
+    """Joint training as anyone would write it; theta at the end and each task's mean loss."""
+    model, tasks, learning = initial_model(suite, SEED).model, suite.draw(SEED), suite.learning
+    trained = [p for n, p in model.named_parameters() if not n.startswith("heads.") or n.split(".")[1] in weights]
+    if learning.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(trained, lr=learning.learning_rate, weight_decay=learning.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            trained, learning.learning_rate, momentum=learning.momentum, weight_decay=learning.weight_decay
+        )
+    data = {name: tasks[name].train for name in weights}
+    if "left" in data:
+        data["left"] = tasks["left"].train.join(tasks["left"].dev)
+    orders = {
+        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, SEED, "joint", name)
+        for name, examples in data.items()
+    }
+    losses: dict[str, list[float]] = {name: [] for name in weights}
+    model.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        total = torch.zeros(())
+        for name, weight in weights.items():
+            rows = next(orders[name])
+            loss = F.cross_entropy(model(data[name].inputs[rows], name), data[name].labels[rows])
+            losses[name].append(loss.item())
+            total = total + weight * loss
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(trained, learning.clip)
+        optimizer.step()
+    return small.flat(model), {name: float(np.mean(values)) for name, values in losses.items()}
+
+
+@pytest.mark.parametrize(
+    "learning",
+    [
+        {"momentum": 0.0},
+        {"momentum": 0.9, "weight_decay": 0.01},
+        {"clip": 0.05},
+        {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
+        {"optimizer": "adamw", "learning_rate": 0.01, "clip": 0.05},
+    ],
+)
+@pytest.mark.parametrize("weights", [JOINT, {"left": 1.0}, {"right": 0.3, "noise": 1.0}])
+def test_rounds_make_an_ordinary_loop(learning: dict[str, object], weights: dict[str, float]) -> None:
+    suite = small.small_suite(**learning)
+    expected, losses = ordinary_loop(suite, 15, weights)
+    updates = in_rounds(suite, 3, weights)
+    np.testing.assert_allclose(updates[-1].theta, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected - start(suite)).max() > 0.01, "or nothing was compared"
+    found = {task: np.mean([update.losses[task] for update in updates]) for task in weights}
+    assert found == pytest.approx(losses, rel=1e-5)
+
+
+def test_a_single_task_equals_the_loop_to_the_last_bit() -> None:
+    suite = small.small_suite()
+    expected, _ = ordinary_loop(suite, 10, {"left": 1.0})
+    assert in_rounds(suite, 2, {"left": 1.0})[-1].theta.tobytes() == expected.tobytes()
+
+
+def averaging() -> nn.Module:
+    """BatchNorm whose statistics are plain means over all batches so far: it needs its count of them."""
+    return nn.Sequential(nn.Linear(small.WIDTH, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU())
+
+
+@pytest.mark.parametrize("trunk", [small.batch_norm, averaging])
+def test_batch_norm_statistics_go_on_over_rounds_and_workers(trunk: object) -> None:
+    suite = small.small_suite(trunk)
+    expected, _ = ordinary_loop(suite, 15, JOINT)
+    found = in_rounds(suite, 3)[-1].theta
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert expected[-1] == 45, "batches tracked: three tasks a step"
+
+
+def test_heads_of_other_tasks_stay_where_they_are_even_with_weight_decay() -> None:
+    suite = small.small_suite(weight_decay=0.5)
+    theta, space = start(suite), initial_model(suite, SEED).space
+    moved = learner(suite).train(assignment(suite, weights={"right": 1.0}), theta, 0).theta != theta
+    assert not moved[space.head("left")].any()
+    assert not moved[space.head("noise")].any()
+    assert moved[space.trunk].all()
+    assert moved[space.head("right")].all()
+
+
+def test_the_result_does_not_depend_on_what_the_learner_did_before() -> None:
+    suite = small.small_suite(small.dropout)
+    theta, work = start(suite), assignment(suite, name="left", weights={"left": 1.0})
+    expected = learner(suite).train(work, theta, 1)
+    used = learner(suite)
+    torch.manual_seed(99)
+    used.train(assignment(suite, keep_optimizer=True), theta + 1, 0)
+    used.train(assignment(suite, name="noise", weights={"noise": 1.0}, steps=2), theta * 0, 1)
+    found = used.train(work, theta, 1)
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    assert found.losses == expected.losses
+
+
+def test_dropout_is_on_and_derives_from_seed_round_and_name() -> None:
+    suite = small.small_suite(small.dropout)
+    theta, worker = start(suite), learner(suite)
+
+    def trained(name: str = "left", number: int = 1) -> bytes:
+        # as many batches as rows, so that the order of examples does not matter, only dropout
+        work = assignment(suite, name=name, weights={"left": 1.0}, steps=1)
+        return worker.train(work, theta, number).theta.tobytes()
+
+    assert len({trained(), trained(number=2), trained("other")}) == 3
+    assert trained() == trained()
+    still = small.small_suite(lambda: nn.Sequential(nn.Linear(small.WIDTH, 8), nn.ReLU()))
+    work = assignment(still, name="left", weights={"left": 1.0}, steps=1)
+    assert learner(still).train(work, start(still), 1).theta.tobytes() != trained()
+
+
+def test_theta_and_the_process_stay_as_they_were() -> None:
+    suite = small.small_suite(small.dropout)
+    theta = start(suite)
+    theta.flags.writeable = False
+    before, state, threads = theta.tobytes(), torch.get_rng_state(), torch.get_num_threads()
+    update = learner(suite).train(assignment(suite), theta, 0)
+    assert theta.tobytes() == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not np.shares_memory(update.theta, theta)
+
+
+def test_updates_do_not_share_memory_with_the_next_ones() -> None:
+    suite = small.small_suite()
+    worker, theta = learner(suite), start(suite)
+    first = worker.train(assignment(suite, keep_optimizer=True), theta, 0)
+    kept = first.theta.copy(), {name: value.copy() for name, value in first.optimizer.items()}
+    worker.train(assignment(suite, keep_optimizer=True), theta, 1)
+    assert np.array_equal(first.theta, kept[0])
+    assert all(np.array_equal(first.optimizer[name], value) for name, value in kept[1].items())
+
+
+def test_without_keep_optimizer_momentum_starts_afresh() -> None:
+    suite = small.small_suite()
+    update = learner(suite).train(assignment(suite), start(suite), 0)
+    assert update.optimizer == {}
+    again = learner(suite).train(assignment(suite, first_step=5), update.theta, 1)
+    _, with_momentum = in_rounds(suite, 2)
+    assert not np.allclose(again.theta, with_momentum.theta)
+
+
+def test_cost_and_name_are_told() -> None:
+    suite = small.small_suite()
+    update = learner(suite).train(assignment(suite, steps=4), start(suite), 0)
+    assert (update.assignment, update.gradient_steps) == ("joint", 12)
+    assert 0 < update.seconds < 60
+
+
+def test_no_steps_change_nothing() -> None:
+    suite = small.small_suite()
+    update = learner(suite).train(assignment(suite, steps=0), start(suite), 0)
+    assert update.theta.tobytes() == start(suite).tobytes()
+    assert update.losses == dict.fromkeys(JOINT, 0.0)
+
+
+@pytest.mark.parametrize(("weight", "clip", "length"), [(1.0, 1e-3, 1e-3), (5.0, 1e-3, 1e-3), (1.0, 1e9, None)])
+def test_a_step_is_clipped_after_weighting(weight: float, clip: float, length: float | None) -> None:
+    suite = small.small_suite(learning_rate=1.0, momentum=0.0, clip=clip)
+    theta = start(suite)
+    delta = learner(suite).train(assignment(suite, weights={"left": weight}, steps=1), theta, 0).delta(theta)
+    if length is None:
+        double = learner(suite).train(assignment(suite, weights={"left": 2.0}, steps=1), theta, 0).delta(theta)
+        np.testing.assert_allclose(double, 2 * delta, rtol=1e-3, atol=1e-6)
+    else:
+        assert np.linalg.norm(delta) == pytest.approx(length, rel=1e-3)
+
+
+class Rows(nn.Module):
+    """Inputs are row numbers, each with a weight of its own: training moves the weights of the rows it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(30))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return self.weights[inputs]
+
+
+def row_suite() -> avil.Suite:
+    def task(name: str, rows: range) -> avil.Task:
+        parts = {"train": rows[:7], "dev": rows[7:10], "select": rows, "test": rows}
+        splits = {split: avil.Examples(torch.tensor(part), torch.ones(len(part))) for split, part in parts.items()}
+        return avil.Task(name, **splits, loss="mean_squared_error", metric="mean_squared_error")
+
+    def tasks(seed: int) -> list[avil.Task]:
+        return [task("goal", range(10)), task("other", range(10, 20))]
+
+    return avil.Suite(name="rows", target="goal", task_names=("goal", "other"), tasks=tasks, model=Rows)
+
+
+@pytest.mark.parametrize("dev", [DevUse("train"), DevUse("hold"), DevUse("crossfit", 0.5)])
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_rows_that_train_are_those_that_dev_says(dev: DevUse, number: int) -> None:
+    suite = row_suite()
+    learning = avil.Learning(batch_size=4)
+
+    def seen(task: str) -> set[int]:
+        work = Assignment(name="x", weights={task: 1.0}, steps=10, learning=learning, dev=dev, first_step=7)
+        return set(np.flatnonzero(learner(suite).train(work, np.zeros(30, np.float32), number).theta))
+
+    assert seen("goal") == set(dev.rows(7, 3, SEED, number)[0].tolist())
+    assert seen("other") == set(range(10, 17)), "an auxiliary's dev split is nobody's"
+
+
+class HalfFrozen(nn.Module):
+    """A random projection that stays as it is, and one number that is trained through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Linear(small.WIDTH, small.CLASSES)
+        self.projection.requires_grad_(False)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return self.scale * self.projection(inputs)
+
+
+def test_frozen_parameters_are_the_same_for_every_learner() -> None:
+    suite = avil.Suite(name="x", target="left", task_names=small.TASKS, tasks=small.draw, model=HalfFrozen)
+    found = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        found.append(learner(suite).train(assignment(suite), np.ones(1, np.float32), 0).theta)
+    assert found[0] != 1
+    assert found[0] == found[1]
+
+
+class Half(nn.Module):
+    """Its one number is stored in half precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return self.value.expand(len(inputs))
+
+
+def test_steps_too_small_for_half_precision_add_up_all_the_same() -> None:
+    def tasks(seed: int) -> list[avil.Task]:
+        examples = avil.Examples(torch.zeros(4, 1), torch.zeros(4))
+        return [avil.Task("goal", *[examples] * 4, loss="mean_squared_error", metric="mean_squared_error")]
+
+    learning = avil.Learning(learning_rate=1e-4, momentum=0.0, batch_size=4)
+    suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Half, learning=learning)
+    work = Assignment(name="x", weights={"goal": 1.0}, steps=10, learning=learning)
+    found = learner(suite).train(work, np.ones(1, np.float32), 0).theta
+    np.testing.assert_allclose(found, 1 - 10 * 2e-4, rtol=1e-5)  # bfloat16 knows 1 and 0.996
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_divergence_comes_back_as_losses_that_are_not_finite(optimizer: str) -> None:
+    suite = small.small_suite(regression=True, learning_rate=1e30, optimizer=optimizer)
+    update = learner(suite).train(assignment(suite, weights={"left": 1.0}), start(suite), 0)
+    assert not np.isfinite(update.theta).all()
+    assert not np.isfinite(update.losses["left"])
+
+
+def test_so_many_threads_inside_the_block_and_as_many_as_before_after_it() -> None:
+    before = torch.get_num_threads()
+    with cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

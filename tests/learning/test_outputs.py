@@ -1,0 +1,87 @@
+"""The model's outputs are looked at before anything trains."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import avil_ray as avil
+from avil_ray.learning.outputs import check_outputs
+
+CPU = torch.device("cpu")
+INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+CLASSES = torch.tensor([0, 2, 1, 0, 2])
+
+
+def task(labels: Tensor = CLASSES, loss: str = "cross_entropy") -> avil.Task:
+    return avil.Task("tone", avil.Examples(INPUTS, labels), loss=loss)
+
+
+def model(head: nn.Module, trunk: nn.Module | None = None) -> avil.MultitaskModel:
+    return avil.MultitaskModel(trunk or nn.Identity(), {"tone": head})
+
+
+def refused(task: avil.Task, model: nn.Module) -> str:
+    with pytest.raises(avil.UserError) as caught:
+        check_outputs(model, [task], CPU)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_more_classes_than_outputs_are_refused() -> None:
+    assert refused(task(), model(nn.Linear(3, 2))) == (
+        "task 'tone': train labels go up to 2, but its head has 2 outputs (classes 0 to 1)"
+    )
+    check_outputs(model(nn.Linear(3, 3)), [task()], CPU)
+
+
+def test_every_split_counts() -> None:
+    low = avil.Examples(INPUTS, CLASSES.clamp(max=1))
+    high = avil.Examples(INPUTS, CLASSES)
+    whole = avil.Task("tone", low, low, low, high)
+    assert refused(whole, model(nn.Linear(3, 2))).startswith("task 'tone': test labels go up to 2")
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", "binary_cross_entropy"])
+def test_one_number_each_is_needed_where_it_is(loss: str) -> None:
+    numbers = task(torch.rand(5), loss)
+    assert refused(numbers, model(nn.Linear(3, 1))) == (
+        f"task 'tone': the model's outputs for 2 examples have shape [2, 1], but {loss} needs one number each, [2]; "
+        "a head of nn.Sequential(nn.Linear(…, 1), nn.Flatten(0)) gives that"
+    )
+    check_outputs(model(nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))), [numbers], CPU)
+
+
+def test_classes_need_a_row_of_outputs_each() -> None:
+    flat = model(nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)))
+    assert refused(task(), flat).endswith("have shape [2], but cross_entropy needs [2, classes]")
+
+
+def test_a_model_that_fails_is_told_with_the_task() -> None:
+    line = refused(task(), model(nn.Linear(4, 3)))
+    assert line.startswith("task 'tone': the model fails on its train inputs (RuntimeError: mat1 and mat2 shapes")
+
+
+def test_nothing_is_changed() -> None:
+    trunk = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
+    whole = model(nn.Linear(3, 3), trunk).train()
+    before = {name: value.clone() for name, value in whole.state_dict().items()}
+    state = torch.random.get_rng_state()
+    check_outputs(whole, [task()], CPU)
+    assert whole.training
+    assert trunk[1].training
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_run_refuses_before_it_writes(tmp_path) -> None:
+    examples = avil.Examples(INPUTS, CLASSES)
+    suite = avil.Suite(
+        name="own",
+        target="tone",
+        task_names=("tone",),
+        tasks=lambda seed: [avil.Task("tone", *[examples] * 4)],
+        model=lambda: model(nn.Linear(3, 2)),
+    )
+    with pytest.raises(avil.UserError, match="task 'tone': train labels go up to 2"):
+        avil.train(suite, avil.TargetOnly(), rounds=1, steps_per_round=1, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,95 @@
+"""Small suites that train in milliseconds; in a module of their own, as runs in other processes import them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import avil_ray as avil
+
+WIDTH, CLASSES = 5, 3
+TASKS = ("left", "right", "noise")
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh())
+
+
+def batch_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, 8), nn.BatchNorm1d(8), nn.ReLU())
+
+
+def dropout() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, 8), nn.ReLU(), nn.Dropout(0.5))
+
+
+def draw(seed: int, *, regression: bool = False) -> list[avil.Task]:
+    generator = torch.Generator().manual_seed(seed)
+    teacher = torch.randn(WIDTH, CLASSES, generator=torch.Generator().manual_seed(7))
+
+    def examples(name: str, count: int) -> avil.Examples:
+        inputs = torch.randn(count, WIDTH, generator=generator)
+        unrelated = torch.randn(count, WIDTH, generator=generator)
+        outputs = {"left": inputs, "right": inputs + inputs.roll(1, 1), "noise": unrelated}[name] @ teacher
+        return avil.Examples(inputs, outputs[:, 0] if regression else outputs.argmax(dim=1))
+
+    kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"} if regression else {}
+    splits = [examples("left", count) for count in (40, 20, 30, 30)]
+    return [avil.Task("left", *splits, **kind), *(avil.Task(name, examples(name, 50), **kind) for name in TASKS[1:])]
+
+
+def build(trunk: Callable[[], nn.Module], *, regression: bool = False, own_heads: bool = True) -> nn.Module:
+    def head() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 1), nn.Flatten(0)) if regression else nn.Linear(8, CLASSES)
+
+    if own_heads:
+        return avil.MultitaskModel(trunk(), {name: head() for name in TASKS})
+    return avil.MultitaskModel(nn.Sequential(trunk(), head()), {})
+
+
+def small_suite(
+    trunk: Callable[[], nn.Module] = plain, *, regression: bool = False, own_heads: bool = True, **learning: object
+) -> avil.Suite:
+    """Three tasks, of which `right` is related to the target `left` and `noise` is not."""
+    return avil.Suite(
+        name="small",
+        target="left",
+        task_names=TASKS,
+        tasks=partial(draw, regression=regression),
+        model=partial(build, trunk, regression=regression, own_heads=own_heads),
+        learning=avil.Learning(**{"batch_size": 8, "learning_rate": 0.1, **learning}),
+    )
+
+
+class Constant(nn.Module):
+    """One parameter, which is the output whatever the input: theta says what the figures are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return self.value.expand(len(inputs))
+
+
+def constant_suite(*, binary: bool = False) -> avil.Suite:
+    """The target's labels are 0 (mean squared error: best at theta = 0) or, binary, 1 (accuracy: 1 where theta > 0)."""
+
+    def tasks(seed: int) -> list[avil.Task]:
+        examples = avil.Examples(torch.zeros(4, 1), torch.full((4,), float(binary)))
+        loss, metric = ("binary_cross_entropy", "accuracy") if binary else ("mean_squared_error", "mean_squared_error")
+        return [avil.Task("goal", examples, examples, examples, examples, loss=loss, metric=metric)]
+
+    return avil.Suite(name="constant", target="goal", task_names=("goal",), tasks=tasks, model=Constant)
+
+
+def flat(model: nn.Module) -> np.ndarray:
+    """Trunk, then heads, then buffers, one after the other: theta, made without the library."""
+    parts = [p for name, p in model.named_parameters() if not name.startswith("heads.")]
+    parts += [p for name, p in model.named_parameters() if name.startswith("heads.")]
+    parts += list(model.buffers())
+    return torch.cat([part.detach().flatten().float() for part in parts]).numpy()

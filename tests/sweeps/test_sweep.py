@@ -1,0 +1,245 @@
+"""Real sweeps: Ray Tune, Ray workers, an MLflow store, files on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+import avil_ray as avil
+from avil_ray.reports.records import TrialRecord, read_records, trial_folder
+from avil_ray.sweeps.conclusion import Outcome
+from avil_ray.sweeps.search_space import read_search_space
+from avil_ray.sweeps.sweep import run_sweep
+from avil_ray.tracking.store import open_store
+from tiny_suite import tiny_suite
+
+Write = Callable[..., Path]
+
+SPACE: dict[str, Any] = {
+    "name": "tiny",
+    "suite": {"factory": "tiny_suite:tiny_suite"},
+    "rounds": 3,
+    "steps_per_round": 4,
+    "seeds": [0, 1],
+    "resources": {"per_task": {"cpu": 0.5}, "driver": {"cpu": 0.5}},
+    "methods": [
+        {"method": "alpha-vil"},
+        {"method": "static", "weights": {"b": {"grid": [0, 1]}, "c": 0.5}},
+    ],
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_space(**changes: Any) -> Path:
+        path = tmp_path / "space.yaml"
+        path.write_text(yaml.safe_dump({**SPACE, **changes}))
+        return path
+
+    return write_space
+
+
+@pytest.fixture
+def storage(migrated_store: Path) -> Path:
+    """A storage folder whose tracking store is migrated already."""
+    return migrated_store.parent
+
+
+def sweep(path: Path, storage: Path, **options: Any) -> Outcome:
+    return run_sweep(read_search_space(path), storage, **options)
+
+
+def by_key(folder: Path) -> dict[str, TrialRecord]:
+    return {record.key: record for record in read_records(folder)}
+
+
+def runs(storage: Path) -> dict[str, Any]:
+    client: MlflowClient = open_store(f"sqlite:///{storage}/mlflow.db")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    keys = [run.data.tags["avil.key"] for run in found]
+    assert sorted(set(keys)) == sorted(keys), "one run for each trial"
+    return dict(zip(keys, found, strict=True))
+
+
+@pytest.mark.usefixtures("ray_session")
+class TestSweep:
+    def test_every_trial_equals_a_run_from_python_and_stands_everywhere(self, write: Write, storage: Path) -> None:
+        outcome = sweep(write(), storage)
+        assert (outcome.failed, outcome.unfinished, outcome.trouble) == (0, 0, None)
+        records = by_key(outcome.folder)
+        assert sorted(records) == sorted(
+            f"{label}/c{index:03d}/s{seed}"
+            for label, index in (("alpha-vil", 0), ("static", 0), ("static", 1))
+            for seed in (0, 1)
+        )
+        for key, method in (
+            ("alpha-vil/c000/s1", avil.AlphaVIL()),
+            ("static/c001/s1", avil.Static(weights={"b": 1, "c": 0.5})),
+        ):
+            expected = avil.train(tiny_suite(), method, rounds=3, steps_per_round=4, seed=1)
+            assert records[key].test == expected.test
+            assert records[key].best_round == expected.best_round
+            columns = [name for name in expected.history if not name.startswith("time/")]
+            assert records[key].history[columns].equals(expected.history[columns])
+            assert records[key].cost.gradient_steps == expected.history["cost/gradient_steps"].sum()
+            assert not (trial_folder(outcome.folder, key) / "checkpoint").exists()
+
+        summary = json.loads((outcome.folder / "summary.json").read_text())
+        assert [method["label"] for method in summary["methods"]] == ["alpha-vil", "static"]
+        assert summary["methods"][1]["trials"] == 4
+        stored = runs(storage)
+        parent = stored.pop("tiny")
+        assert set(stored) == {f"tiny/{key}" for key in records}
+        assert {run.info.status for run in (parent, *stored.values())} == {"FINISHED"}
+        assert {run.data.tags["mlflow.parentRunId"] for run in stored.values()} == {parent.info.run_id}
+        models = [key for key, run in stored.items() if run.data.tags.get("avil.model", "").startswith("models:/")]
+        assert sorted(key.split("/")[1] for key in models) == ["alpha-vil", "static"]
+
+        with pytest.raises(avil.UserError, match="a sweep of this name is there; add --resume"):
+            sweep(write(), storage)
+        with pytest.raises(avil.UserError, match="was run with rounds 3, asked is 4"):
+            sweep(write(rounds=4), storage, resume=True)
+        before = {run.info.run_id for run in runs(storage).values()}
+        again = sweep(write(), storage, resume=True)
+        assert by_key(again.folder) == records
+        assert {run.info.run_id for run in runs(storage).values()} == before
+
+    def test_a_trial_that_diverges_is_reported_with_its_reason_and_the_others_are_kept(
+        self, write: Write, storage: Path
+    ) -> None:
+        methods = [{"method": "equal", "learning_rate": {"grid": [0.05, 1.0e30]}}, {"method": "target-only"}]
+        outcome = sweep(write(methods=methods, seeds=[0]), storage)
+        assert outcome.failed == 1
+        records = by_key(outcome.folder)
+        assert records["equal/c001/s0"].status == "failed"
+        assert "diverged in round" in str(records["equal/c001/s0"].reason)
+        assert records["equal/c000/s0"].status == records["target-only/c000/s0"].status == "finished"
+        stored = runs(storage)
+        assert stored["tiny/equal/c001/s0"].info.status == "FAILED"
+        assert stored["tiny"].info.status == "FAILED"
+        assert stored["tiny/equal/c000/s0"].info.status == "FINISHED"
+
+    def test_a_trial_that_fails_once_goes_on_from_its_checkpoint(
+        self, write: Write, storage: Path, tmp_path: Path
+    ) -> None:
+        suite = {"factory": "tiny_suite:breaks_once", "flag": str(tmp_path / "flag"), "after": 6}
+        outcome = sweep(write(suite=suite, seeds=[0], methods=[{"method": "alpha-vil"}]), storage)
+        assert (tmp_path / "flag").exists()
+        assert outcome.failed == 0
+        record = by_key(outcome.folder)["alpha-vil/c000/s0"]
+        expected = avil.train(tiny_suite(), avil.AlphaVIL(), rounds=3, steps_per_round=4, seed=0)
+        assert record.test == expected.test
+        run = runs(storage)["tiny/alpha-vil/c000/s0"]
+        steps = open_store(f"sqlite:///{storage}/mlflow.db").get_metric_history(run.info.run_id, "select/accuracy")
+        assert sorted(metric.step for metric in steps) == list(range(len(expected.history)))
+
+    def test_more_than_the_cluster_has_is_refused_before_anything_is_written(self, write: Write, storage: Path) -> None:
+        greedy = {"per_task": {"cpu": 64}, "driver": {"cpu": 1}}
+        with pytest.raises(avil.UserError, match="one trial asks 65 CPU at once, the cluster has 4"):
+            sweep(write(resources=greedy), storage)
+        assert not (storage / "tiny").exists()
+
+    def test_fresh_replaces_the_sweep_and_its_runs(self, write: Write, storage: Path) -> None:
+        small = {"methods": [{"method": "target-only"}], "seeds": [0]}
+        sweep(write(**small), storage)
+        before = runs(storage)
+        outcome = sweep(write(**{**small, "rounds": 2}), storage, fresh=True)
+        assert len(by_key(outcome.folder)["target-only/c000/s0"].history) == 2
+        after = runs(storage)
+        assert set(after) == set(before)
+        assert after["tiny"].info.run_id != before["tiny"].info.run_id
+
+    def test_asha_stops_trials_early_and_says_so(self, write: Write, storage: Path) -> None:
+        rates = {"grid": [0.05, 1e-6, 1e-7, 1e-8]}
+        search = {"algorithm": "grid", "scheduler": "asha"}
+        methods = [{"method": "target-only", "learning_rate": rates}]
+        outcome = sweep(write(methods=methods, seeds=[0], rounds=8, search=search), storage, max_concurrent=1)
+        records = by_key(outcome.folder)
+        assert records["target-only/c000/s0"].status == "finished"
+        stopped = [record for record in records.values() if record.status == "stopped"]
+        assert stopped
+        assert all(0 < len(record.history) < 8 and record.test is None for record in stopped)
+        assert outcome.failed == outcome.unfinished == 0
+
+    def test_optuna_proposes_the_same_again_and_learns_from_select(self, write: Write, storage: Path) -> None:
+        methods = [{"method": "static", "weights": {"b": {"uniform": [0, 2]}}, "samples": 6}]
+        space = write(methods=methods, seeds=[0], rounds=1, search={"algorithm": "optuna"})
+        records = by_key(sweep(space, storage).folder)
+        assert len(records) == 6
+        chosen = [record.options for _, record in sorted(records.items())]
+        again = by_key(sweep(space, storage, resume=True).folder)
+        assert [record.options for _, record in sorted(again.items())] == chosen
+        assert len({json.dumps(dict(options)) for options in chosen}) == 6
+
+
+def command(path: Path, storage: Path, *more: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    arguments = [
+        sys.executable,
+        "-m",
+        "avil_ray",
+        "sweep",
+        str(path),
+        "--storage",
+        str(storage),
+        "--address",
+        "local",
+        *more,
+    ]
+    return subprocess.Popen(
+        arguments, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def wait_for(storage: Path, results: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(storage.glob("tiny/trials/*/result.json"))) < results:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> None:
+    methods = [{"method": "static", "weights": {"b": {"grid": [0, 0.25, 0.5, 1]}}}, {"method": "alpha-vil"}]
+    resources = {"per_task": {"cpu": 0.5}, "driver": {"cpu": 0.5}}
+    path = write(
+        methods=methods, rounds=6, resources=resources, suite={"factory": "tiny_suite:tiny_suite", "delay": 0.3}
+    )
+    process = command(path, storage, "--max-concurrent", "1")
+    wait_for(storage, 2, process)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert "have no result yet: go on with --resume" in errors
+    assert runs(storage)["tiny"].info.status == "KILLED"
+    done = len(list(storage.glob("tiny/trials/*/result.json")))
+    assert 2 <= done < 10
+
+    process = command(path, storage, "--resume", "--max-concurrent", "1")
+    wait_for(storage, done + 2, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(list(storage.glob("tiny/trials/*/result.json"))) < 10
+
+    process = command(path, storage, "--resume")
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    records = by_key(storage / "tiny")
+    assert {record.status for record in records.values()} == {"finished"}
+    assert len(records) == 10
+    expected = avil.train(tiny_suite(), avil.AlphaVIL(), rounds=6, steps_per_round=4, seed=1)
+    assert records["alpha-vil/c000/s1"].test == expected.test
+    stored = runs(storage)
+    assert len(stored) == 11
+    assert {run.info.status for run in stored.values()} == {"FINISHED"}

@@ -1,0 +1,184 @@
+"""The command line as a user meets it: exit statuses, one line for each mistake, nothing written then."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avil_ray import cli
+
+RUN = ["run", "synthetic", "--rounds", "2", "--steps-per-round", "3", "--set", "train=60", "--set", "target_labels=40"]
+
+
+def call(*arguments: str) -> int:
+    return cli._status(list(arguments))
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+SPACE = """\
+name: small
+suite: {name: synthetic, target_labels: 40, train: 60}
+rounds: 2
+steps_per_round: 2
+seeds: [0]
+methods:
+  - {method: alpha-vil}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "synthetc"], "unknown suite 'synthetc'; did you mean 'synthetic'?"),
+        (["run", "synthetic", "--method", "alphavil"], "unknown method 'alphavil'; did you mean 'alpha-vil'?"),
+        (["run", "multimnist", "--target", "lft"], "'lft'; did you mean 'left'?"),
+        (["run", "synthetic", "--set", "helpfull=3"], "unknown option 'helpfull'; did you mean 'helpful'?"),
+        (["run", "synthetic", "--set", "helpful"], "write it as key=value"),
+        (["run", "synthetic", "--rounds", "0"], "rounds must be a whole number, 1 or more, not 0"),
+        (["run", "synthetic", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
+        (["run", "multimnist", "--set", "target_labels=99999"], "target_labels"),
+        (["run", "synthetic", "--pool", "cloud"], "pool must be 'inline' or 'ray', not 'cloud'"),
+        (["run", "synthetic", "--output", "/dev/null/x"], "cannot be written"),
+        (["run", "synthetic", "--resume"], "resume needs the output folder"),
+        (["run", "synthetic", "--round", "3"], "No such option: --round"),
+        (["runs"], "No such command 'runs'. Did you mean 'run'?"),
+        (["run"], "Missing argument"),
+        (["sweep", "none.yaml"], "none.yaml"),
+        (["report", "none"], "unknown sweep 'none'"),
+        (["list", "method"], "unknown list 'method'; did you mean 'methods'?"),
+        (["list", "methods", "statik"], "unknown method 'statik'; did you mean 'static'?"),
+        (["data", "multimist"], "unknown suite 'multimist'; did you mean 'multimnist'?"),
+        (["ui"], "no tracking store is there yet"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert message in errors
+    assert errors.startswith("avil-ray: ")
+    assert errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("", [], "empty"),
+        ("name: [", [], "YAML"),
+        ("name:\tx\n", [], "tab"),
+        (SPACE.replace("rounds: 2\n", "rounds: 0\n", 1), [], "rounds"),
+        (SPACE.replace("seeds: [0]", "seeds: [-1]"), [], "seeds"),
+        (SPACE.replace("rounds: 2\n", "round: 2\n", 1), [], "did you mean 'rounds'?"),
+        (SPACE, ["--seeds", "0,x"], "write whole numbers"),
+        (SPACE, ["--max-concurrent", "0"], "--max-concurrent must be at least 1"),
+        (SPACE, ["--storage", "/dev/null/x"], "cannot be written"),
+        (SPACE, ["--resume", "--fresh"], "exclude each other"),
+        (SPACE, ["--set", "suite.target_labels=70"], "target_labels"),
+    ],
+)
+def test_a_wrong_search_space_is_one_line_and_status_2_and_writes_nothing(
+    text: str, more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("space.yaml").write_text(text)
+    assert call("sweep", "space.yaml", *more) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_a_run_prints_a_line_a_round_and_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*RUN, "--output", "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("round   0  select: accuracy ")
+    assert "alpha: target" in lines[0]
+    assert lines[-2].startswith("test (target, best round")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"checkpoint.safetensors", "history.csv", "result.json", "theta.safetensors"}
+    figures = lines[-2]
+
+    assert call(*RUN, "--output", "out") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert call(*RUN, "--output", "out", "--resume") == 0
+    assert capsys.readouterr().out.splitlines()[-2] == figures
+    assert call(*RUN, "--output", "out", "--resume", "--seed", "1") == 2
+    assert "was made with seed = 0, asked is 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_inline_and_ray_print_the_same_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for pool in (["--pool", "inline"], ["--pool", "ray", "--workers", "2"]):
+        assert call(*RUN, *pool) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_a_run_that_diverges_is_status_1_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*RUN, "--method", "equal", "--set", "method.learning_rate=1.0e30") == 1
+    assert "diverged in round 0" in capsys.readouterr().err
+
+
+def test_lists_describe_every_suite_and_method_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    from avil_ray.catalog import METHODS, SUITES
+
+    for what, names in (("suites", SUITES), ("methods", METHODS)):
+        assert call("list", what) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == list(names)
+        assert all(len(line.split()) > 3 for line in lines)
+        for name in names:
+            assert call("list", what, name) == 0
+            options = capsys.readouterr().out.split("options:\n")[1].splitlines()
+            assert options
+            assert all(line.rstrip().endswith(":") is False for line in options), f"{name}: an option without a word"
+
+
+def test_set_options_go_to_the_suite_or_the_method_that_has_them() -> None:
+    from avil_ray.errors import UserError
+    from avil_ray.running import divide
+
+    settings = [("helpful", 1), ("weights.helpful_1", 0.5), ("suite.width", 4), ("method.finish", "none")]
+    assert divide("synthetic", "static", settings) == (
+        {"helpful": 1, "width": 4},
+        {"weights": {"helpful_1": 0.5}, "finish": "none"},
+    )
+    with pytest.raises(UserError, match="unknown option 'width2'"):
+        divide("synthetic", "static", [("width2", 1)])
+
+
+def test_check_finds_every_error_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("space.yaml").write_text(SPACE.replace("rounds: 2\n", "rounds: 0\n", 1).replace("alpha-vil}", "alpha-vill}"))
+    assert call("check", "space.yaml") == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert any("rounds" in line for line in errors)
+    assert any("did you mean 'alpha-vil'?" in line for line in errors)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_check_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("space.yaml").write_text(SPACE)
+    assert call("check", "space.yaml") == 0
+    assert "1 configuration x 1 seed = 1 trial" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["sweep"], ["check"], ["report"], ["list"], ["data"], ["ui"]])
+def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*command, "--help") == 0
+    assert "avil-ray" in capsys.readouterr().out
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "avil_ray", "run", "synthetc"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "avil-ray: unknown suite 'synthetc'; did you mean 'synthetic'?\n"
