@@ -14,6 +14,7 @@ from avil_ray.methods.method import Method
 from avil_ray.suites.suite import Suite
 
 SUITES = {
+    "glue": "avil_ray.suites.glue:glue",
     "multifashion": "avil_ray.suites.multifashion:multifashion",
     "multilabel": "avil_ray.suites.multilabel:multilabel",
     "multimnist": "avil_ray.suites.multimnist:multimnist",
@@ -23,7 +24,7 @@ SUITES = {
 """name -> the factory that builds the suite from its options."""
 
 FETCHES = {"sentiment": "avil_ray.suites.sentiment_data:fetch"}
-"""Suite -> what `avil-ray data` calls to fetch and check its files: a line of text for each; twice does nothing more."""
+"""Suite -> what `avil-ray data` calls to fetch and check its files: a line for each; again does nothing more."""
 
 METHODS = {
     "alpha-vil": "avil_ray.methods.alpha_vil:AlphaVIL",

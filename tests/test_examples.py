@@ -32,6 +32,10 @@ def test_a_search_space_is_right(path: str) -> None:
     assert problems(ROOT / path) == []
 
 
+def test_the_multifashion_sweep_is_right_but_for_data_that_may_not_be_there() -> None:
+    assert problems(ROOT / "search_spaces/multifashion.yaml", data=False) == []
+
+
 def test_the_yeast_sweep_compares_what_it_should() -> None:
     space = read_search_space(ROOT / "search_spaces/yeast.yaml")
     counts = {entry.label: entry.count(space.search) for entry in space.entries}

@@ -15,6 +15,7 @@ from avil_ray.learning.splits import DevUse
 from avil_ray.suites.objectives import LOSSES, METRICS
 from avil_ray.suites.suite import Examples, Learning, Suite, Task
 
+
 class Objective(Protocol):
     """A loss and its gradient as functions of theta: what `fit_alpha` minimises."""
 

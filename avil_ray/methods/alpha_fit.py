@@ -44,7 +44,7 @@ class AlphaFit:
         False where the objective was not finite somewhere on the way: the optimizer stopped there, and `alpha` is the
         last finite point (with the safeguard the best one).
     accepted
-        False where no point was better than alpha = 0 and the safeguard therefore turned the whole step down.
+        False where no point was as good as alpha = 0 and the safeguard therefore turned the whole step down.
     """
 
     alpha: Tensor
@@ -138,7 +138,7 @@ def fit_alpha(
     learning_rate
         Step size of adam (0.4, in units of 1/n) and of sgd (0.005, in alpha); lbfgs has none.
     safeguard
-        Return the best point seen; where none is better than alpha = 0, try ½/n and ¼/n for all, else return alpha = 0
+        Return the best point seen; where none is as good as alpha = 0, try ½/n and ¼/n for all, else return alpha = 0
         (also where the bounds leave it out: it is the step not taken). Without the safeguard adam and sgd return their
         last point, as in the paper, and lbfgs its best.
 
@@ -183,10 +183,10 @@ def _chosen(line: _Line, optimizer: str, safeguard: bool) -> _Seen:
 
 
 def _try_smaller(line: _Line, bounds: _Bounds) -> None:
-    """Where no point is better than alpha = 0: a smaller common step, and then a smaller one still."""
+    """Where no point is as good as alpha = 0: a smaller common step, and then a smaller one still."""
     before = line.seen[0]
     for share in (0.5, 0.25):
-        if _best(line.seen).loss < before.loss:
+        if any(point.loss <= before.loss for point in line.seen[1:]):
             break
         with suppress(_NotFinite):
             line(bounds.project(torch.full_like(before.alpha, share / len(before.alpha))))

@@ -127,6 +127,15 @@ class AlphaVIL(Method):
         joint = Phase(LearnedJoint(learning_rate=self.learning_rate, dev=held), rounds - fitted)
         return (Phase(self, fitted), joint, fine_tune(self, rounds, held))
 
+    @property
+    def dev_use(self) -> DevUse:
+        """How the target's dev examples are spent."""
+        return DevUse(self.recipe.dev, self.recipe.crossfit_fraction)
+
+    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
+        """Two before the fit, one a step, and one for each task that is left out."""
+        return self.dev_use, self.recipe.alpha_steps + 2 + tasks
+
     def start(self, setting: Setting, before: State | None = None) -> State:
         """Every weight is 1, and nothing is learned yet."""
         return {"weights": dict.fromkeys(setting.suite.task_names, 1.0), "learned": {}, "rounds": 0}
@@ -140,7 +149,7 @@ class AlphaVIL(Method):
                 weights={task: weight},
                 steps=setting.steps,
                 learning=self.learning(setting.suite),
-                dev=DevUse(recipe.dev, recipe.crossfit_fraction),
+                dev=self.dev_use,
                 first_step=number * setting.steps,
             )
             for task, weight in state["weights"].items()
@@ -158,7 +167,7 @@ class AlphaVIL(Method):
 
         unit = 1.0 if self.variant == "paper" else 1 / len(tasks)
         low, high = recipe.alpha_bounds
-        objective = target.objective(DevUse(recipe.dev, recipe.crossfit_fraction), number)
+        objective = target.objective(self.dev_use, number)
         fit = fit_alpha(
             objective,
             base,

@@ -21,6 +21,7 @@ from avil_ray.errors import UserError, unknown
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
 from avil_ray.suites.suite import Learning, Suite
 
 State = Mapping[str, Any]
@@ -89,6 +90,10 @@ class Method(ABC):
 
         `number` is the run's round, which random choices derive from.
         """
+
+    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
+        """How a round adapts to dev: to which examples, and in how many passes over them at most. Most never do."""
+        return DevUse(), 0
 
     def learning(self, suite: Suite) -> Learning:
         """The suite's way of learning, with the method's own options in place."""

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 GROW, SHRINK = 10.0, 0.25
 """The trust region against the last step's length, after a good step to its edge and after a step that was none."""
 
-DEGENERATE = 1e-8
+DEGENERATE = 1e-3
 """Updates whose denominator is this small against its factors are left out: they would magnify rounding errors."""
 
 ENOUGH = 1e-10

@@ -64,7 +64,7 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
 
 
 class TextHead(nn.Sequential):
-    """Dropout and one linear layer: features -> [B, classes]; with one output, a number for each text: [B] or [B, choices].
+    """Dropout and one linear layer: features -> [B, classes]; one output is a number per text, [B] or [B, choices].
 
     Choices are compared by giving each one number: they are then the classes.
     """
@@ -74,7 +74,8 @@ class TextHead(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """The outputs for a batch of features [B, width] or [B, choices, width]."""
-        outputs: Tensor = super().forward(features)
+        dropout, linear = self
+        outputs: Tensor = linear(dropout(features))
         return outputs.squeeze(-1) if outputs.shape[-1] == 1 else outputs
 
 
@@ -113,7 +114,7 @@ def settled_model(where: str, model: str) -> str:
     if not path.exists() and not model.startswith((".", "/", "~")) and model.count("/") <= 1:
         return model
     if not path.is_dir():
-        raise UserError(f"{where}: model {model}: no such folder; give one that holds config.json, or a name on the hub")
+        raise UserError(f"{where}: model {model}: no such folder; give one with a config.json, or a name on the hub")
     if not (path / "config.json").is_file():
         raise UserError(f"{where}: model {model}: the folder holds no config.json; save one there with save_pretrained")
     return str(path.absolute())

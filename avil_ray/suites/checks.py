@@ -12,13 +12,13 @@ from avil_ray.errors import UserError
 if TYPE_CHECKING:
     from avil_ray.suites.suite import Examples, Task
 
-OF_CLASSES = ("accuracy", "matthews", "f1", "auc")
+OF_CLASSES = ("accuracy", "matthews", "f1", "auc", "accuracy_and_f1", "accuracy_and_macro_f1")
 """Metrics that compare classes."""
 
-OF_TWO_CLASSES = ("f1", "auc")
+OF_TWO_CLASSES = ("f1", "auc", "accuracy_and_f1")
 """Metrics that know 0 and 1 only."""
 
-OF_NUMBERS = ("pearson", "spearman", "mean_squared_error", "mean_absolute_error")
+OF_NUMBERS = ("pearson", "spearman", "pearson_and_spearman", "mean_squared_error", "mean_absolute_error")
 """Metrics that compare numbers."""
 
 CROSS_ENTROPY, BINARY, SQUARED = "cross_entropy", "binary_cross_entropy", "mean_squared_error"

@@ -15,7 +15,7 @@ from torch import nn
 
 from avil_ray.models.text import load_encoder, masked_mean
 from avil_ray.suites.cache import cache_folder, content_key, kept_arrays
-from avil_ray.suites.text import TokenColumn, Tokens, Texts, tokenise
+from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def embed(
     """The features of texts: [N, width], with mean 0 and variance 1 over each layer's part of them.
 
     A layer's part is the mean of its states over the text's tokens. Texts are batched by length in the order of the
-    whole, and each batch is worked out by one thread: the features depend neither on who asks nor on the machine's load.
+    whole, and each batch is worked out by one thread: the features depend neither on who asks nor on the load.
 
     Parameters
     ----------

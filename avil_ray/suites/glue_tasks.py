@@ -10,12 +10,13 @@ if a pair is too long, as it is the longer one. What is special:
   in each sentence; the noun and the pronoun) stand beside the text's own features.
 
 Where two metrics are official, the task's score is their mean, as on the leaderboards: accuracy and F1 of MRPC and QQP,
-accuracy and macro F1 of CB, Pearson and Spearman of STS-B. MultiRC's is F1a: F1 over all answers. MNLI's is the accuracy
-on the matched part.
+accuracy and macro F1 of CB, Pearson and Spearman of STS-B. MultiRC's is F1a: F1 over all answers. MNLI's is the
+accuracy on the matched part.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,12 +125,11 @@ def _wsc(columns: Columns) -> Texts:
 
 def _words(text: str, index: int, span: str) -> Span:
     """The characters of as many words as `span` has, from word number `index` of the text on."""
-    starts = [place for place, letter in enumerate(text) if not letter.isspace() and (place == 0 or text[place - 1].isspace())]
-    if not 0 <= index < len(starts):
+    words = [found.span() for found in re.finditer(r"\S+", text)]
+    if not 0 <= index < len(words):
         raise ValueError(f"word {index} of {text!r}")
-    last = min(index + max(1, len(span.split())), len(starts)) - 1
-    rest = text[starts[last] :].split(maxsplit=1)[0]
-    return 0, starts[index], starts[last] + len(rest)
+    last = min(index + max(1, len(span.split())), len(words)) - 1
+    return 0, words[index][0], words[last][1]
 
 
 TASKS = {

@@ -97,13 +97,28 @@ def _spearman(outputs: Array, labels: Array) -> float:
     return float(spearmanr(outputs, labels).statistic) if _vary(outputs, labels) else 0.0
 
 
+def _macro_f1(outputs: Array, labels: Array) -> float:
+    """The mean of the classes' F1, each against the rest."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, _classes(outputs), average="macro", zero_division=0.0))
+
+
+def _mean_of(*figures: Callable[[Array, Array], float]) -> Callable[[Array, Array], float]:
+    """The mean of several figures of merit: how GLUE makes one score of two metrics."""
+    return lambda outputs, labels: sum(figure(outputs, labels) for figure in figures) / len(figures)
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(_accuracy, "max"),
     "f1": Metric(_f1, "max"),
     "matthews": Metric(_matthews, "max"),
+    "accuracy_and_f1": Metric(_mean_of(_accuracy, _f1), "max"),
+    "accuracy_and_macro_f1": Metric(_mean_of(_accuracy, _macro_f1), "max"),
     "auc": Metric(_auc, "max"),
     "pearson": Metric(_pearson, "max"),
     "spearman": Metric(_spearman, "max"),
+    "pearson_and_spearman": Metric(_mean_of(_pearson, _spearman), "max"),
     "mean_squared_error": Metric(lambda outputs, labels: float(np.square(outputs - labels).mean()), "min"),
     "mean_absolute_error": Metric(lambda outputs, labels: float(np.abs(outputs - labels).mean()), "min"),
 }

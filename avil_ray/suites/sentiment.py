@@ -29,7 +29,7 @@ from avil_ray.suites.held_out import Integers, cut, without
 from avil_ray.suites.options import auxiliary_names, between, dev_labels, whole
 from avil_ray.suites.sentiment_data import ENCODER_FILES, RATED, corpus, packaged_encoder
 from avil_ray.suites.suite import Examples, Learning, Suite, Task
-from avil_ray.suites.text import TokenColumn, Tokens, Texts, tokenise
+from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
 
 TASKS = (*RATED, "subjectivity")
 
@@ -38,6 +38,22 @@ PACKAGED_LAYERS = 3
 PACKAGED_WIDTH = 384
 
 DROPOUT = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many examples there are of each split; an auxiliary has all where None is its number."""
+
+    target_labels: int
+    auxiliary_labels: int | None
+    dev_fraction: float
+    select: int
+    test: int
+
+    @property
+    def dev(self) -> int:
+        """How many of the target's labelled examples are dev."""
+        return dev_labels(self.target_labels, self.dev_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +115,7 @@ def sentiment(
     max_length: int = 64,
     hidden: Sequence[int] = (64,),
 ) -> Suite:
-    """Sentiment of editorials (nyt), product reviews, movie reviews and tweets; and plots against reviews (subjectivity).
+    """Sentiment of editorials (nyt), product and movie reviews, tweets; and plots against reviews (subjectivity).
 
     Parameters
     ----------
@@ -142,12 +158,13 @@ def sentiment(
         whole("sentiment: layers", layers, 1)
     if auxiliary_labels is not None:
         whole("sentiment: auxiliary_labels", auxiliary_labels, 1)
-    sizes = {
-        "target_labels": whole("sentiment: target_labels", target_labels, 2),
-        "dev_fraction": between("sentiment: dev_fraction", dev_fraction, 0, 1),
-        "select": whole("sentiment: select", select, 2),
-        "test": whole("sentiment: test", test, 2),
-    }
+    sizes = Sizes(
+        target_labels=whole("sentiment: target_labels", target_labels, 2),
+        auxiliary_labels=auxiliary_labels,
+        dev_fraction=between("sentiment: dev_fraction", dev_fraction, 0, 1),
+        select=whole("sentiment: select", select, 2),
+        test=whole("sentiment: test", test, 2),
+    )
     encoding = Encoding(
         features=features,
         model=model,
@@ -160,14 +177,13 @@ def sentiment(
         name="sentiment",
         target=target,
         task_names=names,
-        tasks=partial(draw, names=names, encoding=encoding, most=auxiliary_labels, **sizes),
+        tasks=partial(draw, names=names, encoding=encoding, sizes=sizes),
         model=partial(build_model, names, encoding),
         learning=learning(features),
         options={
             "target": target,
             "auxiliaries": list(names[1:]),
-            "auxiliary_labels": auxiliary_labels,
-            **sizes,
+            **asdict(sizes),
             **asdict(encoding),
             "hidden": list(hidden),
         },
@@ -207,44 +223,36 @@ def build_model(tasks: Sequence[str], encoding: Encoding) -> nn.Module:
     return MultitaskModel(trunk, {task: TextHead(encoding.width, 2) for task in tasks})
 
 
-def draw(
-    seed: int,
-    *,
-    names: Sequence[str],
-    encoding: Encoding,
-    target_labels: int,
-    most: int | None,
-    dev_fraction: float,
-    select: int,
-    test: int,
-) -> list[Task]:
+def draw(seed: int, *, names: Sequence[str], encoding: Encoding, sizes: Sizes) -> list[Task]:
     """The tasks' data for one seed, the target's first.
 
     The target's splits share no editorial, product or film. A text that is in its dev, select or test, be it with other
     case or punctuation, is in no auxiliary's train split.
     """
     target, *auxiliaries = names
-    whole_corpus, dev = corpus(target), dev_labels(target_labels, dev_fraction)
-    generator = numpy_generator(seed, "sentiment", target)
-    *held_out, rest = cut(whole_corpus.groups, (test, select, dev), generator)
-    if len(rest) < target_labels - dev:
+    found, generator = corpus(target), numpy_generator(seed, "sentiment", target)
+    test, select, dev, rest = cut(found.groups, (sizes.test, sizes.select, sizes.dev), generator)
+    if len(rest) < sizes.target_labels - sizes.dev:
         raise UserError(
-            f"sentiment: {target} has {len(whole_corpus)} texts, too few for {target_labels} labels beside select {select} "
-            f"and test {test} (no editorial, product or film is in two splits); ask for fewer"
+            f"sentiment: {target} has {len(found)} texts, too few for {sizes.target_labels} target_labels beside "
+            f"select {sizes.select} and test {sizes.test} (no editorial, product or film is in two); ask for fewer"
         )
-    examples = partial(_examples, encoding=encoding)
-    names_of = ("test", "select", "dev")
-    splits = {split: examples(target, rows) for split, rows in zip(names_of, held_out, strict=True)}
-    keys = whole_corpus.keys[np.concatenate(held_out)]
-    tasks = [Task(target, train=examples(target, rest[: target_labels - dev]), **splits)]
+    goal = Task(
+        target,
+        train=_examples(target, rest[: sizes.target_labels - sizes.dev], encoding),
+        dev=_examples(target, dev, encoding),
+        select=_examples(target, select, encoding),
+        test=_examples(target, test, encoding),
+    )
+    held_out, tasks = found.keys[np.concatenate([dev, select, test])], [goal]
     for name in auxiliaries:
-        rows = without(corpus(name).keys, keys)
-        rows = numpy_generator(seed, "sentiment", name).permutation(rows)[:most]
-        tasks.append(Task(name, examples(name, rows)))
+        rows = without(corpus(name).keys, held_out)
+        rows = numpy_generator(seed, "sentiment", name).permutation(rows)[: sizes.auxiliary_labels]
+        tasks.append(Task(name, _examples(name, rows, encoding)))
     return tasks
 
 
-def _examples(task: str, rows: Integers, *, encoding: Encoding) -> Examples:
+def _examples(task: str, rows: Integers, encoding: Encoding) -> Examples:
     labels = torch.from_numpy(corpus(task).labels[rows])
     if encoding.features == "finetune":
         return Examples(TokenColumn(_tokens(task, encoding), rows), labels)

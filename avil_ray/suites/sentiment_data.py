@@ -184,7 +184,7 @@ def _rated(task: str) -> Corpus:
 
 
 def _subjectivity() -> Corpus:
-    """Sentences of plots against reviews, as in Pang and Lee's task; without the reviews that are VADER's movie texts."""
+    """Sentences of plots against reviews, as Pang and Lee's task; without the reviews that are VADER's movie texts."""
     rated = {text_key(text) for _, _, text in _vader_rows(RATED["movie"])}
     kept = []
     for kind, text, film in _films():
@@ -192,7 +192,8 @@ def _subjectivity() -> Corpus:
             kept += [(sentence, 0, film) for sentence in re.split(r"(?<=[.!?])\s+", text)]
         elif text_key(text) not in rated:
             kept.append((text, 1, film))
-    return _corpus([(" ".join(text.split()), label, film) for text, label, film in kept if len(text.split()) >= LEAST_WORDS])
+    long = [row for row in kept if len(row[0].split()) >= LEAST_WORDS]
+    return _corpus([(" ".join(text.split()), label, film) for text, label, film in long])
 
 
 def _corpus(rows: list[tuple[str, int, str]]) -> Corpus:

@@ -59,14 +59,14 @@ class Row:
 
     @property
     def gradient_steps(self) -> int:
-        """Of all trials together, dev passes included where they can be told."""
-        each = sum(work.gradient_steps + (work.dev_steps or 0) for work in self.works)
+        """Of all trials together."""
+        each = sum(work.gradient_steps + work.dev_steps for work in self.works)
         return round(each / len(self.works) * self.trials)
 
     @property
     def steps_of_one(self) -> str:
         """Gradient steps of one trial: a number, or the least and the most where configurations differ."""
-        steps = sorted({work.gradient_steps + (work.dev_steps or 0) for work in self.works})
+        steps = sorted({work.gradient_steps + work.dev_steps for work in self.works})
         return f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
 
 
@@ -128,11 +128,8 @@ class Preview:
         there = f"the cluster has {describe(_some(self.there))}"
         every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
         works = [work for row in self.rows for work in row.works]
-        untold = any(work.dev_steps is None for work in works)
         if any(work.dev_steps for work in works):
             every += ", dev passes counted (about)"
-        if untold:
-            every += ", plus dev passes of some methods"
         if self.space.search.scheduler != "none":
             every += f"; {self.space.search.scheduler} will spare some"
         narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]

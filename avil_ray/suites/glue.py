@@ -1,0 +1,264 @@
+"""GLUE and SuperGLUE: any of their tasks as the target, any others as auxiliaries, on any transformer encoder.
+
+The labels of the official test splits are hidden, so the splits are cut like this, anew for each seed:
+
+- test: the official validation split (MNLI: the matched one), whole: what papers report as results "on dev";
+- select, dev and train: from the official train split, without the rows whose source (a premise with several
+  hypotheses, a paragraph with several questions; for SST-2, a sentence with its phrases) is in test. No source is in
+  two of them.
+- An auxiliary's train: its official train split, without the rows one of whose texts is in the target's dev, select or
+  test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from avil_ray.errors import UserError
+from avil_ray.models.multitask import MultitaskModel
+from avil_ray.models.text import (
+    MARKED,
+    Lora,
+    Pooling,
+    TextEncoder,
+    TextHead,
+    load_config,
+    load_encoder,
+    settled_model,
+    usual_pooling,
+)
+from avil_ray.randomness import numpy_generator
+from avil_ray.suites.glue_data import Place, Table, table, tasks_in
+from avil_ray.suites.glue_tasks import TASKS
+from avil_ray.suites.held_out import Integers, cut, without
+from avil_ray.suites.options import absolute, auxiliary_names, between, dev_labels, whole
+from avil_ray.suites.suite import Examples, Learning, Suite, Task
+from avil_ray.suites.text import TokenColumn
+
+USUAL = ("rte", "mnli", "mrpc", "stsb")
+"""The usual target on the hub, and its usual auxiliaries."""
+
+SELECT_SHARE, MOST_SELECT = 0.2, 1000
+"""What is select where its size is not given: a fifth of the train split, but no more than this."""
+
+RATES = {"adamw": 2e-5, "sgd": 1e-3}
+ADAPTER_RATES = {"adamw": 3e-4, "sgd": 1e-2}
+"""The usual learning rates: of all parameters, and of adapters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """How many examples there are of each split; None: all that there are, or the usual number."""
+
+    target_labels: int | None
+    auxiliary_labels: int | None
+    dev_fraction: float
+    select: int | None
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("target_labels", 2), ("auxiliary_labels", 1), ("select", 2)):
+            if getattr(self, name) is not None:
+                whole(f"glue: {name}", getattr(self, name), lowest)
+        between("glue: dev_fraction", self.dev_fraction, 0, 1)
+
+
+def glue(
+    *,
+    target: str | None = None,
+    auxiliaries: Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
+    model: str = "roberta-base",
+    pooling: Pooling | None = None,
+    max_length: int = 128,
+    target_labels: int | None = None,
+    auxiliary_labels: int | None = None,
+    dev_fraction: float = 0.2,
+    select: int | None = None,
+    batch_size: int = 16,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    optimizer: Literal["adamw", "sgd"] = "adamw",
+    learning_rate: float | None = None,
+    warmup: int = 100,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+    peft: Literal["none", "lora"] = "none",
+    lora_rank: int = 8,
+    lora_alpha: int = 16,
+    lora_dropout: float = 0.1,
+) -> Suite:
+    """GLUE and SuperGLUE, from the hub or a folder, on any transformer encoder; full training or LoRA.
+
+    Parameters
+    ----------
+    target
+        The task that counts: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, boolq, cb, copa, multirc, wic or wsc.
+        Not given: rte; with data_dir, the smallest that is there.
+    auxiliaries
+        The tasks that may help it. Not given: mnli, mrpc and stsb; with data_dir, all others that are there.
+    data_dir
+        A folder with a folder for each task, and train and validation in it as parquet, jsonl or save_to_disk. Not
+        given: the hub.
+    model
+        The encoder: a folder, or a name on the hub.
+    pooling
+        What stands for a text: cls (its first token) or mean (of its tokens). Not given: as is usual for the encoder.
+    max_length
+        Tokens of a text or pair; of a longer pair the longer text is cut.
+    target_labels
+        How many labelled examples the target has to learn from, train and dev together. Not given: all that there are.
+    auxiliary_labels
+        How many each auxiliary has at most. Not given: all that there are.
+    dev_fraction
+        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+    select
+        How many examples choose the best round and configuration. Not given: a fifth of the train split, 1000 at most.
+    batch_size
+        Examples of each task in a step.
+    precision
+        bf16: autocast, with float32 parameters.
+    optimizer
+        adamw or sgd.
+    learning_rate
+        Not given: 2e-5 for adamw and 1e-3 for sgd; with LoRA 3e-4 and 1e-2.
+    warmup
+        Steps over which the learning rate rises to its value.
+    weight_decay
+        AdamW's, or the L2 penalty of SGD.
+    clip
+        The largest 2-norm of a step's gradient.
+    peft
+        lora: train low-rank adapters (and heads) in place of the encoder's own parameters.
+    lora_rank, lora_alpha, lora_dropout
+        The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+
+    Raises
+    ------
+    UserError
+        An unknown task, a folder that is not there, the package peft missing, or a number out of its range.
+    """
+    if pooling not in ("cls", "mean", None):
+        raise UserError(f"glue: pooling must be 'cls' or 'mean', not {pooling!r}")
+    if peft not in ("none", "lora"):
+        raise UserError(f"glue: peft must be 'none' or 'lora', not {peft!r}")
+    folder = None if data_dir is None else absolute(data_dir)
+    there = list(USUAL) if folder is None else tasks_in(folder)
+    target = there[0] if target is None else target
+    names = (target, *auxiliary_names("glue", target, auxiliaries, TASKS, there))
+    lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
+    place = Place(
+        None if folder is None else str(folder),
+        settled_model("glue", model),
+        whole("glue: max_length", max_length, 3),
+    )
+    division = Division(
+        target_labels=target_labels, auxiliary_labels=auxiliary_labels, dev_fraction=dev_fraction, select=select
+    )
+    learning = Learning(
+        optimizer=optimizer,
+        learning_rate=(ADAPTER_RATES if lora else RATES)[optimizer] if learning_rate is None else learning_rate,
+        batch_size=whole("glue: batch_size", batch_size, 1),
+        weight_decay=weight_decay,
+        clip=clip,
+        warmup=whole("glue: warmup", warmup, 0),
+        precision=precision,
+        evaluation_batch=64,
+    )
+    return Suite(
+        name="glue",
+        target=target,
+        task_names=names,
+        tasks=partial(draw, names=names, place=place, division=division),
+        model=partial(build_model, names, place.model, pooling, lora),
+        learning=learning,
+        options={
+            "target": target,
+            "auxiliaries": list(names[1:]),
+            **asdict(place),
+            **asdict(division),
+            "pooling": pooling,
+            "batch_size": batch_size,
+            "precision": precision,
+            "optimizer": optimizer,
+            "learning_rate": learning.learning_rate,
+            "warmup": warmup,
+            "weight_decay": weight_decay,
+            "clip": clip,
+            "peft": peft,
+            "lora_rank": lora_rank,
+            "lora_alpha": lora_alpha,
+            "lora_dropout": lora_dropout,
+        },
+    )
+
+
+def build_model(tasks: Sequence[str], model: str, pooling: Pooling | None, lora: Lora | None) -> nn.Module:
+    """An encoder that all tasks share, and one linear head each; those of tasks with spans see the spans too."""
+    encoder = TextEncoder(load_encoder(model, lora=lora), pooling or usual_pooling(model))
+    width = load_config(model).hidden_size
+
+    def head(task: str) -> nn.Module:
+        spans = MARKED if task in ("wic", "wsc") else 0
+        return TextHead(width * (1 + spans), TASKS[task].width)
+
+    return MultitaskModel(encoder, {task: head(task) for task in tasks})
+
+
+def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -> list[Task]:
+    """The tasks' data for one seed, the target's first; see the module for how splits are cut."""
+    target, *auxiliaries = names
+    train, test = table(target, "train", place), table(target, TASKS[target].validation, place)
+    parts = _divide(seed, target, train, test, division)
+    held_out = np.concatenate([train.keys[parts["dev"]], train.keys[parts["select"]], test.keys]).ravel()
+    tasks = [
+        Task(
+            target,
+            train=_examples(train, parts["train"]),
+            dev=_examples(train, parts["dev"]),
+            select=_examples(train, parts["select"]),
+            test=_examples(test, np.arange(len(test))),
+            loss=TASKS[target].loss,
+            metric=TASKS[target].metric,
+        )
+    ]
+    for name in auxiliaries:
+        data = table(name, "train", place)
+        rows = numpy_generator(seed, "glue", name).permutation(without(data.keys, held_out))
+        if len(rows) == 0:
+            raise UserError(f"glue: {name}: all of its train rows have a text that the target holds out; leave it out")
+        examples = _examples(data, rows[: division.auxiliary_labels])
+        tasks.append(Task(name, examples, loss=TASKS[name].loss, metric=TASKS[name].metric))
+    return tasks
+
+
+def _divide(seed: int, target: str, train: Table, test: Table, division: Division) -> dict[str, Integers]:
+    """The rows of train, dev and select."""
+    # a phrase has a source and a text of its own: neither may be in test
+    of_train, of_test = (np.stack([data.sources, data.keys[:, 0]], axis=1) for data in (train, test))
+    free, select = without(of_train, of_test), division.select
+    if select is None:
+        select = min(max(round(SELECT_SHARE * len(free)), 2), MOST_SELECT)
+    labels = len(free) - select if division.target_labels is None else division.target_labels
+    if labels < 2 or select + labels > len(free):
+        raise UserError(
+            f"glue: {target} has {len(free)} train examples whose source is not in test, too few for "
+            f"{max(labels, 2)} target_labels beside select {select}; ask for fewer"
+        )
+    dev = dev_labels(labels, division.dev_fraction)
+    generator = numpy_generator(seed, "glue", target)
+    chosen, adapting, rest = cut(train.sources[free], (select, dev), generator)
+    if len(rest) == 0:
+        raise UserError(f"glue: {target}: too few sources for train, dev and select; ask for a smaller select")
+    # what the cuts left of a source goes to none, so there may be a few less than asked for
+    return {"train": free[rest[: labels - dev]], "dev": free[adapting], "select": free[chosen]}
+
+
+def _examples(data: Table, rows: Integers) -> Examples:
+    return Examples(TokenColumn(data.tokens, rows), torch.from_numpy(data.labels[rows]))
