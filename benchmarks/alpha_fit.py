@@ -1,7 +1,9 @@
 """What one evaluation of alpha's objective costs, beside a plain training step of the same batch: `make bench`.
 
-A 22.7M-parameter encoder (the size of MiniLM-L6), n = 8 deltas, a batch of 16 texts of 64 tokens. Times are medians of ratios taken side by
-side in one process, in turn, so that a machine that slows down slows all of them. Memory is the peak of a fresh process for each variant.
+A 22.6M-parameter encoder (the size of MiniLM-L6), n = 8 deltas, a batch of 16 texts of 64 tokens. Times are medians of
+ratios taken side by side in one process, in turn, so that a machine that slows down slows all of them; each variant
+runs once unmeasured before it is measured, as what ran before it leaves caches behind. Memory is the peak of a fresh
+process for each variant.
 """
 
 from __future__ import annotations
@@ -107,6 +109,7 @@ def times() -> dict[str, float]:
     for repeat in range(REPEATS + 1):
         seconds = {}
         for name, evaluate in variants.items():
+            evaluate()
             started = time.perf_counter()
             evaluate()
             seconds[name] = time.perf_counter() - started

@@ -142,7 +142,6 @@ class AlphaVIL(Method):
 
     def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
         """One assignment per task, each with a fresh optimizer and its own weight."""
-        recipe = self.recipe
         return [
             Assignment(
                 name=task,

@@ -23,7 +23,7 @@ GROW, SHRINK = 10.0, 0.25
 DEGENERATE = 1e-3
 """Updates whose denominator is this small against its factors are left out: they would magnify rounding errors."""
 
-ENOUGH = 1e-10
+ENOUGH = 1e-8
 """A step that promises less than this share of the decrease so far is not worth an evaluation."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.errors import UserError
+from avil_ray.telemetry import no_calls_home
 
 Pooling = Literal["cls", "mean"]
 
 MARKED = 2
 """How many spans of a text can be marked: a task with `marks` gets the features of each of them too."""
+
+
+USUAL_LENGTH = 128
+"""Tokens of a text where nobody says how many."""
+
+COUNT_FROM_PADDING = ("camembert", "data2vec-text", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta")
+"""Kinds of encoders that count positions from the padding's id on, so that a few of their positions are no text's."""
 
 
 class TextEncoder(nn.Module):
@@ -172,22 +181,25 @@ def load_config(model: str) -> Any:
     return config
 
 
-def load_tokenizer(model: str, max_length: int) -> Any:
-    """An encoder's tokenizer.
+def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]:
+    """An encoder's tokenizer, and how many tokens a text may have: where not given, 128 or what the encoder takes.
 
     Raises
     ------
     UserError
         It cannot be had, or the encoder does not take texts of `max_length` tokens.
     """
+    config = load_config(model)
     with _from_transformers(model) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
         raise UserError(f"model {model}: its tokenizer has no tokenizer.json; save it anew with a current transformers")
-    longest = min(tokenizer.model_max_length, getattr(load_config(model), "max_position_embeddings", max_length))
-    if max_length > longest:
+    longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or USUAL_LENGTH)
+    if config.model_type in COUNT_FROM_PADDING:
+        longest = min(longest, config.max_position_embeddings - config.pad_token_id - 1)
+    if max_length is not None and max_length > longest:
         raise UserError(f"max_length must be at most {longest} for model {model}, not {max_length}")
-    return tokenizer
+    return tokenizer, max_length or min(USUAL_LENGTH, longest)
 
 
 def usual_pooling(model: str) -> Pooling:
@@ -196,27 +208,38 @@ def usual_pooling(model: str) -> Pooling:
 
 
 @contextmanager
+def quiet_hub() -> Iterator[None]:
+    """A block in which Hugging Face's libraries call nobody but the hub, and leave failed connections to their errors."""
+    no_calls_home()
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
+
+
+@contextmanager
 def _from_transformers(model: str) -> Iterator[Any]:
     """The library, silent; what it cannot load is one clear line."""
-    from avil_ray.telemetry import no_calls_home
+    with quiet_hub():
+        import transformers
+        from transformers.utils import logging as its_logging
 
-    no_calls_home()
-    import transformers
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # it reports weights of layers and poolers that are left out on purpose
-    if Path(model).is_dir():
-        logging.disable_progress_bar()
-    try:
-        yield transformers
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        hint = "" if Path(model).is_dir() else "; where there is no internet, give a folder: model=PATH"
-        raise UserError(f"model {model}: it cannot be loaded ({_line(error)}){hint}") from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+        level, bars = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
+        its_logging.set_verbosity_error()  # it reports weights of layers and poolers that are left out on purpose
+        if Path(model).is_dir():
+            its_logging.disable_progress_bar()
+        try:
+            yield transformers
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            hint = "" if Path(model).is_dir() else "; where there is no internet, give a folder: model=PATH"
+            raise UserError(f"model {model}: it cannot be loaded ({_line(error)}){hint}") from error
+        finally:
+            its_logging.set_verbosity(level)
+            if bars:
+                its_logging.enable_progress_bar()
 
 
 def _line(error: Exception) -> str:

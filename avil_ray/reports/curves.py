@@ -82,7 +82,7 @@ def _file_name(label: str, comparison: Comparison) -> str:
 
 
 def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
-    """By round: `select`, and `finish`, above 0 in later phases than the first; means over the seeds that have the round."""
+    """By round: `select`, and `finish`, above 0 in later phases than the first; means over seeds."""
     column = f"select/{comparison.facts.metric}"
     parts = [
         pd.DataFrame(

@@ -77,7 +77,7 @@ def glue(
     data_dir: str | Path | None = None,
     model: str = "roberta-base",
     pooling: Pooling | None = None,
-    max_length: int = 128,
+    max_length: int | None = None,
     target_labels: int | None = None,
     auxiliary_labels: int | None = None,
     dev_fraction: float = 0.2,
@@ -111,7 +111,7 @@ def glue(
     pooling
         What stands for a text: cls (its first token) or mean (of its tokens). Not given: as is usual for the encoder.
     max_length
-        Tokens of a text or pair; of a longer pair the longer text is cut.
+        Tokens of a text or pair; of a longer pair the longer text is cut. Not given: 128, or what the encoder takes.
     target_labels
         How many labelled examples the target has to learn from, train and dev together. Not given: all that there are.
     auxiliary_labels
@@ -156,7 +156,7 @@ def glue(
     place = Place(
         None if folder is None else str(folder),
         settled_model("glue", model),
-        whole("glue: max_length", max_length, 3),
+        None if max_length is None else whole("glue: max_length", max_length, 3),
     )
     division = Division(
         target_labels=target_labels, auxiliary_labels=auxiliary_labels, dev_fraction=dev_fraction, select=select

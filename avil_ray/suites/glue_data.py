@@ -11,7 +11,6 @@ split is `validation_matched`, WSC may also be called `wsc.fixed`):
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from avil_ray.errors import UserError
+from avil_ray.models.text import quiet_hub
 from avil_ray.suites.glue_tasks import TASKS, GlueTask
 from avil_ray.suites.held_out import Integers, text_keys
 from avil_ray.suites.text import Tokens, tokenise
-from avil_ray.telemetry import no_calls_home
 
 ENDINGS = (".parquet", ".jsonl", ".json")
 
@@ -62,7 +61,7 @@ class Place:
 
     data_dir: str | None
     model: str
-    max_length: int
+    max_length: int | None
 
 
 @lru_cache(maxsize=64)
@@ -208,21 +207,18 @@ def _find(folder: Path, task: str, split: str) -> list[Path]:
 
 @contextmanager
 def _quiet(bars: bool = True) -> Iterator[Any]:
-    """The library `datasets`; what it has to say about failed connections is in its errors too."""
-    no_calls_home()
-    import datasets
+    """The library `datasets`, with or without progress bars."""
+    with quiet_hub():
+        import datasets
 
-    hub, shown = logging.getLogger("huggingface_hub"), datasets.are_progress_bars_disabled()
-    level = hub.level
-    hub.setLevel(logging.ERROR)
-    if not bars:
-        datasets.disable_progress_bars()
-    try:
-        yield datasets
-    finally:
-        hub.setLevel(level)
-        if not shown:
-            datasets.enable_progress_bars()
+        shown = not datasets.are_progress_bars_disabled()
+        if not bars:
+            datasets.disable_progress_bars()
+        try:
+            yield datasets
+        finally:
+            if shown:
+                datasets.enable_progress_bars()
 
 
 def _line(error: Exception) -> str:

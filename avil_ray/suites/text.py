@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -131,12 +132,12 @@ class TokenColumn:
         return TokenColumn(both, np.concatenate([self.rows, other.rows + len(one)]))
 
 
-def tokenise(texts: Texts, model: str, max_length: int) -> Tokens:
+def tokenise(texts: Texts, model: str, max_length: int | None) -> Tokens:
     """Token ids of at most `max_length` for each text, by the tokenizer of `model`; kept in the cache by content.
 
-    Of a pair that is too long, the longer text is cut.
+    Of a pair that is too long, the longer text is cut. A `max_length` of None: see `load_tokenizer`.
     """
-    tokenizer = load_tokenizer(model, max_length)
+    tokenizer, max_length = load_tokenizer(model, max_length)
     described = [tokenizer.backend_tokenizer.to_str(), str(max_length), *map(str, tokenizer.model_input_names)]
     kept = kept_arrays(
         "tokens", content_key(described, *texts.parts()), lambda: _tokenised(texts, tokenizer, max_length)

@@ -18,7 +18,7 @@ from avil_ray.suites.suite import Suite, Task
 from avil_ray.sweeps.entries import Entry
 from avil_ray.sweeps.resources import shares
 from avil_ray.sweeps.search_space import SearchSpace
-from avil_ray.sweeps.work import Work, parameters_of, work_of
+from avil_ray.sweeps.work import Work, frozen_in, parameters_of, work_of
 
 Bundle = Mapping[str, float]
 
@@ -80,6 +80,7 @@ class Preview:
     parameters: int
     there: Bundle
     rows: tuple[Row, ...]
+    frozen: str = ""
 
     @property
     def lacking(self) -> str | None:
@@ -105,6 +106,7 @@ class Preview:
             f"{space.name}: {product} = {counted(trials, 'trial')}",
             f"suite {self.suite.name}: target {self.suite.target}, auxiliaries {tasks}; {self.data}",
             f"model: {self.parameters:,} parameters; {counted(space.rounds, 'round')} of {space.steps_per_round} steps",
+            *([f"       {self.frozen}"] if self.frozen else []),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
         ]
 
@@ -166,7 +168,7 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     nodes = [there] if isinstance(there, Mapping) else list(there)
     suite, tasks = build_suite(space.suite), space.draw()
     rows = tuple(_row(space, entry, suite, tasks, nodes) for entry in space.entries)
-    return Preview(space, suite, _data(suite, tasks), parameters_of(suite), total(nodes), rows)
+    return Preview(space, suite, _data(suite, tasks), parameters_of(suite), total(nodes), rows, frozen_in(suite))
 
 
 def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: dict[str, Task], nodes: Sequence[Bundle]) -> Row:

@@ -54,8 +54,8 @@ def stages(space: SearchSpace, folder: Path, facts: SweepFacts) -> Iterator[Stag
 def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | None:
     """Tune's scheduler for a batch; None runs every trial to its end.
 
-    Asynchronous successive halving (Li et al. 2020): a third of the trials goes on past a quarter of the rounds, a third
-    of those past three quarters. The last round is no rung: a trial that came so far reads its test figure.
+    Asynchronous successive halving (Li et al. 2020): a third of the trials goes on past a quarter of the rounds, a
+    third of those past three quarters. The last round is no rung: a trial that came so far reads its test figure.
     """
     if space.search.scheduler == "none":
         return None
@@ -81,8 +81,8 @@ def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
 def _proposed(space: SearchSpace, entry: Entry, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
     """Batches of configurations that Optuna proposes, told the mean of select over seeds after each.
 
-    The sampler is seeded and is told results in the order of its proposals, so a sweep that was stopped proposes the same
-    again and finds their results there.
+    The sampler is seeded and is told results in the order of its proposals, so a sweep that was stopped proposes the
+    same again and finds their results there.
     """
     import optuna
 

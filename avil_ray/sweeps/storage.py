@@ -25,9 +25,8 @@ def require_usable(folder: Path, space: SearchSpace, resume: bool, fresh: bool) 
     if folder.exists() and not stored.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: holds something else than a sweep; choose another --name or --storage")
     if stored.exists() and not (resume or fresh):
-        raise UserError(
-            f"{folder}: a sweep of this name is there; add --resume to go on, --fresh to replace it, or --name for another"
-        )
+        choice = "add --resume to go on, --fresh to replace it, or --name for another"
+        raise UserError(f"{folder}: a sweep of this name is there; {choice}")
     if stored.exists() and resume:
         space.require_same(stored)
     parent = next(path for path in (folder, *folder.parents) if path.exists())

@@ -66,6 +66,7 @@ def run_sweep(
     """
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.tracking.items import parameters
     from avil_ray.tracking.store import experiment_name, tracking_uri
     from avil_ray.tracking.writer import Tracker
 
@@ -80,7 +81,8 @@ def run_sweep(
         facts = store(folder, space, suite, target, fresh)
         if fresh:
             tracker.forget()
-        tracker.prepare()
+        names = ("suite", "rounds", "steps_per_round", "seeds")
+        tracker.prepare([parameters({name: getattr(space, name) for name in names})])
         job = make_job(seen, folder, facts)
         trials = Trials(job, seen, facts, tracker, max_concurrent, console)
         for stage in stages(space, folder, facts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ import torch
 from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.methods.method import Method, Setting
 from avil_ray.suites.suite import Suite, Task
+
+MOST_KINDS = 8
+"""More kinds of trained parameters are not listed beside frozen ones."""
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,14 @@ def parameters_of(suite: Suite) -> int:
     with torch.random.fork_rng(devices=[]):
         size: int = ParameterSpace(suite.model()).size
     return size
+
+
+def frozen_in(suite: Suite) -> str:
+    """How many parameters are frozen, and what is trained in their place; empty where none are."""
+    with torch.random.fork_rng(devices=[]):
+        model = suite.model()
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    trained = {re.sub(r"\.\d+\.", ".*.", name) for name, one in model.named_parameters() if one.requires_grad}
+    kinds = sorted(name.removeprefix("trunk.") for name in trained if name.startswith("trunk."))
+    shown = ", ".join([*kinds[:MOST_KINDS], *([f"{len(kinds) - MOST_KINDS} kinds more"] if kinds[MOST_KINDS:] else [])])
+    return f"{frozen:,} more are frozen; trained are the heads and {shown or 'nothing else'}" if frozen else ""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from tiny_suite import tiny_suite
 
 import avil_ray as avil
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
@@ -22,7 +23,6 @@ from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.search_space import read_search_space
 from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.tracking.store import open_store
-from tiny_suite import tiny_suite
 
 Write = Callable[..., Path]
 
@@ -219,7 +219,7 @@ def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> 
     process = command(path, storage, "--max-concurrent", "1")
     wait_for(storage, 2, process)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
     assert "have no result yet: go on with --resume" in errors
     assert runs(storage)["tiny"].info.status == "KILLED"
@@ -233,7 +233,7 @@ def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> 
     assert len(list(storage.glob("tiny/trials/*/result.json"))) < 10
 
     process = command(path, storage, "--resume")
-    output, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     records = by_key(storage / "tiny")
     assert {record.status for record in records.values()} == {"finished"}
