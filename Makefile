@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 SWEEP ?= search_spaces/multimnist_demo.yaml
 
-.PHONY: venv demo test lint ui clean
+.PHONY: venv demo test lint ui bench results clean
 
 venv: $(READY)
 
@@ -29,6 +29,13 @@ lint: $(READY)
 
 ui: $(READY)
 	.venv/bin/avil-ray ui
+
+bench: $(READY)
+	.venv/bin/python benchmarks/alpha_fit.py
+
+# Hours on two cores; may be stopped at any time and goes on.
+results: $(READY)
+	.venv/bin/python benchmarks/results.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

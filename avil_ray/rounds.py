@@ -48,7 +48,7 @@ class Progress:
     rows: tuple[Mapping[str, float], ...] = ()
 
     def after(self, done: Round, better: Callable[[float, float], bool]) -> Progress:
-        """The progress one round on."""
+        """The progress one round on; a score that is NaN is worse than any other."""
         best = self.best
         if best is None or better(done.score, best.score) or math.isnan(best.score):
             best = Best(done.number, done.score, done.theta)

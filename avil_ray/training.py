@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from avil_ray import checkpoint
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
@@ -150,6 +151,8 @@ def train(
             progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
         best = progress.best
         assert best is not None
+        if not math.isfinite(best.score):
+            raise WorkFailed("diverged: no round has a finite figure on select; a lower learning_rate may help")
         test = target.evaluate("test", best.theta)
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
 

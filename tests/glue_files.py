@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-WORDS = "the a old new cat dog river city teacher storm sees likes found left under near green quiet very not".split()
+WORDS = ("the", "old", "new", "cat", "dog", "river", "city", "storm", "sees", "likes", "found", "near", "green", "not")
 
 Row = dict[str, Any]
 

@@ -93,3 +93,16 @@ def flat(model: nn.Module) -> np.ndarray:
     parts += [p for name, p in model.named_parameters() if name.startswith("heads.")]
     parts += list(model.buffers())
     return torch.cat([part.detach().flatten().float() for part in parts]).numpy()
+
+
+def load(model: nn.Module, theta: np.ndarray) -> nn.Module:
+    """Set parameters and buffers from `flat`'s vector; the model itself, ready to train."""
+    named = dict(model.named_parameters())
+    parts = [p for name, p in named.items() if not name.startswith("heads.")]
+    parts += [p for name, p in named.items() if name.startswith("heads.")]
+    values = torch.from_numpy(np.array(theta))
+    with torch.no_grad():
+        for part in [*parts, *model.buffers()]:
+            part.copy_(values[: part.numel()].view(part.shape))
+            values = values[part.numel() :]
+    return model.train()

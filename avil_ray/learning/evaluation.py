@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from avil_ray.errors import WorkFailed
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, autocast, initial_model, to_device
 from avil_ray.learning.splits import DevUse
@@ -104,10 +104,7 @@ class Target:
     def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
         """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}.
 
-        Raises
-        ------
-        WorkFailed
-            Where the model's outputs are not finite.
+        Both are NaN where an output is not finite: such a theta is worse than any other.
         """
         examples: Examples | None = getattr(self.task, split)
         assert examples is not None
@@ -121,6 +118,6 @@ class Target:
                 loss += float(LOSSES[self.task.loss](batch, labels.to(self.device)).sum())
                 outputs.append(batch.float().cpu())
         if not all(bool(torch.isfinite(batch).all()) for batch in outputs):
-            raise WorkFailed(f"diverged: the model's outputs on {split} are not finite; a lower learning_rate may help")
+            return {self.task.metric: math.nan, "loss": math.nan}
         metric = METRICS[self.task.metric].function(torch.cat(outputs).numpy(), examples.labels.numpy())
         return {self.task.metric: metric, "loss": loss / len(examples)}

@@ -6,12 +6,14 @@ an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only add
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from typing_extensions import Doc
 
 from avil_ray.learning.assignment import Assignment, Update
@@ -25,6 +27,8 @@ FINE_TUNE_SHARE = 0.35
 FINE_TUNE_RATE = 0.3
 WEIGHTS = "weights"
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Method):
@@ -32,6 +36,9 @@ class Joint(Method):
 
     assignment_name: ClassVar[str] = "joint"
     """The assignment's name, which its random choices derive from."""
+
+    drops: ClassVar[bool] = False
+    """Whether a round that diverges is dropped, as there was something before it to keep; otherwise the run fails."""
 
     dev: Annotated[
         Literal["train", "hold"],
@@ -63,9 +70,15 @@ class Joint(Method):
     def combine(
         self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
     ) -> tuple[Vector, State, Facts]:
-        """Go on from where the assignment ended."""
+        """Go on from where the assignment ended; from where it began, with a fresh optimizer, where it is dropped."""
         (update,) = updates
         facts = {f"weight/{task}": weight for task, weight in state[WEIGHTS].items()}
+        diverged = self.drops and not np.isfinite(update.theta).all()
+        if self.drops:
+            facts["dropped"] = float(diverged)
+        if diverged:
+            log.warning("round %d: the update of %r is not finite; it is dropped", number, update.assignment)
+            return theta, {WEIGHTS: state[WEIGHTS]}, facts
         state = {WEIGHTS: state[WEIGHTS], **update.optimizer}
         return update.theta, state, {**facts, **delta_norms(theta, updates, target.space.parameters)}
 
@@ -86,6 +99,7 @@ class FineTune(TargetOnly):
     """The last phase of a run: the target alone, at a lower learning rate. Not a name to choose."""
 
     assignment_name: ClassVar[str] = "fine-tune"
+    drops: ClassVar[bool] = True
 
     def learning(self, suite: Suite) -> Learning:
         """As in the run, at 0.3 times its learning rate."""
@@ -98,6 +112,7 @@ class LearnedJoint(Joint):
     """A phase that trains all tasks jointly, with the weights that the one before has learned. Not a name to choose."""
 
     source: ClassVar[str] = "ours"
+    drops: ClassVar[bool] = True
 
     def task_weights(self, suite: Suite) -> dict[str, float]:
         """1 for every task: what stands where no phase came before."""

@@ -107,6 +107,11 @@ class Lora:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        for name in ("rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise UserError(f"lora_{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"lora_dropout must be 0 or more and below 1, not {self.dropout}")
         if find_spec("peft") is None:
             raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[lora]'")
 
@@ -209,7 +214,7 @@ def usual_pooling(model: str) -> Pooling:
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """A block in which Hugging Face's libraries call nobody but the hub, and leave failed connections to their errors."""
+    """A block in which Hugging Face's libraries call nobody but the hub; failed connections are told by errors alone."""
     no_calls_home()
     hub = logging.getLogger("huggingface_hub")
     level = hub.level

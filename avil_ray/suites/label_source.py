@@ -23,11 +23,11 @@ IMAGE_COLUMN, NAMES_COLUMN, PATIENT_COLUMN = "Image Index", "Finding Labels", "P
 """ChestX-ray14's columns, which stand for what is not given where there are images."""
 
 STATISTICS_FROM = 500
-"""Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
+"""ImageFolder of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class ImageFolder:
     """A folder of images, and how they are read.
 
     Parameters
@@ -74,7 +74,7 @@ class Source:
     labels: tuple[str, ...] | str | None
     features: tuple[str, ...] | None
     group: str | None
-    images: Images | None
+    images: ImageFolder | None
 
     def read(self) -> Data:
         """The examples, from memory if the file has not changed since it was read; `UserError` where it is no table."""
@@ -112,7 +112,7 @@ def make_source(
     labels: Sequence[str] | str | None,
     features: Sequence[str] | None,
     group: str | None,
-    images: Images | None,
+    images: ImageFolder | None,
 ) -> Source:
     """The source that a factory's arguments mean.
 
@@ -190,6 +190,6 @@ def _read(source: Source, changed: int) -> Data:
 
 
 @lru_cache(maxsize=1)
-def _store(images: Images, names: tuple[str, ...]) -> ImageStore:
+def _store(images: ImageFolder, names: tuple[str, ...]) -> ImageStore:
     paths = find_images(images.folder, names)
     return ImageStore(paths, images.size, colour=images.colour, keep=images.keep)

@@ -19,7 +19,7 @@ from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.label_source import IMAGE_COLUMN, Images, Source, make_source
+from avil_ray.suites.label_source import IMAGE_COLUMN, ImageFolder, Source, make_source
 from avil_ray.suites.options import absolute, auxiliary_names, between, whole
 from avil_ray.suites.partition import Shares, partition
 from avil_ray.suites.suite import Examples, Learning, Suite, Task
@@ -112,7 +112,7 @@ def multilabel(
     pictures = None
     if images is not None:
         folder = absolute(images)
-        pictures = Images(folder=folder, column=image_column, size=size, colour=colour, keep=keep_images)
+        pictures = ImageFolder(folder=folder, column=image_column, size=size, colour=colour, keep=keep_images)
     source = make_source(table, labels, features, group, pictures)
     answers = source.read().answers
     target = usual_target(answers) if target is None else task_name(target)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import avil_ray as avil
-from avil_ray.errors import WorkFailed
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import FlatModel, dots, initial_model
 from avil_ray.learning.splits import DevUse
@@ -204,7 +203,8 @@ def test_figures_of_numbers() -> None:
     assert figures["mean_squared_error"] == pytest.approx(figures["loss"], rel=1e-5)
 
 
-def test_outputs_that_are_not_finite_are_work_that_failed() -> None:
-    found = target(small.constant_suite())
-    with pytest.raises(WorkFailed, match="the model's outputs on select are not finite"):
-        found.evaluate("select", np.array([np.inf], np.float32))
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_where_outputs_are_not_finite_there_are_no_figures(value: float) -> None:
+    found = target(small.constant_suite()).evaluate("select", np.array([value], np.float32))
+    assert all(np.isnan(figure) for figure in found.values())
+    assert set(found) == {"mean_squared_error", "loss"}
