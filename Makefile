@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt torch
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,optuna]'
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,multilabel,optuna,text]'
 	touch $(READY)
 
 demo: $(READY)

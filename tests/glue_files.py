@@ -58,7 +58,7 @@ def _wic(number: int, sentence: Callable[..., str], generator: np.random.Generat
 
 def _wsc(number: int, sentence: Callable[..., str], generator: np.random.Generator) -> Row:
     text = f"The old teacher found  the dog near city {generator.integers(10**6)} because he likes it."
-    spans = {"span1_index": 0, "span2_index": 9, "span1_text": "The old teacher", "span2_text": "he"}
+    spans = {"span1_index": 0, "span2_index": 10, "span1_text": "The old teacher", "span2_text": "he"}
     return {"text": text} | spans | {"idx": number, "label": int(generator.integers(2))}
 
 

@@ -35,7 +35,7 @@ def save_encoder(folder: Path, texts: Iterable[str], kind: str = "bert", seed: i
 
 
 def _word_pieces(texts: list[str]):
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -45,6 +45,7 @@ def _word_pieces(texts: list[str]):
     made.train_from_iterator(
         texts, trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
     )
+    made.decoder = decoders.WordPiece()
     made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
@@ -52,14 +53,12 @@ def _word_pieces(texts: list[str]):
 
 
 def _byte_pairs(texts: list[str]):
-    from tokenizers import ByteLevelBPETokenizer
+    from tokenizers import ByteLevelBPETokenizer, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     made = ByteLevelBPETokenizer()
     made.train_from_iterator(texts, vocab_size=400, special_tokens=special, show_progress=False)
-    from tokenizers import processors
-
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True))
     return PreTrainedTokenizerFast(

@@ -116,7 +116,7 @@ class Target:
                 inputs, labels = examples.batch(rows)
                 batch = self.flat.model(to_device(inputs, self.device), self.task.name)
                 loss += float(LOSSES[self.task.loss](batch, labels.to(self.device)).sum())
-                outputs.append(batch.float().cpu())
+                outputs.append(batch.detach().float().cpu())
         if not all(bool(torch.isfinite(batch).all()) for batch in outputs):
             return {self.task.metric: math.nan, "loss": math.nan}
         metric = METRICS[self.task.metric].function(torch.cat(outputs).numpy(), examples.labels.numpy())

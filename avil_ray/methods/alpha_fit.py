@@ -44,7 +44,7 @@ class AlphaFit:
         False where the objective was not finite somewhere on the way: the optimizer stopped there, and `alpha` is the
         last finite point (with the safeguard the best one).
     accepted
-        False where no point was as good as alpha = 0 and the safeguard therefore turned the whole step down.
+        False where `alpha` is 0, the step not taken, although the fit did not start there: no point was as good.
     """
 
     alpha: Tensor

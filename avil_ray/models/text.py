@@ -195,6 +195,10 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
         It cannot be had, or the encoder does not take texts of `max_length` tokens.
     """
     config = load_config(model)
+    names = [path.name for path in Path(model).iterdir()] if Path(model).is_dir() else ["tokenizer.json"]
+    if not any(name == "tokenizer.json" or name.startswith("vocab") or name.endswith(".model") for name in names):
+        # transformers would make one that knows no words
+        raise UserError(f"model {model}: the folder holds no tokenizer; save one there with save_pretrained")
     with _from_transformers(model) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:

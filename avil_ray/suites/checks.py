@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError
-
-if TYPE_CHECKING:
-    from avil_ray.suites.suite import Examples, Task
+from avil_ray.suites.examples import Examples
 
 OF_CLASSES = ("accuracy", "matthews", "f1", "auc", "accuracy_and_f1", "accuracy_and_macro_f1")
 """Metrics that compare classes."""
@@ -67,16 +66,15 @@ def _check_classes(where: str, labels: Tensor) -> None:
         raise UserError(f"{where}: labels[{row}] is {labels[row].item()}; {hint}")
 
 
-def check_metric(task: Task) -> None:
-    """Check that the target's metric can judge its loss's outputs and its labels; `UserError` where not."""
-    where, metric = f"task {task.name!r}: metric {task.metric!r}", task.metric
-    if task.loss == SQUARED and metric in OF_CLASSES:
+def check_metric(task: str, metric: str, loss: str, labels: Mapping[str, Tensor]) -> None:
+    """Check that a metric can judge a loss's outputs and these labels (split -> [N]); `UserError` where not."""
+    where = f"task {task!r}: metric {metric!r}"
+    if loss == SQUARED and metric in OF_CLASSES:
         raise UserError(f"{where} compares classes, but the loss is {SQUARED}; give one of {', '.join(OF_NUMBERS)}")
-    if task.loss in (CROSS_ENTROPY, BINARY) and metric in OF_NUMBERS:
-        raise UserError(f"{where} compares numbers, but the loss is {task.loss}; give one of {', '.join(OF_CLASSES)}")
-    for split in ("select", "test"):
-        labels = getattr(task, split).labels
-        if metric in OF_TWO_CLASSES and not bool(((labels == 0) | (labels == 1)).all()):
+    if loss in (CROSS_ENTROPY, BINARY) and metric in OF_NUMBERS:
+        raise UserError(f"{where} compares numbers, but the loss is {loss}; give one of {', '.join(OF_CLASSES)}")
+    for split, found in labels.items():
+        if metric in OF_TWO_CLASSES and not bool(((found == 0) | (found == 1)).all()):
             raise UserError(f"{where} knows labels 0 and 1 only, but {split} has others; give accuracy or matthews")
 
 

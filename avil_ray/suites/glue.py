@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, unknown
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.text import (
     MARKED,
@@ -148,6 +148,8 @@ def glue(
         raise UserError(f"glue: pooling must be 'cls' or 'mean', not {pooling!r}")
     if peft not in ("none", "lora"):
         raise UserError(f"glue: peft must be 'none' or 'lora', not {peft!r}")
+    if optimizer not in RATES:
+        raise unknown("optimizer", optimizer, RATES, "glue")
     folder = None if data_dir is None else absolute(data_dir)
     there = list(USUAL) if folder is None else tasks_in(folder)
     target = there[0] if target is None else target

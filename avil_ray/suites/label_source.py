@@ -23,7 +23,7 @@ IMAGE_COLUMN, NAMES_COLUMN, PATIENT_COLUMN = "Image Index", "Finding Labels", "P
 """ChestX-ray14's columns, which stand for what is not given where there are images."""
 
 STATISTICS_FROM = 500
-"""ImageFolder of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
+"""Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,42 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from avil_ray.errors import UserError, unknown
 from avil_ray.suites.checks import check_metric, check_split
+from avil_ray.suites.examples import Examples
 from avil_ray.suites.objectives import LOSSES, METRICS
 
 
-@dataclass(frozen=True)
-class Examples:
-    """N labelled examples.
-
-    Parameters
-    ----------
-    inputs
-        A tensor [N, …], or any object with `len()`, `inputs[indices]` -> what the model takes for an index tensor [B]
-        (padded token ids, say), and `inputs.join(other)` -> both columns, one after the other.
-    labels
-        [N]: int64 classes for `cross_entropy`, float32 numbers otherwise.
-    """
-
-    inputs: Any
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, rows: Tensor) -> tuple[Any, Tensor]:
-        """The inputs and labels at `rows` [B]."""
-        return self.inputs[rows], self.labels[rows]
-
-    def join(self, other: Examples) -> Examples:
-        """These examples, then the other ones."""
-        tensors = isinstance(self.inputs, Tensor)
-        inputs = torch.cat([self.inputs, other.inputs]) if tensors else self.inputs.join(other.inputs)
-        return Examples(inputs, torch.cat([self.labels, other.labels]))
+__all__ = ["Examples", "Learning", "Suite", "Task"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +152,8 @@ class Suite:
         missing = [split for split in ("dev", "select", "test") if getattr(target, split) is None]
         if missing:
             raise UserError(f"suite {self.name!r}: the target {self.target!r} has no {', '.join(missing)} split")
-        check_metric(target)
+        judged = {split: getattr(target, split).labels for split in ("select", "test")}
+        check_metric(target.name, target.metric, target.loss, judged)
         return {name: found[name] for name in self.task_names}
 
 

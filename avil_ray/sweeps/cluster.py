@@ -14,6 +14,8 @@ import ray
 from avil_ray.errors import UserError
 from avil_ray.pools.ray_pool import node_resources
 
+log = logging.getLogger(__name__)
+
 QUIET = {
     # Tune's own CSV, JSON and TensorBoard loggers would write a second, poorer record of every trial
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -71,7 +73,10 @@ def connected(address: str) -> Iterator[None]:
 def _connect(address: str, common: Mapping[str, Any]) -> None:
     if address == "auto":
         try:
-            ray.init(address="auto", **common)
+            context = ray.init(address="auto", **common)
+            log.warning(
+                "using the Ray cluster at %s (--address local starts one of its own)", context.address_info["address"]
+            )
         except ConnectionError:
             address = "local"
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
@@ -102,10 +103,14 @@ def _key(trial: Trial) -> str:
 
 def reason(trial: Trial) -> str:
     """Why a trial failed, in one line: the last line of the error that the trial raised."""
-    error = trial.get_error()
-    cause = getattr(error, "cause", None) or error
-    lines = [line for line in str(cause).strip().split("\n") if line.strip()]
-    text = lines[-1].strip() if lines else type(cause).__name__
+    lines = [line.strip() for line in str(_local_error(trial) or trial.get_error() or "").split("\n") if line.strip()]
+    text = lines[-1] if lines else "it left no message"
     for known in ("avil_ray.errors.", "WorkFailed: ", "UserError: "):
         text = text.removeprefix(known)
     return text
+
+
+def _local_error(trial: Trial) -> str:
+    """The error as Tune wrote it on this machine: the storage has it only once the trial has reported something."""
+    file = trial.error_file
+    return Path(file).read_text() if file and Path(file).exists() else ""

@@ -256,13 +256,14 @@ def test_a_step_that_does_not_lower_the_dev_loss_is_turned_down_and_teaches_no_w
     suite = small.small_suite()
     uphill = {task: -1000 * end for task, end in steps_of(suite).items()}
     uphill["right"] = uphill["noise"] = uphill["left"]
-    theta, state, facts = combined(replace(ROBUST, auxiliary_heads="scaled"), suite, uphill)
+    method = replace(ROBUST, auxiliary_heads="scaled", alpha_bounds=(0.5, 4.0))
+    theta, state, facts = combined(method, suite, uphill)
     assert facts["accepted"] == 0
     assert [facts[f"alpha/{task}"] for task in TASKS] == [0, 0, 0]
     assert theta.tobytes() == initial_model(suite, SEED).vector().tobytes()
     assert state["weights"] == dict.fromkeys(TASKS, 1.0)
     assert facts["dev/loss"] == facts["dev/loss_zero"]
-    reckless, _, told = combined(replace(ROBUST, auxiliary_heads="scaled", safeguard=False), suite, uphill)
+    reckless, _, told = combined(replace(method, safeguard=False), suite, uphill)
     assert told["accepted"] == 1
     assert not np.array_equal(reckless, theta)
 
@@ -303,7 +304,7 @@ OPTIONS = {
     "alpha_steps": 3,
     "alpha_bounds": (0.0, 1.0),
     "learn_weights": False,
-    "weight_bounds": (0.5, 2.0),
+    "weight_bounds": (0.95, 1.05),
     "auxiliary_heads": "scaled",
     "safeguard": False,
     "finish": "fine-tune",
@@ -340,10 +341,8 @@ def test_every_option_is_in_force_in_a_run() -> None:
         ({"alpha_optimizer": "adma"}, "unknown alpha_optimizer 'adma'; did you mean 'adam'?"),
         ({"alpha_steps": 0}, "alpha_steps must be at least 1, not 0"),
         ({"alpha_bounds": (2.0, 1.0)}, "alpha_bounds: the least must not lie above the greatest, as in [2.0, 1.0]"),
-        (
-            {"weight_bounds": (math.nan, 1.0)},
-            "weight_bounds: the least must not lie above the greatest, as in [nan, 1.0]",
-        ),
+        ({"weight_bounds": (2, 1)}, "weight_bounds: the least must not lie above the greatest, as in [2, 1]"),
+        ({"weight_bounds": (0, math.nan)}, "weight_bounds: the least must not lie above the greatest, as in [0, nan]"),
         ({"auxiliary_heads": "half"}, "unknown auxiliary_heads 'half'; there are: full, scaled"),
         ({"finish": "best"}, "unknown finish 'best'; there are: fine-tune, joint, none"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0, not -1.0"),

@@ -79,7 +79,7 @@ def test_a_metric_of_classes_cannot_judge_numbers() -> None:
         suite(task).draw(0)
     assert str(caught.value) == (
         "task 'price': metric 'accuracy' compares classes, but the loss is mean_squared_error; "
-        "give one of pearson, spearman, mean_squared_error, mean_absolute_error"
+        f"give one of {', '.join(OF_NUMBERS)}"
     )
 
 

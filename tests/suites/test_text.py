@@ -51,7 +51,8 @@ def test_choices_are_texts_of_one_example(encoders) -> None:
     choices = column(Texts(FIRST, choices=2), encoders["bert"])
     assert (len(alone), len(choices)) == (4, 2)
     batch = choices[torch.tensor([1, 0])]
-    assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, 2, 16)
+    assert batch["input_ids"].shape == batch["attention_mask"].shape
+    assert batch["input_ids"].shape[:2] == (2, 2)
     assert torch.equal(batch["input_ids"].flatten(0, 1), alone[torch.tensor([2, 3, 0, 1])]["input_ids"])
 
 

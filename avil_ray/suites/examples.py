@@ -1,0 +1,39 @@
+"""Labelled examples: a column of inputs and a column of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N labelled examples.
+
+    Parameters
+    ----------
+    inputs
+        A tensor [N, …], or any object with `len()`, `inputs[indices]` -> what the model takes for an index tensor [B]
+        (padded token ids, say), and `inputs.join(other)` -> both columns, one after the other.
+    labels
+        [N]: int64 classes for `cross_entropy`, float32 numbers otherwise.
+    """
+
+    inputs: Any
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: Tensor) -> tuple[Any, Tensor]:
+        """The inputs and labels at `rows` [B]."""
+        return self.inputs[rows], self.labels[rows]
+
+    def join(self, other: Examples) -> Examples:
+        """These examples, then the other ones."""
+        tensors = isinstance(self.inputs, Tensor)
+        inputs = torch.cat([self.inputs, other.inputs]) if tensors else self.inputs.join(other.inputs)
+        return Examples(inputs, torch.cat([self.labels, other.labels]))

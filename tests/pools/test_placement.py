@@ -1,0 +1,101 @@
+"""What a trial asks and whether the nodes have it, against trying every placement."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from avil_ray.pools.placement import Bundle, bundles, describe, missing, most_slots, number, total
+
+TINY = {"CPU": 1.0}
+
+
+def test_the_driver_comes_first_and_zero_is_left_out() -> None:
+    found = bundles({"CPU": 1, "GPU": 0}, {"CPU": 0.5, "GPU": 0.25}, 2)
+    assert found == [{"CPU": 1.0}, {"CPU": 0.5, "GPU": 0.25}, {"CPU": 0.5, "GPU": 0.25}]
+    assert bundles({"CPU": 0}, {"CPU": 1}, 1) == [{}, {"CPU": 1.0}], "a driver that asks for nothing keeps its place"
+
+
+def test_a_total_adds_up_by_name() -> None:
+    assert total([{"CPU": 1, "GPU": 0.5}, {"CPU": 2}, {}]) == {"CPU": 3, "GPU": 0.5}
+    assert total([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "nodes", "said"),
+    [
+        ([TINY] * 4, [{"CPU": 4}], None),
+        ([TINY] * 4, [{"CPU": 2}, {"CPU": 2}], None),
+        ([TINY] * 5, [{"CPU": 4}], "one trial asks 5 CPU at once, the cluster has 4"),
+        ([{"CPU": 1, "GPU": 1}], [{"CPU": 8}], "one trial asks 1 GPU at once, the cluster has 0"),
+        ([{"CPU": 0.1}] * 10, [{"CPU": 1}], None),
+        ([{"CPU": 1 / 3}] * 3, [{"CPU": 1}], None),
+        ([{"CPU": 3}, {"CPU": 3}], [{"CPU": 4}, {"CPU": 2}], "no node has 3 CPU free for one of a trial's 2 processes"),
+        ([{"CPU": 1}, {"CPU": 3}], [{"CPU": 3}, {"CPU": 1}], None),
+        (
+            [{"CPU": 1, "GPU": 1}],
+            [{"CPU": 1}, {"GPU": 1}],
+            "no node has 1 CPU and 1 GPU free for one of a trial's 1 processes",
+        ),
+        ([], [], None),
+    ],
+)
+def test_what_is_missing_is_said(parts: list[Bundle], nodes: list[Bundle], said: str | None) -> None:
+    assert missing(parts, nodes) == said
+
+
+def test_nodes_are_not_used_up_by_asking() -> None:
+    nodes = [{"CPU": 2.0}]
+    assert missing([TINY, TINY], nodes) is None
+    assert nodes == [{"CPU": 2.0}]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_it_never_promises_what_no_placement_gives(seed: int) -> None:
+    """Against all ways to place up to four bundles on two or three nodes."""
+    generator = np.random.default_rng(seed)
+    parts = [{"CPU": int(generator.integers(1, 4)), "GPU": int(generator.integers(0, 2))} for _ in range(4)]
+    nodes = [{"CPU": int(generator.integers(1, 7)), "GPU": int(generator.integers(0, 3))} for _ in range(3)]
+
+    def fits(places: tuple[int, ...]) -> bool:
+        used = [total([part for part, place in zip(parts, places, strict=True) if place == node]) for node in range(3)]
+        return all(use.get(name, 0) <= node[name] for use, node in zip(used, nodes, strict=True) for name in node)
+
+    possible = any(fits(places) for places in itertools.product(range(3), repeat=4))
+    if missing(parts, nodes) is None:
+        assert possible
+    elif not all(part["GPU"] for part in parts) and not any(part["GPU"] for part in parts):
+        assert not possible, "with one resource and so few bundles, largest first finds what there is"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "wanted", "slots"), [(1, 3, 0), (2, 3, 1), (3, 3, 2), (4, 3, 3), (100, 3, 3), (0.5, 1, 0), (9, 0, 0)]
+)
+def test_as_many_slots_as_fit_beside_the_driver(cpus: float, wanted: int, slots: int) -> None:
+    assert most_slots(TINY, TINY, [{"CPU": cpus}], wanted) == slots
+
+
+def test_slots_on_the_gpus_of_several_nodes() -> None:
+    nodes = [{"CPU": 2, "GPU": 2}, {"CPU": 8, "GPU": 1}]
+    assert most_slots(TINY, {"CPU": 1, "GPU": 1}, nodes, 8) == 3
+    assert most_slots(TINY, {"CPU": 1, "GPU": 0.5}, nodes, 8) == 4
+
+
+@pytest.mark.parametrize(
+    ("bundle", "words"),
+    [
+        ({"CPU": 1.0}, "1 CPU"),
+        ({"CPU": 1.0, "GPU": 0.5}, "1 CPU and 0.5 GPU"),
+        ({}, "nothing"),
+        ({"CPU": 1 / 3}, "0.3333 CPU"),
+    ],
+)
+def test_a_bundle_in_words(bundle: Bundle, words: str) -> None:
+    assert describe(bundle) == words
+
+
+@pytest.mark.parametrize(("amount", "text"), [(1.0, "1"), (0.25, "0.25"), (0.1 + 0.2, "0.3"), (128, "128")])
+def test_amounts_without_needless_digits(amount: float, text: str) -> None:
+    assert number(amount) == text
