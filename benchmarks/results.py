@@ -64,7 +64,7 @@ def section(folder: Path) -> str:
 
 
 def worst(comparison: Comparison) -> list[str]:
-    """How many runs of each method's choice ended more than two points below target-only with the same seed, or failed."""
+    """How many runs of each method's choice ended two points below target-only with the same seed, or failed."""
     alone = comparison.by_label.get("target-only")
     if alone is None or alone.chosen is None:
         return []
@@ -73,7 +73,7 @@ def worst(comparison: Comparison) -> list[str]:
         f"- {method.label}: {below(method, alone)} of {len(comparison.facts.seeds)} ({method.count('failed')})"
         for method in others
     ]
-    title = "Runs more than two points below target-only with the same seed (and failed trials, in all configurations):"
+    title = "Runs more than two points below target-only with the same seed (failed trials, of all configurations):"
     return [title, "", *lines]
 
 

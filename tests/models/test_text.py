@@ -125,7 +125,9 @@ def test_an_encoder_says_how_it_is_pooled(encoders, tmp_path: Path) -> None:
     assert usual_pooling(str(tmp_path / "model")) == "cls"
     file = tmp_path / "model" / "config.json"
     shutil.copytree(encoders["bert"], tmp_path / "other")
-    (tmp_path / "other" / "config.json").write_text(json.dumps(json.loads(file.read_text()) | {"classifier_pooling": "mean"}))
+    (tmp_path / "other" / "config.json").write_text(
+        json.dumps(json.loads(file.read_text()) | {"classifier_pooling": "mean"})
+    )
     assert usual_pooling(str(tmp_path / "other")) == "mean"
 
 

@@ -44,7 +44,9 @@ def data(caches, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    texts = [text for task in TASKS for row in rows_of(task, "train", 20) for text in row.values() if isinstance(text, str)]
+    texts = [
+        text for task in TASKS for row in rows_of(task, "train", 20) for text in row.values() if isinstance(text, str)
+    ]
     folder = tmp_path_factory.mktemp("models")
     return {kind: str(save_encoder(folder / kind, texts, kind)) for kind in ("bert", "roberta")}
 
@@ -82,7 +84,9 @@ def test_no_source_is_in_two_splits(data, models, target) -> None:
 
 
 def test_what_is_held_out_is_in_no_train_split(tmp_path, models) -> None:
-    mine, others, tested = (rows_of(*which) for which in (("rte", "train", 40), ("mrpc", "train", 40), ("rte", "validation", 8)))
+    mine, others, tested = (
+        rows_of(*which) for which in (("rte", "train", 40), ("mrpc", "train", 40), ("rte", "validation", 8))
+    )
     others[7]["sentence2"] = tested[3]["sentence1"].upper() + "!"
     mine[5]["sentence1"] = tested[2]["sentence1"].replace(" ", "  ")
     for number in range(20):
@@ -141,7 +145,9 @@ def test_with_lora_theta_is_adapters_and_heads(data, models, kind) -> None:
     assert np.abs(moved.theta - start.theta)[space.trunk].max() > 1e-4
 
 
-@pytest.mark.parametrize("options", [{}, {"peft": "lora"}, {"precision": "bf16"}, {"optimizer": "sgd", "pooling": "mean"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"peft": "lora"}, {"precision": "bf16"}, {"optimizer": "sgd", "pooling": "mean"}]
+)
 def test_a_run_is_the_same_again(data, models, options) -> None:
     suite = small(data, models["roberta"], **options)
     one, other = (avil.train(suite, avil.AlphaVIL(), rounds=2, steps_per_round=2, seed=4) for _ in range(2))
@@ -252,4 +258,6 @@ def test_the_model_can_be_exported(data, models, options, tmp_path: Path) -> Non
     export_model(model, inputs[torch.arange(2)], tmp_path / "model")
     batch = inputs[torch.arange(5)]
     with torch.no_grad():
-        assert torch.allclose(mlflow.pytorch.load_model(str(tmp_path / "model"))(*batch.values()), model(batch), atol=1e-5)
+        assert torch.allclose(
+            mlflow.pytorch.load_model(str(tmp_path / "model"))(*batch.values()), model(batch), atol=1e-5
+        )

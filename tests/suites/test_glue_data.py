@@ -14,7 +14,9 @@ from avil_ray.suites.held_out import text_key
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    texts = [text for task in TASKS for row in rows_of(task, "train", 20) for text in row.values() if isinstance(text, str)]
+    texts = [
+        text for task in TASKS for row in rows_of(task, "train", 20) for text in row.values() if isinstance(text, str)
+    ]
     return str(save_encoder(tmp_path_factory.mktemp("model") / "bert", texts))
 
 
@@ -116,7 +118,9 @@ def test_special_encodings(tmp_path: Path, model: str) -> None:
             assert copa[2 * number + choice] == "[CLS]" + "[SEP]".join(map(close, pair)) + "[SEP]"
     multirc = texts_of(table("multirc", "train", place), model)
     for text, row in zip(multirc, rows_of("multirc", "train", 4), strict=True):
-        assert text.endswith(f"[SEP]{close(row['question'])}{close(row['answer'])}[SEP]"), "the paragraph is what is cut"
+        assert text.endswith(f"[SEP]{close(row['question'])}{close(row['answer'])}[SEP]"), (
+            "the paragraph is what is cut"
+        )
     boolq = texts_of(table("boolq", "train", place), model)
     for text, row in zip(boolq, rows_of("boolq", "train", 4), strict=True):
         assert text == f"[CLS]{close(row['question'])}[SEP]{close(row['passage'])}[SEP]"
@@ -133,14 +137,25 @@ def test_special_encodings(tmp_path: Path, model: str) -> None:
 def test_labels_may_be_names_or_truth_values(tmp_path: Path, model: str) -> None:
     rows = [row | {"label": ["entailment", "not_entailment"][row["label"]]} for row in rows_of("rte", "train", 8)]
     write(tmp_path, "split.jsonl", "rte", rows)
-    write(tmp_path, "split.jsonl", "boolq", [row | {"label": row["label"] == 1} for row in rows_of("boolq", "train", 8)])
+    write(
+        tmp_path, "split.jsonl", "boolq", [row | {"label": row["label"] == 1} for row in rows_of("boolq", "train", 8)]
+    )
     for task in ("rte", "boolq"):
         found = table(task, "train", Place(str(tmp_path), model, 40))
         assert found.labels.tolist() == [row["label"] for row in rows_of(task, "train", 8)]
 
 
 def test_phrases_are_of_the_sentence_that_they_are_a_part_of(tmp_path: Path, model: str) -> None:
-    texts = ["a very good film", "good film", "very", "not at all bad", "at all", "good", "all bad film", "a very good film"]
+    texts = [
+        "a very good film",
+        "good film",
+        "very",
+        "not at all bad",
+        "at all",
+        "good",
+        "all bad film",
+        "a very good film",
+    ]
     write(tmp_path, "split.jsonl", "sst2", [{"sentence": text, "label": 1, "idx": 0} for text in texts])
     sources = table("sst2", "train", Place(str(tmp_path), model, 40)).sources
     first, second, third = text_key(texts[0]), text_key(texts[3]), text_key(texts[6])
@@ -154,14 +169,22 @@ def changed(**values: object) -> list[dict]:
 @pytest.mark.parametrize(
     ("task", "rows", "message"),
     [
-        ("rte", changed(label=-1), "row 2: label -1 should be 0 to 1 (entailment, not_entailment); -1 stands for a hidden label"),
+        (
+            "rte",
+            changed(label=-1),
+            "row 2: label -1 should be 0 to 1 (entailment, not_entailment); -1 stands for a hidden label",
+        ),
         ("rte", changed(label=2), "row 2: label 2 should be 0 to 1 (entailment, not_entailment)"),
         ("rte", changed(label=None), "row 2: label None should be 0 to 1 (entailment, not_entailment)"),
         ("rte", changed(sentence1=None), "row 2: sentence1 should be a text, not None"),
         ("rte", [{"sentence1": "a", "label": 0}], "no column 'sentence2'; there are: sentence1, label"),
         ("rte", [{"sentence1": "a", "sentence2": "b"}], "no column 'label'; there are: sentence1, sentence2"),
         ("stsb", [{"sentence1": "a", "sentence2": "b", "label": 5.5}], "row 0: label 5.5 should be 0 to 5"),
-        ("copa", [rows_of("copa", "train", 1)[0] | {"question": "why"}], "a row is not as on the hub (KeyError: 'why')"),
+        (
+            "copa",
+            [rows_of("copa", "train", 1)[0] | {"question": "why"}],
+            "a row is not as on the hub (KeyError: 'why')",
+        ),
         (
             "wsc",
             [rows_of("wsc", "train", 1)[0] | {"text": "Short.", "span2_index": 4}],
@@ -194,7 +217,9 @@ def test_what_is_missing_is_one_line(tmp_path: Path, model: str) -> None:
     assert str(caught.value) == f"glue: rte: {tmp_path / 'rte'}: no split 'validation'; there are: train"
 
 
-@pytest.mark.parametrize(("name", "content"), [("train.parquet", b"PAR1 no more"), ("train.jsonl", b'{"sentence1": "a')])
+@pytest.mark.parametrize(
+    ("name", "content"), [("train.parquet", b"PAR1 no more"), ("train.jsonl", b'{"sentence1": "a')]
+)
 def test_a_damaged_file_is_one_line(tmp_path: Path, model: str, name: str, content: bytes) -> None:
     (tmp_path / "rte").mkdir()
     (tmp_path / "rte" / name).write_bytes(content)
