@@ -24,7 +24,7 @@ SUITES = {
 """name -> the factory that builds the suite from its options."""
 
 FETCHES = {"sentiment": "avil_ray.suites.sentiment_data:fetch"}
-"""Suite -> what `avil-ray data` calls to fetch and check its files: a line for each; again does nothing more."""
+"""Suite -> what `avil-ray data` calls with it to fetch and check its files: a line for each; again does nothing."""
 
 METHODS = {
     "alpha-vil": "avil_ray.methods.alpha_vil:AlphaVIL",

@@ -173,7 +173,7 @@ def data(
     from avil_ray.config import parse_setting
 
     built = build_suite({"name": suite, **dict(parse_setting(text) for text in settings or [])})
-    for line in load(FETCHES[suite])() if suite in FETCHES else ():
+    for line in load(FETCHES[suite])(built) if suite in FETCHES else ():
         print(line)
     for task in built.draw(0).values():
         splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))

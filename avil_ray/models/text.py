@@ -218,7 +218,7 @@ def usual_pooling(model: str) -> Pooling:
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """A block in which Hugging Face's libraries call nobody but the hub; failed connections are told by errors alone."""
+    """A block in which Hugging Face's libraries call the hub only, and leave failed connections to their errors."""
     no_calls_home()
     hub = logging.getLogger("huggingface_hub")
     level = hub.level

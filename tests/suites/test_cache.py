@@ -54,7 +54,7 @@ def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING):
         assert kept_arrays("kind", "key", lambda: {"a": np.arange(4)})["a"].tolist() == [0, 1, 2, 3]
     assert "is damaged" in caplog.text
-    assert kept_arrays("kind", "key", lambda: {})["a"].tolist() == [0, 1, 2, 3]
+    assert kept_arrays("kind", "key", dict)["a"].tolist() == [0, 1, 2, 3]
 
 
 def test_arrays_are_there_even_where_they_cannot_be_kept(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -67,7 +67,7 @@ def test_a_damaged_file_is_said_and_left_alone(small: Download) -> None:
 
 def test_another_file_of_the_same_name_is_not_used(small: Download) -> None:
     other = dataclasses.replace(small, sha256="0" * 64)
-    with pytest.raises(WorkFailed, match="pip download small_data==1.0: .*HASHES"):
+    with pytest.raises(WorkFailed, match=r"pip download small_data==1\.0: .*HASHES"):
         other.fetch()
     assert not list(other.path.parent.iterdir())
 

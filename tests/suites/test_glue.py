@@ -184,10 +184,14 @@ def test_only_what_the_suite_uses_is_read(tmp_path, models) -> None:
     (tmp_path / "mnli").mkdir()
     suite = glue(data_dir=tmp_path, model=models["bert"], target="rte", auxiliaries=[])
     assert list(suite.draw(0)) == ["rte"]
-    code = (
-        "import sys; from avil_ray.catalog import build_suite; build_suite({'name': 'glue'}); build_suite({'name': 'sentiment'});"
-        "heavy = {'transformers', 'datasets', 'peft', 'ray', 'mlflow'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
-    )
+    code = """
+import sys
+from avil_ray.catalog import build_suite
+for name in ("glue", "sentiment"):
+    build_suite({"name": name})
+heavy = {"transformers", "datasets", "peft", "ray", "mlflow"} & set(sys.modules)
+sys.exit(str(heavy) if heavy else 0)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -261,3 +265,22 @@ def test_the_model_can_be_exported(data, models, options, tmp_path: Path) -> Non
         assert torch.allclose(
             mlflow.pytorch.load_model(str(tmp_path / "model"))(*batch.values()), model(batch), atol=1e-5
         )
+
+
+def test_scores_are_the_means_of_the_official_metrics() -> None:
+    from scipy.stats import pearsonr, spearmanr
+    from sklearn.metrics import f1_score
+
+    from avil_ray.suites.objectives import METRICS
+
+    generator = np.random.default_rng(0)
+    labels, outputs = generator.integers(3, size=50), generator.normal(size=(50, 3))
+    found = outputs.argmax(axis=1)
+    macro = (np.mean(found == labels) + f1_score(labels, found, average="macro")) / 2
+    assert METRICS["accuracy_and_macro_f1"].function(outputs, labels) == pytest.approx(macro)
+    labels, found = labels % 2, outputs[:, :2].argmax(axis=1)
+    both = (np.mean(found == labels) + f1_score(labels, found)) / 2
+    assert METRICS["accuracy_and_f1"].function(outputs[:, :2], labels) == pytest.approx(both)
+    numbers = outputs[:, 0] + outputs[:, 1]
+    mean = (pearsonr(outputs[:, 0], numbers).statistic + spearmanr(outputs[:, 0], numbers).statistic) / 2
+    assert METRICS["pearson_and_spearman"].function(outputs[:, 0], numbers) == pytest.approx(mean)

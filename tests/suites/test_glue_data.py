@@ -203,7 +203,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path, model: str) -> None:
     place = Place(str(tmp_path), model, 40)
     with pytest.raises(UserError, match=r"no-such: no such folder$"):
         tasks_in(tmp_path / "no-such")
-    with pytest.raises(UserError, match="no task's data is in it; a task is a folder .*called: cb, copa, wsc"):
+    with pytest.raises(UserError, match=r"no task's data is in it; a task is a folder .*called: cb, copa, wsc"):
         tasks_in(tmp_path)
     with pytest.raises(UserError) as caught:
         table("wsc", "train", place)

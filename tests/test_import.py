@@ -1,0 +1,72 @@
+"""What importing costs, and what each floor may not need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("ray", "mlflow", "transformers", "datasets", "pandas", "sklearn", "matplotlib", "mlxtend")
+ROOT = Path(__file__).parent.parent / "avil_ray"
+
+
+def fresh(code: str) -> str:
+    """What the code prints in a fresh interpreter, with warnings as errors."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT.parent).stdout
+
+
+def loaded(code: str) -> set[str]:
+    names = json.loads(fresh(f"{code}\nimport sys, json\nprint(json.dumps([n for n in sys.modules if '.' not in n]))"))
+    return set(names)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    found = loaded("import avil_ray")
+    assert not found & {*HEAVY, "torch", "numpy", "scipy"}
+
+
+def test_a_run_in_this_process_needs_neither_ray_nor_mlflow_nor_transformers() -> None:
+    found = loaded(
+        "import avil_ray as avil\n"
+        "suite = avil.suites.synthetic(train=50, target_labels=30, select=20, test=20)\n"
+        "avil.train(suite, avil.AlphaVIL(), rounds=1, steps_per_round=1)"
+    )
+    assert "torch" in found
+    assert not found & {"ray", "mlflow", "transformers", "datasets", "pandas", "matplotlib"}
+
+
+BLOCKED = """
+import sys
+for name in ("ray", "mlflow"):
+    sys.modules[name] = None  # importing it raises ImportError
+import importlib
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize("floor", ["learning", "methods", "models", "suites"])
+def test_the_lower_floors_import_without_ray_and_mlflow(floor: str) -> None:
+    modules = [f"avil_ray.{floor}.{path.stem}" for path in (ROOT / floor).glob("*.py") if path.stem != "__init__"]
+    assert modules
+    fresh(BLOCKED.format(modules=modules))
+
+
+def test_the_block_blocks() -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        fresh(BLOCKED.format(modules=["avil_ray.pools.ray_pool"]))
+
+
+def test_every_promised_name_is_there_and_no_other() -> None:
+    import avil_ray as avil
+
+    for name in dir(avil):
+        assert getattr(avil, name) is not None, name
+    promised = {"train", "Suite", "Task", "Examples", "AlphaVIL", "Static", "fit_alpha", "AlphaFit", "suites"}
+    assert promised <= set(dir(avil))
+    with pytest.raises(AttributeError, match="module 'avil_ray' has no attribute 'nothing'"):
+        avil.nothing  # noqa: B018

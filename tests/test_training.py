@@ -1,0 +1,391 @@
+"""`train` from end to end: errors, resuming, and what a run may and may not look at."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import small
+import torch
+from torch import Tensor, nn
+
+import avil_ray as avil
+from avil_ray import checkpoint
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.methods.method import Method
+from avil_ray.pools.inline import InlinePool
+from avil_ray.rounds import Round
+from avil_ray.training import describe
+
+RUN: dict[str, Any] = {"rounds": 3, "steps_per_round": 3, "seed": 4}
+METHODS: dict[str, Method] = {
+    "robust": avil.AlphaVIL(),
+    "paper": avil.AlphaVIL(variant="paper"),
+    "equal-finetune": avil.EqualFineTune(),
+    "static with adamw": avil.Static(weights={"right": 0.5}),
+}
+
+
+def suite_for(name: str) -> avil.Suite:
+    if name.endswith("adamw"):
+        return small.small_suite(small.dropout, optimizer="adamw", learning_rate=0.01)
+    return small.small_suite(small.batch_norm)
+
+
+def same(found: avil.Result, expected: avil.Result) -> None:
+    """Equal to the last bit in all but the times."""
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    assert (found.test, found.best_round, found.select) == (expected.test, expected.best_round, expected.select)
+    columns = [name for name in expected.history if not name.startswith("time/")]
+    pd.testing.assert_frame_equal(found.history[columns], expected.history[columns], check_exact=True)
+    assert list(found.history) == list(expected.history)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_stopped_after_any_round_ends_as_if_it_had_not_been(name: str, tmp_path: Path) -> None:
+    suite, method = suite_for(name), METHODS[name]
+    whole = avil.train(suite, method, **RUN)
+    total = len(whole.rows)
+    for last in range(total):
+
+        def stop(done: Round, last: int = last) -> None:
+            if done.number == last:
+                raise Stop
+
+        with pytest.raises(Stop):
+            avil.train(suite, method, **RUN, output=tmp_path / str(last), on_round=stop)
+        told: list[Round] = []
+        rest = avil.train(suite, method, **RUN, output=tmp_path / str(last), resume=True, on_round=told.append)
+        assert [done.number for done in told] == list(range(last + 1, total)), "no round is run twice"
+        same(rest, whole)
+
+
+def test_a_run_stopped_before_its_first_round_starts_from_the_beginning(tmp_path: Path) -> None:
+    suite = small.small_suite()
+    whole = avil.train(suite, avil.Equal(), **RUN)
+    same(avil.train(suite, avil.Equal(), **RUN, output=tmp_path / "new", resume=True), whole)
+
+
+def test_a_run_stopped_again_and_again_ends_the_same(tmp_path: Path) -> None:
+    suite, method = suite_for("robust"), avil.AlphaVIL()
+
+    def stop(done: Round) -> None:
+        raise Stop
+
+    for _ in range(2):
+        with pytest.raises(Stop):
+            avil.train(suite, method, **RUN, output=tmp_path, resume=True, on_round=stop)
+    same(avil.train(suite, method, **RUN, output=tmp_path, resume=True), avil.train(suite, method, **RUN))
+
+
+KILLED = """
+import sys, time
+import small, avil_ray as avil
+
+def told(done):
+    print(done.number, flush=True)
+    time.sleep(0.02)
+
+avil.train(small.small_suite(small.batch_norm), avil.AlphaVIL(), rounds=30, steps_per_round=3, seed=4,
+           output=sys.argv[1], on_round=told)
+"""
+
+
+@cache
+def whole_run() -> avil.Result:
+    return avil.train(small.small_suite(small.batch_norm), avil.AlphaVIL(), **{**RUN, "rounds": 30})
+
+
+@pytest.mark.parametrize("last", [0, 9, 32])
+def test_a_run_that_is_killed_goes_on_in_another_process_as_if_nothing_had_been(last: int, tmp_path: Path) -> None:
+    """Killed somewhere in the rounds after `last`: while it fits alpha, trains jointly, fine-tunes."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == str(last):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    told: list[Round] = []
+    again = {**RUN, "rounds": 30, "output": tmp_path, "resume": True, "on_round": told.append}
+    rest = avil.train(small.small_suite(small.batch_norm), avil.AlphaVIL(), **again)
+    assert told[0].number > last
+    assert [done.number for done in told] == list(range(told[0].number, 41))
+    same(rest, whole_run())
+
+
+def test_a_run_that_is_done_is_told_again_and_not_run_again(tmp_path: Path) -> None:
+    suite = small.small_suite()
+    whole = avil.train(suite, avil.TargetOnly(), **RUN, output=tmp_path)
+
+    def never(done: Round) -> None:
+        raise AssertionError
+
+    same(avil.train(suite, avil.TargetOnly(), **RUN, output=tmp_path, resume=True, on_round=never), whole)
+
+
+def refused(**options: Any) -> str:
+    given = {"suite": small.small_suite(), "method": avil.TargetOnly(), **RUN, **options}
+    with pytest.raises(UserError) as caught:
+        avil.train(**given)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rounds": 0}, "rounds must be a whole number, 1 or more, not 0"),
+        ({"rounds": 2.5}, "rounds must be a whole number, 1 or more, not 2.5"),
+        ({"rounds": True}, "rounds must be a whole number, 1 or more, not True"),
+        ({"steps_per_round": 0}, "steps_per_round must be a whole number, 1 or more, not 0"),
+        ({"threads": 0}, "threads must be a whole number, 1 or more, not 0"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
+        ({"pool": "rai"}, "pool must be 'inline' or 'ray', not 'rai'"),
+        ({"method": avil.Static(weights={"x": 1.0})}, "weights: unknown task 'x'; there are: left, noise, right"),
+        ({"resume": True, "output": None}, "resume needs the output folder of the run to go on with"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    assert refused(**{"output": tmp_path / "run", **options}) == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_run_is_not_overwritten_and_another_configuration_not_gone_on_with(tmp_path: Path) -> None:
+    avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path)
+    before = (tmp_path / checkpoint.FILE).read_bytes()
+    assert refused(output=tmp_path) == f"{tmp_path}: already holds a run; resume it, or choose another output folder"
+    again = {"output": tmp_path, "resume": True}
+    for options, said in (
+        ({"seed": 5}, "seed = 4, asked is 5"),
+        ({"rounds": 4}, "rounds = 3, asked is 4"),
+        ({"threads": 2}, "threads = 1, asked is 2"),
+        ({"method": avil.Equal()}, "method = 'TargetOnly', asked is 'Equal'"),
+        ({"method": avil.TargetOnly(dev="hold")}, "method.dev = 'train', asked is 'hold'"),
+    ):
+        assert f"was made with {said}" in refused(**again, **options)
+    assert (tmp_path / checkpoint.FILE).read_bytes() == before
+
+
+def test_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
+    avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path)
+    said = refused(suite=small.small_suite(small.batch_norm), output=tmp_path, resume=True)
+    assert said.startswith(f"{tmp_path}: holds a run with 129 parameters, the suite's model has 162")
+
+
+def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+    avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path)
+    path = tmp_path / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "not a checkpoint that can be read" in refused(output=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("method", [avil.TargetOnly(learning_rate=1e30), avil.Equal(learning_rate=1e30)])
+def test_a_run_that_diverges_fails_and_says_why(method: Method, tmp_path: Path) -> None:
+    with pytest.raises(WorkFailed, match="diverged in round 0: the loss of task 'left' is not finite"):
+        avil.train(small.small_suite(regression=True), method, **RUN, output=tmp_path)
+    assert checkpoint.rows(tmp_path) == []
+
+
+class Overflowing(nn.Module):
+    """Theta is finite, the outputs are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return self.value * inputs[:, 0] * 1e38 * 1e38
+
+
+def test_a_run_without_a_figure_fails_rather_than_reading_test() -> None:
+    def tasks(seed: int) -> list[avil.Task]:
+        fine, huge = (avil.Examples(torch.full((4, 1), value), torch.zeros(4)) for value in (0.0, 1.0))
+        return [avil.Task("goal", fine, fine, huge, huge, loss="mean_squared_error", metric="mean_squared_error")]
+
+    suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Overflowing)
+    with pytest.raises(WorkFailed, match="diverged: no round has a finite figure on select"):
+        avil.train(suite, avil.TargetOnly(), **RUN)
+
+
+class Guarded(Tensor):
+    """Inputs that tell when they are read."""
+
+    reads: list[int]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        self.reads.append(len(rows))
+        return self.as_subclass(Tensor)[rows]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_test_is_read_once_at_the_end(name: str) -> None:
+    plain = suite_for(name)
+    rounds_when_read, told = [], []
+
+    def tasks(seed: int) -> list[avil.Task]:
+        drawn = plain.tasks(seed)
+        examples = drawn[0].test
+        assert examples is not None
+        examples.inputs.__class__ = Guarded
+        examples.inputs.reads = reads
+        return list(drawn)
+
+    class Reads(list):
+        def append(self, count: int) -> None:
+            rounds_when_read.append(len(told))
+            super().append(count)
+
+    reads = Reads()
+    suite = avil.Suite(
+        name="x", target="left", task_names=small.TASKS, tasks=tasks, model=plain.model, learning=plain.learning
+    )
+    result = avil.train(suite, METHODS[name], **RUN, on_round=lambda done: told.append(done.number))
+    assert reads == [30]
+    assert rounds_when_read == [len(result.rows)]
+
+
+def test_the_history_has_the_columns_that_were_promised() -> None:
+    history = avil.train(small.small_suite(), avil.AlphaVIL(finish="none"), **RUN).history
+    per_task = {f"{kind}/{task}" for kind in ("alpha", "weight", "delta_norm", "cosine") for task in small.TASKS}
+    fixed = {"round", "phase", "select/accuracy", "select/loss", "dev/loss", "cost/gradient_steps"}
+    assert per_task | fixed | {"time/round", "time/device"} <= set(history)
+    assert history["round"].tolist() == [0, 1, 2]
+    assert not history.isna().any().any()
+    static = avil.train(small.small_suite(), avil.Equal(), **RUN).history
+    assert not [name for name in static if name.startswith(("alpha/", "dev/"))]
+
+
+def test_the_figures_are_those_of_the_model_at_the_best_round() -> None:
+    suite = small.small_suite(small.batch_norm)
+    result = avil.train(suite, avil.AlphaVIL(), **RUN)
+    history = result.history
+    assert result.select == history["select/accuracy"].max()
+    assert result.best_round == history["select/accuracy"].idxmax()
+    model, left = result.model(), suite.draw(4)["left"]
+    assert not model.training
+    for examples, accuracy in ((left.select, result.select), (left.test, result.test["accuracy"])):
+        assert examples is not None
+        with torch.no_grad():
+            found = (model(examples.inputs).argmax(1) == examples.labels).float().mean()
+        assert float(found) == pytest.approx(accuracy)
+    assert result.theta.dtype == np.float32
+    assert result.theta.flags.writeable
+
+
+class HalfFrozen(nn.Module):
+    """What is trained sits on a random projection that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Linear(small.WIDTH, 8)
+        self.projection.requires_grad_(False)
+        self.out = nn.Linear(8, small.CLASSES)
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return self.out(torch.tanh(self.projection(inputs)))
+
+
+def test_a_model_with_frozen_parameters_comes_back_whole() -> None:
+    suite = avil.Suite(name="x", target="left", task_names=small.TASKS, tasks=small.draw, model=HalfFrozen)
+    result = avil.train(suite, avil.AlphaVIL(), rounds=4, steps_per_round=10, seed=4)
+    torch.manual_seed(123)
+    examples = suite.draw(4)["left"].test
+    assert examples is not None
+    found = (result.model()(examples.inputs).argmax(1) == examples.labels).float().mean()
+    assert float(found) == pytest.approx(result.test["accuracy"])
+
+
+def test_only_configuration_and_seed_count() -> None:
+    suite, results = small.small_suite(small.dropout), []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        np.random.seed(before)  # noqa: NPY002 (global state must not count)
+        state = torch.get_rng_state()
+        results.append(avil.train(suite, avil.AlphaVIL(), **RUN))
+        assert torch.equal(torch.get_rng_state(), state), "and is left alone"
+    same(*results)
+    other = avil.train(suite, avil.AlphaVIL(), **{**RUN, "seed": 5})
+    assert other.theta.tobytes() != results[0].theta.tobytes()
+
+
+def test_threads_are_used_and_given_back() -> None:
+    before = torch.get_num_threads()
+    seen = []
+    avil.train(
+        small.small_suite(),
+        avil.TargetOnly(),
+        **RUN,
+        threads=before + 1,
+        on_round=lambda _: seen.append(torch.get_num_threads()),
+    )
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+def test_a_function_may_open_the_pool() -> None:
+    suite, opened = small.small_suite(), []
+
+    class Closing(InlinePool):
+        def __exit__(self, *error: Any) -> None:
+            opened.append(error)
+
+    result = avil.train(suite, avil.Equal(), **RUN, pool=lambda: Closing(suite, suite.draw(4), 4))
+    assert opened == [(None, None, None)]
+    same(result, avil.train(suite, avil.Equal(), **RUN))
+    with pytest.raises(KeyError, match="mine"):
+        avil.train(suite, avil.Equal(), **RUN, pool=lambda: nullcontext(Broken(suite, suite.draw(4), 4)))
+
+
+class Broken(InlinePool):
+    def run(self, *_: Any) -> Any:
+        raise KeyError("mine")
+
+
+def test_a_round_is_stored_before_it_is_told(tmp_path: Path) -> None:
+    def look(done: Round) -> None:
+        assert len(checkpoint.rows(tmp_path)) == done.number + 1
+
+    avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, on_round=look)
+
+
+def test_a_configuration_is_flat_and_survives_json() -> None:
+    suite = avil.Suite(
+        name="x",
+        target="left",
+        task_names=small.TASKS,
+        tasks=small.draw,
+        model=nn.Identity,
+        options={"size": (3, 4), "file": Path("a/b")},
+    )
+    found = describe(suite, avil.AlphaVIL(alpha_bounds=(0.0, math.inf)), 2, 3, 4, 1)
+    assert found["suite.size"] == [3, 4]
+    assert found["suite.file"] == "a/b"
+    assert found["method.alpha_bounds"] == [0.0, math.inf]
+    assert (found["method"], found["rounds"], found["steps_per_round"], found["seed"]) == ("AlphaVIL", 2, 3, 4)
+
+
+def test_times_add_up_to_the_run() -> None:
+    started = time.perf_counter()
+    history = avil.train(small.small_suite(), avil.AlphaVIL(), **RUN).history
+    elapsed = time.perf_counter() - started
+    assert 0 < history["time/round"].sum() < elapsed
+    assert (history["time/device"] > 0).all()
+    assert (history["time/device"] <= history["time/round"] + 1e-3).all(), "one process: no more than the clock"
