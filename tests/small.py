@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import avil_ray as avil
+from avil_ray.learning.splits import batches
 
 WIDTH, CLASSES = 5, 3
 TASKS = ("left", "right", "noise")
@@ -106,3 +108,40 @@ def load(model: nn.Module, theta: np.ndarray) -> nn.Module:
             part.copy_(values[: part.numel()].view(part.shape))
             values = values[part.numel() :]
     return model.train()
+
+
+def ordinary(
+    suite: avil.Suite,
+    seed: int,
+    start: np.ndarray,
+    weights: Mapping[str, float],
+    steps: int,
+    *,
+    name: str = "joint",
+    rate: float = 1.0,
+    hold: bool = False,
+) -> np.ndarray:
+    """Joint training with SGD as anyone would write it, from `start`; theta at the end.
+
+    `name` is the assignment's, which the order of examples derives from; `rate` multiplies the learning rate; `hold`
+    leaves the target's dev examples out.
+    """
+    model, tasks, learning = load(suite.model(), start), suite.draw(seed), suite.learning
+    data = {task: tasks[task].train for task in weights}
+    if "left" in data and not hold:
+        data["left"] = tasks["left"].train.join(tasks["left"].dev)
+    orders = {
+        task: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, name, task)
+        for task, examples in data.items()
+    }
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate * learning.learning_rate, momentum=learning.momentum)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        total = torch.zeros(())
+        for task, weight in weights.items():
+            inputs, labels = data[task].batch(next(orders[task]))
+            total = total + weight * F.cross_entropy(model(inputs, task), labels)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), learning.clip)
+        optimizer.step()
+    return flat(model)

@@ -158,6 +158,19 @@ def test_dropout_is_on_and_derives_from_seed_round_and_name() -> None:
     assert learner(still).train(work, start(still), 1).theta.tobytes() != trained()
 
 
+def asleep() -> nn.Module:
+    """In evaluation mode, as pretrained models come."""
+    return small.dropout().eval()
+
+
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode() -> None:
+    found = []
+    for trunk in (small.dropout, asleep):
+        suite = small.small_suite(trunk)
+        found.append(learner(suite).train(assignment(suite), start(suite), 0).theta.tobytes())
+    assert found[0] == found[1]
+
+
 def test_theta_and_the_process_stay_as_they_were() -> None:
     suite = small.small_suite(small.dropout)
     theta = start(suite)
@@ -286,16 +299,25 @@ class Half(nn.Module):
         return self.value.expand(len(inputs))
 
 
-def test_steps_too_small_for_half_precision_add_up_all_the_same() -> None:
+def half(rate: float, steps: int) -> float:
+    """The number after so many steps of gradient descent on its square, from 1."""
+
     def tasks(seed: int) -> list[avil.Task]:
         examples = avil.Examples(torch.zeros(4, 1), torch.zeros(4))
         return [avil.Task("goal", *[examples] * 4, loss="mean_squared_error", metric="mean_squared_error")]
 
-    learning = avil.Learning(learning_rate=1e-4, momentum=0.0, batch_size=4)
+    learning = avil.Learning(learning_rate=rate, momentum=0.0, batch_size=4)
     suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Half, learning=learning)
-    work = Assignment(name="x", weights={"goal": 1.0}, steps=10, learning=learning)
-    found = learner(suite).train(work, np.ones(1, np.float32), 0).theta
-    np.testing.assert_allclose(found, 1 - 10 * 2e-4, rtol=1e-5)  # bfloat16 knows 1 and 0.996
+    work = Assignment(name="x", weights={"goal": 1.0}, steps=steps, learning=learning)
+    return float(learner(suite).train(work, np.ones(1, np.float32), 0).theta[0])
+
+
+def test_steps_too_small_for_half_precision_add_up_all_the_same() -> None:
+    assert half(1e-4, 10) == pytest.approx(1 - 10 * 2e-4, rel=1e-5), "bfloat16 knows 1 and 0.996, nothing between"
+
+
+def test_each_step_in_half_precision_sees_what_the_last_one_did() -> None:
+    assert half(0.05, 20) == pytest.approx(0.9**20, rel=0.02)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -232,6 +232,17 @@ def test_bounds_hold_at_every_point_tried(optimizer: AlphaOptimizer, safeguard: 
     np.testing.assert_allclose(fit.alpha, [0.1, 0.0, 0.2, 0.3], atol=1e-7)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_without_the_safeguard_bounds_hold_even_where_no_step_would_be_better(optimizer: AlphaOptimizer) -> None:
+    problem = Quadratic(np.eye(2), np.eye(2), np.zeros(2), np.zeros(2))
+    options = {"optimizer": optimizer, "lower": 0.4, "upper": 0.8, "initial": torch.tensor([0.8, 0.8])}
+    letter, safe = problem.fit(**options, safeguard=False), problem.fit(**options)
+    assert ((letter.alpha >= 0.4) & (letter.alpha <= 0.8)).all()
+    assert letter.accepted
+    assert not safe.alpha.any(), "the step not taken"
+    assert not safe.accepted
+
+
 def test_the_start_is_the_mean_of_the_deltas_and_is_projected() -> None:
     seen = []
 
@@ -371,7 +382,7 @@ class TestNotFinite:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_alpha_stays_finite_where_the_loss_is_finite_everywhere(optimizer: AlphaOptimizer) -> None:
     """A slope without end: steps grow until float32 cannot hold them."""
-    options = {"optimizer": optimizer, "steps": 300, "learning_rate": 1e30}
+    options = {"optimizer": optimizer, "steps": 300, "learning_rate": 1e38}
 
     def objective(theta: Tensor) -> tuple[float, Tensor]:
         return -float(torch.tanh(theta * 1e-30).nan_to_num().sum()), -torch.ones(2) * 1e3

@@ -1,4 +1,4 @@
-"""The baselines: an ordinary loop, their weights, and how they end."""
+"""The baselines: their weights, and how they end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import small
-import torch
-import torch.nn.functional as F
 
 import avil_ray as avil
 from avil_ray.errors import UserError
-from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import initial_model
-from avil_ray.learning.splits import batches
-from avil_ray.methods.joint import FineTune, LearnedJoint
-from avil_ray.methods.method import Method, Setting
-from avil_ray.pools.inline import InlinePool
+from avil_ray.methods.method import Method
 from avil_ray.rounds import Round
 
 SEED, STEPS = 1, 4
@@ -27,37 +21,6 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3) -> list[Round]
     done: list[Round] = []
     avil.train(suite, method, rounds=rounds, steps_per_round=STEPS, seed=SEED, on_round=done.append)
     return done
-
-
-def ordinary(
-    suite: avil.Suite,
-    start: np.ndarray,
-    weights: dict[str, float],
-    steps: int,
-    *,
-    name: str = "joint",
-    rate: float = 1.0,
-    hold: bool = False,
-) -> np.ndarray:
-    """Training on the weighted sum of losses as anyone would write it."""
-    model, tasks, learning = small.load(suite.model(), start), suite.draw(SEED), suite.learning
-    data = {task: tasks[task].train for task in weights}
-    if "left" in data and not hold:
-        data["left"] = tasks["left"].train.join(tasks["left"].dev)
-    orders = {
-        task: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, SEED, name, task)
-        for task, examples in data.items()
-    }
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate * learning.learning_rate, momentum=learning.momentum)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        batch = {task: data[task].batch(next(orders[task])) for task in weights}
-        sum(
-            weights[task] * F.cross_entropy(model(inputs, task), labels) for task, (inputs, labels) in batch.items()
-        ).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), learning.clip)
-        optimizer.step()
-    return small.flat(model)
 
 
 def close(found: np.ndarray, expected: np.ndarray) -> None:
@@ -78,35 +41,12 @@ def test_every_round_ends_where_an_ordinary_loop_would_be(method: Method, weight
     suite = small.small_suite()
     start = initial_model(suite, SEED).vector()
     for done in rounds_of(suite, method):
-        expected = ordinary(suite, start, weights, STEPS * (done.number + 1))
+        expected = small.ordinary(suite, SEED, start, weights, STEPS * (done.number + 1))
         close(done.theta, expected)
         logged = {name.removeprefix("weight/"): v for name, v in done.row.items() if name.startswith("weight/")}
         assert logged == {task: weights.get(task, 0.0) for task in small.TASKS}
         assert done.row["cost/gradient_steps"] == STEPS * len(weights)
         assert done.row["phase"] == 0
-
-
-def test_the_length_of_a_round_changes_nothing_but_where_it_is_looked_at() -> None:
-    suite = small.small_suite()
-    options = {"method": avil.Equal(), "seed": SEED}
-    whole = avil.train(suite, rounds=1, steps_per_round=12, **options)
-    parts: list[Round] = []
-    avil.train(suite, rounds=6, steps_per_round=2, on_round=parts.append, **options)
-    assert parts[-1].theta.tobytes() == whole.theta.tobytes()
-
-
-def test_the_delta_norm_is_the_length_of_the_rounds_step() -> None:
-    suite = small.small_suite(small.batch_norm)
-    first, second = rounds_of(suite, avil.TargetOnly(), 2)
-    parameters = initial_model(suite, SEED).space.parameters
-    step = (second.theta - first.theta)[parameters]
-    assert second.row["delta_norm/joint"] == pytest.approx(np.linalg.norm(step), rel=1e-5)
-
-
-def test_held_dev_examples_are_not_trained_on() -> None:
-    suite = small.small_suite()
-    start = initial_model(suite, SEED).vector()
-    close(rounds_of(suite, avil.TargetOnly(dev="hold"))[-1].theta, ordinary(suite, start, {"left": 1.0}, 12, hold=True))
 
 
 @pytest.mark.parametrize("dev", ["train", "hold"])
@@ -121,7 +61,9 @@ def test_the_finish_trains_the_best_theta_on_the_target_alone_at_a_lower_rate(de
     assert [int(each.row["phase"]) for each in done] == [0] * 10 + [1] * 4
     best = max(done[:10], key=lambda each: (each.score, -each.number))
     assert best.number < 9, "or the best would be the last"
-    expected = ordinary(suite, best.theta, {"left": 1.0}, 4 * STEPS, name="fine-tune", rate=0.3, hold=dev == "hold")
+    expected = small.ordinary(
+        suite, SEED, best.theta, {"left": 1.0}, 4 * STEPS, name="fine-tune", rate=0.3, hold=dev == "hold"
+    )
     close(done[-1].theta, expected)
     assert done[-1].row["weight/left"] == 1
     assert done[-1].row["weight/right"] == 0
@@ -141,17 +83,6 @@ def test_a_methods_learning_rate_holds_for_all_its_phases() -> None:
     assert (main.learning_rate, tuning.learning_rate) == (0.2, pytest.approx(0.06))
     assert dataclasses.replace(main, learning_rate=0.5) == suite.learning
     assert avil.Equal().learning(suite) is suite.learning
-
-
-def test_the_weights_that_were_learned_are_trained_on() -> None:
-    suite = small.small_suite()
-    learned = {"left": 1.0, "right": 0.4, "noise": 0.0}
-    method = LearnedJoint()
-    state = method.start(Setting(suite, STEPS), {"weights": {}, "learned": learned, "rounds": 2})
-    (work,) = method.assign(Setting(suite, STEPS), state, 0)
-    assert work.weights == {"left": 1.0, "right": 0.4}
-    (work,) = method.assign(Setting(suite, STEPS), method.start(Setting(suite, STEPS)), 0)
-    assert work.weights == dict.fromkeys(small.TASKS, 1.0), "equal, where nothing was learned"
 
 
 @pytest.mark.parametrize(
@@ -186,19 +117,3 @@ def test_weights_that_do_not_fit_the_suite_are_refused_before_anything_trains(
     with pytest.raises(UserError) as caught:
         avil.train(small.small_suite(), avil.Static(weights=weights), rounds=1)
     assert str(caught.value) == said
-
-
-def test_a_finish_that_diverges_leaves_the_best_theta(caplog: pytest.LogCaptureFixture) -> None:
-    suite = small.small_suite(regression=True)
-    best = rounds_of(suite, avil.TargetOnly(), 1)[0]
-    wild, theta = FineTune(learning_rate=1e30), best.theta
-    setting = Setting(suite, STEPS)
-    (work,) = wild.assign(setting, wild.start(setting), 0)
-    tasks = suite.draw(SEED)
-    updates = InlinePool(suite, tasks, SEED).run([work], theta, 5)
-    assert not np.isfinite(updates[0].theta).all()
-    found, state, facts = wild.combine(wild.start(setting), theta, updates, Target(suite, tasks, SEED), 5)
-    assert found.tobytes() == theta.tobytes()
-    assert state == wild.start(setting)
-    assert facts["dropped"] == 1
-    assert "round 5: the update of 'fine-tune' is not finite" in caplog.text

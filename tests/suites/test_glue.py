@@ -267,20 +267,11 @@ def test_the_model_can_be_exported(data, models, options, tmp_path: Path) -> Non
         )
 
 
-def test_scores_are_the_means_of_the_official_metrics() -> None:
-    from scipy.stats import pearsonr, spearmanr
-    from sklearn.metrics import f1_score
+def test_the_search_space_that_we_ship_is_right() -> None:
+    from avil_ray.sweeps.search_space import problems, read_search_space
 
-    from avil_ray.suites.objectives import METRICS
-
-    generator = np.random.default_rng(0)
-    labels, outputs = generator.integers(3, size=50), generator.normal(size=(50, 3))
-    found = outputs.argmax(axis=1)
-    macro = (np.mean(found == labels) + f1_score(labels, found, average="macro")) / 2
-    assert METRICS["accuracy_and_macro_f1"].function(outputs, labels) == pytest.approx(macro)
-    labels, found = labels % 2, outputs[:, :2].argmax(axis=1)
-    both = (np.mean(found == labels) + f1_score(labels, found)) / 2
-    assert METRICS["accuracy_and_f1"].function(outputs[:, :2], labels) == pytest.approx(both)
-    numbers = outputs[:, 0] + outputs[:, 1]
-    mean = (pearsonr(outputs[:, 0], numbers).statistic + spearmanr(outputs[:, 0], numbers).statistic) / 2
-    assert METRICS["pearson_and_spearman"].function(outputs[:, 0], numbers) == pytest.approx(mean)
+    file = Path(__file__).parents[2] / "search_spaces" / "glue.yaml"
+    assert problems(file, data=False) == []
+    labels = [entry.label for entry in read_search_space(file).entries]
+    assert labels == ["alpha-vil", "equal", "target-only", "static"]
+    assert len(read_search_space(file).configurations()) >= 3 + 9

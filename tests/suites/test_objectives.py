@@ -17,10 +17,15 @@ CLASSIFICATION = {
     "f1": lambda: metrics.f1_score(LABELS, LOGIT > 0),
     "matthews": lambda: metrics.matthews_corrcoef(LABELS, LOGIT > 0),
     "auc": lambda: metrics.roc_auc_score(LABELS, LOGIT),
+    "accuracy_and_f1": lambda: (CLASSIFICATION["accuracy"]() + CLASSIFICATION["f1"]()) / 2,
+    "accuracy_and_macro_f1": lambda: (
+        (CLASSIFICATION["accuracy"]() + metrics.f1_score(LABELS, LOGIT > 0, average="macro")) / 2
+    ),
 }
 REGRESSION = {
     "pearson": lambda: stats.pearsonr(NUMBERS, LABELS).statistic,
     "spearman": lambda: stats.spearmanr(NUMBERS, LABELS).statistic,
+    "pearson_and_spearman": lambda: (REGRESSION["pearson"]() + REGRESSION["spearman"]()) / 2,
     "mean_squared_error": lambda: metrics.mean_squared_error(LABELS, NUMBERS),
     "mean_absolute_error": lambda: metrics.mean_absolute_error(LABELS, NUMBERS),
 }
@@ -44,6 +49,12 @@ def test_regression_metrics_agree_with_scipy_and_scikit_learn(name: str) -> None
 def test_accuracy_of_many_classes() -> None:
     outputs = np.eye(4)[[0, 1, 2, 3, 3]]
     assert METRICS["accuracy"].function(outputs, np.array([0, 1, 2, 3, 0])) == pytest.approx(0.8)
+
+
+def test_macro_f1_of_many_classes() -> None:
+    outputs, labels = np.eye(3)[[0, 1, 2, 2, 1]], np.array([0, 1, 2, 1, 1])
+    expected = (0.8 + metrics.f1_score(labels, outputs.argmax(axis=1), average="macro")) / 2
+    assert METRICS["accuracy_and_macro_f1"].function(outputs, labels) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", METRICS)

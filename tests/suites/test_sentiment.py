@@ -1,5 +1,7 @@
 import pickle
 import shutil
+import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -61,17 +63,15 @@ def test_no_source_is_in_two_splits(target) -> None:
 
 
 def test_what_the_target_holds_out_is_in_no_auxiliarys_train_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from avil_ray.suites import sentiment as module
-
     # product reviews and tweets that are editorials' sentences, too
     keys = corpus("nyt").keys
     shared = {
         "product": replace(corpus("product"), keys=np.concatenate([keys[:20], corpus("product").keys[20:]])),
         "tweets": replace(corpus("tweets"), keys=np.concatenate([corpus("tweets").keys[:-10], keys[:10]])),
     }
-    monkeypatch.setattr(module, "corpus", lambda task: shared.get(task) or corpus(task))
+    monkeypatch.setattr(
+        sys.modules["avil_ray.suites.sentiment"], "corpus", lambda task: shared.get(task) or corpus(task)
+    )
     dropped = set()
     for seed in range(3):
         drawn = small(features="finetune").draw(seed)
@@ -208,3 +208,13 @@ def test_too_few_texts_are_one_line() -> None:
         "sentiment: nyt has 50 texts, too few for 40 target_labels beside select 8 and test 10 "
         "(no editorial, product or film is in two); ask for fewer"
     )
+
+
+def test_the_search_space_that_we_ship_is_right() -> None:
+    from avil_ray.sweeps.search_space import problems, read_search_space
+
+    file = Path(__file__).parents[2] / "search_spaces" / "sentiment_demo.yaml"
+    assert problems(file, data=False) == []
+    labels = [entry.label for entry in read_search_space(file).entries]
+    assert labels == ["alpha-vil", "equal", "target-only", "static"]
+    assert len(read_search_space(file).configurations()) >= 3 + 9
