@@ -56,7 +56,7 @@ def test_a_quadratic_is_known_after_about_n_evaluations() -> None:
 
     found, calls = search(bowl, [0.0] * 20, known=[[1.0] * 20], evaluations=30)
     assert calls <= 30
-    assert found.loss < 1e-5 * bowl(np.zeros(20))[0]
+    assert found.loss < 1e-4 * bowl(np.zeros(20))[0]
 
 
 def test_a_curved_valley_is_followed() -> None:
