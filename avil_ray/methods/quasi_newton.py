@@ -102,11 +102,14 @@ def _model_step(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> 
     With |curvature| = root.T @ root that is a least-squares problem. A direction of negative curvature counts as one of
     positive, as in a saddle-free Newton method: the box bounds the step, and the next evaluation shows what is true.
     """
+    free, step = high > low, np.zeros_like(slope)
+    if not free.any():
+        return step
     values, vectors = np.linalg.eigh(curvature)
     sizes = np.abs(values)
-    scale = np.sqrt(np.maximum(sizes, 1e-12 * sizes.max() or 1.0))
-    free, step = high > low, np.zeros_like(slope)
-    if free.any():
-        root, wanted = scale[:, None] * vectors.T, -(vectors.T @ slope) / scale
-        step[free] = lsq_linear(root[:, free], wanted, (low[free], high[free]), method="bvls").x
+    # along a line without curvature the box ends the step
+    least = 1e-12 * max(float(sizes.max()), float(np.abs(slope).max() / (high - low).max()))
+    scale = np.sqrt(np.maximum(sizes, least or 1.0))
+    root, wanted = scale[:, None] * vectors.T, -(vectors.T @ slope) / scale
+    step[free] = lsq_linear(root[:, free], wanted, (low[free], high[free]), method="bvls").x
     return np.clip(step, low, high)

@@ -149,7 +149,7 @@ def test_robust_is_its_recipe(own_heads: bool) -> None:
 
 
 def combined(
-    method: avil.AlphaVIL, suite: avil.Suite, ends: Mapping[str, np.ndarray], number: int = 0
+    method: avil.AlphaVIL, suite: avil.Suite, ends: Mapping[str, np.ndarray], weights: Mapping[str, float] | None = None
 ) -> tuple[np.ndarray, Mapping[str, object], Mapping[str, float]]:
     """One round of `method` on thetas made up: where each task's training ended, away from theta."""
     target = Target(suite, suite.draw(SEED), SEED)
@@ -158,7 +158,8 @@ def combined(
         Update(assignment=task, theta=np.float32(theta + ends[task]), losses={task: 1.0}, gradient_steps=1, seconds=0.0)
         for task in TASKS
     ]
-    return method.combine(method.start(Setting(suite, STEPS)), theta, updates, target, number)
+    state = method.start(Setting(suite, STEPS))
+    return method.combine({**state, "weights": weights or state["weights"]}, theta, updates, target, 0)
 
 
 def steps_of(suite: avil.Suite, scale: float = 0.1) -> dict[str, np.ndarray]:
@@ -257,11 +258,12 @@ def test_a_step_that_does_not_lower_the_dev_loss_is_turned_down_and_teaches_no_w
     uphill = {task: -1000 * end for task, end in steps_of(suite).items()}
     uphill["right"] = uphill["noise"] = uphill["left"]
     method = replace(ROBUST, auxiliary_heads="scaled", alpha_bounds=(0.5, 4.0))
-    theta, state, facts = combined(method, suite, uphill)
+    weights = {"left": 1.8, "right": 0.9, "noise": 0.3}
+    theta, state, facts = combined(method, suite, uphill, weights)
     assert facts["accepted"] == 0
     assert [facts[f"alpha/{task}"] for task in TASKS] == [0, 0, 0]
     assert theta.tobytes() == initial_model(suite, SEED).vector().tobytes()
-    assert state["weights"] == dict.fromkeys(TASKS, 1.0)
+    assert state["weights"] == weights
     assert facts["dev/loss"] == facts["dev/loss_zero"]
     reckless, _, told = combined(replace(method, safeguard=False), suite, uphill)
     assert told["accepted"] == 1

@@ -90,6 +90,12 @@ def test_where_the_loss_only_falls_the_corner_is_the_answer() -> None:
     assert calls < 20
 
 
+@pytest.mark.parametrize("steepness", [1e-8, 1.0, 1e8])
+def test_without_bounds_steps_grow_as_long_as_the_loss_falls_straight(steepness: float) -> None:
+    found, _ = search(lambda x: (-steepness * x.sum(), np.full(1, -steepness)), [0.5], known=[[0.0]], evaluations=20)
+    assert found.x[0] > 1e15
+
+
 def test_variables_whose_bounds_meet_stay_and_the_others_move() -> None:
     lower, upper = np.array([0.3, -9.0]), np.array([0.3, 9.0])
     found, _ = search(lambda x: (float(x @ x), 2 * x), [0.3, 1.0], lower=lower, upper=upper)
