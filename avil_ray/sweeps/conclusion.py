@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.numpy import load_file
 
-from avil_ray.learning.parameters import FlatModel
+from avil_ray.learning.parameters import initial_model
 from avil_ray.models.multitask import SingleTask
 from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
@@ -78,7 +78,7 @@ def _select(record: TrialRecord) -> float:
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
     """Log the target's model of one trial, with an example of its input."""
-    flat = FlatModel(suite.model())
+    flat = initial_model(suite, record.seed)
     stored = trial_folder(folder, record.key) / THETA
     flat.load(load_file(stored)["theta"])
     test = suite.draw(record.seed)[suite.target].test
