@@ -147,7 +147,7 @@ def train(
             sizes = f"{len(progress.theta)} parameters, the suite's model has {target.space.size}"
             raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
-            setting = Setting(suite, steps_per_round)
+            setting = Setting(suite, steps_per_round, tasks)
             progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
         best = progress.best
         assert best is not None

@@ -73,7 +73,7 @@ def run(
     start = progress or Progress(np.array([5.0], np.float32))
     with InlinePool(suite, tasks, 0) as pool:
         target = Target(suite, tasks, 0)
-        end = run_rounds(start, method, rounds, Setting(suite, steps), pool, target, on_round)
+        end = run_rounds(start, method, rounds, Setting(suite, steps, tasks), pool, target, on_round)
     return Run(end, done, stored)
 
 
@@ -173,7 +173,7 @@ def test_test_is_not_read() -> None:
     target = Target(suite, tasks, 0)
     with InlinePool(suite, tasks, 0) as pool:
         start = Progress(np.zeros(1, np.float32))
-        run_rounds(start, Scripted(path=[1]), 1, Setting(suite, 1), pool, target, lambda *_: None)
+        run_rounds(start, Scripted(path=[1]), 1, Setting(suite, 1, tasks), pool, target, lambda *_: None)
 
 
 def test_a_score_that_is_nan_is_worse_than_any_other() -> None:
@@ -213,7 +213,7 @@ def test_a_run_that_diverges_has_told_of_the_rounds_before() -> None:
             Progress(np.zeros(1, np.float32)),
             Scripted(path=[1, 2, math.nan]),
             3,
-            Setting(suite, 1),
+            Setting(suite, 1, tasks),
             pool,
             Target(suite, tasks, 0),
             lambda _, done: told.append(done.number),

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.weighting import Fixed, Rule
 from avil_ray.suites.suite import Learning
 
 OptimizerState = Mapping[str, npt.NDArray[Any]]
 """An optimizer's state as named arrays, so that it can travel and be stored without pickle."""
+
+Memory = Mapping[str, npt.NDArray[Any]]
+"""What a weighting rule remembers, as named arrays."""
+
+Trains = Literal["all", "trunk", "heads"]
+"""What an assignment may move: the trunk and the heads of its tasks, or one of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,10 @@ class Assignment:
         Where the order of examples goes on: the number of steps that this assignment has taken in earlier rounds.
     keep_optimizer, optimizer
         Whether the optimizer's state comes back with the update, and the state to go on from (empty: a fresh start).
+    rule, memory
+        What sets the weights at every step (`weights` themselves unless said otherwise), and what it remembers.
+    trains
+        What of theta may move.
     """
 
     name: str
@@ -47,11 +58,17 @@ class Assignment:
     first_step: int = 0
     keep_optimizer: bool = False
     optimizer: OptimizerState = field(default_factory=dict)
+    rule: Rule = field(default_factory=Fixed)
+    memory: Memory = field(default_factory=dict)
+    trains: Trains = "all"
 
     @property
     def gradient_steps(self) -> int:
-        """The cost: a step on the summed loss of n tasks is n gradient steps."""
-        return self.steps * len(self.weights)
+        """The cost, told beforehand: a step on the summed loss of n tasks is n gradient steps, and the rule's on top.
+
+        Every pass over a batch counts as one, forward only too.
+        """
+        return round(self.steps * (len(self.weights) + self.rule.passes(len(self.weights))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +84,16 @@ class Update:
         static run goes on from exactly where it stopped, and `delta` costs one subtraction.
     losses
         Task -> its unweighted training loss, the mean over the steps. Not finite where training diverged.
+    weights
+        Task -> the weight of its loss, the mean over the steps.
     gradient_steps
         The cost, in gradient steps of single tasks.
     seconds
         Time the worker spent.
     optimizer
         The optimizer's state, where the assignment asked for it.
+    memory
+        What the weighting rule remembers.
     """
 
     assignment: str
@@ -81,6 +102,8 @@ class Update:
     gradient_steps: int
     seconds: float
     optimizer: OptimizerState = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    memory: Memory = field(default_factory=dict)
 
     def delta(self, start: Vector) -> Vector:
         """Delta = theta after training minus `start` (algorithms of arXiv 2405.07769): float32 [P]."""

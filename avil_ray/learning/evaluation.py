@@ -41,8 +41,8 @@ class DevObjective:
         self, flat: FlatModel, task: Task, examples: Examples, rows: Tensor, learning: Learning | None = None
     ) -> None:
         self.flat, self.learning = flat, learning or Learning()
-        self._examples, self._rows = examples, rows
-        self._name, self._loss = task.name, LOSSES[task.loss]
+        self._task, self._examples, self._rows = task, examples, rows
+        self._loss = LOSSES[task.loss]
         self.buffer = flat.values
         self.examples_seen = 0
 
@@ -55,7 +55,7 @@ class DevObjective:
         for rows in self._rows.split(self.learning.evaluation_batch):
             inputs, labels = self._examples.batch(rows)
             with autocast(flat.device, self.learning.precision):
-                outputs = flat.model(to_device(inputs, flat.device), self._name)
+                outputs = flat.model(to_device(inputs, flat.device), self._task.name)
             losses = self._loss(outputs, labels.to(flat.device))
             loss = losses.sum() / len(self._rows)
             loss.backward()
@@ -63,6 +63,12 @@ class DevObjective:
         flat.pull()
         self.examples_seen += len(self._rows)
         return total, flat.gradient
+
+    def figures(self, theta: Tensor | Vector) -> dict[str, float]:
+        """The target's metric and mean loss at theta [P] on the same examples: forward only, but counted in full."""
+        self.flat.load(theta)
+        self.examples_seen += len(self._rows)
+        return figures(self.flat, self._task, self._examples, self._rows, self.learning)
 
 
 class Target:
@@ -102,22 +108,28 @@ class Target:
         return seen
 
     def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
-        """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}.
-
-        Both are NaN where an output is not finite: such a theta is worse than any other.
-        """
+        """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}."""
         examples: Examples | None = getattr(self.task, split)
         assert examples is not None
         self.flat.load(theta)
-        self.flat.model.eval()
-        outputs, loss, learning = [], 0.0, self.suite.learning
-        with torch.no_grad(), autocast(self.device, learning.precision):
-            for rows in torch.arange(len(examples)).split(learning.evaluation_batch):
-                inputs, labels = examples.batch(rows)
-                batch = self.flat.model(to_device(inputs, self.device), self.task.name)
-                loss += float(LOSSES[self.task.loss](batch, labels.to(self.device)).sum())
-                outputs.append(batch.detach().float().cpu())
-        if not all(bool(torch.isfinite(batch).all()) for batch in outputs):
-            return {self.task.metric: math.nan, "loss": math.nan}
-        metric = METRICS[self.task.metric].function(torch.cat(outputs).numpy(), examples.labels.numpy())
-        return {self.task.metric: metric, "loss": loss / len(examples)}
+        return figures(self.flat, self.task, examples, torch.arange(len(examples)), self.suite.learning)
+
+
+def figures(flat: FlatModel, task: Task, examples: Examples, rows: Tensor, learning: Learning) -> dict[str, float]:
+    """The task's metric and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}.
+
+    Both are NaN where an output is not finite: such a theta is worse than any other.
+    """
+    flat.model.eval()
+    outputs, labels, loss = [], [], 0.0
+    with torch.no_grad(), autocast(flat.device, learning.precision):
+        for part in rows.split(learning.evaluation_batch):
+            inputs, wanted = examples.batch(part)
+            batch = flat.model(to_device(inputs, flat.device), task.name)
+            loss += float(LOSSES[task.loss](batch, wanted.to(flat.device)).sum())
+            outputs.append(batch.detach().float().cpu())
+            labels.append(wanted)
+    if not all(bool(torch.isfinite(batch).all()) for batch in outputs):
+        return {task.metric: math.nan, "loss": math.nan}
+    metric = METRICS[task.metric].function(torch.cat(outputs).numpy(), torch.cat(labels).numpy())
+    return {task.metric: metric, "loss": loss / len(rows)}

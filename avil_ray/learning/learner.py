@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update
 from avil_ray.learning.parameters import Vector, autocast, initial_model, to_device
 from avil_ray.learning.splits import batches
-from avil_ray.randomness import torch_seeded
+from avil_ray.learning.step import Step
+from avil_ray.randomness import numpy_generator, torch_seeded
 from avil_ray.suites.objectives import LOSSES
 from avil_ray.suites.suite import Learning, Suite, Task
 
@@ -57,33 +62,52 @@ class Learner:
             parameters = self._trainable(assignment)
             optimizer = _optimizer(parameters, assignment.learning)
             _restore(optimizer, assignment.optimizer, parameters)
-            orders = {task: self._order(assignment, task, number) for task in assignment.weights}
-            sums = dict.fromkeys(assignment.weights, 0.0)
-            for step in range(assignment.steps):
-                flat.zero_gradient()
-                for task, weight in assignment.weights.items():
-                    loss = self._loss(task, next(orders[task]), assignment.learning)
-                    (weight * loss).backward()
-                    sums[task] += loss.item()
-                flat.pull()
+            memory = {name: np.array(value) for name, value in assignment.memory.items()}
+            losses: dict[str, list[float]] = {task: [] for task in assignment.weights}
+            weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
+            passes = 0
+            for step in self._steps(assignment, number, memory):
+                weighed = assignment.rule.weigh(step)
+                step.backward(weighed)
                 nn.utils.clip_grad_norm_(parameters, assignment.learning.clip)
-                _warm_up(optimizer, assignment.learning, assignment.first_step + step)
+                _warm_up(optimizer, assignment.learning, step.number)
                 optimizer.step()
                 flat.push()
+                passes += step.passes
+                for task, loss in step.mean_losses().items():
+                    losses[task].append(loss)
+                for task in weights:
+                    weights[task].append(float(torch.as_tensor(weighed.get(task, 0.0)).mean()))
         return Update(
             assignment=assignment.name,
             theta=flat.vector(),
-            losses={task: total / max(1, assignment.steps) for task, total in sums.items()},
-            gradient_steps=assignment.gradient_steps,
+            losses={task: _mean(values) for task, values in losses.items()},
+            weights={task: _mean(values) for task, values in weights.items()},
+            gradient_steps=passes,
             seconds=time.perf_counter() - started,
             optimizer=_state(optimizer) if assignment.keep_optimizer else {},
+            memory=memory,
         )
 
-    def _loss(self, task: str, rows: Tensor, learning: Learning) -> Tensor:
-        inputs, labels = self._examples[task].batch(rows)
-        with autocast(self.flat.device, learning.precision):
-            outputs = self.flat.model(to_device(inputs, self.flat.device), task)
-        return self._losses[task](outputs, labels.to(self.flat.device)).mean()
+    def _steps(self, assignment: Assignment, number: int, memory: dict[str, npt.NDArray[Any]]) -> Iterator[Step]:
+        """The assignment's steps, each with the next batch of every task."""
+        orders = {task: self._order(assignment, task, number) for task in assignment.weights}
+
+        def batch(task: str, rows: Tensor) -> Tensor:
+            inputs, labels = self._examples[task].batch(rows)
+            with autocast(self.flat.device, assignment.learning.precision):
+                outputs = self.flat.model(to_device(inputs, self.flat.device), task)
+            return self._losses[task](outputs, labels.to(self.flat.device))
+
+        for index in range(assignment.first_step, assignment.first_step + assignment.steps):
+            dev_rows = partial(self._dev_rows, assignment, number, index)
+            yield Step(index, self.suite.target, assignment.weights, memory, self.flat, batch, orders, dev_rows)
+
+    def _dev_rows(self, assignment: Assignment, number: int, step: int, draw: int) -> Tensor:
+        """The rows of a step's `draw`-th dev batch: a random part of those that adapt in this round."""
+        _, rows = assignment.dev.rows(*self._counts, self.seed, number)
+        generator = numpy_generator(self.seed, assignment.name, "dev batch", step, draw)
+        return rows[torch.from_numpy(generator.permutation(len(rows))[: assignment.learning.batch_size])]
 
     def _order(self, assignment: Assignment, task: str, number: int) -> Iterator[Tensor]:
         """The batches of one task. A cross-fitted target has new rows each round, and so a new stream each round."""
@@ -102,7 +126,8 @@ class Learner:
         Other heads get no gradient; leaving them out keeps weight decay from moving them all the same.
         """
         space = self.flat.space
-        parts = [space.trunk, *(space.head(task) for task in assignment.weights)]
+        heads = [space.head(task) for task in assignment.weights]
+        parts = {"all": [space.trunk, *heads], "trunk": [space.trunk], "heads": heads}[assignment.trains]
         parameters = []
         for part in parts:
             if part.stop > part.start:
@@ -141,6 +166,11 @@ def _warm_up(optimizer: torch.optim.Optimizer, learning: Learning, step: int) ->
         return
     for group in optimizer.param_groups:
         group["lr"] = share * learning.learning_rate
+
+
+def _mean(values: list[float]) -> float:
+    """The mean, exact where all values are equal; 0 of none."""
+    return math.fsum(values) / max(1, len(values))
 
 
 def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:

@@ -30,6 +30,7 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import Vector, dot
+from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.joint import LearnedJoint, fine_tune
@@ -271,13 +272,9 @@ def _learned(state: State, tasks: list[str], ratio: Tensor, target: str) -> dict
 
 def _geometry(deltas: Tensor, tasks: list[str], target: str) -> dict[str, float]:
     """Norms of the deltas [n, parameters] and their cosines with the target's."""
-    norms = [dot(delta, delta) ** 0.5 for delta in deltas]
-    facts = {f"delta_norm/{task}": norm for task, norm in zip(tasks, norms, strict=True)}
-    own = tasks.index(target)
-    for row, task in enumerate(tasks):
-        length = norms[row] * norms[own]
-        facts[f"cosine/{task}"] = dot(deltas[row], deltas[own]) / length if length else 0.0
-    return facts
+    own = deltas[tasks.index(target)]
+    norms = {f"delta_norm/{task}": dot(delta, delta) ** 0.5 for task, delta in zip(tasks, deltas, strict=True)}
+    return norms | {f"cosine/{task}": cosine(delta, own) for task, delta in zip(tasks, deltas, strict=True)}
 
 
 def _leave_one_out(

@@ -1,4 +1,4 @@
-"""Training on a weighted sum of losses: what the static baselines are, and how runs of other methods end.
+"""Training on a weighted sum of losses: static baselines, rules that weigh every step, and how other runs end.
 
 One assignment trains all tasks and keeps its optimizer and its order of examples from round to round, so the run equals
 an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only adds an evaluation on select.
@@ -20,19 +20,21 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.weighting import Fixed, Rule
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms
 from avil_ray.suites.suite import Learning, Suite
 
 FINE_TUNE_SHARE = 0.35
 FINE_TUNE_RATE = 0.3
 WEIGHTS = "weights"
+MEMORY = "memory/"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Method):
-    """Training on task weights that stay as they are."""
+    """Training on the weighted sum of the tasks' losses; a rule may weigh it anew at every step."""
 
     assignment_name: ClassVar[str] = "joint"
     """The assignment's name, which its random choices derive from."""
@@ -40,17 +42,21 @@ class Joint(Method):
     drops: ClassVar[bool] = False
     """Whether a round that diverges is dropped, as there was something before it to keep; otherwise the run fails."""
 
-    dev: Annotated[
-        Literal["train", "hold"],
-        Doc("dev examples join the target's training data (train), or are left unused (hold)"),
-    ] = "train"
+    @property
+    def dev_use(self) -> DevUse:
+        """How the target's dev examples are spent."""
+        return DevUse()
+
+    def task_weights(self, suite: Suite) -> dict[str, float]:
+        """Task -> weight; tasks with weight 0 do not train. 1 for all unless said otherwise."""
+        return dict.fromkeys(suite.task_names, 1.0)
 
     @abstractmethod
-    def task_weights(self, suite: Suite) -> dict[str, float]:
-        """Task -> weight; tasks with weight 0 do not train."""
+    def rule(self, setting: Setting) -> Rule:
+        """What sets the weights at every step."""
 
     def start(self, setting: Setting, before: State | None = None) -> State:
-        """The weights; the optimizer's arrays join them after the first round."""
+        """The weights; the optimizer's arrays, and what the rule remembers, join them after the first round."""
         return {WEIGHTS: self.task_weights(setting.suite)}
 
     def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
@@ -60,10 +66,12 @@ class Joint(Method):
             weights={task: weight for task, weight in state[WEIGHTS].items() if weight},
             steps=setting.steps,
             learning=self.learning(setting.suite),
-            dev=DevUse(self.dev),
+            dev=self.dev_use,
             first_step=number * setting.steps,
             keep_optimizer=True,
-            optimizer={name: value for name, value in state.items() if name != WEIGHTS},
+            optimizer={name: value for name, value in state.items() if name != WEIGHTS and not name.startswith(MEMORY)},
+            rule=self.rule(setting),
+            memory={name.removeprefix(MEMORY): value for name, value in state.items() if name.startswith(MEMORY)},
         )
         return [assignment]
 
@@ -72,19 +80,39 @@ class Joint(Method):
     ) -> tuple[Vector, State, Facts]:
         """Go on from where the assignment ended; from where it began, with a fresh optimizer, where it is dropped."""
         (update,) = updates
-        facts = {f"weight/{task}": weight for task, weight in state[WEIGHTS].items()}
+        facts = {f"weight/{task}": update.weights.get(task, 0.0) for task in state[WEIGHTS]}
         diverged = self.drops and not np.isfinite(update.theta).all()
         if self.drops:
             facts["dropped"] = float(diverged)
         if diverged:
             log.warning("round %d: the update of %r is not finite; it is dropped", number, update.assignment)
             return theta, {WEIGHTS: state[WEIGHTS]}, facts
-        state = {WEIGHTS: state[WEIGHTS], **update.optimizer}
+        memory = {MEMORY + name: value for name, value in update.memory.items()}
+        state = {WEIGHTS: state[WEIGHTS], **update.optimizer, **memory}
         return update.theta, state, {**facts, **delta_norms(theta, updates, target.space.parameters)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetOnly(Joint):
+class FixedWeights(Joint):
+    """Joint training on weights that stay as they are."""
+
+    dev: Annotated[
+        Literal["train", "hold"],
+        Doc("dev examples join the target's training data (train), or are left unused (hold)"),
+    ] = "train"
+
+    @property
+    def dev_use(self) -> DevUse:
+        """As the option says."""
+        return DevUse(self.dev)
+
+    def rule(self, setting: Setting) -> Rule:
+        """The weights of the assignment."""
+        return Fixed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOnly(FixedWeights):
     """The target alone: what the auxiliaries have to beat."""
 
     source: ClassVar[str] = "single-task learning"
@@ -108,18 +136,14 @@ class FineTune(TargetOnly):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedJoint(Joint):
+class LearnedJoint(FixedWeights):
     """A phase that trains all tasks jointly, with the weights that the one before has learned. Not a name to choose."""
 
     source: ClassVar[str] = "ours"
     drops: ClassVar[bool] = True
 
-    def task_weights(self, suite: Suite) -> dict[str, float]:
-        """1 for every task: what stands where no phase came before."""
-        return dict.fromkeys(suite.task_names, 1.0)
-
     def start(self, setting: Setting, before: State | None = None) -> State:
-        """The weights in `before`, under "learned"."""
+        """The weights in `before`, under "learned"; 1 for every task where no phase came before."""
         learned: Mapping[str, float] = (before or {}).get("learned") or self.task_weights(setting.suite)
         return {WEIGHTS: dict(learned)}
 

@@ -22,7 +22,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.suites.suite import Learning, Suite
+from avil_ray.suites.suite import Learning, Suite, Task
 
 State = Mapping[str, Any]
 """What a method remembers: name -> a JSON value or a NumPy array."""
@@ -33,10 +33,11 @@ Facts = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method knows of the run: the suite and the length of a round in gradient steps."""
+    """What a method knows of the run: the suite, the length of a round in gradient steps, and the tasks' data."""
 
     suite: Suite
     steps: int
+    tasks: Mapping[str, Task]
 
 
 @dataclass(frozen=True)

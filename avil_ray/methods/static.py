@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from typing_extensions import Doc
 
 from avil_ray.errors import UserError, unknown
-from avil_ray.methods.joint import Joint, TargetOnly, fine_tune
+from avil_ray.methods.joint import FixedWeights, TargetOnly, fine_tune
 from avil_ray.methods.method import Phase
 from avil_ray.suites.suite import Suite
 
@@ -18,7 +18,7 @@ __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Static(Joint):
+class Static(FixedWeights):
     """Fixed weights: the target's is 1 unless said otherwise, an auxiliary's is 0 unless said otherwise."""
 
     source: ClassVar[str] = (
@@ -57,14 +57,10 @@ class Static(Joint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equal(Joint):
+class Equal(FixedWeights):
     """Every task with weight 1: plain multi-task learning."""
 
     source: ClassVar[str] = "plain multi-task learning (Caruana 1997)"
-
-    def task_weights(self, suite: Suite) -> dict[str, float]:
-        """1 for every task."""
-        return dict.fromkeys(suite.task_names, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

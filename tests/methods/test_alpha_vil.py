@@ -158,7 +158,7 @@ def combined(
         Update(assignment=task, theta=np.float32(theta + ends[task]), losses={task: 1.0}, gradient_steps=1, seconds=0.0)
         for task in TASKS
     ]
-    state = method.start(Setting(suite, STEPS))
+    state = method.start(Setting(suite, STEPS, suite.draw(SEED)))
     return method.combine({**state, "weights": weights or state["weights"]}, theta, updates, target, 0)
 
 

@@ -56,11 +56,13 @@ def test_held_dev_examples_are_not_trained_on() -> None:
 def test_the_weights_that_were_learned_are_trained_on() -> None:
     suite = small.small_suite()
     learned = {"left": 1.0, "right": 0.4, "noise": 0.0}
-    method = LearnedJoint()
-    state = method.start(Setting(suite, STEPS), {"weights": {}, "learned": learned, "rounds": 2})
-    (work,) = method.assign(Setting(suite, STEPS), state, 0)
+    method, setting = LearnedJoint(), Setting(suite, STEPS, suite.draw(SEED))
+    state = method.start(setting, {"weights": {}, "learned": learned, "rounds": 2})
+    (work,) = method.assign(setting, state, 0)
     assert work.weights == {"left": 1.0, "right": 0.4}
-    (work,) = method.assign(Setting(suite, STEPS), method.start(Setting(suite, STEPS)), 0)
+    (work,) = method.assign(
+        Setting(suite, STEPS, suite.draw(SEED)), method.start(Setting(suite, STEPS, suite.draw(SEED))), 0
+    )
     assert work.weights == dict.fromkeys(small.TASKS, 1.0), "equal, where nothing was learned"
 
 
@@ -71,7 +73,7 @@ def test_a_last_phase_that_diverges_leaves_theta_as_it_was(
     suite = small.small_suite(regression=True)
     best = rounds_of(suite, avil.TargetOnly(), 1)[0]
     wild, theta = kind(learning_rate=1e30), best.theta
-    setting = Setting(suite, STEPS)
+    setting = Setting(suite, STEPS, suite.draw(SEED))
     (work,) = wild.assign(setting, wild.start(setting), 0)
     tasks = suite.draw(SEED)
     updates = InlinePool(suite, tasks, SEED).run([work], theta, 5)
