@@ -56,8 +56,17 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("avil_ray.suites")
     if name in _HOMES:
         return getattr(importlib.import_module(f"avil_ray.{_HOMES[name]}"), name)
+    if name in _methods():
+        return getattr(importlib.import_module(_methods()[name]), name)
     raise AttributeError(f"module 'avil_ray' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "suites", "__version__"])
+    return sorted({*_HOMES, *_methods(), "suites", "__version__"})
+
+
+def _methods() -> dict[str, str]:
+    """Every method of the catalogue: its class -> the module that it stands in."""
+    from avil_ray.catalog import METHODS
+
+    return {name: module for module, _, name in (reference.partition(":") for reference in METHODS.values())}
