@@ -33,7 +33,8 @@ def main() -> None:
     spaces = sorted((ROOT / "search_spaces").glob("results_*.yaml"))
     names = [yaml.safe_load(space.read_text())["name"] for space in spaces]
     for space in [] if chosen.page_only else spaces:
-        command = [sys.executable, "-m", "avil_ray", "sweep", str(space), "--storage", str(chosen.storage), "--resume"]
+        command = [sys.executable, "-m", "avil_ray", "sweep", str(space), "--storage", str(chosen.storage)]
+        command += ["--address", "local", "--resume"]
         subprocess.run(command, check=True)  # noqa: S603
     found = [chosen.storage / name for name in names if (chosen.storage / name / "report.md").exists()]
     text = "\n\n".join(section(folder) for folder in found)

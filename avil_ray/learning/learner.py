@@ -76,8 +76,9 @@ class Learner:
                 passes += step.passes
                 for task, loss in step.mean_losses().items():
                     losses[task].append(loss)
-                for task in weights:
-                    weights[task].append(float(torch.as_tensor(weighed.get(task, 0.0)).mean()))
+                for task, values in weights.items():
+                    weight = weighed.get(task, 0.0)
+                    values.append(float(weight.mean() if isinstance(weight, Tensor) else weight))
         return Update(
             assignment=assignment.name,
             theta=flat.vector(),

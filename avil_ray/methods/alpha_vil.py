@@ -10,7 +10,9 @@ gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values,
 are not spelled out in the text we could read; they are reconstructions. `variant: robust` is ours, and differs as
 follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by projected Adam inside a box; each round another
 part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
-is turned down; w is bounded and keeps its sum; the best theta is fine-tuned on the target at the end.
+is turned down; w is bounded and keeps its sum; and `finish: joint` puts these rounds into a run: all tasks train
+jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, a race of task sets
+(`race.py`) settles which auxiliaries stay, they train jointly, and the best theta is fine-tuned on the target.
 """
 
 from __future__ import annotations
@@ -35,13 +37,16 @@ from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.joint import LearnedJoint, fine_tune
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.race import Race
 
 log = logging.getLogger(__name__)
 
 Finish = Literal["joint", "fine-tune", "none"]
 
 INFINITE = float("inf")
-FIT_SHARE = 0.25
+WARM_UP, FIT, RACE = 0.15, 0.1, 0.15
+"""Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 2 fit alpha, the race lasts 3, and 12 follow."""
+
 ROBUST: dict[str, Any] = {
     "dev": "crossfit",
     "crossfit_fraction": 0.7,
@@ -95,8 +100,8 @@ class AlphaVIL(Method):
     finish: Annotated[
         Finish | None,
         Doc(
-            "fine-tune: train the best theta on the target alone at the end; joint: fit alpha for a quarter of the "
-            "rounds only, train all tasks jointly for the others with the weights learned, then fine-tune"
+            "fine-tune: train the best theta on the target alone at the end; joint: train jointly for some rounds, fit "
+            "alpha for some, let task sets race, train the winner jointly for the others, then fine-tune"
         ),
     ] = None
 
@@ -118,15 +123,22 @@ class AlphaVIL(Method):
         return Recipe(**{name: variant[name] if given[name] is None else given[name] for name in variant})
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """The rounds that fit alpha, and how the run ends: `finish`."""
+        """The rounds that fit alpha, and what stands around them: `finish`."""
         held: Literal["train", "hold"] = "hold" if self.recipe.dev == "hold" else "train"
         if self.recipe.finish == "none":
             return (Phase(self, rounds),)
         if self.recipe.finish == "fine-tune":
             return (Phase(self, rounds), fine_tune(self, rounds, held))
-        fitted = ceil(FIT_SHARE * rounds)
-        joint = Phase(LearnedJoint(learning_rate=self.learning_rate, dev=held), rounds - fitted)
-        return (Phase(self, fitted), joint, fine_tune(self, rounds, held))
+        fitted, warm, length = ceil(FIT * rounds), round(WARM_UP * rounds), round(RACE * rounds)
+        joint = LearnedJoint(learning_rate=self.learning_rate, dev=held)
+        race = Race(length=length, learning_rate=self.learning_rate, dev=held)
+        return (
+            Phase(joint, warm),
+            Phase(self, fitted),
+            Phase(race, min(1, length)),
+            Phase(joint, rounds - warm - fitted - length),
+            fine_tune(self, rounds, held),
+        )
 
     @property
     def dev_use(self) -> DevUse:
@@ -138,8 +150,8 @@ class AlphaVIL(Method):
         return self.dev_use, self.recipe.alpha_steps + 2 + tasks
 
     def start(self, setting: Setting, before: State | None = None) -> State:
-        """Every weight is 1, and nothing is learned yet."""
-        return {"weights": dict.fromkeys(setting.suite.task_names, 1.0), "learned": {}, "rounds": 0}
+        """Every weight is 1, and nothing is known of the deltas yet."""
+        return {"weights": dict.fromkeys(setting.suite.task_names, 1.0), "cosines": {}, "rounds": 0}
 
     def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
         """One assignment per task, each with a fresh optimizer and its own weight."""
@@ -190,7 +202,7 @@ class AlphaVIL(Method):
         facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, fit.alpha, strict=True)}
         facts |= {f"weight/{task}": float(weight) for task, weight in state["weights"].items()}
         facts |= _leave_one_out(objective, base, deltas, fit, tasks)
-        state = {"weights": weights, **_learned(state, tasks, fit.alpha / unit, target.suite.target)}
+        state = {"weights": weights, **_cosines(state, facts, target.suite.auxiliaries)}
         return moved.cpu().numpy(), state, facts | _fit_facts(fit)
 
     def _moved_weights(self, weights: dict[str, float], ratio: Tensor) -> dict[str, float]:
@@ -256,18 +268,17 @@ def _split_off(base: Tensor, deltas: Tensor, tasks: list[str], target: Target, r
             deltas[row, space.head(task)] = 0
 
 
-def _learned(state: State, tasks: list[str], ratio: Tensor, target: str) -> dict[str, Any]:
-    """The weights for joint training: an auxiliary's mean ratio of alpha to its neutral value so far, at most 1.
+def _cosines(state: State, facts: Facts, auxiliaries: Sequence[str]) -> dict[str, Any]:
+    """Each auxiliary's mean cosine so far, and the weights of joint training: 1 for the target and where it is above 0.
 
-    The target's is 1. A mean over rounds, as alpha is noisy from one round to the next.
+    A mean over rounds, as one round's deltas say little.
     """
-    count = state["rounds"] + 1
-    means = dict(state.get("means", {}))
-    for task, value in zip(tasks, ratio.tolist(), strict=True):
-        before = means.get(task, 0.0)
-        means[task] = before + (value - before) / count
-    learned = {task: 1.0 if task == target else min(1.0, max(0.0, mean)) for task, mean in means.items()}
-    return {"means": means, "learned": learned, "rounds": count}
+    rounds, before = state["rounds"] + 1, state["cosines"]
+    means = {
+        task: before.get(task, 0.0) + (facts[f"cosine/{task}"] - before.get(task, 0.0)) / rounds for task in auxiliaries
+    }
+    learned = {task: float(means.get(task, 1.0) > 0) for task in state["weights"]}
+    return {"cosines": means, "learned": learned, "rounds": rounds}
 
 
 def _geometry(deltas: Tensor, tasks: list[str], target: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What alpha and w came to, task by task: means over the last rounds of the main phase, and words for them."""
+"""What alpha and w came to, task by task: means over the last rounds that fit alpha, and words for them."""
 
 from __future__ import annotations
 
@@ -65,20 +65,20 @@ class AlphaFinding:
         return [f"{word}: {', '.join(groups[word])}" for word in order if word in groups]
 
 
-def main_phase(history: pd.DataFrame) -> pd.DataFrame:
-    """The rounds of the first phase, which fit alpha, in order."""
-    return history[~is_later(history)].sort_values("round")
+def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
+    """The rounds that fit alpha, in order; none where no round did."""
+    return history[history.filter(like="alpha/").notna().any(axis=1)].sort_values("round")
 
 
 def before_last_phase(history: pd.DataFrame) -> pd.DataFrame:
     """The rounds before the last phase (the target's fine-tuning, which has no weights to show), in order."""
+    return history[~is_finish(history)].sort_values("round")
+
+
+def is_finish(history: pd.DataFrame) -> pd.Series[bool]:
+    """Which rounds are of the last of several phases; none where the history does not say."""
     phase = _phase(history)
-    return history[(phase == 0) | (phase < phase.max())].sort_values("round")
-
-
-def is_later(history: pd.DataFrame) -> pd.Series[bool]:
-    """Which rounds come after the first phase; none where the history does not say."""
-    return _phase(history) > 0
+    return (phase > 0) & (phase == phase.max())
 
 
 def _phase(history: pd.DataFrame) -> pd.Series[float]:
@@ -114,7 +114,7 @@ def alpha_findings(comparison: Comparison) -> list[AlphaFinding]:
 
 def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) -> AlphaFinding:
     """What alpha came to in these histories, one for each seed; at least one must have an alpha."""
-    main = [main_phase(history) for history in histories if _known(history, tasks)]
+    main = [fitted_rounds(history) for history in histories if _known(history, tasks)]
     # the second half, once alpha has settled, but enough rounds for a mean: alpha is noisy
     rounds = max(1, *(min(len(history), max(ENOUGH, math.ceil(len(history) / 2))) for history in main))
     last = [history.tail(rounds) for history in main]

@@ -38,7 +38,7 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
         ends.append(End(label, float(curve.index[-1]), float(curve["select"].iloc[-1]), colour))
     finished = any((curve["finish"] > 0).any() for curve in curves.values())
     subtitle = f"mean over seeds of the chosen configuration; {findings.better(comparison)}"
-    drawing.title(axes, "How they learn", subtitle + ("; dotted: later phases" if finished else ""), theme)
+    drawing.title(axes, "How they learn", subtitle + ("; dotted: the last phase" if finished else ""), theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
     # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel
@@ -82,14 +82,14 @@ def _file_name(label: str, comparison: Comparison) -> str:
 
 
 def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
-    """By round: `select`, and `finish`, above 0 in later phases than the first; means over seeds."""
+    """By round: `select`, and `finish`, above 0 in the last of several phases; means over seeds."""
     column = f"select/{comparison.facts.metric}"
     parts = [
         pd.DataFrame(
             {
                 "round": record.history["round"],
                 "select": record.history[column],
-                "finish": alphas.is_later(record.history).astype(float),
+                "finish": alphas.is_finish(record.history).astype(float),
             }
         ).dropna()
         for record in (method.chosen.records if method.chosen else ())
@@ -101,7 +101,7 @@ def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame
 def _task_series(histories: Sequence[pd.DataFrame], kind: str, tasks: Sequence[str]) -> _TaskSeries:
     """For each task one series over rounds for each seed that has any; tasks without any are left out."""
     found: _TaskSeries = {}
-    part = alphas.main_phase if kind == "alpha" else alphas.before_last_phase
+    part = alphas.fitted_rounds if kind == "alpha" else alphas.before_last_phase
     for history in histories:
         for column in (f"{kind}/{task}" for task in tasks if f"{kind}/{task}" in history):
             series = part(history).set_index("round")[column].dropna()

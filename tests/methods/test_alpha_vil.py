@@ -22,6 +22,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse, batches
 from avil_ray.methods.method import Setting
+from avil_ray.methods.race import task_sets
 from avil_ray.rounds import Round
 
 SEED, STEPS, ROUNDS = 2, 4, 3
@@ -363,7 +364,7 @@ def test_options_that_are_wrong_are_refused(options: dict[str, object], said: st
         (PAPER, ["AlphaVIL"], [20]),
         (replace(PAPER, finish="fine-tune"), ["AlphaVIL", "FineTune"], [20, 7]),
         (avil.AlphaVIL(finish="fine-tune"), ["AlphaVIL", "FineTune"], [20, 7]),
-        (avil.AlphaVIL(), ["AlphaVIL", "LearnedJoint", "FineTune"], [5, 15, 7]),
+        (avil.AlphaVIL(), ["LearnedJoint", "AlphaVIL", "Race", "LearnedJoint", "FineTune"], [3, 2, 1, 12, 7]),
     ],
 )
 def test_how_a_run_ends(method: avil.AlphaVIL, names: list[str], rounds: list[int]) -> None:
@@ -377,20 +378,30 @@ def test_how_a_run_ends(method: avil.AlphaVIL, names: list[str], rounds: list[in
 @pytest.mark.parametrize(("dev", "spent"), [("hold", "hold"), ("crossfit", "train")])
 def test_examples_held_for_alpha_are_never_trained_on(dev: str, spent: str) -> None:
     for finish in ("joint", "fine-tune"):
-        _, *later = avil.AlphaVIL(dev=dev, finish=finish).phases(20)
-        assert {phase.method.dev for phase in later} == {spent}
+        phases = avil.AlphaVIL(dev=dev, finish=finish).phases(20)
+        others = [phase.method for phase in phases if not isinstance(phase.method, avil.AlphaVIL)]
+        assert {method.dev for method in others} == {spent}
 
 
-def test_what_alpha_taught_weighs_the_joint_training() -> None:
-    """The mean of alpha over its neutral value, at most 1; the target's weight is 1."""
-    done = rounds_of(small.small_suite(), avil.AlphaVIL(), 8)
-    fits, joint = [d for d in done if d.row["phase"] == 0], [d for d in done if d.row["phase"] == 1]
-    assert (len(fits), len(joint)) == (2, 6)
-    means = {task: np.mean([3 * done.row[f"alpha/{task}"] for done in fits]) for task in TASKS[1:]}
-    expected = {"left": 1.0, **{task: min(1.0, mean) for task, mean in means.items()}}
+def test_the_cosines_that_a_run_measured_decide_what_races_and_the_winner_trains_on() -> None:
+    done = rounds_of(small.small_suite(), avil.AlphaVIL(), 20)
+    parts = [[d for d in done if d.row["phase"] == phase] for phase in range(5)]
+    assert [len(part) for part in parts] == [3, 2, 1, 12, 7]
+    fits, (race,), joint = parts[1], parts[2], parts[3]
+    cosines = {task: np.mean([each.row[f"cosine/{task}"] for each in fits]) for task in TASKS[1:]}
+    assert set(columns(race, "race/")) == {str(len(one)) for one in task_sets(cosines)}
+    assert race.row["cost/gradient_steps"] == sum(3 * STEPS * (1 + len(one)) for one in task_sets(cosines))
     for each in joint:
-        assert columns(each, "weight/") == pytest.approx(expected)
+        assert columns(each, "weight/") == columns(race, "weight/")
         assert not any(name.startswith(("alpha/", "dev/")) for name in each.row)
+
+
+def test_without_rounds_for_a_race_the_aligned_tasks_train_on() -> None:
+    done = rounds_of(small.small_suite(), avil.AlphaVIL(), 3)
+    assert [each.row["phase"] for each in done] == [1, 3, 3, 4, 4]
+    fit, joint = done[0], done[1]
+    aligned = {task: float(value > 0) for task, value in columns(fit, "cosine/").items()}
+    assert columns(joint, "weight/") == {**aligned, "left": 1.0}
 
 
 def test_the_cost_counts_every_pass_over_dev_in_steps() -> None:

@@ -15,8 +15,8 @@ from avil_ray.reports.alphas import (
     alpha_findings,
     alpha_labels,
     explain,
-    is_later,
-    main_phase,
+    fitted_rounds,
+    is_finish,
 )
 from avil_ray.reports.comparison import Comparison, compare
 
@@ -92,10 +92,17 @@ def test_columns_that_are_not_there_are_none() -> None:
     assert (row.weight, row.cosine) == (None, None)
 
 
-def test_a_history_that_does_not_tell_phases_is_all_main_phase() -> None:
-    history = pd.DataFrame({"round": [1, 0], "select/accuracy": [0.2, 0.1]})
-    assert main_phase(history)["round"].tolist() == [0, 1]
-    assert not is_later(history.assign(phase=np.nan)).any()
+def test_the_rounds_that_fit_alpha_are_those_that_have_one_whatever_their_phase() -> None:
+    history = pd.DataFrame({"round": [3, 2, 1, 0], "phase": [2, 1, 1, 0], "alpha/left": [math.nan, 0.3, 0.2, math.nan]})
+    assert fitted_rounds(history)["round"].tolist() == [1, 2]
+    assert fitted_rounds(history[["round", "phase"]]).empty
+
+
+def test_the_finish_is_the_last_of_several_phases() -> None:
+    phases = pd.DataFrame({"round": range(4), "phase": [0, 1, 2, 2]})
+    assert is_finish(phases).tolist() == [False, False, True, True]
+    assert not is_finish(phases.assign(phase=0)).any()
+    assert not is_finish(phases.assign(phase=np.nan)).any()
 
 
 def test_only_alpha_vil_labels_with_a_choice_and_an_alpha_are_told_of(comparison: Comparison) -> None:

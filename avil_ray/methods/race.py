@@ -1,0 +1,86 @@
+"""Which auxiliaries train along: a race of task sets, run side by side from one theta and judged on select.
+
+    order   auxiliaries by the mean cosine of their delta with the target's, which alphaVIL's rounds have measured
+    sets    the upper half of the order; those whose cosine is above 0; all
+    theta  <- where the set with the best figure on select got to                         one assignment for each set
+
+Ours. What a task is worth over many steps shows in no single round: alpha is greedy, and on MultiMNIST it gives a task
+that hurts in the end as much weight as one that helps. A cosine orders the tasks well, but does not say how many of
+them pay; a few rounds of training on each candidate do. As in any sweep, select chooses between configurations, and
+every candidate is paid for.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Annotated, ClassVar, Literal
+
+from typing_extensions import Doc
+
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.method import Facts, Method, Setting, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race(Method):
+    """A phase of one round, so many rounds long, that picks the auxiliaries for what follows. Not a name to choose."""
+
+    source: ClassVar[str] = "ours"
+
+    length: Annotated[int, Doc("how many rounds' steps each set trains for")]
+    dev: Annotated[
+        Literal["train", "hold"],
+        Doc("dev examples join the target's training data (train), or are left unused (hold)"),
+    ] = "train"
+
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """The cosines in `before`, under "cosines"; 0 for every auxiliary where no phase came before."""
+        cosines: Mapping[str, float] = (before or {}).get("cosines", {})
+        return {"cosines": {task: cosines.get(task, 0.0) for task in setting.suite.auxiliaries}}
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """One assignment for each set, the smallest first."""
+        return [
+            Assignment(
+                name=f"with {len(auxiliaries)}",
+                weights=dict.fromkeys((setting.suite.target, *auxiliaries), 1.0),
+                steps=self.length * setting.steps,
+                learning=self.learning(setting.suite),
+                dev=DevUse(self.dev),
+            )
+            for auxiliaries in task_sets(state["cosines"])
+        ]
+
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """Go on from the set that is best on select, the smallest of equals; from theta where all of them diverged."""
+        metric, sign = target.task.metric, 1.0 if target.task.mode == "max" else -1.0
+        scores = {update.assignment: target.evaluate("select", update.theta)[metric] for update in updates}
+        finished = [update for update in updates if math.isfinite(scores[update.assignment])]
+        facts = {f"race/{name.removeprefix('with ')}": score for name, score in scores.items()}
+        facts["dropped"] = float(len(updates) - len(finished))
+        if not finished:
+            log.warning("round %d: every set of tasks diverged; theta stays, and the target goes on alone", number)
+        best = max(finished, key=lambda update: sign * scores[update.assignment], default=None)
+        trained = best.losses if best else {target.suite.target: 0.0}
+        learned = {task: float(task in trained) for task in target.suite.task_names}
+        facts |= {f"weight/{task}": weight for task, weight in learned.items()}
+        return best.theta if best else theta, {**state, "learned": learned}, facts
+
+
+def task_sets(cosines: Mapping[str, float]) -> list[list[str]]:
+    """The sets of auxiliaries that race, the smallest first, each once."""
+    order = sorted(cosines, key=lambda task: -cosines[task])
+    aligned = [task for task in order if cosines[task] > 0]
+    sets = (order[: ceil(len(order) / 2)], aligned, order)
+    return [order[:size] for size in sorted({len(one) for one in sets})]
