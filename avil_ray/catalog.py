@@ -32,6 +32,11 @@ METHODS = {
     "equal": "avil_ray.methods.static:Equal",
     "target-only": "avil_ray.methods.static:TargetOnly",
     "equal-finetune": "avil_ray.methods.static:EqualFineTune",
+    "alignment": "avil_ray.methods.alignment:Alignment",
+    "aux-ts": "avil_ray.methods.aux_ts:AuxTS",
+    "meta-tartan": "avil_ray.methods.meta_tartan:MetaTartan",
+    "mt-tartan": "avil_ray.methods.mt_tartan:MTTartan",
+    "svd-reweighting": "avil_ray.methods.svd_reweighting:SVDReweighting",
 }
 """name -> the method's class; its fields are its options."""
 

@@ -41,6 +41,8 @@ class Result:
 
     Attributes
     ----------
+    suite
+        What was trained: the suite as the method prepares it.
     test
         The target's figures on test at the best round: its metric and `loss`. Read once.
     best_round
@@ -106,7 +108,8 @@ def train(
     seed
         Everything random derives from it, the choice of data too where the suite draws by seed.
     pool
-        `inline` (this process), `ray` (one actor per task), or a function that opens a pool.
+        `inline` (this process), `ray` (one actor per task), or a function that opens a pool of
+        `method.prepare(suite)`, the suite as the method trains it.
         On CPU the result is the same to the last bit.
     workers
         Actors of the ray pool; one per task where not given, as far as there are CPUs or GPUs.
@@ -128,6 +131,7 @@ def train(
         whole(name, value, 1)
     whole("seed", seed, 0)
     method.check(suite)
+    suite = method.prepare(suite)
     configuration = describe(suite, method, rounds, steps_per_round, seed, threads)
     folder = None if output is None else Path(output)
     progress = _stored(folder, resume, configuration)

@@ -1,7 +1,7 @@
 """One gradient step as a weighting rule sees it: the tasks' losses and gradients, and the target's dev loss.
 
-Everything is computed when it is asked for, and once. Passes that only measure (`dev`, `losses_at`) run in evaluation
-mode: no dropout, BatchNorm's running statistics; they leave no trace in what the step trains on.
+Everything is computed when it is asked for, and once. Passes that only measure (`dev`, `losses_at`, `gradient_at`) run
+in evaluation mode: no dropout, BatchNorm's running statistics; they leave no trace in what the step trains on.
 """
 
 from __future__ import annotations
@@ -93,6 +93,19 @@ class Step:
         self.passes += 1
         with self._measuring(theta), torch.no_grad():
             return self._batch(task, self._drawn_rows(task)).clone()
+
+    def gradient_at(self, theta: Tensor, weights: Mapping[str, float | Tensor]) -> Tensor:
+        """The gradient [P] at `theta` [P] of the weighted training losses of the tasks in `weights`.
+
+        A weight of 0 for an example leaves it out.
+        """
+        self.passes += len(weights)
+        with self._measuring(theta):
+            self._flat.zero_gradient()
+            for task, weight in weights.items():
+                (weight * self._batch(task, self._drawn_rows(task))).mean().backward()
+            self._flat.pull()
+            return self._flat.gradient.clone()
 
     def backward(self, weights: Mapping[str, float | Tensor]) -> None:
         """Leave the gradient of the weighted losses in the model: what the optimizer follows."""

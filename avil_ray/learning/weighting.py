@@ -31,7 +31,10 @@ class Rule(Protocol):
         ...
 
     def passes(self, tasks: int) -> float:
-        """Passes over a batch that the rule makes in a step of so many tasks, on the mean, beyond one for each task."""
+        """Passes over a batch that the rule makes in a step of so many tasks, beyond one for each task.
+
+        The mean over steps; the most, where the data decide.
+        """
         ...
 
 

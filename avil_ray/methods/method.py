@@ -71,6 +71,10 @@ class Method(ABC):
     def check(self, suite: Suite) -> None:  # noqa: B027 (most methods fit every suite)
         """Raise `UserError` where an option does not fit the suite (weights of tasks that it does not have, say)."""
 
+    def prepare(self, suite: Suite) -> Suite:
+        """The suite as this method trains it; most train it as it is."""
+        return suite
+
     def phases(self, rounds: int) -> tuple[Phase, ...]:
         """The run's phases for a budget of `rounds`."""
         return (Phase(self, rounds),)

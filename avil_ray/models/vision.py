@@ -16,6 +16,11 @@ class LeNet(nn.Sequential):
     After LeCun et al., "Gradient-based learning applied to document recognition" (1998), but with ReLU, max pooling and
     a second kernel of 3 x 3, so that images of 16 x 16 still fit.
 
+    Attributes
+    ----------
+    input_shape
+        (channels, height, width) of the images.
+
     Raises
     ------
     UserError
@@ -37,6 +42,7 @@ class LeNet(nn.Sequential):
             nn.Linear(second * _after_poolings(height) * _after_poolings(width), features),
             nn.ReLU(),
         )
+        self.input_shape = (channels, height, width)
 
 
 def _after_poolings(side: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.numpy import load_file
 
+from avil_ray.catalog import build_method
 from avil_ray.learning.parameters import initial_model
 from avil_ray.models.multitask import SingleTask
 from avil_ray.reports.comparison import Comparison, SweepFacts
@@ -78,7 +79,7 @@ def _select(record: TrialRecord) -> float:
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
     """Log the target's model of one trial, with an example of its input."""
-    flat = initial_model(suite, record.seed)
+    flat = initial_model(build_method(record.method, record.options).prepare(suite), record.seed)
     stored = trial_folder(folder, record.key) / THETA
     flat.load(load_file(stored)["theta"])
     test = suite.draw(record.seed)[suite.target].test

@@ -45,6 +45,8 @@ class Row:
         How many such trials fit the cluster side by side; 0 where not even one does.
     lacking
         What the cluster lacks for one trial, None where it has it.
+    parameters
+        The length of theta where the method trains another model than the suite's, None otherwise.
     """
 
     label: str
@@ -56,6 +58,7 @@ class Row:
     asked: Bundle
     at_once: int
     lacking: str | None
+    parameters: int | None = None
 
     @property
     def gradient_steps(self) -> int:
@@ -107,6 +110,7 @@ class Preview:
             f"suite {self.suite.name}: target {self.suite.target}, auxiliaries {tasks}; {self.data}",
             f"model: {self.parameters:,} parameters; {counted(space.rounds, 'round')} of {space.steps_per_round} steps",
             *([f"       {self.frozen}"] if self.frozen else []),
+            *(f"       {row.parameters:,} parameters with {row.label}" for row in self.rows if row.parameters),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
         ]
 
@@ -174,10 +178,9 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
 def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: dict[str, Task], nodes: Sequence[Bundle]) -> Row:
     search = space.search
     known = entry.configurations(search) or [entry.configuration(0, next(entry.points(search)))]
-    works = tuple(
-        work_of(build_method(one.method, one.options), suite, tasks, space.rounds, space.steps_per_round)
-        for one in known
-    )
+    methods = [build_method(one.method, one.options) for one in known]
+    works = tuple(work_of(method, suite, tasks, space.rounds, space.steps_per_round) for method in methods)
+    prepared = methods[0].prepare(suite)
     wanted = max(work.assignments for work in works)
     driver, per_task = shares(space.resources, total(nodes))
     asked_slots = space.resources.slots
@@ -195,6 +198,7 @@ def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: dict[str, Task],
         asked=total(parts),
         at_once=_at_once(parts, nodes, trials),
         lacking=missing(parts, nodes),
+        parameters=None if prepared is suite else parameters_of(prepared),
     )
 
 

@@ -63,6 +63,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
     if not Path(job.folder).is_dir():
         raise WorkFailed(f"{job.folder} is not there on this node: the storage must be mounted on every node")
     suite, folder = build_suite(job.suite), trial_folder(Path(job.folder), facts["key"])
+    method = build_method(facts["method"], facts["options"])
     rows: list[Mapping[str, Any]] = []
 
     def report(row: Mapping[str, Any]) -> None:
@@ -76,11 +77,11 @@ def run_trial(config: Mapping[str, Any]) -> None:
         report(row)
     result = train(
         suite,
-        build_method(facts["method"], facts["options"]),
+        method,
         rounds=job.rounds,
         steps_per_round=job.steps_per_round,
         seed=facts["seed"],
-        pool=lambda: open_pool(job, facts, suite),
+        pool=lambda: open_pool(job, facts, method.prepare(suite)),
         threads=job.threads,
         output=folder / CHECKPOINT,
         resume=True,

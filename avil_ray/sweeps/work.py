@@ -37,7 +37,7 @@ class Work:
 
 def work_of(method: Method, suite: Suite, tasks: dict[str, Task], rounds: int, steps_per_round: int) -> Work:
     """The work of one trial of `method`; `tasks` are the suite's data for any seed, of which only the sizes matter."""
-    setting, target = Setting(suite, steps_per_round, tasks), tasks[suite.target]
+    setting, target = Setting(method.prepare(suite), steps_per_round, tasks), tasks[suite.target]
     assert target.dev is not None
     most = gradient_steps = dev_steps = 0
     for phase in method.phases(rounds):

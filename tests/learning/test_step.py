@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import small
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 import avil_ray as avil
 from avil_ray.learning.assignment import Assignment, Update
@@ -132,6 +132,37 @@ def _gradient(model: torch.nn.Module) -> Tensor:
 
 def test_losses_and_gradients_are_those_of_plain_autograd_on_the_same_examples() -> None:
     assert trained(small.small_suite(), assignment(Reads(), steps=1)).gradient_steps == 5
+
+
+@dataclass(frozen=True)
+class LooksElsewhere(Rule):
+    """Compares a weighted gradient at another theta with plain autograd on the same examples."""
+
+    trunk: Callable[[], nn.Module] = small.plain
+
+    def weigh(self, step: Step) -> Mapping[str, float | Tensor]:
+        suite = small.small_suite(self.trunk)
+        each = torch.tensor([0.0, 0.0, 0.0, 2.0, 0.5, 1.0, 1.0, 3.0])
+        shifted = step.theta + 0.01
+        found = step.gradient_at(shifted, {"left": each, "noise": 0.3})
+        model = small.load(initial_model(suite, SEED).model, shifted.numpy()).eval()
+        data = {task: suite.draw(SEED)[task].train.batch(step._drawn_rows(task)) for task in ("left", "noise")}
+        losses = {task: F.cross_entropy(model(x, task), y, reduction="none") for task, (x, y) in data.items()}
+        ((each * losses["left"]).mean() + 0.3 * losses["noise"].mean()).backward()
+        torch.testing.assert_close(found[step.space.parameters], _gradient(model), rtol=1e-4, atol=1e-6)
+        assert not found[step.space.buffers].any()
+        return step.weights
+
+    def passes(self, tasks: int) -> float:
+        return 2.0
+
+
+@pytest.mark.parametrize("trunk", [small.plain, small.batch_norm, small.dropout])
+def test_a_weighted_gradient_elsewhere_is_that_of_plain_autograd_and_leaves_no_trace(trunk: object) -> None:
+    suite = small.small_suite(trunk)
+    plain, looked = (trained(suite, assignment(rule)) for rule in (Fixed(), LooksElsewhere(trunk)))
+    assert looked.theta.tobytes() == plain.theta.tobytes()
+    assert looked.gradient_steps == assignment(LooksElsewhere()).gradient_steps == 3 * (3 + 2)
 
 
 @pytest.mark.parametrize(("trains", "still"), [("heads", "trunk"), ("trunk", "heads")])

@@ -1,0 +1,152 @@
+"""Covariance alignment: every task turns its inputs by a matrix of its own before the shared trunk, R_t.
+
+    loss = sum_t w_t L_t(head_t(trunk(E_t R_t)))          w, deltas, alphas and phases: as the `weighting` has them
+
+Source: Wu, Zhang, Re, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR 2020, arXiv
+2005.00944, Algorithm 1, as in the submission; its appendix and the authors' code could not be read. R_t makes the
+tasks' inputs look alike to the trunk where they do not: a task whose inputs are the target's, rotated, can then help.
+It is an addition to the model, `avil_ray.models.alignment`, so it goes with any method that weighs tasks. R_t belongs
+to task t as its head does: t alone trains it, and what a method does with a task's own head it does with R_t too.
+
+Where this differs from the paper:
+
+- What trains. The submission says "Fix B" (the trunk) and minimise over matrices and heads, which suits a trunk that is
+  trained already (`train_shared: frozen`; matrices and heads alone train then). Suites here start from trunks that are
+  not, so the default is `joint`: all train together. `alternate` is a reconstruction: matrices and heads in the even
+  rounds, the trunk in the odd ones. The optimizer starts anew in each of its rounds, as the two halves share nothing.
+- Weights. The paper's are equal, the default; any other method may set them.
+- R_t starts from the identity, without a constraint or normalisation (the text names none): a reconstruction.
+- The paper's other use, a target that is fine-tuned from one source model with R added, is not built here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Assignment, Trains, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.models.alignment import aligned_model
+from avil_ray.suites.suite import Suite
+
+NAME = "alignment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligned(Method):
+    """What another method does, where an assignment may be confined to one part of the model."""
+
+    source: ClassVar[str] = "Wu, Zhang, Re, ICLR 2020, arXiv 2005.00944, Algorithm 1"
+
+    train_shared: Annotated[
+        Literal["joint", "alternate", "frozen"],
+        Doc(
+            "joint: trunk, matrices and heads train together; alternate: matrices and heads in even rounds, the trunk "
+            "in odd ones; frozen: the trunk never trains"
+        ),
+    ] = "joint"
+
+    @property
+    @abstractmethod
+    def inner(self) -> Method:
+        """The other method."""
+
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """The other method's state."""
+        return self.inner.start(setting, before)
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """The other method's assignments, each confined to what trains in this round."""
+        assignments = self.inner.assign(setting, state, number)
+        if self.train_shared == "joint":
+            return assignments
+        if self.train_shared == "frozen":
+            return [replace(assignment, trains="heads") for assignment in assignments]
+        part: Trains = "trunk" if number % 2 else "heads"
+        return [replace(assignment, trains=part, keep_optimizer=False) for assignment in assignments]
+
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """As the other method combines."""
+        return self.inner.combine(state, theta, updates, target, number)
+
+    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
+        """As many as the other method's."""
+        return self.inner.dev_passes(tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedPhase(Aligned):
+    """A phase of another method's run on the aligned model. Not a name to choose."""
+
+    method: Method
+
+    @property
+    def inner(self) -> Method:
+        """The phase's method."""
+        return self.method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment(Aligned):
+    """A matrix for each task between its inputs and the trunk, with any method's weights."""
+
+    weighting: Annotated[str, Doc("the method that weighs the tasks, by its name")] = "equal"
+    options: Annotated[Mapping[str, Any], Doc("that method's options; those left out are its own")] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # a name is the catalogue's to resolve: the one import that goes up, made when it is needed
+        from avil_ray.catalog import settled_options
+
+        # those in force, whichever way they were written: equal runs are then equal methods
+        settled = settled_options(self.inner)
+        if self.learning_rate is not None:
+            del settled["learning_rate"]
+        object.__setattr__(self, "options", settled)
+
+    @property
+    def inner(self) -> Method:
+        """The method that weighs the tasks, at this method's learning rate."""
+        from avil_ray.catalog import build_method
+
+        if self.weighting == NAME:
+            raise UserError("weighting: alignment cannot weigh the tasks; name another method, such as equal")
+        options, rate = dict(self.options), self.learning_rate
+        if rate is not None and options.setdefault("learning_rate", rate) != rate:
+            raise UserError(f"learning_rate is {rate}, but options.learning_rate {options['learning_rate']}; give one")
+        try:
+            return build_method(self.weighting, options)
+        except UserError as error:
+            raise UserError(f"weighting: {error}") from None
+
+    def check(self, suite: Suite) -> None:
+        """The other method must fit the suite, and the suite's model must have a place for the matrices."""
+        self.inner.check(suite)
+        with torch.random.fork_rng(devices=[]):
+            self.prepare(suite).model()
+
+    def prepare(self, suite: Suite) -> Suite:
+        """The suite with a matrix for each task in its model."""
+        suite = self.inner.prepare(suite)
+        return replace(suite, model=partial(aligned_model, suite.model, suite.task_names))
+
+    def phases(self, rounds: int) -> tuple[Phase, ...]:
+        """The other method's phases, on the aligned model."""
+        return tuple(
+            replace(phase, method=AlignedPhase(method=phase.method, train_shared=self.train_shared))
+            for phase in self.inner.phases(rounds)
+        )

@@ -1,0 +1,35 @@
+"""MT-TARTAN: the target trains jointly with its auxiliaries from the start, and all weigh the same.
+
+    w_i = 1 / (1 + m)                             for the target and each of m auxiliaries; the weights' sum is 1
+
+Source: Dery, Michel, Talwalkar, Neubig, "Should We Be Pre-training? An Argument for End-task Aware Training as an
+Alternative", ICLR 2022, arXiv 2109.07437, and the authors' code.
+
+This is `equal` at 1/(1 + m) of the learning rate, except for what is not proportional to the loss: clipping, weight
+decay, and AdamW, which does not see the factor at all.
+
+Where this differs from the authors' code: there, auxiliaries are masked language modelling on top of a pre-trained
+model, and the target is fine-tuned alone at the end where asked for; here it is not.
+
+Constant equal weights guard against nothing. On the synthetic suite with a shared head, one helpful and one harmful
+task, the method ends about 9 points of accuracy below the target alone, near `equal`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from avil_ray.methods.joint import FixedWeights
+from avil_ray.suites.suite import Suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTTartan(FixedWeights):
+    """Every task with the same weight, 1 / (number of tasks), from the start."""
+
+    source: ClassVar[str] = "MT-TARTAN: Dery, Michel, Talwalkar, Neubig, ICLR 2022, arXiv 2109.07437"
+
+    def task_weights(self, suite: Suite) -> dict[str, float]:
+        """1/n for each of n tasks, the target included."""
+        return dict.fromkeys(suite.task_names, 1 / len(suite.task_names))

@@ -1,0 +1,98 @@
+"""What every method of the catalogue promises: the same bits everywhere, a cost foretold, and no harm but what is said.
+
+A new method is tested here by standing in the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import small
+
+import avil_ray as avil
+from avil_ray.catalog import METHODS, build_method
+from avil_ray.methods.method import Method
+from avil_ray.pools.ray_pool import RayPool, Slots
+from avil_ray.rounds import Round
+from avil_ray.sweeps.work import work_of
+
+RUN = {"rounds": 7, "steps_per_round": 3, "seed": 4}
+
+UNGUARDED = {
+    "equal": "weights that are equal, whatever the task",
+    "equal-finetune": "the same, and a fine-tuning that makes up for a part of it",
+    "mt-tartan": "weights that are equal, whatever the task",
+    "svd-reweighting": "a norm has no sign: a reversed task counts as a related one",
+}
+"""Methods that a harmful task harms, as in the papers, and why; each says so in its docstring."""
+
+LOSES_MORE_THAN = 0.02
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> Method:
+    return build_method(request.param, {"weights": {"right": 0.5}} if request.param == "static" else {})
+
+
+def same(found: avil.Result, expected: avil.Result) -> None:
+    """Equal to the last bit in all but the times."""
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    columns = [name for name in expected.history if not name.startswith("time/")]
+    pd.testing.assert_frame_equal(found.history[columns], expected.history[columns], check_exact=True)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_stopped_after_every_single_round_a_run_ends_as_if_it_had_not_been(method: Method, tmp_path: Path) -> None:
+    suite = small.small_suite(small.batch_norm)
+    whole = avil.train(suite, method, **RUN)
+
+    def stop(done: Round) -> None:
+        raise Stop
+
+    for _ in whole.rows:
+        with pytest.raises(Stop):
+            avil.train(suite, method, **RUN, output=tmp_path, resume=True, on_round=stop)
+    same(avil.train(suite, method, **RUN, output=tmp_path, resume=True), whole)
+
+
+@pytest.fixture(scope="module")
+def workers(ray_session: None) -> Iterator[RayPool]:
+    """Two, for all methods: they keep nothing that a result depends on, and take seconds to start."""
+    with RayPool(small.small_suite(small.dropout), RUN["seed"], 1, Slots(2, {"CPU": 0.5})) as pool:
+        yield pool
+
+
+def test_on_ray_a_run_gives_the_same_bits_as_inline(method: Method, workers: RayPool) -> None:
+    suite = small.small_suite(small.dropout)
+    pool = "ray" if method.prepare(suite) is not suite else partial(nullcontext, workers)
+    same(avil.train(suite, method, **RUN, pool=pool, workers=2), avil.train(suite, method, **RUN))
+
+
+def test_a_run_costs_no_more_than_was_foretold(method: Method) -> None:
+    suite = small.small_suite()
+    foretold = work_of(method, suite, suite.draw(RUN["seed"]), RUN["rounds"], RUN["steps_per_round"])
+    spent = avil.train(suite, method, **RUN).history["cost/gradient_steps"].sum()
+    assert 0 < spent <= foretold.gradient_steps + foretold.dev_steps
+
+
+@cache
+def accuracies(name: str) -> list[float]:
+    suite = avil.suites.synthetic(head="shared", helpful=1, neutral=0, harmful=1, noise=0)
+    method = build_method(name, {})
+    return [avil.train(suite, method, rounds=10, steps_per_round=20, seed=s).test["accuracy"] for s in SEEDS]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_harmful_task_does_no_harm_but_where_the_method_says_so(name: str) -> None:
+    lost = np.mean(accuracies("target-only")) - np.mean(accuracies(name))
+    assert (lost > LOSES_MORE_THAN) == (name in UNGUARDED), f"{100 * lost:.1f} points below target-only"
