@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avil_ray import suites as suites
+    from avil_ray.diagnosis import affinity as affinity
     from avil_ray.errors import UserError as UserError
     from avil_ray.errors import WorkFailed as WorkFailed
     from avil_ray.methods.alpha_fit import AlphaFit as AlphaFit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from avil_ray.methods.static import Static as Static
     from avil_ray.methods.static import TargetOnly as TargetOnly
     from avil_ray.models.multitask import MultitaskModel as MultitaskModel
+    from avil_ray.reports.affinity import Affinity as Affinity
     from avil_ray.suites.suite import Examples as Examples
     from avil_ray.suites.suite import Learning as Learning
     from avil_ray.suites.suite import Suite as Suite
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Affinity": "reports.affinity",
     "AlphaFit": "methods.alpha_fit",
     "AlphaVIL": "methods.alpha_vil",
     "Equal": "methods.static",
@@ -46,6 +49,7 @@ _HOMES = {
     "Task": "suites.suite",
     "UserError": "errors",
     "WorkFailed": "errors",
+    "affinity": "diagnosis",
     "fit_alpha": "methods.alpha_fit",
     "train": "training",
 }

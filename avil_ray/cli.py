@@ -129,6 +129,49 @@ def check(
     Console().print(preview(read_search_space(space, changes), there))
 
 
+@app.command(epilog="avil-ray affinity multimnist --set size=18 --set target_labels=300")
+def affinity(
+    suite: Annotated[str, typer.Argument(help="A suite (`avil-ray list suites`).")],
+    target: Annotated[
+        str | None, typer.Option(help="The task that counts; the suite's usual one if not given.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Gradient steps of the round.")] = 60,
+    seeds: Annotated[str, typer.Option(help="Seeds to average over.")] = "0,1,2,3",
+    settings: Settings = None,
+    output: Annotated[Path | None, typer.Option(help="A folder for the tables (CSV) and the figure.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Say which auxiliaries look promising, from one round, before a sweep is paid for."""
+    import tempfile
+
+    from rich.console import Console
+
+    from avil_ray.catalog import build_suite
+    from avil_ray.config import parse_setting
+    from avil_ray.diagnosis import affinity as diagnose
+    from avil_ray.reports.affinity_report import sentences, terminal_table, write_affinity
+    from avil_ray.running import require_writable
+    from avil_ray.tracking.affinity import log_affinity
+    from avil_ray.tracking.store import experiment_name, shown, tracking_uri
+
+    options = dict(parse_setting(text) for text in settings or [])
+    built = build_suite({"name": suite, **options, **({} if target is None else {"target": target})})
+    uri, experiment = tracking_uri(storage), experiment_name(built.name)
+    if output is not None:
+        require_writable(output)
+    found = diagnose(built, steps=steps, seeds=_seeds(seeds))
+    console = Console()
+    console.print(terminal_table(found))
+    for sentence in sentences(found):
+        console.print(sentence, markup=False, highlight=False)
+    print(f"cost: {found.gradient_steps:,} gradient steps, dev passes included")
+    with tempfile.TemporaryDirectory() as spare:
+        run = log_affinity(found, write_affinity(output or Path(spare), found), uri, experiment)
+    if output is not None:
+        print(f"written to {output}")
+    print(f"tracked: run affinity ({run}) of experiment {experiment} in {shown(uri)}")
+
+
 @app.command(epilog="avil-ray report multimnist_demo")
 def report(
     name: Annotated[str, typer.Argument(help="A sweep's name.")],

@@ -36,7 +36,7 @@ def run_once(
     suite = build_suite({"name": suite_name, **suite_options})
     method = build_method(method_name, method_options)
     if output is not None:
-        _require_writable(output)
+        require_writable(output)
     result = train(
         suite,
         method,
@@ -105,7 +105,8 @@ def write_result(folder: Path, result: Result) -> None:
     (folder / "result.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def _require_writable(folder: Path) -> None:
+def require_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be written to, before anything is computed."""
     import os
 
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

@@ -172,7 +172,9 @@ def test_check_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 configuration x 1 seed = 1 trial" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["sweep"], ["check"], ["report"], ["list"], ["data"], ["ui"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["sweep"], ["check"], ["report"], ["affinity"], ["list"], ["data"], ["ui"]]
+)
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*command, "--help") == 0
     assert "avil-ray" in capsys.readouterr().out
