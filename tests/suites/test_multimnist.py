@@ -222,3 +222,28 @@ def test_the_target_is_learned_from_300_labels(learn) -> None:
 def test_random_labels_cannot_be_learned(learn) -> None:
     suite = multimnist(target="noise", auxiliaries=[], target_labels=300, size=18)
     assert 0.05 < learn(suite, seed=0, tasks=["noise"], steps=100) < 0.15
+
+
+def test_a_share_of_an_auxiliarys_labels_can_be_random_and_nothing_else_changes() -> None:
+    clean = multimnist(size=18, train=2000, select=30, test=40)
+    noisy = multimnist(size=18, train=2000, select=30, test=40, random_labels={"right": 0.2})
+    before, after = clean.draw(3), noisy.draw(3)
+    changed = (before["right"].train.labels != after["right"].train.labels).float().mean()
+    assert 0.15 < changed < 0.21, "a random label is the right one in a tenth of the cases"
+    for task in ("left", "left_odd", "left_large"):
+        assert same(before[task].train, after[task].train)
+    assert noisy.options["random_labels"] == {"right": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"rigth": 0.2}, "multimnist: random_labels: unknown auxiliary 'rigth'; did you mean 'right'?"),
+        ({"left": 0.2}, "multimnist: random_labels: unknown auxiliary 'left'; did you mean 'left_odd'?"),
+        ({"right": 1.5}, "multimnist: random_labels: right must be a share from 0 to 1, not 1.5"),
+    ],
+)
+def test_wrong_shares_of_random_labels_are_one_line(shares: dict[str, float], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        multimnist(random_labels=shares)
+    assert str(caught.value) == said
