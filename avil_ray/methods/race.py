@@ -1,7 +1,8 @@
 """Which auxiliaries train along: a race of task sets, run side by side from one theta and judged on select.
 
-    order   auxiliaries by the mean cosine of their delta with the target's, which alphaVIL's rounds have measured
-    sets    the upper half of the order; those whose cosine is above 0; all
+    order   auxiliaries by the mean cosine of their delta with the target's, which alphaVIL's rounds have measured;
+            without those that point against it
+    sets    as many of the order as half of the auxiliaries; those whose cosine is above 0; all of the order
     theta  <- where the set with the best figure on select got to                         one assignment for each set
 
 Ours. What a task is worth over many steps shows in no single round: alpha is greedy, and on MultiMNIST it gives a task
@@ -28,6 +29,9 @@ from avil_ray.learning.splits import DevUse
 from avil_ray.methods.method import Facts, Method, Setting, State
 
 log = logging.getLogger(__name__)
+
+OPPOSED = -0.15
+"""A task whose cosine is below this takes no part: it is not worth the steps of a set that nobody expects to win."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,6 @@ class Race(Method):
 
 def task_sets(cosines: Mapping[str, float]) -> list[list[str]]:
     """The sets of auxiliaries that race, the smallest first, each once."""
-    order = sorted(cosines, key=lambda task: -cosines[task])
-    aligned = [task for task in order if cosines[task] > 0]
-    sets = (order[: ceil(len(order) / 2)], aligned, order)
-    return [order[:size] for size in sorted({len(one) for one in sets})]
+    order = sorted((task for task in cosines if cosines[task] >= OPPOSED), key=lambda task: -cosines[task])
+    aligned = sum(cosines[task] > 0 for task in order)
+    return [order[:size] for size in sorted({min(ceil(len(cosines) / 2), len(order)), aligned, len(order)})]
