@@ -65,6 +65,16 @@ class ParameterSpace:
             end += prod(shape)
         return slice(start, end)
 
+    @property
+    def layers(self) -> dict[str, slice]:
+        """Module -> the slice of its own parameters, in the order of theta. They cover all parameters and no buffer."""
+        found: dict[str, slice] = {}
+        for entry in self.entries:
+            module = entry.name.rpartition(".")[0]
+            if entry.where.start < self.parameters.stop:  # PyTorch names a module's own parameters one after the other
+                found[module] = slice(found.get(module, entry.where).start, entry.where.stop)
+        return found
+
     def head(self, task: str) -> slice:
         """The slice of the task's own head; empty where the task has none (a shared head belongs to the trunk)."""
         return self.heads.get(task, slice(0, 0))

@@ -25,6 +25,9 @@ from avil_ray.methods.quasi_newton import Floats, Point, minimise
 
 AlphaOptimizer = Literal["adam", "lbfgs", "sgd"]
 
+ADAM_RATE = 0.4
+"""Adam's usual step, in units of 1/n."""
+
 DEFAULT_STEPS: dict[str, int] = {"adam": 10, "lbfgs": 50, "sgd": 10}
 
 
@@ -240,7 +243,7 @@ def _checked(
 def _adam(line: _Line, bounds: _Bounds, steps: int, rate: float | None) -> None:
     """Projected Adam on b = n * alpha (Kingma and Ba 2015, with the box of the recipe)."""
     point = line.seen[-1]
-    scale, rate, first, second = 1 / len(point.alpha), 0.4 if rate is None else rate, 0.9, 0.99
+    scale, rate, first, second = 1 / len(point.alpha), ADAM_RATE if rate is None else rate, 0.9, 0.99
     mean, square = torch.zeros_like(point.slope), torch.zeros_like(point.slope)
     for step in range(1, steps + 1):
         gradient = point.slope * scale

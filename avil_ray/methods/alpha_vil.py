@@ -31,10 +31,10 @@ from typing_extensions import Doc
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
-from avil_ray.learning.parameters import Vector, dot
-from avil_ray.learning.score import cosine
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.alpha_fit import AlphaFit, AlphaOptimizer, fit_alpha
+from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
+from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
 from avil_ray.methods.joint import LearnedJoint, fine_tune
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.methods.race import Race
@@ -96,6 +96,10 @@ class AlphaVIL(Method):
         Literal["full", "scaled"] | None,
         Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),
     ] = None
+    granularity: Annotated[
+        Literal["task", "layer"],
+        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
+    ] = "task"
     safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
     finish: Annotated[
         Finish | None,
@@ -173,33 +177,38 @@ class AlphaVIL(Method):
         """Fit alpha, step, move the weights. What is not finite is dropped, and counted in `dropped`."""
         recipe, tasks = self.recipe, [update.assignment for update in updates]
         base = torch.from_numpy(theta.copy()).to(target.device)
-        deltas, dropped = _deltas(theta, updates, target)
-        facts = {"dropped": float(dropped), **_geometry(deltas[:, target.space.parameters], tasks, target.suite.target)}
-        _split_off(base, deltas, tasks, target, recipe)
+        deltas, dropped = gather(theta, updates, target)
+        facts = {"dropped": float(dropped), **geometry(deltas[:, target.space.parameters], tasks, target.suite.target)}
+        split_off(base, deltas, tasks, target, full_heads=recipe.auxiliary_heads == "full")
 
         unit = 1.0 if self.variant == "paper" else 1 / len(tasks)
         low, high = recipe.alpha_bounds
         objective = target.objective(self.dev_use, number)
+        deltas = by_layer(deltas, target.space) if self.granularity == "layer" else deltas
+        layers = len(deltas) // len(tasks)
         fit = fit_alpha(
             objective,
             base,
             deltas,
             optimizer=recipe.alpha_optimizer,
-            initial=torch.full((len(tasks),), unit, dtype=torch.float64),
+            initial=torch.full((len(deltas),), unit, dtype=torch.float64),
             lower=low * unit,
             upper=high * unit,
             steps=recipe.alpha_steps,
+            learning_rate=ADAM_RATE * layers if recipe.alpha_optimizer == "adam" else None,
             safeguard=recipe.safeguard,
         )
         moved = base.addmv(deltas.T, fit.alpha.to(deltas))
+        alpha = fit.alpha.view(len(tasks), layers)
+        ratio = alpha.mean(1) / unit
         if not bool(torch.isfinite(moved).all()):
             moved, facts["dropped"] = torch.from_numpy(theta.copy()), facts["dropped"] + 1
             log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
 
         weights = dict(state["weights"])
         if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
-            weights = self._moved_weights(weights, fit.alpha / unit)
-        facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, fit.alpha, strict=True)}
+            weights = self._moved_weights(weights, ratio)
+        facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha.mean(1), strict=True)}
         facts |= {f"weight/{task}": float(weight) for task, weight in state["weights"].items()}
         facts |= _leave_one_out(objective, base, deltas, fit, tasks)
         state = {"weights": weights, **_cosines(state, facts, target.suite.auxiliaries)}
@@ -238,36 +247,6 @@ class Recipe:
     finish: Finish
 
 
-def _deltas(theta: Vector, updates: Sequence[Update], target: Target) -> tuple[Tensor, int]:
-    """The deltas [n, P] on the driver's device; one that is not finite becomes zero. Also how many did."""
-    deltas = torch.empty(len(updates), len(theta), device=target.device)
-    dropped = 0
-    for row, update in zip(deltas, updates, strict=True):
-        delta = update.delta(theta)
-        if np.isfinite(delta).all():
-            row.copy_(torch.from_numpy(delta))
-        else:
-            row.zero_()
-            dropped += 1
-            log.warning("the update of task %r is not finite; it is dropped from this round", update.assignment)
-    return deltas, dropped
-
-
-def _split_off(base: Tensor, deltas: Tensor, tasks: list[str], target: Target, recipe: Recipe) -> None:
-    """Move into `base`, in place, what alpha does not scale: buffers, and auxiliary heads where they move in full.
-
-    Buffers (BatchNorm's running statistics) are the target's: as its own training left them.
-    """
-    space, name = target.space, target.suite.target
-    if name in tasks:
-        base[space.buffers] += deltas[tasks.index(name), space.buffers]
-    deltas[:, space.buffers] = 0
-    for row, task in enumerate(tasks):
-        if task != name and recipe.auxiliary_heads == "full":
-            base[space.head(task)] += deltas[row, space.head(task)]
-            deltas[row, space.head(task)] = 0
-
-
 def _cosines(state: State, facts: Facts, auxiliaries: Sequence[str]) -> dict[str, Any]:
     """Each auxiliary's mean cosine so far, and the weights of joint training: 1 for the target and where it is above 0.
 
@@ -281,13 +260,6 @@ def _cosines(state: State, facts: Facts, auxiliaries: Sequence[str]) -> dict[str
     return {"cosines": means, "learned": learned, "rounds": rounds}
 
 
-def _geometry(deltas: Tensor, tasks: list[str], target: str) -> dict[str, float]:
-    """Norms of the deltas [n, parameters] and their cosines with the target's."""
-    own = deltas[tasks.index(target)]
-    norms = {f"delta_norm/{task}": dot(delta, delta) ** 0.5 for task, delta in zip(tasks, deltas, strict=True)}
-    return norms | {f"cosine/{task}": cosine(delta, own) for task, delta in zip(tasks, deltas, strict=True)}
-
-
 def _leave_one_out(
     objective: DevObjective, base: Tensor, deltas: Tensor, fit: AlphaFit, tasks: list[str]
 ) -> dict[str, float]:
@@ -297,10 +269,11 @@ def _leave_one_out(
     """
     facts = {}
     for row, task in enumerate(tasks):
-        without = fit.alpha.clone()
+        without = fit.alpha.clone().view(len(tasks), -1)
+        kept = bool((without[row] != 0).any())
         without[row] = 0.0
-        kept = bool(fit.alpha[row] != 0)
-        loss, _ = objective(base.addmv(deltas.T, without.to(deltas))) if kept else (fit.loss_after, None)
+        moved = without.flatten().to(deltas)
+        loss, _ = objective(base.addmv(deltas.T, moved)) if kept else (fit.loss_after, None)
         facts[f"without/{task}"] = loss - fit.loss_after
     return facts
 

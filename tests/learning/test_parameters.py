@@ -50,6 +50,8 @@ def test_trunk_first_then_heads_then_buffers_each_once_and_nothing_frozen() -> N
     assert space.heads == {"b": slice(32, 42), "a": slice(42, 57)}
     assert (space.parameters, space.buffers, space.size) == (slice(0, 57), slice(57, 66), 66)
     assert space.head("a") == slice(42, 57)
+    layers = {"embed": slice(0, 24), "norm": slice(24, 32), "heads.b": slice(32, 42), "heads.a": slice(42, 57)}
+    assert space.layers == layers
 
 
 def test_the_slices_touch_and_have_the_shapes_of_the_tensors() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import scipy.optimize
 import small
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse, batches
 from avil_ray.methods.method import Setting
 from avil_ray.methods.race import task_sets
+from avil_ray.pools.inline import InlinePool
 from avil_ray.rounds import Round
 
 SEED, STEPS, ROUNDS = 2, 4, 3
@@ -402,6 +404,39 @@ def test_without_rounds_for_a_race_the_aligned_tasks_train_on() -> None:
     fit, joint = done[0], done[1]
     aligned = {task: float(value > 0) for task, value in columns(fit, "cosine/").items()}
     assert columns(joint, "weight/") == {**aligned, "left": 1.0}
+
+
+@pytest.mark.parametrize("granularity", ["task", "layer"])
+def test_alpha_for_each_layer_is_fitted_as_by_scipy_on_the_same_deltas(granularity: str) -> None:
+    """One round by hand: theta + sum alpha_il delta_il, alpha at the minimum of the dev loss inside the bounds."""
+    suite = small.small_suite()
+    method = replace(
+        ROBUST, granularity=granularity, alpha_optimizer="lbfgs", alpha_steps=200, auxiliary_heads="scaled"
+    )
+    first = rounds_of(suite, method, 1)[0]
+    tasks, start = suite.draw(SEED), initial_model(suite, SEED).vector()
+    work = method.assign(Setting(suite, STEPS, tasks), method.start(Setting(suite, STEPS, tasks)), 0)
+    deltas = np.stack([update.delta(start) for update in InlinePool(suite, tasks, SEED).run(work, start, 0)])
+    target = Target(suite, tasks, SEED)
+    layers = list(target.space.layers.values()) if granularity == "layer" else [slice(None)]
+    rows = np.zeros((len(deltas), len(layers), len(start)))
+    for index, layer in enumerate(layers):
+        rows[:, index, layer] = deltas[:, layer]
+    rows = rows.reshape(-1, len(start))
+    objective = target.objective(method.dev_use, 0)
+
+    def loss(alpha: np.ndarray) -> tuple[float, np.ndarray]:
+        found, gradient = objective(torch.from_numpy((start + alpha @ rows).astype(np.float32)))
+        return found, rows.astype(np.float64) @ gradient.double().numpy()
+
+    bounds = [(0, 4 / 3)] * len(rows)
+    best = scipy.optimize.minimize(loss, np.full(len(rows), 1 / 3), jac=True, bounds=bounds, method="L-BFGS-B")
+    assert first.row["dev/loss"] == pytest.approx(best.fun, abs=2e-4)
+    assert first.row["dev/loss"] == pytest.approx(loss_at(target, method, first), abs=1e-5)
+
+
+def loss_at(target: Target, method: avil.AlphaVIL, done: Round) -> float:
+    return target.objective(method.dev_use, 0)(torch.from_numpy(done.theta.copy()))[0]
 
 
 def test_the_cost_counts_every_pass_over_dev_in_steps() -> None:
