@@ -33,9 +33,13 @@ METHODS = {
     "target-only": "avil_ray.methods.static:TargetOnly",
     "equal-finetune": "avil_ray.methods.static:EqualFineTune",
     "alignment": "avil_ray.methods.alignment:Alignment",
+    "arml": "avil_ray.methods.arml:ARML",
+    "auto-lambda": "avil_ray.methods.auto_lambda:AutoLambda",
     "aux-ts": "avil_ray.methods.aux_ts:AuxTS",
+    "gcs": "avil_ray.methods.gcs:GCS",
     "meta-tartan": "avil_ray.methods.meta_tartan:MetaTartan",
     "mt-tartan": "avil_ray.methods.mt_tartan:MTTartan",
+    "ol-aux": "avil_ray.methods.ol_aux:OLAux",
     "svd-reweighting": "avil_ray.methods.svd_reweighting:SVDReweighting",
 }
 """name -> the method's class; its fields are its options."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -67,6 +68,20 @@ def small_suite(
         model=partial(build, trunk, regression=regression, own_heads=own_heads),
         learning=avil.Learning(**{"batch_size": 8, "learning_rate": 0.1, **learning}),
     )
+
+
+def opposed_suite() -> avil.Suite:
+    """One head for all: `right` is the target's own task on the same examples, `noise` the opposite of it."""
+
+    def tasks(seed: int) -> list[avil.Task]:
+        inputs = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(seed))
+        same, opposite = avil.Examples(inputs, inputs[:, 0]), avil.Examples(inputs, -inputs[:, 0])
+        kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
+        target = avil.Task("left", same, same, same, same, **kind)
+        return [target, avil.Task("right", same, **kind), avil.Task("noise", opposite, **kind)]
+
+    plainly = small_suite(regression=True, own_heads=False, batch_size=40)
+    return dataclasses.replace(plainly, name="opposed", tasks=tasks)
 
 
 class Constant(nn.Module):
@@ -147,3 +162,57 @@ def ordinary(
         torch.nn.utils.clip_grad_norm_(model.parameters(), learning.clip)
         optimizer.step()
     return flat(model)
+
+
+class Seen:
+    """One step of joint training as anyone would write it: what a rule by hand may look at."""
+
+    def __init__(
+        self, suite: avil.Suite, number: int, theta: Tensor, batches: Mapping[str, tuple[Tensor, Tensor]]
+    ) -> None:
+        self.suite, self.number, self.theta, self.batches = suite, number, theta, batches
+
+    def losses(self, task: str, theta: Tensor | None = None, batch: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The losses of the task's batch, or of another, at theta; differentiable by theta."""
+        inputs, labels = batch or self.batches[task]
+        model, at = self.suite.model(), self.theta if theta is None else theta
+        names = [name for name, _ in model.named_parameters()]
+        names = [n for n in names if not n.startswith("heads.")] + [n for n in names if n.startswith("heads.")]
+        sizes = [model.get_parameter(name).numel() for name in names]
+        parts = {n: p.view(model.get_parameter(n).shape) for n, p in zip(names, at.split(sizes), strict=True)}
+        outputs = torch.func.functional_call(model, parts, (inputs, task))
+        return F.cross_entropy(outputs, labels, reduction="none")
+
+    def gradient(self, task: str, theta: Tensor | None = None, batch: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        at = (self.theta if theta is None else theta).clone().requires_grad_()
+        (found,) = torch.autograd.grad(self.losses(task, at, batch).mean(), at)
+        return found
+
+
+def joint_by_hand(
+    suite: avil.Suite,
+    seed: int,
+    theta: np.ndarray,
+    steps: int,
+    weigh: Callable[[Seen], Mapping[str, float]],
+    *,
+    hold: bool = False,
+) -> tuple[np.ndarray, list[dict[str, float]]]:
+    """SGD on sum_i w_i L_i from theta, with weights from `weigh` at every step; theta at the end, and the weights."""
+    tasks, learning, at = suite.draw(seed), suite.learning, torch.from_numpy(np.array(theta))
+    data = {name: task.train for name, task in tasks.items()}
+    if not hold:
+        data["left"] = tasks["left"].train.join(tasks["left"].dev)
+    streams = {
+        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, "joint", name)
+        for name, examples in data.items()
+    }
+    velocity, used = torch.zeros_like(at), []
+    for number in range(steps):
+        seen = Seen(suite, number, at, {name: data[name].batch(next(stream)) for name, stream in streams.items()})
+        weights = dict(weigh(seen))
+        gradient = sum(weight * seen.gradient(task) for task, weight in weights.items())
+        gradient = gradient * min(1.0, learning.clip / (float(gradient.norm()) + 1e-6))
+        velocity = learning.momentum * velocity + gradient
+        at, used = at - learning.learning_rate * velocity, [*used, weights]
+    return at.numpy(), used

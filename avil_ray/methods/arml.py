@@ -1,0 +1,99 @@
+"""ARML: the auxiliaries' weights are those whose weighted gradients come nearest to the target's.
+
+    minimise over alpha   |g_* - sum_i alpha_i g_i|^2          i over the K auxiliaries, over the trunk
+    alpha <- alpha - beta grad;  alpha <- alpha + (K - sum alpha) / K;  alpha <- max(0, alpha)       every N steps
+
+Source: Shi, Hoffmann, Saenko, Darrell, Xu, "Auxiliary Task Reweighting for Minimum-data Learning", NeurIPS 2020, arXiv
+2010.08244, and the authors' code: alpha = 1 at first, one step of SGD every 20 iterations, shifted to the sum K and cut
+off at 0. The distance is quadratic in alpha, so its gradient needs the products of the gradients only.
+
+Where this differs from the authors' code:
+
+- Scale: products of gradients have the square of a loss's unit. Here they are divided by the mean squared length of all
+  gradients of the step, so that beta, 0.05 as theirs, means the same for all suites and is a stable step.
+- Interval: theirs is 20 of 200,000 iterations. Here the weights move at every step, as a run has hundreds.
+- The model takes its step in an iteration that moves alpha, too; theirs does not. The Langevin noise of their first
+  iterations is left out.
+- Gradients are of the trunk; theirs leave out the last six tensors, which are the heads there.
+
+No dev examples are used; they join the target's training data. The target's weight is 1.
+
+The auxiliaries' weights always sum to K at least: where one harms, the others get its weight, and where all harm, none
+can be turned down. On the synthetic suite with a shared head, one helpful and one harmful task, a run of 200 steps ends
+about 3 points of accuracy below the target alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.parameters import dot, dots
+from avil_ray.learning.step import Step
+from avil_ray.learning.weighting import Rule
+from avil_ray.methods.joint import Joint
+from avil_ray.methods.method import Setting
+
+Floats = npt.NDArray[np.float64]
+
+ALPHA = "alpha"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARML(Joint):
+    """Weights that bring the auxiliaries' summed gradient nearest to the target's."""
+
+    source: ClassVar[str] = "Shi, Hoffmann, Saenko, Darrell, Xu, NeurIPS 2020, arXiv 2010.08244"
+
+    weight_rate: Annotated[float, Doc("beta: learning rate of the weights, with plain SGD")] = 0.05
+    interval: Annotated[int, Doc("N: steps between two moves of the weights")] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.weight_rate < float("inf"):
+            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
+        if self.interval < 1:
+            raise UserError(f"interval must be at least 1, not {self.interval}")
+
+    def rule(self, setting: Setting) -> Rule:
+        """The weights that have been learned so far."""
+        return NearestGradient(self.weight_rate, self.interval)
+
+
+@dataclass(frozen=True)
+class NearestGradient:
+    """Remembers the auxiliaries' weights, in the order of the tasks."""
+
+    weight_rate: float
+    interval: int
+
+    def weigh(self, step: Step) -> dict[str, float]:
+        """1 for the target; the auxiliaries' weights after this step's move, where it makes one."""
+        auxiliaries = [task for task in step.weights if task != step.target]
+        alpha = step.memory.get(ALPHA, np.ones(len(auxiliaries)))
+        if auxiliaries and step.number % self.interval == 0:
+            alpha = self._moved(alpha, step, auxiliaries)
+        step.memory[ALPHA] = alpha
+        return {step.target: 1.0, **dict(zip(auxiliaries, alpha.tolist(), strict=True))}
+
+    def passes(self, tasks: int) -> float:
+        """None: the gradients are those that the step needs."""
+        return 0.0
+
+    def _moved(self, alpha: Floats, step: Step, auxiliaries: list[str]) -> Floats:
+        """Alpha [K] after one step down the distance; as it was where a gradient is not finite."""
+        trunk = step.space.trunk
+        own = step.gradient(step.target)[trunk]
+        others = torch.stack([step.gradient(task)[trunk] for task in auxiliaries])
+        rest = own - torch.tensor(alpha, dtype=others.dtype, device=others.device) @ others
+        size = sum(dot(each, each) for each in (own, *others)) / (1 + len(others))
+        slope = -2 * dots(others, rest).numpy() / (size or 1.0)
+        moved = alpha - self.weight_rate * slope
+        moved = np.maximum(0.0, moved + (len(moved) - moved.sum()) / len(moved))
+        return moved if np.isfinite(moved).all() else alpha

@@ -1,0 +1,100 @@
+"""OL-AUX: an auxiliary's weight moves along how far its gradients have pointed along the target's lately.
+
+    s_i <- s_i + cos(g_i, g_*)                             at every step, over the trunk
+    w_i <- max(0, w_i + beta s_i / N);  s_i <- 0           after every N steps; w_i = 1 at first, the target's stays 1
+
+Source: Lin, Baweja, Kantor, Held, "Adaptive Auxiliary Task Weighting for Reinforcement Learning", NeurIPS 2019. That
+the product <g_i, g_*> is summed over N steps is from notes on the paper; the cosine in its place, N = 5 and a weight of
+1 at first are from the re-implementation in ForkMerge's code; that no weight falls below 0, from the one in ARML's. The
+product is the score of the task's own step, -g_i (`learning/score.py`).
+
+Where this differs from them:
+
+- Similarity: the cosine is the default. A product of two gradients has the square of a loss's unit and shrinks by
+  orders of magnitude as training goes on, so beta would be another for each suite; `similarity: dot` has it as it is.
+- Beta of the original could not be read. With 0.1, a task that opposes the target in full loses its weight within 50
+  steps.
+
+No dev examples are used; they join the target's training data.
+
+Every weight starts at 1, so a harmful task does harm until its weight has fallen. On the synthetic suite with a shared
+head, one helpful and one harmful task, a run of 200 steps ends about 3 points of accuracy below the target alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.score import cosine, score
+from avil_ray.learning.step import Step
+from avil_ray.learning.weighting import Rule
+from avil_ray.methods.joint import Joint
+from avil_ray.methods.method import Setting
+
+Floats = npt.NDArray[np.float64]
+
+WEIGHTS, SCORES = "weights", "scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OLAux(Joint):
+    """Weights follow the products of gradients with the target's, summed over a few steps."""
+
+    source: ClassVar[str] = "Lin, Baweja, Kantor, Held, NeurIPS 2019"
+
+    weight_rate: Annotated[float, Doc("beta: what a mean similarity of 1 adds to a weight at each move")] = 0.1
+    interval: Annotated[int, Doc("N: steps between two moves of the weights")] = 5
+    similarity: Annotated[
+        Literal["cosine", "dot"], Doc("cosine: of the two gradients; dot: their product, whose unit is the losses'")
+    ] = "cosine"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.weight_rate < float("inf"):
+            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
+        if self.interval < 1:
+            raise UserError(f"interval must be at least 1, not {self.interval}")
+
+    def rule(self, setting: Setting) -> Rule:
+        """The weights that have been learned so far."""
+        return OnlineWeights(self.weight_rate, self.interval, self.similarity)
+
+
+@dataclass(frozen=True)
+class OnlineWeights:
+    """Remembers the weights, and the scores since they last moved, in the order of the tasks."""
+
+    weight_rate: float
+    interval: int
+    similarity: Literal["cosine", "dot"]
+
+    def weigh(self, step: Step) -> dict[str, float]:
+        """The weights before this step's products count."""
+        tasks, memory = list(step.weights), step.memory
+        weights = memory.get(WEIGHTS, np.ones(len(tasks)))
+        scores = memory.get(SCORES, np.zeros(len(tasks))) + self._similarities(step)
+        memory[WEIGHTS], memory[SCORES] = weights, scores
+        if (step.number + 1) % self.interval == 0:
+            moved = np.maximum(0.0, weights + self.weight_rate * scores / self.interval)
+            memory[WEIGHTS] = np.where([task == step.target for task in tasks], 1.0, moved)
+            memory[SCORES] = np.zeros(len(tasks))
+        return dict(zip(tasks, weights.tolist(), strict=True))
+
+    def passes(self, tasks: int) -> float:
+        """None: the gradients are those that the step needs."""
+        return 0.0
+
+    def _similarities(self, step: Step) -> Floats:
+        """Each task's similarity to the target [n]; 0 where a gradient is not finite."""
+        trunk = step.space.trunk
+        own = step.gradient(step.target)[trunk]
+        others = [step.gradient(task)[trunk] for task in step.weights]
+        if self.similarity == "cosine":
+            return np.array([cosine(other, own) for other in others])
+        return np.nan_to_num([score(-other, own) for other in others], posinf=0.0, neginf=0.0)
