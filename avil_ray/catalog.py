@@ -36,11 +36,14 @@ METHODS = {
     "arml": "avil_ray.methods.arml:ARML",
     "auto-lambda": "avil_ray.methods.auto_lambda:AutoLambda",
     "aux-ts": "avil_ray.methods.aux_ts:AuxTS",
+    "diw": "avil_ray.methods.diw:DIW",
+    "fork-merge": "avil_ray.methods.fork_merge:ForkMerge",
     "gcs": "avil_ray.methods.gcs:GCS",
     "meta-tartan": "avil_ray.methods.meta_tartan:MetaTartan",
     "mt-tartan": "avil_ray.methods.mt_tartan:MTTartan",
     "ol-aux": "avil_ray.methods.ol_aux:OLAux",
     "svd-reweighting": "avil_ray.methods.svd_reweighting:SVDReweighting",
+    "taps": "avil_ray.methods.taps:TAPS",
 }
 """name -> the method's class; its fields are its options."""
 

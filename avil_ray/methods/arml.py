@@ -3,8 +3,8 @@
     minimise over alpha   |g_* - sum_i alpha_i g_i|^2          i over the K auxiliaries, over the trunk
     alpha <- alpha - beta grad;  alpha <- alpha + (K - sum alpha) / K;  alpha <- max(0, alpha)       every N steps
 
-Source: Shi, Hoffmann, Saenko, Darrell, Xu, "Auxiliary Task Reweighting for Minimum-data Learning", NeurIPS 2020, arXiv
-2010.08244, and the authors' code: alpha = 1 at first, one step of SGD every 20 iterations, shifted to the sum K and cut
+Source: Shi et al., "Auxiliary Task Reweighting for Minimum-data Learning", NeurIPS 2020, arXiv 2010.08244, and the
+authors' code: alpha = 1 at first, one step of SGD every 20 iterations, shifted to the sum K and cut
 off at 0. The distance is quadratic in alpha, so its gradient needs the products of the gradients only.
 
 Where this differs from the authors' code:
@@ -49,7 +49,7 @@ ALPHA = "alpha"
 class ARML(Joint):
     """Weights that bring the auxiliaries' summed gradient nearest to the target's."""
 
-    source: ClassVar[str] = "Shi, Hoffmann, Saenko, Darrell, Xu, NeurIPS 2020, arXiv 2010.08244"
+    source: ClassVar[str] = "Shi et al., NeurIPS 2020, arXiv 2010.08244"
 
     weight_rate: Annotated[float, Doc("beta: learning rate of the weights, with plain SGD")] = 0.05
     interval: Annotated[int, Doc("N: steps between two moves of the weights")] = 1

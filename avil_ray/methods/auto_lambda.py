@@ -8,8 +8,8 @@
 h_i is <d, g_i> by finite differences: the training loss is linear in lambda, so two forward passes of each task give
 the mixed derivative of the look-ahead, and -eta h_i is -1 times the score of task i's own step, -eta g_i.
 
-Source: Liu, James, Davison, Johns, "Auto-Lambda: Disentangling Dynamic Task Relationships", TMLR 2022, arXiv 2202.03091
-and the authors' code: every lambda 0.1 at first, the target's too, Adam, no bound.
+Source: Liu et al., "Auto-Lambda: Disentangling Dynamic Task Relationships", TMLR 2022, and the authors' code: every
+lambda 0.1 at first, the target's too, Adam, no bound.
 
 Where this differs from the authors' code:
 
@@ -53,7 +53,7 @@ LAMBDA = "lambda"
 class AutoLambda(Joint):
     """Weights that lower the target's dev loss after a look-ahead step, learned with Adam."""
 
-    source: ClassVar[str] = "Liu, James, Davison, Johns, TMLR 2022, arXiv 2202.03091"
+    source: ClassVar[str] = "Liu et al., TMLR 2022"
 
     dev: Annotated[
         Literal["crossfit", "hold"],

@@ -4,8 +4,8 @@
     w_i  = max(0, c_i)                    `form: weighted`
     w_i  = 1 if c_i > 0 else 0            `form: unweighted`            the target's weight is 1
 
-Source: Du, Czarnecki, Jayakumar, Farajtabar, Pascanu, Lakshminarayanan, "Adapting Auxiliary Losses Using Gradient
-Similarity", 2018, arXiv 1812.02224, read in a re-implementation (the code of ForkMerge). No dev examples are used; they
+Source: Du et al., "Adapting Auxiliary Losses Using Gradient Similarity", 2018, arXiv 1812.02224, read in a
+re-implementation (the code of ForkMerge). No dev examples are used; they
 join the target's training data.
 
 Where this differs: the weight goes to the whole gradient of the auxiliary, its own head's too, and the optimizer's

@@ -1,0 +1,97 @@
+"""DIW-style: a task's weight moves by how its training alone changes the target's dev loss.
+
+    theta_i = theta after a round of training on auxiliary i alone               probes: measured, then thrown away
+    e_0, e_i = the target's dev loss at theta and at theta_i
+    w_i   <- max(0, w_i - gamma (e_i - e_0))                                     w_i = 1 at first; the target's stays 1
+    theta <- theta after a round of joint training on sum_i w_i L_i
+
+A reconstruction. Source: Sivasankaran, Vincent, Illina, "Discriminative importance weighting of augmented training data
+for acoustic model training", ICASSP 2017, of which only the abstract could be read: weights of data sets, learned by
+gradient descent on the dev error. That this is the DIW which alphaVIL (arXiv 2405.07769) is compared with is a match of
+names. The rule above takes one finite difference for the gradient; it is the first-order score of a task's delta
+(`learning/score.py`) without the first order.
+
+What is ours: the probes run beside the joint training of the same round, so their news counts from the next round on,
+and a round lasts no longer than its longest assignment; the target needs no probe, as its weight sets the scale; gamma
+is 1 where not given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
+from avil_ray.learning.weighting import Fixed, Rule
+from avil_ray.methods.joint import WEIGHTS, Joint
+from avil_ray.methods.method import Facts, Setting, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class DIW(Joint):
+    """Joint training; a task's weight falls as its training alone raises the target's dev loss."""
+
+    source: ClassVar[str] = "after Sivasankaran, Vincent, Illina, ICASSP 2017; a reconstruction"
+
+    dev: Annotated[
+        Literal["crossfit", "hold"],
+        Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
+    ] = "crossfit"
+    weight_rate: Annotated[float, Doc("gamma: how far a change of 1 in the dev loss moves a weight")] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.weight_rate < float("inf"):
+            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
+
+    @property
+    def dev_use(self) -> DevUse:
+        """As the option says."""
+        return DevUse(self.dev)
+
+    def rule(self, setting: Setting) -> Rule:
+        """The weights of the round."""
+        return Fixed()
+
+    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
+        """One at theta and one for each auxiliary."""
+        return self.dev_use, tasks
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """The joint training, which keeps its optimizer, and a probe of each auxiliary, which starts afresh."""
+        probes = [
+            Assignment(
+                name=task,
+                weights={task: 1.0},
+                steps=setting.steps,
+                learning=self.learning(setting.suite),
+                dev=self.dev_use,
+                first_step=number * setting.steps,
+            )
+            for task in setting.suite.auxiliaries
+        ]
+        return [*super().assign(setting, state, number), *probes]
+
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """Go on from where the joint training ended, with weights that the probes have moved."""
+        joint, *probes = updates
+        objective = target.objective(self.dev_use, number)
+        before = objective.figures(theta)["loss"]
+        after = {probe.assignment: objective.figures(probe.theta)["loss"] for probe in probes}
+        theta, state, facts = super().combine(state, theta, [joint], target, number)
+        weights = dict(state[WEIGHTS])
+        for task, loss in after.items():
+            moved = weights[task] - self.weight_rate * (loss - before)
+            weights[task] = max(0.0, moved) if math.isfinite(moved) else weights[task]
+        effects = {f"effect/{task}": loss - before for task, loss in after.items()}
+        return theta, {**state, WEIGHTS: weights}, {**facts, **effects, "dev/loss": before}

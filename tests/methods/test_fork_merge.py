@@ -1,0 +1,127 @@
+"""ForkMerge on a model of one parameter, where the best merge is known, and its rounds and branches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import small
+
+import avil_ray as avil
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.fork_merge import ForkMerge, Ranking
+from avil_ray.methods.method import Setting
+
+SEED, STEPS = 1, 4
+START = np.zeros(1, np.float32)
+
+
+def merged(ends: dict[str, float], **options: object) -> tuple[float, dict[str, float]]:
+    """Where branches with these parameters merge; the dev loss is the parameter's square, and the metric too."""
+    suite = small.constant_suite()
+    target = Target(suite, suite.draw(0), 0)
+    updates = [
+        Update(
+            assignment=f"top {name}", theta=np.array([end], np.float32), losses={"goal": 0}, gradient_steps=0, seconds=0
+        )
+        for name, end in ends.items()
+    ]
+    theta, _, facts = ForkMerge(**options).combine({"order": []}, START + 9, updates, target, 0)
+    return float(theta[0]), {name: facts[f"lambda/{name}"] for name in ends} | {"dropped": facts["dropped"]}
+
+
+def test_the_best_branch_takes_in_the_share_of_the_next_that_is_best_on_dev() -> None:
+    """-.5 is best alone; (1 - a)(-.5) + a 1 is nearest to 0 at a = .4, where it is .1."""
+    theta, shares = merged({"0": 1.0, "3": -0.5})
+    assert theta == pytest.approx(0.1)
+    assert shares == pytest.approx({"0": 0.4, "3": 0.6, "dropped": 0})
+
+
+def test_a_third_branch_mixes_into_what_the_first_two_gave() -> None:
+    """.1 as above, then (1 - a) .1 - a 3 is nearest to 0 at a = 0: all shares tried make it worse than .1."""
+    theta, shares = merged({"0": 1.0, "3": -0.5, "5": -3.0})
+    assert theta == pytest.approx(0.1)
+    assert shares == pytest.approx({"0": 0.4, "3": 0.6, "5": 0.0, "dropped": 0})
+    # with a share of 1/31 it is 0, and the others' shares shrink by the rest
+    theta, shares = merged({"0": 1.0, "3": -0.5, "5": -3.0}, coefficients=[0.4, 1 / 31])
+    assert theta == pytest.approx(0.0, abs=1e-6)
+    assert shares == pytest.approx({"0": 0.4 * 30 / 31, "3": 0.6 * 30 / 31, "5": 1 / 31, "dropped": 0})
+
+
+def test_two_branches_may_merge_at_any_share_up_to_the_whole_of_the_weaker_one() -> None:
+    theta, shares = merged({"0": 1.0, "9": -1.0}, coefficients=[0.5])
+    assert (theta, shares["0"], shares["9"]) == (0.0, 0.5, 0.5)
+    assert merged({"0": 1.0, "9": 3.0})[0] == 1.0, "a branch that only makes it worse gets nothing"
+
+
+def test_branches_that_diverge_are_left_out_and_where_all_do_theta_stays() -> None:
+    theta, shares = merged({"0": np.nan, "3": 0.5})
+    assert (theta, shares["3"], shares["dropped"]) == (0.5, 1.0, 1)
+    assert merged({"0": np.inf, "3": np.nan})[0] == 9.0
+
+
+def test_auxiliaries_are_ranked_by_the_dev_metric_from_the_initial_theta_and_theta_is_put_back() -> None:
+    suite = small.small_suite()
+    tasks = suite.draw(SEED)
+    setting, target = Setting(suite, STEPS, tasks), Target(suite, tasks, SEED)
+    method = ForkMerge(top_k=[0, 1], pruning_rounds=3, dev="hold")
+    ranking = Ranking(fork_merge=method)
+    state = ranking.start(setting)
+    work = ranking.assign(setting, state, 0)
+    assert [(one.name, set(one.weights), one.steps) for one in work] == [
+        ("right", {"left", "right"}, 12),
+        ("noise", {"left", "noise"}, 12),
+    ]
+    theta = target.flat.vector()
+    far = theta + np.random.default_rng(0).normal(size=len(theta)).astype(np.float32)
+    updates = [
+        Update(assignment=name, theta=end, losses={}, gradient_steps=0, seconds=0)
+        for name, end in (("right", far), ("noise", theta))
+    ]
+    scores = {u.assignment: target.objective(DevUse("hold"), 0).figures(u.theta) for u in updates}
+    best = max(scores, key=lambda name: (scores[name]["accuracy"], -scores[name]["loss"]))
+    back, state, facts = ranking.combine(state, theta, updates, target, 0)
+    assert back is theta
+    assert state["order"][0] == best
+    assert facts[f"rank/{best}"] == 0
+    assert [set(one.weights) for one in method.assign(setting, method.start(setting, state), 0)] == [
+        {"left"},
+        {"left", best},
+    ]
+
+
+def test_nothing_is_ranked_where_the_order_says_nothing() -> None:
+    suite = small.small_suite()
+    setting = Setting(suite, STEPS, suite.draw(SEED))
+    ranking = Ranking(fork_merge=ForkMerge(top_k=[0, 9]))
+    assert ranking.assign(setting, ranking.start(setting), 0) == []
+
+
+def test_a_run_has_a_merge_every_few_rounds_and_branches_of_that_length() -> None:
+    suite = small.small_suite()
+    method = ForkMerge(top_k=[0, 1, 5, 7], interval=3, pruning_rounds=2, dev="hold")
+    assert [phase.rounds for phase in method.phases(10)] == [1, 3]
+    history = avil.train(suite, method, rounds=10, steps_per_round=STEPS, seed=SEED).history
+    evaluations = [2, *[3 + 2 * 5] * 3]  # the ranking's; branches and the shares tried
+    dev = [-(-20 * count // suite.learning.batch_size) for count in evaluations]
+    trained = [2 * 2 * 2 * STEPS, *[(1 + 2 + 3) * 3 * STEPS] * 3]
+    assert history["cost/gradient_steps"].tolist() == [a + b for a, b in zip(trained, dev, strict=True)]
+    np.testing.assert_allclose(history.filter(like="lambda/").iloc[1:].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"top_k": []}, "top_k must be whole numbers of at least 0, such as [0, 3, 5], not []"),
+        ({"top_k": [-1]}, "top_k must be whole numbers of at least 0, such as [0, 3, 5], not [-1]"),
+        ({"coefficients": [0, 2]}, "coefficients must be shares from 0 to 1, such as [0, 0.5, 1], not [0, 2]"),
+        ({"interval": 0}, "interval must be at least 1, not 0"),
+        ({"pruning_rounds": 0}, "pruning_rounds must be at least 1, not 0"),
+    ],
+)
+def test_wrong_options_are_one_line(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        ForkMerge(**options)
+    assert str(caught.value) == said
