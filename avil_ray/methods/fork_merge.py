@@ -22,8 +22,8 @@ Where this differs from the authors' code:
 - Dev: there, one validation split serves the merges and chooses the model. Here dev serves the merges, and select
   chooses. Buffers (BatchNorm's statistics) are averaged as parameters are, as there.
 
-Built for long runs. On the synthetic suite with a shared head, one helpful and one harmful task, a run of 200 steps ends
-2 to 4 points of accuracy below the target alone, the more the longer the interval.
+Built for long runs. On the synthetic suite with a shared head, one helpful and one harmful task, a run of 200 steps
+ends 2 to 4 points of accuracy below the target alone, the more the longer the interval.
 """
 
 from __future__ import annotations
