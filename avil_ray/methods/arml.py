@@ -33,7 +33,6 @@ import numpy.typing as npt
 import torch
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.parameters import dot, dots
 from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Rule
@@ -56,10 +55,8 @@ class ARML(Joint):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.weight_rate < float("inf"):
-            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
-        if self.interval < 1:
-            raise UserError(f"interval must be at least 1, not {self.interval}")
+        self.require_positive("weight_rate")
+        self.require_at_least(1, "interval")
 
     def rule(self, setting: Setting) -> Rule:
         """The weights that have been learned so far."""

@@ -29,18 +29,16 @@ harmful task, a run of 200 steps ends about 2 points of accuracy below the targe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.parameters import dot
-from avil_ray.learning.splits import DevUse
 from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Rule
-from avil_ray.methods.joint import Joint
+from avil_ray.methods.joint import Adaptive
 from avil_ray.methods.method import Setting
 
 REACH = 0.01
@@ -50,26 +48,16 @@ LAMBDA = "lambda"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoLambda(Joint):
+class AutoLambda(Adaptive):
     """Weights that lower the target's dev loss after a look-ahead step, learned with Adam."""
 
     source: ClassVar[str] = "Liu et al., TMLR 2022"
 
-    dev: Annotated[
-        Literal["crossfit", "hold"],
-        Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
-    ] = "crossfit"
     weight_rate: Annotated[float, Doc("learning rate of the weights, with Adam")] = 0.02
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.weight_rate < float("inf"):
-            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
-
-    @property
-    def dev_use(self) -> DevUse:
-        """As the option says."""
-        return DevUse(self.dev)
+        self.require_positive("weight_rate")
 
     def rule(self, setting: Setting) -> Rule:
         """The weights that have been learned so far."""

@@ -78,10 +78,8 @@ class AuxTS(Joint):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.weight_rate < float("inf"):
-            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
-        if self.folds < 2:
-            raise UserError(f"folds must be at least 2, not {self.folds}")
+        self.require_positive("weight_rate")
+        self.require_at_least(2, "folds")
 
     def check(self, suite: Suite) -> None:
         """Every fold must have an example."""

@@ -21,41 +21,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.methods.joint import WEIGHTS, Joint
+from avil_ray.methods.joint import WEIGHTS, Adaptive
 from avil_ray.methods.method import Facts, Setting, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class DIW(Joint):
+class DIW(Adaptive):
     """Joint training; a task's weight falls as its training alone raises the target's dev loss."""
 
     source: ClassVar[str] = "after Sivasankaran, Vincent, Illina, ICASSP 2017; a reconstruction"
 
-    dev: Annotated[
-        Literal["crossfit", "hold"],
-        Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
-    ] = "crossfit"
     weight_rate: Annotated[float, Doc("gamma: how far a change of 1 in the dev loss moves a weight")] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.weight_rate < float("inf"):
-            raise UserError(f"weight_rate must be a number above 0, not {self.weight_rate}")
-
-    @property
-    def dev_use(self) -> DevUse:
-        """As the option says."""
-        return DevUse(self.dev)
+        self.require_positive("weight_rate")
 
     def rule(self, setting: Setting) -> Rule:
         """The weights of the round."""

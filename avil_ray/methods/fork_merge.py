@@ -74,9 +74,7 @@ class ForkMerge(Method):
             raise UserError(f"top_k must be whole numbers of at least 0, such as [0, 3, 5], not {self.top_k}")
         if not self.coefficients or not all(0 <= share <= 1 for share in self.coefficients):
             raise UserError(f"coefficients must be shares from 0 to 1, such as [0, 0.5, 1], not {self.coefficients}")
-        for name in ("interval", "pruning_rounds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        self.require_at_least(1, "interval", "pruning_rounds")
 
     @property
     def dev_use(self) -> DevUse:

@@ -93,6 +93,21 @@ class Joint(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adaptive(Joint):
+    """Joint training whose weights adapt to the target's dev loss, on examples that do not train in the same round."""
+
+    dev: Annotated[
+        Literal["crossfit", "hold"],
+        Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
+    ] = "crossfit"
+
+    @property
+    def dev_use(self) -> DevUse:
+        """As the option says."""
+        return DevUse(self.dev)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FixedWeights(Joint):
     """Joint training on weights that stay as they are."""
 

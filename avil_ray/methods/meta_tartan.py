@@ -33,19 +33,17 @@ first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.score import cosine
-from avil_ray.learning.splits import DevUse
 from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Rule
-from avil_ray.methods.joint import Joint
+from avil_ray.methods.joint import Adaptive
 from avil_ray.methods.method import Setting
 
 HEAD_DECAY = 0.1
@@ -58,31 +56,19 @@ LOGITS = "logits"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaTartan(Joint):
+class MetaTartan(Adaptive):
     """Weights are a softmax that follows each gradient's cosine with the target's dev gradient."""
 
     source: ClassVar[str] = "META-TARTAN: Dery, Michel, Talwalkar, Neubig, ICLR 2022, arXiv 2109.07437"
 
-    dev: Annotated[
-        Literal["crossfit", "hold"],
-        Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
-    ] = "crossfit"
     weight_rate: Annotated[float, Doc("beta: how far a cosine of 1 moves a task's logit in one step")] = 0.05
     head_rate: Annotated[float, Doc("learning rate of the dev head, with AdamW")] = 1e-3
     head_steps: Annotated[int, Doc("most steps that fit the dev head, each one more pass over a dev batch")] = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("weight_rate", "head_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name} must be a number above 0, not {getattr(self, name)}")
-        if self.head_steps < 1:
-            raise UserError(f"head_steps must be at least 1, not {self.head_steps}")
-
-    @property
-    def dev_use(self) -> DevUse:
-        """As the option says."""
-        return DevUse(self.dev)
+        self.require_positive("weight_rate", "head_rate")
+        self.require_at_least(1, "head_steps")
 
     def rule(self, setting: Setting) -> Rule:
         """The softmax of the logits, which move at every step."""

@@ -7,6 +7,7 @@ run can be stored and resumed.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -67,6 +68,18 @@ class Method(ABC):
                 raise unknown(name, getattr(self, name), [word for word in words if word is not None])
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
+
+    def require_positive(self, *names: str) -> None:
+        """Raise `UserError` where one of these options is no number above 0."""
+        for name in names:
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name} must be a number above 0, not {getattr(self, name)}")
+
+    def require_at_least(self, least: int, *names: str) -> None:
+        """Raise `UserError` where one of these options is less."""
+        for name in names:
+            if not getattr(self, name) >= least:
+                raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
     def check(self, suite: Suite) -> None:  # noqa: B027 (most methods fit every suite)
         """Raise `UserError` where an option does not fit the suite (weights of tasks that it does not have, say)."""
