@@ -55,14 +55,22 @@ class AlphaFinding:
     rounds: int
     seeds: int
     tasks: tuple[TaskAlpha, ...]
+    winners: tuple[tuple[str, int], ...] = ()
+    """Where sets of tasks raced (`methods/race.py`): each task, and in how many runs it stayed."""
 
     def sentences(self, target: str) -> list[str]:
-        """In words, which tasks were used and which were turned down, the target told apart."""
+        """In words, which tasks were used, which were turned down, and which a race kept; the target told apart."""
         groups: dict[str, list[str]] = {}
         for row in self.tasks:
             groups.setdefault(row.word, []).append(f"{row.task} (the target)" if row.task == target else row.task)
         order = [word for _, word in _SHARES] + ["pushed against"]
-        return [f"{word}: {', '.join(groups[word])}" for word in order if word in groups]
+        lines = [f"{word}: {', '.join(groups[word])}" for word in order if word in groups]
+        if self.winners:
+            runs = "" if self.seeds == 1 else f" (in so many of {self.seeds} runs)"
+            stayed = {task: count for task, count in self.winners if count and task != target}
+            kept = stayed if self.seeds == 1 else [f"{task} {count}" for task, count in stayed.items()]
+            lines.append(f"a race of task sets then kept, beside the target{runs}: {', '.join(kept) or 'none'}")
+        return lines
 
 
 def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +136,7 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
         assert alpha is not None
         weight, without = _mean(last, f"weight/{task}"), _mean(last, f"without/{task}")
         rows.append(TaskAlpha(task, alpha, weight, share, cosine.mean if cosine else None, without, _word(share)))
-    return AlphaFinding(label, rounds, len(main), tuple(rows))
+    return AlphaFinding(label, rounds, len(main), tuple(rows), _winners(histories, tasks))
 
 
 def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
@@ -144,6 +152,13 @@ def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
         evidence += [f"without it the dev loss rises by {row.without.mean:.4f}"] if row.without else []
         lines.append(f"- {row.task}: {', '.join(evidence)}")
     return "\n".join([*lines, CAVEAT])
+
+
+def _winners(histories: Sequence[pd.DataFrame], tasks: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """The tasks, and in how many runs they are in the set that won; none where nothing raced."""
+    raced = [history[history.filter(like="race/").notna().any(axis=1)] for history in histories]
+    races = [rows.iloc[-1] for rows in raced if len(rows)]
+    return tuple((task, sum(race[f"weight/{task}"] > 0 for race in races)) for task in tasks) if races else ()
 
 
 def _known(history: pd.DataFrame, tasks: Sequence[str]) -> list[str]:

@@ -126,3 +126,17 @@ def test_a_run_is_explained_in_words_with_evidence_and_the_caveat() -> None:
     assert "- noise: alpha 0.000, w 0.50, cosine to the target -0.10" in text
     assert text.endswith(CAVEAT)
     assert "no alpha" in explain(pd.DataFrame({"round": [0]}), HALF, "left")
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_what_a_race_kept_is_told(runs: int) -> None:
+    """Where it kept nothing beside the target, that too."""
+    fitted = rounds({"left": [0.5], "noise": [0.5]})
+    race = {"round": 9, "phase": 0, "race/0": 0.7, "race/1": 0.8, "weight/left": 1.0}
+    histories = [pd.concat([fitted, pd.DataFrame([{**race, "weight/noise": kept}])]) for kept in (1.0, 0.0)[:runs]]
+    said = finding(histories).sentences("left")[-1]
+    expected = {1: "the target: noise", 2: "the target (in so many of 2 runs): noise 1"}
+    assert said == f"a race of task sets then kept, beside {expected[runs]}"
+    alone = finding([pd.concat([fitted, pd.DataFrame([{**race, "weight/noise": 0.0}])])])
+    assert alone.sentences("left")[-1] == "a race of task sets then kept, beside the target: none"
+    assert not any("race" in text for text in finding([fitted]).sentences("left"))
