@@ -43,7 +43,8 @@ def _method(cls: Any) -> Iterator[str]:
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         docs = [note.documentation for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Doc)]
-        default = field.default if field.default is not dataclasses.MISSING else "{}"
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
         yield f"  {field.name} = {default}: {'; '.join(docs)}"
 
 
