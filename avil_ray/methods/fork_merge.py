@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -82,10 +82,13 @@ class ForkMerge(Method):
         return DevUse(self.dev)
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """The ranking, on top of the budget, then as many merges as `interval` goes into the rounds."""
-        return Phase(Ranking(fork_merge=self, learning_rate=self.learning_rate), 1), Phase(
-            self, max(1, rounds // self.interval)
-        )
+        """The ranking, on top of the budget, then as many merges as `interval` goes into the rounds.
+
+        Where there are fewer rounds than that, one merge at their end.
+        """
+        merging = replace(self, interval=min(self.interval, rounds))
+        ranking = Ranking(fork_merge=self, learning_rate=self.learning_rate)
+        return Phase(ranking, 1), Phase(merging, rounds // merging.interval)
 
     def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
         """One for each branch, and one for each share that is tried; a share of 0 is the theta that is there."""

@@ -62,3 +62,15 @@ def test_no_weight_falls_below_0_and_a_harmful_task_ends_there() -> None:
 def test_a_rate_that_is_not_above_0_is_one_line() -> None:
     with pytest.raises(UserError, match="weight_rate must be a number above 0, not -1"):
         DIW(weight_rate=-1.0)
+
+
+def test_where_a_task_with_its_own_head_leaves_or_returns_the_optimizer_starts_afresh() -> None:
+    suite = small.small_suite(momentum=0.9)
+    done: list[Round] = []
+    method = DIW(dev="hold", weight_rate=100.0)
+    avil.train(suite, method, rounds=8, steps_per_round=STEPS, seed=0, on_round=done.append)
+    trained = [{task for task in small.TASKS if each.row[f"weight/{task}"]} for each in done]
+    assert len({frozenset(tasks) for tasks in trained}) > 1, "the test must see a task leave"
+    for each, now, after in zip(done, trained, trained[1:], strict=False):
+        kept = sum(name.endswith("momentum_buffer") for name in each.state)
+        assert kept == (1 + len(now) if now == after else 0), "trunk and heads"

@@ -111,6 +111,13 @@ def test_a_run_has_a_merge_every_few_rounds_and_branches_of_that_length() -> Non
     np.testing.assert_allclose(history.filter(like="lambda/").iloc[1:].sum(axis=1), 1)
 
 
+@pytest.mark.parametrize(("rounds", "merges", "interval"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (7, 2, 3), (9, 3, 3)])
+def test_no_branch_trains_longer_than_the_budget(rounds: int, merges: int, interval: int) -> None:
+    _, merging = ForkMerge(interval=3).phases(rounds)
+    assert isinstance(merging.method, ForkMerge)
+    assert (merging.rounds, merging.method.interval) == (merges, interval)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
