@@ -7,8 +7,9 @@
     fork      all branches start again from the merged theta
 
 Source: Jiang et al., "ForkMerge: Mitigating Negative Transfer in Auxiliary-Task Learning", NeurIPS 2023, arXiv
-2301.12618, and the authors' code. With two sizes in top_k, 0 and as many as there are, it is the paper's two-branch
-form, theta = (1 - lambda) theta_0 + lambda theta_1.
+2301.12618, and the authors' code. With two sizes in top_k, 0 and as many as there are, and coefficients that lie
+evenly about one half (as the default's do), it is the paper's two-branch form, the best theta = (1 - lambda) theta_0 +
+lambda theta_1.
 
 Where this differs from the authors' code:
 
@@ -22,8 +23,10 @@ Where this differs from the authors' code:
 - Dev: there, one validation split serves the merges and chooses the model. Here dev serves the merges, and select
   chooses. Buffers (BatchNorm's statistics) are averaged as parameters are, as there.
 
-Built for long runs. On the synthetic suite with a shared head, one helpful and one harmful task, a run of 200 steps
-ends 2 to 4 points of accuracy below the target alone, the more the longer the interval.
+On the synthetic suite with a shared head, one helpful and one harmful task, it ends 1.7 ± 0.4 points of accuracy below
+the target alone (8 seeds, ± standard error; 2.5 on the first three), in long runs as in short ones. Most of that is no
+harm by the task: one branch without any auxiliary loses 1.5 ± 0.4, as part of the target's examples judge merges and
+optimizers start anew.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.fork_merge import ForkMerge, Ranking
+from avil_ray.methods.fork_merge import ForkMerge, Judge, Ranking
 from avil_ray.methods.method import Setting
 
 SEED, STEPS = 1, 4
@@ -109,6 +109,22 @@ def test_a_run_has_a_merge_every_few_rounds_and_branches_of_that_length() -> Non
     trained = [2 * 2 * 2 * STEPS, *[(1 + 2 + 3) * 3 * STEPS] * 3]
     assert history["cost/gradient_steps"].tolist() == [a + b for a, b in zip(trained, dev, strict=True)]
     np.testing.assert_allclose(history.filter(like="lambda/").iloc[1:].sum(axis=1), 1)
+
+
+def test_of_equal_metrics_the_lower_dev_loss_decides() -> None:
+    suite = small.constant_suite(binary=True)
+    target = Target(suite, suite.draw(0), 0)
+    judge = Judge(target, target.objective(DevUse("hold"), 0))
+    right, surer, wrong = (judge(np.array([value], np.float32)) for value in (1.0, 2.0, -1.0))
+    assert right[0] == surer[0] > wrong[0]
+    assert surer > right > wrong
+
+
+def test_a_branch_goes_on_in_its_order_of_examples_where_the_last_merge_left_it() -> None:
+    suite = small.small_suite()
+    setting, method = Setting(suite, STEPS, suite.draw(SEED)), ForkMerge(interval=3)
+    work = method.assign(setting, method.start(setting), 2)
+    assert {(one.first_step, one.steps) for one in work} == {(2 * 3 * STEPS, 3 * STEPS)}
 
 
 @pytest.mark.parametrize(("rounds", "merges", "interval"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (7, 2, 3), (9, 3, 3)])

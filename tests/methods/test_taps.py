@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small
 import torch
+from torch import nn
 
 import avil_ray as avil
 from avil_ray.errors import UserError
@@ -31,9 +32,13 @@ def run(suite: avil.Suite, method: Method, rounds: int, steps: int) -> list[Roun
     return done
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.2])
+def two_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(small.WIDTH, 6), nn.Tanh(), nn.Linear(6, 8), nn.Tanh())
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.2, 0.4])
 def test_with_one_plain_step_a_round_it_is_the_papers_equations(sparsity: float) -> None:
-    suite = small.small_suite(momentum=0.0, learning_rate=ETA, clip=1e9)
+    suite = small.small_suite(two_layers, momentum=0.0, learning_rate=ETA, clip=1e9)
     space, theta = initial_model(suite, SEED).space, torch.from_numpy(initial_model(suite, SEED).vector())
     layers = trunk_layers(space)
     shared, behind, scores = theta.clone(), torch.zeros_like(theta), torch.full((len(layers),), 0.15).double()
