@@ -44,6 +44,7 @@ class Assignment:
         Where the order of examples goes on: the number of steps that this assignment has taken in earlier rounds.
     keep_optimizer, optimizer
         Whether the optimizer's state comes back with the update, and the state to go on from (empty: a fresh start).
+        What it holds of parts that this assignment does not train comes back as it was.
     rule, memory
         What sets the weights at every step (`weights` themselves unless said otherwise), and what it remembers.
     trains

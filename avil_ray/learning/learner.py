@@ -59,9 +59,10 @@ class Learner:
         with cpu_threads(self.threads), torch_seeded(self.seed, number, assignment.name, "training"):
             flat.load(theta)
             flat.model.train()
-            parameters = self._trainable(assignment)
+            named = self._trainable(assignment)
+            parameters = list(named.values())
             optimizer = _optimizer(parameters, assignment.learning)
-            _restore(optimizer, assignment.optimizer, parameters)
+            _restore(optimizer, assignment.optimizer, named)
             memory = {name: np.array(value) for name, value in assignment.memory.items()}
             losses: dict[str, list[float]] = {task: [] for task in assignment.weights}
             weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
@@ -86,7 +87,7 @@ class Learner:
             weights={task: _mean(values) for task, values in weights.items()},
             gradient_steps=passes,
             seconds=time.perf_counter() - started,
-            optimizer=_state(optimizer) if assignment.keep_optimizer else {},
+            optimizer={**assignment.optimizer, **_state(optimizer, named)} if assignment.keep_optimizer else {},
             memory=memory,
         )
 
@@ -121,20 +122,22 @@ class Learner:
         size, replacement = assignment.learning.batch_size, self._replacement[task]
         return batches(rows, size, first, assignment.steps, self.seed, *purpose, replacement=replacement)
 
-    def _trainable(self, assignment: Assignment) -> list[nn.Parameter]:
+    def _trainable(self, assignment: Assignment) -> dict[str, nn.Parameter]:
         """The slices of theta that the assignment may move, as parameters that share its memory: trunk and own heads.
+
+        They are called "trunk" and "head of <task>".
 
         Other heads get no gradient; leaving them out keeps weight decay from moving them all the same.
         """
         space = self.flat.space
-        heads = [space.head(task) for task in assignment.weights]
-        parts = {"all": [space.trunk, *heads], "trunk": [space.trunk], "heads": heads}[assignment.trains]
-        parameters = []
-        for part in parts:
+        trunk, heads = {"trunk": space.trunk}, {f"head of {task}": space.head(task) for task in assignment.weights}
+        parts = {"all": {**trunk, **heads}, "trunk": trunk, "heads": heads}[assignment.trains]
+        parameters = {}
+        for name, part in parts.items():
             if part.stop > part.start:
                 parameter = nn.Parameter(self.flat.values[part])
                 parameter.grad = self.flat.gradient[part]
-                parameters.append(parameter)
+                parameters[name] = parameter
         return parameters
 
 
@@ -174,20 +177,19 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / max(1, len(values))
 
 
-def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:
+def _state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> OptimizerState:
     """The optimizer's tensors as arrays named `<parameter>.<what>`."""
-    state = optimizer.state_dict()["state"]
     return {
-        f"{index}.{name}": value.detach().cpu().numpy().copy()
-        for index, values in state.items()
-        for name, value in values.items()
+        f"{name}.{what}": value.detach().cpu().numpy().copy()
+        for name, parameter in parameters.items()
+        for what, value in optimizer.state[parameter].items()
         if isinstance(value, Tensor)
     }
 
 
-def _restore(optimizer: torch.optim.Optimizer, arrays: OptimizerState, parameters: list[nn.Parameter]) -> None:
+def _restore(optimizer: torch.optim.Optimizer, arrays: OptimizerState, parameters: Mapping[str, nn.Parameter]) -> None:
     for key, array in arrays.items():
-        index, _, name = key.partition(".")
-        parameter = parameters[int(index)]
-        value = torch.from_numpy(np.array(array))
-        optimizer.state[parameter][name] = value if name == "step" else value.to(parameter.device)
+        name, _, what = key.partition(".")
+        if name in parameters:
+            value = torch.from_numpy(np.array(array))
+            optimizer.state[parameters[name]][what] = value if what == "step" else value.to(parameters[name].device)

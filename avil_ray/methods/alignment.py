@@ -13,7 +13,7 @@ Where this differs from the paper:
 - What trains. The submission says "Fix B" (the trunk) and minimise over matrices and heads, which suits a trunk that is
   trained already (`train_shared: frozen`; matrices and heads alone train then). Suites here start from trunks that are
   not, so the default is `joint`: all train together. `alternate` is a reconstruction: matrices and heads in the even
-  rounds, the trunk in the odd ones. The optimizer starts anew in each of its rounds, as the two halves share nothing.
+  rounds, the trunk in the odd ones; each half goes on with its own momentum.
 - Weights. The paper's are equal, the default; any other method may set them.
 - R_t starts from the identity, without a constraint or normalisation (the text names none): a reconstruction.
 - The paper's other use, a target that is fine-tuned from one source model with R added, is not built here.
@@ -73,7 +73,7 @@ class Aligned(Method):
         if self.train_shared == "frozen":
             return [replace(assignment, trains="heads") for assignment in assignments]
         part: Trains = "trunk" if number % 2 else "heads"
-        return [replace(assignment, trains=part, keep_optimizer=False) for assignment in assignments]
+        return [replace(assignment, trains=part) for assignment in assignments]
 
     def combine(
         self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int

@@ -13,7 +13,7 @@ names. The rule above takes one finite difference for the gradient; it is the fi
 
 What is ours: the probes run beside the joint training of the same round, so their news counts from the next round on,
 and a round lasts no longer than its longest assignment; the target needs no probe, as its weight sets the scale; gamma
-is 1 where not given; where a task leaves joint training, or returns to it, the optimizer starts afresh.
+is 1 where not given.
 """
 
 from __future__ import annotations
@@ -82,7 +82,5 @@ class DIW(Adaptive):
         for task, loss in after.items():
             moved = weights[task] - self.weight_rate * (loss - before)
             weights[task] = max(0.0, moved) if math.isfinite(moved) else weights[task]
-        if {task for task, weight in weights.items() if weight} != set(joint.losses):
-            state = {}  # the optimizer's arrays stand in the order of the tasks that trained
         effects = {f"effect/{task}": loss - before for task, loss in after.items()}
         return theta, {**state, WEIGHTS: weights}, {**facts, **effects, "dev/loss": before}
