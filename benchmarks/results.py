@@ -102,8 +102,8 @@ def chosen(comparison: Comparison) -> list[str]:
     lines = []
     for label, options in ((method.label, method.chosen.options) for method in comparison.methods if method.chosen):
         shown = [f"{key} {value}" for key, value in options.items() if key.startswith(("learning_rate", "weights"))]
-        lines.append(f"- {label}: {', '.join(shown)}")
-    return ["Chosen by select:", "", *lines]
+        lines += [f"- {label}: {', '.join(shown)}"] if shown else []
+    return ["Chosen by select:", "", *lines] if lines else []
 
 
 if __name__ == "__main__":
