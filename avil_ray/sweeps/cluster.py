@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._common.utils import get_ray_address_file
 
 from avil_ray.errors import UserError
 from avil_ray.pools.ray_pool import node_resources
@@ -40,7 +41,8 @@ def connected(address: str) -> Iterator[None]:
     Parameters
     ----------
     address
-        `local`: a new Ray on this machine. `auto`: the cluster that is running, else as `local`. Otherwise HOST:PORT.
+        `local`: a new Ray on this machine. `auto`: the cluster that RAY_ADDRESS names or `ray start` has started here,
+        else as `local`. Otherwise HOST:PORT.
 
     Raises
     ------
@@ -71,6 +73,8 @@ def connected(address: str) -> Iterator[None]:
 
 
 def _connect(address: str, common: Mapping[str, Any]) -> None:
+    if address == "auto" and not _meant_to_be_joined():
+        address = "local"
     if address == "auto":
         try:
             ray.init(address="auto", **common)
@@ -84,6 +88,14 @@ def _connect(address: str, common: Mapping[str, Any]) -> None:
         ray.init(address="local", include_dashboard=False, **common)
     else:
         ray.init(address=address, **common)
+
+
+def _meant_to_be_joined() -> bool:
+    """Whether there may be a cluster for all. Ray itself would also join one that another program runs for itself.
+
+    Such a one ends with its program, and takes whoever joined it along.
+    """
+    return bool(os.environ.get("RAY_ADDRESS")) or Path(get_ray_address_file(None)).exists()
 
 
 def _python_path() -> str:
