@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import small
 import torch
+from torch import Tensor, nn
 
 import avil_ray as avil
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import initial_model
 from avil_ray.methods.arml import ARML
 from avil_ray.rounds import Round
+from avil_ray.sweeps.work import work_of
 
 SEED, STEPS = 1, 9
 AUXILIARIES = ("right", "noise")
@@ -53,9 +55,56 @@ def test_the_weights_sum_to_the_number_of_auxiliaries_until_one_is_cut_off_at_0(
     assert wild[["weight/right", "weight/noise"]].to_numpy().min() >= 0
 
 
+class Linear(nn.Module):
+    """Its output is the inputs' product with theta, which starts at 0: the gradient of (output - 1)^2 is -2 x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+    def forward(self, inputs: Tensor, task: str) -> Tensor:
+        return inputs @ self.weight
+
+
+def still_weights(*auxiliaries: tuple[float, float]) -> list[float]:
+    """The auxiliaries' last weights where theta stands still and every task has one input x; the target's is (1, 0)."""
+
+    def tasks(seed: int) -> list[avil.Task]:
+        kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
+        target, *others = (avil.Examples(torch.tensor([x] * 4), torch.ones(4)) for x in ((1.0, 0.0), *auxiliaries))
+        named = zip(AUXILIARIES, others, strict=True)
+        return [avil.Task("left", *[target] * 4, **kind), *(avil.Task(name, one, **kind) for name, one in named)]
+
+    suite = avil.Suite(name="still", target="left", task_names=small.TASKS, tasks=tasks, model=Linear)
+    history = avil.train(suite, ARML(learning_rate=1e-9), rounds=10, steps_per_round=20).history
+    return [float(history[f"weight/{task}"].iloc[-1]) for task in AUXILIARIES]
+
+
+def test_the_weights_come_to_rest_where_the_distance_is_least_at_their_sum() -> None:
+    target, right, noise = np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.array([-1.0, 0.2])
+    rest, along = target - 2 * noise, right - noise  # the sum is 2, so noise has what right leaves
+    share = rest @ along / (along @ along)
+    assert 1.1 < share < 1.9, "the test must see the weights part, and none at its bound"
+    assert still_weights((1.0, 1.0), (-1.0, 0.2)) == pytest.approx([share, 2 - share], abs=1e-4)
+
+
+def test_an_auxiliary_that_opposes_the_target_is_cut_off_at_0() -> None:
+    helpful, opposed = still_weights((0.25, 0.0), (-1.0, 0.0))
+    assert opposed == 0
+    assert helpful >= 2
+
+
 def test_without_auxiliaries_the_target_trains_alone() -> None:
     suite = small.constant_suite()
     assert avil.train(suite, ARML(), rounds=1, steps_per_round=2).history["weight/goal"].tolist() == [1.0]
+
+
+def test_the_cost_is_what_was_foretold() -> None:
+    suite = small.small_suite()
+    foretold = work_of(ARML(), suite, suite.draw(SEED), 2, 5)
+    spent = avil.train(suite, ARML(), rounds=2, steps_per_round=5, seed=SEED).history["cost/gradient_steps"].sum()
+    assert spent == foretold.gradient_steps == 2 * 5 * 3
+    assert foretold.dev_steps == 0
 
 
 @pytest.mark.parametrize(
