@@ -10,7 +10,8 @@ off at 0. The distance is quadratic in alpha, so its gradient needs the products
 Where this differs from the authors' code:
 
 - Scale: products of gradients have the square of a loss's unit. Here they are divided by the mean squared length of all
-  gradients of the step, so that beta, 0.05 as theirs, means the same for all suites and is a stable step.
+  gradients of the step, so that beta, 0.05 as theirs, means the same for all suites and is a stable step (for up to 18
+  auxiliaries, whatever their gradients: the curvature is at most 2 (K + 1)).
 - Interval: theirs is 20 of 200,000 iterations. Here the weights move at every step, as a run has hundreds.
 - The model takes its step in an iteration that moves alpha, too; theirs does not. The Langevin noise of their first
   iterations is left out.

@@ -15,6 +15,7 @@ Where this differs from the authors' code:
 
 - Dev: their "validation" batch is the training set in another order. Here it is dev: cross-fitted, or held.
 - Look-ahead: plain SGD at the method's learning rate; theirs has the momentum's buffer and weight decay in it.
+  Clipping and warm-up, which the step itself may have, are left out.
 - Rate of lambda: theirs are 3e-5 to 3e-4 for tens of thousands of steps. A run here has hundreds, in which lambda would
   stay where it starts; 0.02 lets it fall from 1 to 0 in 50.
 - Bound: a lambda below 0 trains a task backwards, so 0 is the least here.
@@ -24,6 +25,9 @@ Where this differs from the authors' code:
 
 A harmful task does harm until its lambda has fallen. On the synthetic suite with a shared head, one helpful and one
 harmful task, a run of 200 steps ends 2 points of accuracy below the target alone (three seeds).
+
+Nothing bounds lambda from above, as in theirs. In that run the target's grows to 3.4 (seed 0), and the steps with it,
+so this method may want a lower learning rate than others.
 """
 
 from __future__ import annotations

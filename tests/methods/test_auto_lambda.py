@@ -13,6 +13,7 @@ from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.step import Step
 from avil_ray.methods.auto_lambda import AutoLambda, LookAhead
 from avil_ray.randomness import numpy_generator
 from avil_ray.rounds import Round
@@ -51,6 +52,38 @@ def test_lambda_follows_the_gradient_through_the_look_ahead() -> None:
         assert done[-1].row[f"weight/{task}"] == pytest.approx(last, abs=2e-3)
         assert abs(last - 1) > 0.02, "the test must see lambda move"
     np.testing.assert_allclose(done[-1].theta, theta, rtol=1e-2, atol=2e-4)
+
+
+class Compared(LookAhead):
+    """Compares each slope with the product of the two gradients that it stands for."""
+
+    def _slopes(self, step: Step, weights: dict[str, float]) -> torch.Tensor:
+        found = super()._slopes(step, weights)
+        moved = sum(weight * step.gradient(task) for task, weight in weights.items())
+        _, direction = step.dev(step.theta - self.learning_rate * moved)
+        expected = [float(direction.double() @ step.gradient(task).double()) for task in weights]
+        torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-2, atol=1e-3)
+        return found
+
+
+def test_a_slope_is_the_product_of_the_tasks_gradient_and_the_look_aheads() -> None:
+    suite = small.small_suite()
+    work = Assignment(
+        name="joint",
+        weights=dict.fromkeys(small.TASKS, 1.0),
+        steps=STEPS,
+        learning=suite.learning,
+        rule=Compared(suite.learning.learning_rate, RATE),
+        dev=DevUse("hold"),
+    )
+    update = Learner(suite, suite.draw(SEED), SEED).train(work, initial_model(suite, SEED).vector(), 0)
+    assert update.gradient_steps == work.gradient_steps + STEPS, "the comparison looks at dev once more"
+
+
+def test_an_opposed_task_loses_its_weight_and_the_targets_own_gains() -> None:
+    history = avil.train(small.opposed_suite(), AutoLambda(weight_rate=0.1), rounds=10, steps_per_round=5).history
+    assert history["weight/noise"].min() == 0, "at the bound, not below"
+    assert history["weight/right"].max() > 1.5
 
 
 def test_the_cost_is_what_was_foretold_and_no_lambda_falls_below_0() -> None:
