@@ -108,16 +108,20 @@ class Step:
             return self._flat.gradient.clone()
 
     def backward(self, weights: Mapping[str, float | Tensor]) -> None:
-        """Leave the gradient of the weighted losses in the model: what the optimizer follows."""
+        """Leave the gradient of the weighted losses in the model: what the optimizer follows.
+
+        A task with weight 0 has no part in it, even where its loss is not finite.
+        """
         self._flat.zero_gradient()
         ready = {task: weight for task, weight in weights.items() if self._is_ready(task, weight)}
         for task, weight in weights.items():
-            if task not in ready:
-                losses = self.losses(task)
+            losses = self.losses(task)
+            if task not in ready and (isinstance(weight, Tensor) or weight):
                 (weight * losses.mean() if isinstance(weight, float | int) else (weight * losses).mean()).backward()
         self._flat.pull()
         for task, weight in ready.items():
-            self._flat.gradient.add_(self._gradients[task], alpha=float(weight))
+            if weight:
+                self._flat.gradient.add_(self._gradients[task], alpha=float(weight))
 
     def mean_losses(self) -> dict[str, float]:
         """Task -> its mean training loss, for the tasks that have been seen."""

@@ -8,8 +8,8 @@
 A reconstruction. Source: Sivasankaran, Vincent, Illina, "Discriminative importance weighting of augmented training data
 for acoustic model training", ICASSP 2017, of which only the abstract could be read: weights of data sets, learned by
 gradient descent on the dev error. That this is the DIW which alphaVIL (arXiv 2405.07769) is compared with is a match of
-names. The rule above takes one finite difference for the gradient; it is the first-order score of a task's delta
-(`learning/score.py`) without the first order.
+names. The rule above takes one finite difference for the gradient: e_0 - e_i is, to first order, the score of a task's
+delta (`learning/score.py`).
 
 What is ours: the probes run beside the joint training of the same round, so their news counts from the next round on,
 and a round lasts no longer than its longest assignment; the target needs no probe, as its weight sets the scale; gamma

@@ -174,3 +174,31 @@ def test_only_what_an_assignment_trains_moves(trains: str, still: str) -> None:
     parts = {"trunk": trunk, "heads": heads}
     assert parts[trains].any()
     assert not parts[still].any()
+
+
+@dataclass(frozen=True)
+class TurnsDown(Rule):
+    """Gives one task no weight, having looked at its gradient or not."""
+
+    looks: bool
+
+    def weigh(self, step: Step) -> Mapping[str, float | Tensor]:
+        if self.looks:
+            step.gradient("noise")
+        return {"left": 1.0, "right": 1.0, "noise": 0.0}
+
+    def passes(self, tasks: int) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_task_with_weight_0_has_no_part_even_where_its_loss_is_not_finite(looks: bool) -> None:
+    suite = small.small_suite(regression=True)
+    tasks = suite.draw(SEED)
+    tasks["noise"].train.labels.fill_(float("nan"))
+    update = Learner(suite, tasks, SEED).train(
+        assignment(TurnsDown(looks)), initial_model(suite, SEED).vector(), NUMBER
+    )
+    assert np.isfinite(update.theta).all()
+    assert np.isnan(update.losses["noise"])
+    assert update.gradient_steps == 9

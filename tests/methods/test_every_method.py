@@ -29,7 +29,7 @@ UNGUARDED = {
     "auto-lambda": "weights start at 1, and take a good part of so short a run to fall",
     "equal": "weights that are equal, whatever the task",
     "equal-finetune": "the same, and a fine-tuning that makes up for a part of it",
-    "fork-merge": "what judges its merges does not train, and its optimizers start anew",
+    "fork-merge": "it loses about as much with no auxiliary at all: see its docstring",
     "mt-tartan": "weights that are equal, whatever the task",
     "ol-aux": "weights start at 1, and take a good part of so short a run to fall",
     "svd-reweighting": "a norm has no sign: a reversed task counts as a related one",
