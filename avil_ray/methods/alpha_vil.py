@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 Finish = Literal["joint", "fine-tune", "none"]
 
 INFINITE = float("inf")
-WARM_UP, FIT, RACE = 0.15, 0.1, 0.15
-"""Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 2 fit alpha, the race lasts 3, and 12 follow."""
+WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
+"""Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 4 fit alpha, the race lasts 3, and 10 follow."""
 
 ROBUST: dict[str, Any] = {
     "dev": "crossfit",

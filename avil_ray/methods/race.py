@@ -2,7 +2,7 @@
 
     order   auxiliaries by the mean cosine of their delta with the target's, which alphaVIL's rounds have measured;
             without those that point against it
-    sets    as many of the order as half of the auxiliaries; those whose cosine is above 0; all of the order
+    sets    as many of the order as half of the auxiliaries; those whose cosine is above 0
     theta  <- where the set with the best figure on select got to                         one assignment for each set
 
 Ours. What a task is worth over many steps shows in no single round: alpha is greedy, and on MultiMNIST it gives a task
@@ -47,9 +47,9 @@ class Race(Method):
     ] = "train"
 
     def start(self, setting: Setting, before: State | None = None) -> State:
-        """The cosines in `before`, under "cosines"; 0 for every auxiliary where no phase came before."""
+        """The cosines in `before`, under "cosines"; where no phase came before, every auxiliary is taken to be aligned."""
         cosines: Mapping[str, float] = (before or {}).get("cosines", {})
-        return {"cosines": {task: cosines.get(task, 0.0) for task in setting.suite.auxiliaries}}
+        return {"cosines": {task: cosines.get(task, 1.0) for task in setting.suite.auxiliaries}}
 
     def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
         """One assignment for each set, the smallest first."""
@@ -86,4 +86,4 @@ def task_sets(cosines: Mapping[str, float]) -> list[list[str]]:
     """The sets of auxiliaries that race, the smallest first, each once."""
     order = sorted((task for task in cosines if cosines[task] >= OPPOSED), key=lambda task: -cosines[task])
     aligned = sum(cosines[task] > 0 for task in order)
-    return [order[:size] for size in sorted({min(ceil(len(cosines) / 2), len(order)), aligned, len(order)})]
+    return [order[:size] for size in sorted({min(ceil(len(cosines) / 2), len(order)), aligned})]

@@ -19,8 +19,8 @@ SEED, STEPS = 1, 5
 @pytest.mark.parametrize(
     ("cosines", "sets"),
     [
-        ({"a": 0.1, "b": 0.3, "c": -0.1, "d": 0.2}, ["bd", "bda", "bdac"]),
-        ({"a": -0.1, "b": -0.12}, ["", "a", "ab"]),
+        ({"a": 0.1, "b": 0.3, "c": -0.1, "d": 0.2}, ["bd", "bda"]),
+        ({"a": -0.1, "b": -0.12}, ["", "a"]),
         ({"a": 0.1, "b": -0.12, "c": -0.3, "d": -0.4}, ["a", "ab"]),
         ({"a": -0.2, "b": -0.3}, [""]),
         ({"a": 0.1, "b": 0.3}, ["b", "ba"]),
@@ -29,7 +29,7 @@ SEED, STEPS = 1, 5
         ({}, [""]),
     ],
 )
-def test_the_upper_half_the_aligned_ones_and_all_but_the_opposed_race_each_set_once(
+def test_the_upper_half_and_the_aligned_ones_race_each_set_once_and_never_an_opposed_one(
     cosines: dict[str, float], sets: list[str]
 ) -> None:
     assert ["".join(one) for one in task_sets(cosines)] == sets
@@ -39,7 +39,7 @@ def test_every_set_trains_with_the_target_as_an_ordinary_loop_and_the_best_on_se
     suite = small.small_suite()
     tasks, start = suite.draw(SEED), initial_model(suite, SEED).vector()
     race, setting = Race(length=2), Setting(suite, STEPS, tasks)
-    state = race.start(setting, {"cosines": {"right": 0.5, "noise": -0.1}, "weights": {}})
+    state = race.start(setting, {"cosines": {"right": 0.5, "noise": 0.1}, "weights": {}})
     work = race.assign(setting, state, 0)
     assert [dict(one.weights) for one in work] == [
         {"left": 1.0, "right": 1.0},
@@ -67,7 +67,7 @@ def test_a_lower_figure_wins_where_lower_is_better() -> None:
     theta, _, facts = race.combine(state, start, updates, target, 0)
     errors = [value for name, value in facts.items() if name.startswith("race/")]
     assert target.evaluate("select", theta)["mean_squared_error"] == min(errors)
-    assert len(set(errors)) == 3
+    assert len(set(errors)) == 2
 
 
 def test_sets_that_diverge_lose_and_where_all_do_theta_stays(caplog: pytest.LogCaptureFixture) -> None:
@@ -78,15 +78,15 @@ def test_sets_that_diverge_lose_and_where_all_do_theta_stays(caplog: pytest.LogC
     state = race.start(setting)
     pool = InlinePool(suite, tasks, SEED)
     calm, broken = (pool.run(one.assign(setting, state, 0), start, 0) for one in (race, wild))
-    theta, after, facts = race.combine(state, start, [*broken[:2], calm[2]], target, 0)
-    assert theta.tobytes() == calm[2].theta.tobytes()
-    assert (facts["dropped"], after["learned"]) == (2.0, dict.fromkeys(small.TASKS, 1.0))
+    theta, after, facts = race.combine(state, start, [broken[0], calm[1]], target, 0)
+    assert theta.tobytes() == calm[1].theta.tobytes()
+    assert (facts["dropped"], after["learned"]) == (1.0, dict.fromkeys(small.TASKS, 1.0))
     theta, after, facts = race.combine(state, start, broken, target, 0)
     assert theta.tobytes() == start.tobytes()
-    assert (facts["dropped"], after["learned"]) == (3.0, {"left": 1.0, "right": 0.0, "noise": 0.0})
+    assert (facts["dropped"], after["learned"]) == (2.0, {"left": 1.0, "right": 0.0, "noise": 0.0})
     assert "every set of tasks diverged" in caplog.text
 
 
-def test_with_rounds_for_nothing_else_a_run_still_ends_with_a_choice() -> None:
-    result = avil.train(small.small_suite(), avil.AlphaVIL(), rounds=8, steps_per_round=STEPS, seed=SEED)
-    assert result.history["race/2"].notna().sum() == 1
+def test_a_short_run_has_a_race_too() -> None:
+    result = avil.train(small.small_suite(), avil.AlphaVIL(), rounds=4, steps_per_round=STEPS, seed=SEED)
+    assert result.history.filter(like="race/").notna().any(axis=1).sum() == 1
