@@ -47,7 +47,7 @@ class Race(Method):
     ] = "train"
 
     def start(self, setting: Setting, before: State | None = None) -> State:
-        """The cosines in `before`, under "cosines"; where no phase came before, every auxiliary is taken to be aligned."""
+        """The cosines in `before`, under "cosines"; where no phase came before, all auxiliaries are aligned."""
         cosines: Mapping[str, float] = (before or {}).get("cosines", {})
         return {"cosines": {task: cosines.get(task, 1.0) for task in setting.suite.auxiliaries}}
 
