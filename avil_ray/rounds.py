@@ -13,7 +13,7 @@ import numpy as np
 from avil_ray.errors import WorkFailed
 from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
-from avil_ray.learning.parameters import Vector
+from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.pools.pool import Pool
 
@@ -70,7 +70,7 @@ def run_rounds(
             continue
         started = time.perf_counter()
         if number == first:
-            progress = begin(phase, progress, setting)
+            progress = begin(phase, progress, setting, target)
         work = phase.method.assign(setting, progress.state, number - first)
         updates = pool.run(work, progress.theta, number)
         gathered = time.perf_counter()
@@ -92,10 +92,13 @@ def schedule(method: Method, rounds: int) -> list[tuple[Phase, int, int]]:
     return plan
 
 
-def begin(phase: Phase, progress: Progress, setting: Setting) -> Progress:
-    """A phase starts with a fresh state, from the last theta or from the best one."""
-    best = progress.best
-    theta = best.theta if phase.from_best and best is not None else progress.theta
+def begin(phase: Phase, progress: Progress, setting: Setting, target: Target) -> Progress:
+    """A phase starts with a fresh state, at the theta that it asks for."""
+    theta = progress.theta
+    if phase.start == "best" and progress.best is not None:
+        theta = progress.best.theta
+    elif phase.start == "initial":
+        theta = initial_model(target.suite, target.seed).vector()
     return replace(progress, theta=theta, state=phase.method.start(setting, progress.state))
 
 

@@ -133,12 +133,12 @@ def test_dev_passes_are_paid_in_the_round_that_made_them() -> None:
     assert [row["cost/gradient_steps"] for row in rows] == [3 + 4, 3 + 4]
 
 
-@pytest.mark.parametrize("from_best", [True, False])
-def test_the_next_phase_starts_afresh_from_the_best_or_the_last_theta(from_best: bool) -> None:
+@pytest.mark.parametrize(("start", "theta"), [("last", 2.0), ("best", 1.0), ("initial", 0.0)])
+def test_the_next_phase_starts_afresh_from_the_theta_it_asks_for(start: str, theta: float) -> None:
     second = Scripted(path=[7, 8])
-    found = run(Scripted(path=[3, 1, 2], then=(Phase(second, 2, from_best),)), 3)
+    found = run(Scripted(path=[3, 1, 2], then=(Phase(second, 2, start),)), 3)
     assert [done.row["phase"] for done in found.done] == [0, 0, 0, 1, 1]
-    assert found.progress.state["seen"] == [(3, 1.0 if from_best else 2.0), (4, 7.0)]
+    assert found.progress.state["seen"] == [(3, theta), (4, 7.0)], "this model starts at 0"
     assert found.progress.state["before"] == [(0, 5.0), (1, 3.0), (2, 1.0)], "told how the last phase ended"
     assert second.works == [(3, 0), (3, 1)], "a phase counts its own rounds"
 
@@ -154,7 +154,7 @@ def test_a_run_goes_on_after_any_round(after: int) -> None:
     path, tail = [3, 1, 2], [7, 0.5]
 
     def method() -> Scripted:
-        return Scripted(path=path, then=(Phase(Scripted(path=tail), 2, from_best=True),))
+        return Scripted(path=path, then=(Phase(Scripted(path=tail), 2, start="best"),))
 
     whole = run(method(), 3)
     progress = whole.stored[after - 1] if after else None

@@ -12,7 +12,8 @@ follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by project
 part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
 is turned down; w is bounded and keeps its sum; and `finish: joint` puts these rounds into a run: all tasks train
 jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, a race of task sets
-(`race.py`) settles which auxiliaries stay, they train jointly, and the best theta is fine-tuned on the target.
+(`race.py`) settles which auxiliaries stay, and they train jointly. Then the target trains alone from the very start, for
+as long as it may overtake all this, and the best theta on select is fine-tuned on the target.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
-from avil_ray.methods.joint import LearnedJoint, fine_tune
+from avil_ray.methods.joint import LearnedJoint, TargetAlone, fine_tune
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.methods.race import Race
 
@@ -46,6 +47,9 @@ Finish = Literal["joint", "fine-tune", "none"]
 INFINITE = float("inf")
 WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
 """Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 4 fit alpha, the race lasts 3, and 10 follow."""
+
+ALONE = 0.35
+"""How long the target trains alone from the start, as a share of the rounds: 7 of 20, on top of them."""
 
 ROBUST: dict[str, Any] = {
     "dev": "crossfit",
@@ -105,7 +109,8 @@ class AlphaVIL(Method):
         Finish | None,
         Doc(
             "fine-tune: train the best theta on the target alone at the end; joint: train jointly for some rounds, fit "
-            "alpha for some, let task sets race, train the winner jointly for the others, then fine-tune"
+            "alpha for some, let task sets race, train the winner jointly for the others, train the target alone from the "
+            "start for some more, then fine-tune the best"
         ),
     ] = None
 
@@ -141,6 +146,7 @@ class AlphaVIL(Method):
             Phase(self, fitted),
             Phase(race, min(1, length)),
             Phase(joint, rounds - warm - fitted - length),
+            Phase(TargetAlone(learning_rate=self.learning_rate, dev=held), ceil(ALONE * rounds), start="initial"),
             fine_tune(self, rounds, held),
         )
 

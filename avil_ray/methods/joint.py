@@ -151,6 +151,13 @@ class FineTune(TargetOnly):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetAlone(TargetOnly):
+    """A phase that repeats how a target-only run begins, for its best round to be kept. Not a name to choose."""
+
+    drops: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearnedJoint(FixedWeights):
     """A phase that trains all tasks jointly, with the weights that the one before has learned. Not a name to choose."""
 
@@ -169,4 +176,4 @@ def fine_tune(method: Method, rounds: int, dev: Literal["train", "hold"]) -> Pha
     Dev examples that the method holds back are not trained on here either.
     """
     tuning = FineTune(learning_rate=method.learning_rate, dev=dev)
-    return Phase(tuning, ceil(FINE_TUNE_SHARE * rounds), from_best=True)
+    return Phase(tuning, ceil(FINE_TUNE_SHARE * rounds), start="best")

@@ -47,8 +47,8 @@ class Phase:
 
     method: Method
     rounds: int
-    from_best: bool = False
-    """Start from the best theta so far (by select), not from the last one."""
+    start: Literal["last", "best", "initial"] = "last"
+    """Where theta starts: where the phase before ended, at the best round so far (by select), or as the run did."""
 
 
 @dataclass(frozen=True, kw_only=True)

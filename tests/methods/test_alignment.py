@@ -202,10 +202,10 @@ def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full(
 def test_phases_are_the_other_methods_and_their_states_pass_through() -> None:
     method = Alignment(weighting="alpha-vil", train_shared="alternate")
     for phase, plain in zip(method.phases(20), avil.AlphaVIL().phases(20), strict=True):
-        assert (phase.rounds, phase.from_best) == (plain.rounds, plain.from_best)
+        assert (phase.rounds, phase.start) == (plain.rounds, plain.start)
         assert phase.method.dev_passes(3) == plain.method.dev_passes(3)
     done = rounds_of(SUITE, method, 8)
-    assert [int(each.row["phase"]) for each in done] == [0, 1, 2] + [3] * 5 + [4] * 3
+    assert [int(each.row["phase"]) for each in done] == [0, 1, 1, 2] + [3] * 4 + [4] * 3 + [5] * 3
     assert done[3].row["weight/noise"] == done[2].state["learned"]["noise"]
 
 

@@ -366,15 +366,20 @@ def test_options_that_are_wrong_are_refused(options: dict[str, object], said: st
         (PAPER, ["AlphaVIL"], [20]),
         (replace(PAPER, finish="fine-tune"), ["AlphaVIL", "FineTune"], [20, 7]),
         (avil.AlphaVIL(finish="fine-tune"), ["AlphaVIL", "FineTune"], [20, 7]),
-        (avil.AlphaVIL(), ["LearnedJoint", "AlphaVIL", "Race", "LearnedJoint", "FineTune"], [3, 4, 1, 10, 7]),
+        (
+            avil.AlphaVIL(),
+            ["LearnedJoint", "AlphaVIL", "Race", "LearnedJoint", "TargetAlone", "FineTune"],
+            [3, 4, 1, 10, 7, 7],
+        ),
     ],
 )
 def test_how_a_run_ends(method: avil.AlphaVIL, names: list[str], rounds: list[int]) -> None:
     phases = method.phases(20)
     assert [type(phase.method).__name__ for phase in phases] == names
     assert [phase.rounds for phase in phases] == rounds
-    assert [phase.from_best for phase in phases] == [name == "FineTune" for name in names]
-    assert sum(phase.rounds for phase in method.phases(1) if not phase.from_best) == 1
+    starts = {"TargetAlone": "initial", "FineTune": "best"}
+    assert [phase.start for phase in phases] == [starts.get(name, "last") for name in names]
+    assert sum(phase.rounds for phase in method.phases(1) if phase.start == "last") == 1
 
 
 @pytest.mark.parametrize(("dev", "spent"), [("hold", "hold"), ("crossfit", "train")])
@@ -387,8 +392,8 @@ def test_examples_held_for_alpha_are_never_trained_on(dev: str, spent: str) -> N
 
 def test_the_cosines_that_a_run_measured_decide_what_races_and_the_winner_trains_on() -> None:
     done = rounds_of(small.small_suite(), avil.AlphaVIL(), 20)
-    parts = [[d for d in done if d.row["phase"] == phase] for phase in range(5)]
-    assert [len(part) for part in parts] == [3, 4, 1, 10, 7]
+    parts = [[d for d in done if d.row["phase"] == phase] for phase in range(6)]
+    assert [len(part) for part in parts] == [3, 4, 1, 10, 7, 7]
     fits, (race,), joint = parts[1], parts[2], parts[3]
     cosines = {task: np.mean([each.row[f"cosine/{task}"] for each in fits]) for task in TASKS[1:]}
     assert set(columns(race, "race/")) == {str(len(one)) for one in task_sets(cosines)}
@@ -398,9 +403,18 @@ def test_the_cosines_that_a_run_measured_decide_what_races_and_the_winner_trains
         assert not any(name.startswith(("alpha/", "dev/")) for name in each.row)
 
 
+def test_the_target_alone_takes_the_rounds_that_a_target_only_run_begins_with_so_no_run_is_below_them() -> None:
+    suite = small.small_suite()
+    done = [each for each in rounds_of(suite, avil.AlphaVIL(), 20) if each.row["phase"] == 4]
+    alone = rounds_of(suite, avil.TargetOnly(), 7)
+    assert [each.theta.tobytes() for each in done] == [each.theta.tobytes() for each in alone]
+    result = avil.train(suite, avil.AlphaVIL(), rounds=20, steps_per_round=STEPS, seed=SEED)
+    assert result.select >= max(each.score for each in alone)
+
+
 def test_without_rounds_for_a_race_the_aligned_tasks_train_on() -> None:
     done = rounds_of(small.small_suite(), avil.AlphaVIL(), 3)
-    assert [each.row["phase"] for each in done] == [1, 3, 3, 4, 4]
+    assert [each.row["phase"] for each in done] == [1, 3, 3, 4, 4, 5, 5]
     fit, joint = done[0], done[1]
     aligned = {task: float(value > 0) for task, value in columns(fit, "cosine/").items()}
     assert columns(joint, "weight/") == {**aligned, "left": 1.0}

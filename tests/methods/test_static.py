@@ -73,7 +73,7 @@ def test_the_finish_trains_the_best_theta_on_the_target_alone_at_a_lower_rate(de
 def test_the_finish_takes_a_third_of_the_rounds(rounds: int, finish: int) -> None:
     for method in (avil.EqualFineTune(), avil.Static(finish="fine-tune")):
         assert [phase.rounds for phase in method.phases(rounds)] == [rounds, finish]
-        assert [phase.from_best for phase in method.phases(rounds)] == [False, True]
+        assert [phase.start for phase in method.phases(rounds)] == ["last", "best"]
     assert [phase.rounds for phase in avil.Static().phases(rounds)] == [rounds]
 
 

@@ -19,7 +19,7 @@ TASKS = SUITE.draw(0)
         (avil.Equal(), 1, 6 * 5 * 3),
         (avil.Static(weights={"b": 1}), 1, 6 * 5 * 2),
         (avil.EqualFineTune(), 1, 6 * 5 * 3 + 3 * 5),  # the finish: 0.35 of 6 rounds, rounded up
-        (avil.AlphaVIL(), 3, 5 * 5 * 3 + 5 * (2 + 3) + 3 * 5),  # one of the rounds is a race of two sets
+        (avil.AlphaVIL(), 3, 5 * 5 * 3 + 5 * (2 + 3) + 2 * 3 * 5),  # one round races two sets
         (avil.AlphaVIL(finish="none"), 3, 6 * 5 * 3),
     ],
 )
