@@ -12,8 +12,8 @@ follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by project
 part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
 is turned down; w is bounded and keeps its sum; and `finish: joint` puts these rounds into a run: all tasks train
 jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, a race of task sets
-(`race.py`) settles which auxiliaries stay, and they train jointly. Then the target trains alone for a while from where the run began,
-in case no auxiliary pays, and the best theta on select is fine-tuned on the target.
+(`race.py`) settles which auxiliaries stay, and they train jointly. Then the target trains alone for a while from where
+the run began, in case no auxiliary pays, and the best theta on select is fine-tuned on the target.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class AlphaVIL(Method):
         Finish | None,
         Doc(
             "fine-tune: train the best theta on the target alone at the end; joint: train jointly for some rounds, fit "
-            "alpha for some, let task sets race, train the winner jointly for the others, then the target alone from where "
-            "the run began, and fine-tune the best"
+            "alpha for some, let task sets race, train the winner jointly for the others, then the target alone from "
+            "where the run began, and fine-tune the best"
         ),
     ] = None
 
