@@ -77,7 +77,8 @@ def run_rounds(
         theta, state, facts = phase.method.combine(progress.state, progress.theta, updates, target, number)
         require_finite(theta, updates, number)
         score = target.evaluate("select", theta)
-        row = {"round": number, "phase": index, **history_row(score, facts, updates, target, started, gathered)}
+        place = {"round": number, "phase": index, "finish": float(phase.start != "last")}
+        row = {**place, **history_row(score, facts, updates, target, started, gathered)}
         done = Round(number, theta, state, score[target.task.metric], row)
         progress = progress.after(done, np.greater if target.task.mode == "max" else np.less)
         on_round(progress, done)

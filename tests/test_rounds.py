@@ -121,6 +121,7 @@ def test_a_row_has_figures_facts_losses_cost_and_times() -> None:
     assert row == {
         "round": 0,
         "phase": 0,
+        "finish": 0.0,
         "select/mean_squared_error": 4.0,
         "select/loss": 4.0,
         "fact": 7.0,
@@ -138,6 +139,7 @@ def test_the_next_phase_starts_afresh_from_the_theta_it_asks_for(start: str, the
     second = Scripted(path=[7, 8])
     found = run(Scripted(path=[3, 1, 2], then=(Phase(second, 2, start),)), 3)
     assert [done.row["phase"] for done in found.done] == [0, 0, 0, 1, 1]
+    assert [done.row["finish"] for done in found.done] == [0, 0, 0, *[float(start != "last")] * 2]
     assert found.progress.state["seen"] == [(3, theta), (4, 7.0)], "this model starts at 0"
     assert found.progress.state["before"] == [(0, 5.0), (1, 3.0), (2, 1.0)], "told how the last phase ended"
     assert second.works == [(3, 0), (3, 1)], "a phase counts its own rounds"

@@ -265,7 +265,7 @@ def test_test_is_read_once_at_the_end(name: str) -> None:
 def test_the_history_has_the_columns_that_were_promised() -> None:
     history = avil.train(small.small_suite(), avil.AlphaVIL(finish="none"), **RUN).history
     per_task = {f"{kind}/{task}" for kind in ("alpha", "weight", "delta_norm", "cosine") for task in small.TASKS}
-    fixed = {"round", "phase", "select/accuracy", "select/loss", "dev/loss", "cost/gradient_steps"}
+    fixed = {"round", "phase", "finish", "select/accuracy", "select/loss", "dev/loss", "cost/gradient_steps"}
     assert per_task | fixed | {"time/round", "time/device"} <= set(history)
     assert history["round"].tolist() == [0, 1, 2]
     assert not history.isna().any().any()

@@ -78,19 +78,14 @@ def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
     return history[history.filter(like="alpha/").notna().any(axis=1)].sort_values("round")
 
 
-def before_last_phase(history: pd.DataFrame) -> pd.DataFrame:
-    """The rounds before the last phase (the target's fine-tuning, which has no weights to show), in order."""
+def before_finish(history: pd.DataFrame) -> pd.DataFrame:
+    """The rounds before the finish (the target alone, which has no weights to show), in order."""
     return history[~is_finish(history)].sort_values("round")
 
 
 def is_finish(history: pd.DataFrame) -> pd.Series[bool]:
-    """Which rounds are of the last of several phases; none where the history does not say."""
-    phase = _phase(history)
-    return (phase > 0) & (phase == phase.max())
-
-
-def _phase(history: pd.DataFrame) -> pd.Series[float]:
-    return history["phase"] if "phase" in history else pd.Series(0.0, index=history.index)
+    """Which rounds train the target alone from elsewhere than the last theta; none where the history does not say."""
+    return history["finish"] > 0 if "finish" in history else pd.Series(False, index=history.index)
 
 
 def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:

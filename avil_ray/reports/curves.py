@@ -31,14 +31,14 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
     ends = []
     for label, curve in curves.items():
         front, colour = label == reference, looks[label].colour
-        main, finish = curve[curve["finish"] == 0]["select"], curve[curve["finish"] > 0]["select"]
-        _line(axes, main, looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
-        if len(finish):
-            _line(axes, pd.concat([main.tail(1), finish]), Style(colour, ":"), 1.8)
+        main, finish = curve[curve["finish"] == 0], curve[curve["finish"] > 0]
+        _line(axes, main["select"], looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
+        for _, part in finish.groupby("phase"):  # not joined: each starts elsewhere than the last one ended
+            _line(axes, part["select"], Style(colour, ":"), 1.8)
         ends.append(End(label, float(curve.index[-1]), float(curve["select"].iloc[-1]), colour))
     finished = any((curve["finish"] > 0).any() for curve in curves.values())
     subtitle = f"mean over seeds of the chosen configuration; {findings.better(comparison)}"
-    drawing.title(axes, "How they learn", subtitle + ("; dotted: the last phase" if finished else ""), theme)
+    drawing.title(axes, "How they learn", subtitle + ("; dotted: the target alone" if finished else ""), theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
     # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel
@@ -71,7 +71,7 @@ def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) ->
     drawing.title(panels[0], f"{shorten(method.label)}: alpha{shown} in each round", subtitle, theme)
     first = min(float(one.index[0]) for series in kinds["alpha"].values() for one in series)
     _finish(figure, panels, ends, first)
-    caption = f"alpha{shown} of {method.label} in each round before the last phase. No measure of importance."
+    caption = f"alpha{shown} of {method.label} in each round before the target trains alone. No measure of importance."
     return Drawing(f"alpha-{_file_name(method.label, comparison)}", caption, figure)
 
 
@@ -82,13 +82,14 @@ def _file_name(label: str, comparison: Comparison) -> str:
 
 
 def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
-    """By round: `select`, and `finish`, above 0 in the last of several phases; means over seeds."""
+    """By round: `select`, `phase`, and `finish`, above 0 where the target alone finishes the run; means over seeds."""
     column = f"select/{comparison.facts.metric}"
     parts = [
         pd.DataFrame(
             {
                 "round": record.history["round"],
                 "select": record.history[column],
+                "phase": record.history["phase"],
                 "finish": alphas.is_finish(record.history).astype(float),
             }
         ).dropna()
@@ -101,7 +102,7 @@ def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame
 def _task_series(histories: Sequence[pd.DataFrame], kind: str, tasks: Sequence[str]) -> _TaskSeries:
     """For each task one series over rounds for each seed that has any; tasks without any are left out."""
     found: _TaskSeries = {}
-    part = alphas.fitted_rounds if kind == "alpha" else alphas.before_last_phase
+    part = alphas.fitted_rounds if kind == "alpha" else alphas.before_finish
     for history in histories:
         for column in (f"{kind}/{task}" for task in tasks if f"{kind}/{task}" in history):
             series = part(history).set_index("round")[column].dropna()

@@ -34,6 +34,7 @@ def history(
     columns: dict[str, Any] = {
         "round": number,
         "phase": (number >= rounds).astype(int),
+        "finish": (number >= rounds).astype(float),
         f"select/{metric}": climb,
         "select/loss": 2.3 - 2 * climb,
         "time/round": generator.uniform(0.4, 0.6, len(number)),

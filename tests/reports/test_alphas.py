@@ -28,7 +28,7 @@ def rounds(
 ) -> pd.DataFrame:
     """A history with these alphas and weights in its main rounds, and `finish` rounds of fine-tuning without any."""
     count = len(next(iter(alpha.values())))
-    columns: dict[str, list[float]] = {"round": list(range(count + finish)), "phase": [0] * count + [1] * finish}
+    columns: dict[str, list[float]] = {"round": list(range(count + finish)), "finish": [0] * count + [1] * finish}
     for kind, tasks in (("alpha", alpha), ("weight", weight or {})):
         columns |= {f"{kind}/{task}": values + [math.nan] * finish for task, values in tasks.items()}
     return pd.DataFrame(columns)
@@ -98,11 +98,11 @@ def test_the_rounds_that_fit_alpha_are_those_that_have_one_whatever_their_phase(
     assert fitted_rounds(history[["round", "phase"]]).empty
 
 
-def test_the_finish_is_the_last_of_several_phases() -> None:
-    phases = pd.DataFrame({"round": range(4), "phase": [0, 1, 2, 2]})
-    assert is_finish(phases).tolist() == [False, False, True, True]
-    assert not is_finish(phases.assign(phase=0)).any()
-    assert not is_finish(phases.assign(phase=np.nan)).any()
+def test_the_finish_is_what_the_history_says() -> None:
+    history = pd.DataFrame({"round": range(4), "finish": [0.0, 0.0, 1.0, 1.0]})
+    assert is_finish(history).tolist() == [False, False, True, True]
+    assert not is_finish(history.assign(finish=np.nan)).any()
+    assert not is_finish(history[["round"]]).any()
 
 
 def test_only_alpha_vil_labels_with_a_choice_and_an_alpha_are_told_of(comparison: Comparison) -> None:

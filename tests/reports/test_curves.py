@@ -48,7 +48,23 @@ def test_the_final_fine_tuning_is_dotted(comparison: Comparison) -> None:
     dotted = [
         line for line in axes.get_lines() if line.get_linestyle() == ":" and line.get_transform() == axes.transData
     ]
-    assert [np.asarray(line.get_xdata()).tolist() for line in dotted] == [list(range(19, 27))]
+    assert [np.asarray(line.get_xdata()).tolist() for line in dotted] == [list(range(20, 27))]
+
+
+def test_a_finish_of_two_phases_is_two_lines_that_nothing_joins() -> None:
+    history = pd.DataFrame(
+        {
+            "round": range(6),
+            "phase": [0, 0, 1, 1, 2, 2],
+            "finish": [0, 0, 1, 1, 1, 1],
+            "select/accuracy": [0.5, 0.6, 0.3, 0.5, 0.6, 0.7],
+        }
+    )
+    comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
+    found = select_curves(comparison, LIGHT)
+    assert found is not None
+    lines = [line.index.tolist() for line in drawn(found.figure.axes[0]) if len(line)]
+    assert lines == [[0, 1], [2, 3], [4, 5]]
 
 
 def test_alpha_and_w_are_drawn_for_every_task_and_seed_without_the_finish(comparison: Comparison) -> None:
@@ -82,7 +98,9 @@ def test_no_name_stands_on_another_or_leaves_the_figure(comparison: Comparison, 
 
 
 def test_one_round_is_a_dot() -> None:
-    history = pd.DataFrame({"round": [0], "select/accuracy": [0.7], **{f"alpha/{task}": [0.25] for task in TASKS}})
+    history = pd.DataFrame(
+        {"round": [0], "phase": [0], "select/accuracy": [0.7], **{f"alpha/{task}": [0.25] for task in TASKS}}
+    )
     comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
     for found in (select_curves(comparison, LIGHT), alpha_curves(comparison, comparison.methods[0], LIGHT)):
         assert found is not None
