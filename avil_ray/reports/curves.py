@@ -41,12 +41,19 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
     drawing.title(axes, "How they learn", subtitle + ("; dotted: the target alone" if finished else ""), theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
-    # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel
-    late = pd.concat([curve["select"].iloc[len(curve) // 5 :] for curve in curves.values()])
+    # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel,
+    # and so may a finish that starts anew
+    late = pd.concat([part for curve in curves.values() for part in _after_the_climb(curve)])
     drawing.pad(axes, float(late.min()), float(late.max()))
     _finish(figure, [axes], [ends], min(float(curve.index[0]) for curve in curves.values()))
     caption = f"{metric.capitalize()} on select after each round: each method's chosen configuration, mean over seeds."
     return Drawing("select", caption, figure)
+
+
+def _after_the_climb(curve: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
+    """What of a curve must be seen: the last four fifths of its main part, and where each phase of its finish ended."""
+    main, finish = curve[curve["finish"] == 0], curve[curve["finish"] > 0]
+    return main["select"].iloc[len(main) // 5 :], finish.groupby("phase")["select"].last()
 
 
 def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) -> Drawing | None:

@@ -63,8 +63,9 @@ def test_a_finish_of_two_phases_is_two_lines_that_nothing_joins() -> None:
     comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
     found = select_curves(comparison, LIGHT)
     assert found is not None
-    lines = [line.index.tolist() for line in drawn(found.figure.axes[0]) if len(line)]
-    assert lines == [[0, 1], [2, 3], [4, 5]]
+    [axes] = found.figure.axes
+    assert [line.index.tolist() for line in drawn(axes) if len(line)] == [[0, 1], [2, 3], [4, 5]]
+    assert 0.3 < axes.get_ylim()[0] < 0.5, "where the target alone begins may leave the panel"
 
 
 def test_alpha_and_w_are_drawn_for_every_task_and_seed_without_the_finish(comparison: Comparison) -> None:
