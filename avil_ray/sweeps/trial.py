@@ -6,6 +6,7 @@ retry, on any node, goes on from the last round, and a sweep that was killed kno
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from avil_ray.errors import WorkFailed
 from avil_ray.pools.pool import Pool
 from avil_ray.reports.records import Cost, Status, TrialRecord, replace_file, trial_folder, write_record
 from avil_ray.rounds import Round
+from avil_ray.suites.objectives import METRICS
 
 CHECKPOINT, THETA = "checkpoint", "theta.safetensors"
 
@@ -68,7 +70,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
     def report(row: Mapping[str, Any]) -> None:
         rows.append(row)
-        tune.report({**row, "score": row[f"select/{job.metric}"]})
+        tune.report({**row, "score": best_so_far(rows, job.metric)})
 
     def after_round(done: Round) -> None:
         report(done.row)
@@ -91,6 +93,15 @@ def run_trial(config: Mapping[str, Any]) -> None:
     found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
     write_record(folder, make_record(facts, "finished", rows, **found))
     checkpoint.remove(folder / CHECKPOINT)
+
+
+def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
+    """What a run that ended here would have on select, and schedulers compare: NaN where no round has a finite figure.
+
+    A round's own figure would not do, as a phase may start anew and be behind for some rounds.
+    """
+    best = max if METRICS[metric].mode == "max" else min
+    return best((one for row in rows if math.isfinite(one := float(row[f"select/{metric}"]))), default=math.nan)
 
 
 def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContextManager[Pool]:
