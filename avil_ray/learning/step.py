@@ -113,15 +113,15 @@ class Step:
         A task with weight 0 has no part in it, even where its loss is not finite.
         """
         self._flat.zero_gradient()
-        ready = {task: weight for task, weight in weights.items() if self._is_ready(task, weight)}
+        taking_part = {task: weight for task, weight in weights.items() if isinstance(weight, Tensor) or weight}
+        ready = {task: weight for task, weight in taking_part.items() if self._is_ready(task, weight)}
         for task, weight in weights.items():
             losses = self.losses(task)
-            if task not in ready and (isinstance(weight, Tensor) or weight):
+            if task in taking_part and task not in ready:
                 (weight * losses.mean() if isinstance(weight, float | int) else (weight * losses).mean()).backward()
         self._flat.pull()
         for task, weight in ready.items():
-            if weight:
-                self._flat.gradient.add_(self._gradients[task], alpha=float(weight))
+            self._flat.gradient.add_(self._gradients[task], alpha=float(weight))
 
     def mean_losses(self) -> dict[str, float]:
         """Task -> its mean training loss, for the tasks that have been seen."""

@@ -138,23 +138,22 @@ class TargetOnly(FixedWeights):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(TargetOnly):
+class TargetAlone(TargetOnly):
+    """A phase of a longer run: the target alone, as a target-only run trains it. Not a name to choose."""
+
+    drops: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune(TargetAlone):
     """The last phase of a run: the target alone, at a lower learning rate. Not a name to choose."""
 
     assignment_name: ClassVar[str] = "fine-tune"
-    drops: ClassVar[bool] = True
 
     def learning(self, suite: Suite) -> Learning:
         """As in the run, at 0.3 times its learning rate."""
         usual = super().learning(suite)
         return replace(usual, learning_rate=FINE_TUNE_RATE * usual.learning_rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetAlone(TargetOnly):
-    """A phase that repeats how a target-only run begins, for its best round to be kept. Not a name to choose."""
-
-    drops: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

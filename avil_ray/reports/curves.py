@@ -28,32 +28,28 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
     looks = drawing.styles([method.label for method in comparison.methods], theme)
     figure, [axes] = drawing.new_figure(max(4.4, 1.5 + 0.21 * len(curves)), 1, theme)
     reference = comparison.reference.label if comparison.reference else ""
-    ends = []
+    ends: list[End] = []
+    late: list[pd.Series[float]] = []
     for label, curve in curves.items():
         front, colour = label == reference, looks[label].colour
         main, finish = curve[curve["finish"] == 0], curve[curve["finish"] > 0]
         _line(axes, main["select"], looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
         for _, part in finish.groupby("phase"):  # not joined: each starts elsewhere than the last one ended
             _line(axes, part["select"], Style(colour, ":"), 1.8)
+        # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the
+        # panel, and so may a finish that starts anew, but for where each of its phases ended
+        late += [main["select"].iloc[len(main) // 5 :], finish.groupby("phase")["select"].last()]
         ends.append(End(label, float(curve.index[-1]), float(curve["select"].iloc[-1]), colour))
     finished = any((curve["finish"] > 0).any() for curve in curves.values())
     subtitle = f"mean over seeds of the chosen configuration; {findings.better(comparison)}"
     drawing.title(axes, "How they learn", subtitle + ("; dotted: the target alone" if finished else ""), theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
-    # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel,
-    # and so may a finish that starts anew
-    late = pd.concat([part for curve in curves.values() for part in _after_the_climb(curve)])
-    drawing.pad(axes, float(late.min()), float(late.max()))
+    seen = pd.concat(late)
+    drawing.pad(axes, float(seen.min()), float(seen.max()))
     _finish(figure, [axes], [ends], min(float(curve.index[0]) for curve in curves.values()))
     caption = f"{metric.capitalize()} on select after each round: each method's chosen configuration, mean over seeds."
     return Drawing("select", caption, figure)
-
-
-def _after_the_climb(curve: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
-    """What of a curve must be seen: the last four fifths of its main part, and where each phase of its finish ended."""
-    main, finish = curve[curve["finish"] == 0], curve[curve["finish"] > 0]
-    return main["select"].iloc[len(main) // 5 :], finish.groupby("phase")["select"].last()
 
 
 def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) -> Drawing | None:

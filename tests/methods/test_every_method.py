@@ -90,6 +90,15 @@ def test_a_run_costs_no_more_than_was_foretold(method: Method) -> None:
     assert 0 < spent <= foretold.gradient_steps + foretold.dev_steps
 
 
+@pytest.mark.parametrize("name", ["arml", "gcs", "ol-aux"])
+def test_a_rule_on_the_gradients_of_the_step_itself_costs_what_the_step_does(name: str) -> None:
+    suite, rule = small.small_suite(), build_method(name, {})
+    foretold = work_of(rule, suite, suite.draw(1), 2, 5)
+    spent = avil.train(suite, rule, rounds=2, steps_per_round=5, seed=1).history["cost/gradient_steps"].sum()
+    assert spent == foretold.gradient_steps == 2 * 5 * 3
+    assert foretold.dev_steps == 0
+
+
 @cache
 def accuracies(name: str) -> list[float]:
     suite = avil.suites.synthetic(head="shared", helpful=1, neutral=0, harmful=1, noise=0)

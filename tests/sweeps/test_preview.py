@@ -43,11 +43,8 @@ def test_counts_of_configurations_trials_and_slots(tmp_path):
 
 def test_gradient_steps_of_one_trial_and_of_all(tmp_path):
     plain, target, static = seen(tmp_path, {"CPU": 8.0}).rows
-    alone, finish, dev = (
-        2 * 5,
-        2 * 5,
-        9,
-    )  # one round of 4 fits alpha: 18 examples of 60, passed over 15 times, are 9 batches of 32
+    alone = finish = 2 * 5
+    dev = 9  # one round of 4 fits alpha: 18 examples of 60, passed over 15 times, are 9 batches of 32
     race = 5 * (2 + 3)  # a round of the target with the first auxiliary, and with both
     assert plain.steps_of_one == str(3 * 5 * 3 + race + alone + finish + dev)
     assert target.steps_of_one == "20"
