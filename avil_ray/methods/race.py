@@ -2,13 +2,15 @@
 
     order   auxiliaries by the mean cosine of their delta with the target's, which alphaVIL's rounds have measured;
             without those that point against it
-    sets    as many of the order as half of the auxiliaries; those whose cosine is above 0
+    sets    as many of the order as half of the auxiliaries; those whose cosine is above 0. Where none is above 0, the
+            order says nothing, and one set runs: all of the order
     theta  <- where the set with the best figure on select got to                         one assignment for each set
 
 Ours. What a task is worth over many steps shows in no single round: alpha is greedy, and on MultiMNIST it gives a task
 that hurts in the end as much weight as one that helps. A cosine orders the tasks well, but does not say how many of
-them pay; a few rounds of training on each candidate do. As in any sweep, select chooses between configurations, and
-every candidate is paid for.
+them pay; a few rounds of training on each candidate do. The target alone takes no part while an auxiliary can: helpful
+tasks pay late, so it would win too often, and the run gives it rounds of its own. As in any sweep, select chooses
+between configurations, and every candidate is paid for.
 """
 
 from __future__ import annotations
@@ -86,4 +88,5 @@ def task_sets(cosines: Mapping[str, float]) -> list[list[str]]:
     """The sets of auxiliaries that race, the smallest first, each once."""
     order = sorted((task for task in cosines if cosines[task] >= OPPOSED), key=lambda task: -cosines[task])
     aligned = sum(cosines[task] > 0 for task in order)
-    return [order[:size] for size in sorted({min(ceil(len(cosines) / 2), len(order)), aligned})]
+    half = min(ceil(len(cosines) / 2), len(order))
+    return [order[:size] for size in sorted({half, aligned})] if aligned else [order]
