@@ -58,6 +58,9 @@ class AlphaFinding:
     winners: tuple[tuple[str, int], ...] = ()
     """Where sets of tasks raced (`methods/race.py`): each task, and in how many runs it stayed."""
 
+    uncontested: int = 0
+    """In how many of these runs a single set was left, so that nothing raced."""
+
     def sentences(self, target: str) -> list[str]:
         """In words, which tasks were used, which were turned down, and which a race kept; the target told apart."""
         groups: dict[str, list[str]] = {}
@@ -69,7 +72,11 @@ class AlphaFinding:
             runs = "" if self.seeds == 1 else f" (in so many of {self.seeds} runs)"
             stayed = {task: count for task, count in self.winners if count and task != target}
             kept = stayed if self.seeds == 1 else [f"{task} {count}" for task, count in stayed.items()]
-            lines.append(f"a race of task sets then kept, beside the target{runs}: {', '.join(kept) or 'none'}")
+            by = "" if self.uncontested == self.seeds else "a race of task sets "
+            lines.append(f"{by}then kept, beside the target{runs}: {', '.join(kept) or 'none'}")
+        if self.uncontested:
+            where = "" if self.seeds == 1 else f"in {self.uncontested} of these runs "
+            lines.append(f"{where}one set of tasks was left, so nothing raced")
         return lines
 
 
@@ -131,7 +138,10 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
         assert alpha is not None
         weight, without = _mean(last, f"weight/{task}"), _mean(last, f"without/{task}")
         rows.append(TaskAlpha(task, alpha, weight, share, cosine.mean if cosine else None, without, _word(share)))
-    return AlphaFinding(label, rounds, len(main), tuple(rows), _winners(histories, tasks))
+    races = [race for history in histories if (race := _race(history)) is not None]
+    winners = tuple((task, sum(race[f"weight/{task}"] > 0 for race in races)) for task in tasks) if races else ()
+    uncontested = sum(race.filter(like="race/").notna().sum() == 1 for race in races)
+    return AlphaFinding(label, rounds, len(main), tuple(rows), winners, uncontested)
 
 
 def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
@@ -149,11 +159,10 @@ def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
     return "\n".join([*lines, CAVEAT])
 
 
-def _winners(histories: Sequence[pd.DataFrame], tasks: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """The tasks, and in how many runs they are in the set that won; none where nothing raced."""
-    raced = [history[history.filter(like="race/").notna().any(axis=1)] for history in histories]
-    races = [rows.iloc[-1] for rows in raced if len(rows)]
-    return tuple((task, sum(race[f"weight/{task}"] > 0 for race in races)) for task in tasks) if races else ()
+def _race(history: pd.DataFrame) -> pd.Series[float] | None:
+    """The row of the round in which sets of tasks raced; None where none did."""
+    rows = history[history.filter(like="race/").notna().any(axis=1)]
+    return rows.iloc[-1] if len(rows) else None
 
 
 def _known(history: pd.DataFrame, tasks: Sequence[str]) -> list[str]:

@@ -140,3 +140,15 @@ def test_what_a_race_kept_is_told(runs: int) -> None:
     alone = finding([pd.concat([fitted, pd.DataFrame([{**race, "weight/noise": 0.0}])])])
     assert alone.sentences("left")[-1] == "a race of task sets then kept, beside the target: none"
     assert not any("race" in text for text in finding([fitted]).sentences("left"))
+
+
+def test_where_one_set_was_left_it_is_said_that_nothing_raced() -> None:
+    fitted = rounds({"left": [0.5], "noise": [0.5]})
+    row = {"round": 9, "phase": 0, "race/1": 0.8, "weight/left": 1.0, "weight/noise": 1.0}
+    single, raced = (pd.concat([fitted, pd.DataFrame([{**row, **more}])]) for more in ({}, {"race/0": 0.7}))
+    kept, said = finding([single]).sentences("left")[-2:]
+    assert (kept, said) == ("then kept, beside the target: noise", "one set of tasks was left, so nothing raced")
+    assert finding([single, raced, raced]).sentences("left")[-1] == (
+        "in 1 of these runs one set of tasks was left, so nothing raced"
+    )
+    assert finding([raced]).sentences("left")[-1] == "a race of task sets then kept, beside the target: noise"
