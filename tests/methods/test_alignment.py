@@ -22,6 +22,7 @@ from avil_ray.learning.parameters import ParameterSpace, initial_model
 from avil_ray.learning.splits import batches
 from avil_ray.methods.alignment import Alignment
 from avil_ray.methods.method import Method, Setting
+from avil_ray.methods.race import task_sets
 from avil_ray.rounds import Round
 from avil_ray.sweeps.work import work_of
 
@@ -206,7 +207,10 @@ def test_phases_are_the_other_methods_and_their_states_pass_through() -> None:
         assert phase.method.dev_passes(3) == plain.method.dev_passes(3)
     done = rounds_of(SUITE, method, 8)
     assert [int(each.row["phase"]) for each in done] == [0, 1, 1, 2] + [3] * 4 + [4] * 3 + [5] * 3
-    assert done[3].row["weight/noise"] == done[2].state["learned"]["noise"]
+    raced = {name.removeprefix("race/") for name in done[3].row if name.startswith("race/")}
+    assert raced == {str(len(tasks)) for tasks in task_sets(done[2].state["cosines"])}
+    trained = {name.removeprefix("weight/"): value for name, value in done[4].row.items() if name.startswith("weight/")}
+    assert trained == done[3].state["learned"]
 
 
 @pytest.mark.parametrize("options", [{}, {"weighting": "alpha-vil", "options": {"variant": "paper", "alpha_steps": 3}}])
