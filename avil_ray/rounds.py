@@ -94,12 +94,13 @@ def schedule(method: Method, rounds: int) -> list[tuple[Phase, int, int]]:
 
 
 def begin(phase: Phase, progress: Progress, setting: Setting, target: Target) -> Progress:
-    """A phase starts with a fresh state, at the theta that it asks for."""
+    """A phase starts with a fresh state, at the theta that it asks for, and knows what those before it have cost."""
     theta = progress.theta
     if phase.start == "best" and progress.best is not None:
         theta = progress.best.theta
     elif phase.start == "initial":
         theta = initial_model(target.suite, target.seed).vector()
+    setting = replace(setting, spent=round(sum(row["cost/gradient_steps"] for row in progress.rows)))
     return replace(progress, theta=theta, state=phase.method.start(setting, progress.state))
 
 

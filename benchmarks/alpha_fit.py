@@ -1,9 +1,9 @@
 """What one evaluation of alpha's objective costs, beside a plain training step of the same batch: `make bench`.
 
-A 22.6M-parameter encoder (the size of MiniLM-L6), n = 8 deltas, a batch of 16 texts of 64 tokens. Times are medians of
-ratios taken side by side in one process, in turn, so that a machine that slows down slows all of them; each variant
-runs once unmeasured before it is measured, as what ran before it leaves caches behind. Memory is the peak of a fresh
-process for each variant.
+A 22.6M-parameter encoder (the size of MiniLM-L6), n = 8 deltas, a batch of 16 or 64 texts of 64 tokens: what deltas add
+depends on P and n alone, so it weighs less beside a larger batch. Times are medians of ratios taken side by side in one
+process, in turn, so that a machine that slows down slows all of them; each variant runs once unmeasured before it is
+measured, as what ran before it leaves caches behind. Memory is the peak of a fresh process for each variant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from avil_ray.learning.parameters import FlatModel, dots
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.suites.suite import Examples, Task
 
-DELTAS, BATCH, LENGTH, REPEATS = 8, 16, 64, 9
+DELTAS, BATCHES, LENGTH, REPEATS = 8, (16, 64), 64, 15
+Batch = tuple[Tensor, Tensor]
 Evaluate = Callable[[], Any]
 
 
@@ -46,14 +47,14 @@ class Encoder(nn.Module):
         return states[:, 0]
 
 
-def batch() -> tuple[Tensor, Tensor]:
-    """Token ids [16, 64] and binary labels [16]."""
-    return torch.randint(1000, 30000, (BATCH, LENGTH)), torch.randint(0, 2, (BATCH,))
+def batch(size: int) -> Batch:
+    """Token ids [size, 64] and binary labels [size]."""
+    return torch.randint(1000, 30000, (size, LENGTH)), torch.randint(0, 2, (size,))
 
 
-def plain() -> Evaluate:
+def plain(texts: Batch) -> Evaluate:
     """An ordinary module: forward and backward, gradients kept and zeroed in place, as a training loop has it."""
-    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), batch()
+    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), texts
 
     def evaluate() -> None:
         model.zero_grad(set_to_none=False)
@@ -62,11 +63,11 @@ def plain() -> Evaluate:
     return evaluate
 
 
-def ours() -> Evaluate:
+def ours(texts: Batch) -> Evaluate:
     """One evaluation as `fit_alpha` makes it: theta' by one product, one backward pass, n inner products."""
     flat = FlatModel(MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}))
-    tokens, labels = batch()
-    objective = DevObjective(flat, Task("a", Examples(tokens, labels)), Examples(tokens, labels), torch.arange(BATCH))
+    examples = Examples(*texts)
+    objective = DevObjective(flat, Task("a", examples), examples, torch.arange(len(examples)))
     theta = flat.values.clone()
     deltas = torch.empty(DELTAS, len(theta)).normal_(std=1e-3)
     alpha = torch.full((DELTAS,), 1 / DELTAS)
@@ -79,9 +80,9 @@ def ours() -> Evaluate:
     return evaluate
 
 
-def autograd() -> Evaluate:
+def autograd(texts: Batch) -> Evaluate:
     """The way that comes to mind first: theta + sum alpha delta in the graph, through `functional_call`."""
-    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), batch()
+    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), texts
     theta = {name: parameter.detach() for name, parameter in model.named_parameters()}
     deltas = {name: torch.empty(DELTAS, *value.shape).normal_(std=1e-3) for name, value in theta.items()}
     alpha = torch.full((DELTAS,), 1 / DELTAS, requires_grad=True)
@@ -94,7 +95,7 @@ def autograd() -> Evaluate:
     return evaluate
 
 
-VARIANTS: dict[str, Callable[[], Evaluate]] = {"plain": plain, "ours": ours, "autograd": autograd}
+VARIANTS: dict[str, Callable[[Batch], Evaluate]] = {"plain": plain, "ours": ours, "autograd": autograd}
 
 
 def parameters() -> int:
@@ -102,9 +103,9 @@ def parameters() -> int:
     return len(FlatModel(MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)})).values)
 
 
-def times() -> dict[str, float]:
+def times(texts: Batch) -> dict[str, float]:
     """Seconds of an evaluation of each variant over those of the plain step beside it: medians of ratios."""
-    variants = {name: build() for name, build in VARIANTS.items()}
+    variants = {name: build(texts) for name, build in VARIANTS.items()}
     ratios: dict[str, list[float]] = {name: [] for name in variants}
     for repeat in range(REPEATS + 1):
         seconds = {}
@@ -127,7 +128,7 @@ def peak(name: str) -> float:
 
 def measured_peak(name: str) -> float:
     """Peak memory in bytes of this process after three evaluations."""
-    evaluate = VARIANTS[name]()
+    evaluate = VARIANTS[name](batch(BATCHES[0]))
     for _ in range(3):
         evaluate()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
@@ -142,9 +143,11 @@ def main() -> None:
     # first, as a process starts with the peak of the one that made it
     size = parameters()
     vectors = (peak("ours") - peak("plain")) / (4 * size) + 2
-    print(f"P = {size:,} parameters, n = {DELTAS} deltas, batch {BATCH} x {LENGTH}, {torch.get_num_threads()} threads")
-    for name, ratio in times().items():
-        print(f"{name:9} {ratio:5.2f} x a plain forward and backward pass")
+    print(f"P = {size:,} parameters, n = {DELTAS} deltas, {torch.get_num_threads()} threads")
+    for count in BATCHES:
+        print(f"a batch of {count} texts of {LENGTH} tokens")
+        for name, ratio in times(batch(count)).items():
+            print(f"{name:9} {ratio:5.2f} x a plain forward and backward pass")
     # a plain step holds the weights and their gradients (2 vectors) besides activations, which both variants share
     print(f"memory    {vectors:5.2f} vectors of P floats; n + 3 = {DELTAS + 3}, ratio {vectors / (DELTAS + 3):.2f}")
 

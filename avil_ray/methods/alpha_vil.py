@@ -12,8 +12,8 @@ follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by project
 part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
 is turned down; w is bounded and keeps its sum; and `finish: joint` puts these rounds into a run: all tasks train
 jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, a race of task sets
-(`race.py`) settles which auxiliaries stay, and they train jointly. Then the target trains alone for a while from where
-the run began, in case no auxiliary pays, and the best theta on select is fine-tuned on the target.
+(`race.py`) settles which auxiliaries stay, and they train jointly while the run's budget lasts. Then the target trains
+alone for a while from where the run began, in case no auxiliary pays, and the best theta on select is fine-tuned on it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
 from avil_ray.methods.joint import LearnedJoint, TargetAlone, fine_tune
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
-from avil_ray.methods.race import Race
+from avil_ray.methods.race import Race, Winner
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ Finish = Literal["joint", "fine-tune", "none"]
 
 INFINITE = float("inf")
 WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
-"""Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 4 fit alpha, the race lasts 3, and 10 follow."""
+"""Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 4 fit alpha, the race lasts 3, and 10 follow, each
+as long as the run's budget has it (`race.Winner`)."""
 
 ALONE = 0.35
 """How long the target trains alone from the start, as a share of the rounds: 7 of 20, on top of them."""
@@ -109,8 +110,8 @@ class AlphaVIL(Method):
         Finish | None,
         Doc(
             "fine-tune: train the best theta on the target alone at the end; joint: train jointly for some rounds, fit "
-            "alpha for some, let task sets race, train the winner jointly for the others, then the target alone from "
-            "where the run began, and fine-tune the best"
+            "alpha for some, let task sets race, train the winner jointly while the budget lasts, then the target "
+            "alone from where the run began, and fine-tune the best"
         ),
     ] = None
 
@@ -139,15 +140,17 @@ class AlphaVIL(Method):
         if self.recipe.finish == "fine-tune":
             return (Phase(self, rounds), fine_tune(self, rounds, held))
         fitted, warm, length = ceil(FIT * rounds), round(WARM_UP * rounds), round(RACE * rounds)
-        joint = LearnedJoint(learning_rate=self.learning_rate, dev=held)
-        race = Race(length=length, learning_rate=self.learning_rate, dev=held)
+        common: dict[str, Any] = {"learning_rate": self.learning_rate, "dev": held}
+        alone = Phase(TargetAlone(**common), ceil(ALONE * rounds), start="initial")
+        tuning, rest = fine_tune(self, rounds, held), rounds - warm - fitted - length
+        winner = Winner(run=rounds, raced=length, rounds=rest, finish=alone.rounds + tuning.rounds, **common)
         return (
-            Phase(joint, warm),
+            Phase(LearnedJoint(**common), warm),
             Phase(self, fitted),
-            Phase(race, min(1, length)),
-            Phase(joint, rounds - warm - fitted - length),
-            Phase(TargetAlone(learning_rate=self.learning_rate, dev=held), ceil(ALONE * rounds), start="initial"),
-            fine_tune(self, rounds, held),
+            Phase(Race(length=length, **common), min(1, length)),
+            Phase(winner, rest),
+            alone,
+            tuning,
         )
 
     @property

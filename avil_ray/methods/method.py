@@ -34,11 +34,15 @@ Facts = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method knows of the run: the suite, the length of a round in gradient steps, and the tasks' data."""
+    """What a method knows of the run: the suite, the length of a round in gradient steps, and the tasks' data.
+
+    At the start of a phase it also knows the gradient steps that the phases before have cost, dev passes included.
+    """
 
     suite: Suite
     steps: int
     tasks: Mapping[str, Task]
+    spent: int = 0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Annotated, ClassVar, Literal
 
@@ -28,12 +28,17 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
+from avil_ray.methods.joint import WEIGHTS, LearnedJoint
 from avil_ray.methods.method import Facts, Method, Setting, State
 
 log = logging.getLogger(__name__)
 
 OPPOSED = -0.15
 """A task whose cosine is below this takes no part: it is not worth the steps of a set that nobody expects to win."""
+
+STEPS = "steps"
+LEAST, MOST = 0.5, 2
+"""A round of the winner takes at least and at most so many times the usual steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,51 @@ class Race(Method):
         learned = {task: float(task in trained) for task in target.suite.task_names}
         facts |= {f"weight/{task}": weight for task, weight in learned.items()}
         return best.theta if best else theta, {**state, "learned": learned}, facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner(LearnedJoint):
+    """The phase after a race: the set that won trains jointly, as long as the budget lasts. Not a name to choose.
+
+    budget   joint training of every task for the whole run, of an opposed one up to the race; the target once more
+    steps    of a round: what the budget leaves, without the rounds of the target alone that follow, shared out evenly
+
+    So the fewer tasks are left, and the less was spent on dev, the longer they train; what a run costs does not depend
+    on it. The budget is an eighth of a grid of 16 whose runs leave out half of the auxiliaries on average, as those of
+    0 and 1 for four do. Where the rounds of alpha have used it up, a round takes half of its usual steps all the same.
+    """
+
+    run: Annotated[int, Doc("the rounds of the run, without those of the target alone")]
+    raced: Annotated[int, Doc("how many of them the race has taken the place of")]
+    rounds: Annotated[int, Doc("how many of them this phase has")]
+    finish: Annotated[int, Doc("how many rounds of the target alone follow")]
+
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """The weights that the race has learned, and the steps of a round."""
+        state = super().start(setting, before)
+        opposed = sum(cosine < OPPOSED for cosine in (before or {}).get("cosines", {}).values())
+        budget = self.run * (len(setting.suite.task_names) + 1) - (self.raced + self.rounds) * opposed - self.finish
+        tasks = sum(weight > 0 for weight in state[WEIGHTS].values())
+        steps = (budget * setting.steps - setting.spent) // max(1, self.rounds * tasks)
+        least, most = ceil(LEAST * setting.steps), MOST * setting.steps
+        if steps < least and before is not None:
+            log.warning(
+                "passes over dev have used up the budget: the winner of the race trains for half of its usual steps, "
+                "and the run costs more than joint training would; a lower alpha_steps or fewer dev examples help"
+            )
+        return {**state, STEPS: min(max(steps, least), most)}
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """Joint training, in rounds of that many steps."""
+        rest = {name: value for name, value in state.items() if name != STEPS}
+        return super().assign(replace(setting, steps=state[STEPS]), rest, number)
+
+    def combine(
+        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
+    ) -> tuple[Vector, State, Facts]:
+        """As in all joint training; the length of a round stays."""
+        theta, after, facts = super().combine(state, theta, updates, target, number)
+        return theta, {**after, STEPS: state[STEPS]}, facts
 
 
 def task_sets(cosines: Mapping[str, float]) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -41,7 +41,7 @@ def work_of(method: Method, suite: Suite, tasks: dict[str, Task], rounds: int, s
     assert target.dev is not None
     most = gradient_steps = dev_steps = 0
     for phase in method.phases(rounds):
-        state = phase.method.start(setting)
+        state = phase.method.start(replace(setting, spent=gradient_steps + dev_steps))
         for number in range(phase.rounds):
             assignments = phase.method.assign(setting, state, number)
             most = max(most, len(assignments))

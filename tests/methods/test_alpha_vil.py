@@ -368,7 +368,7 @@ def test_options_that_are_wrong_are_refused(options: dict[str, object], said: st
         (avil.AlphaVIL(finish="fine-tune"), ["AlphaVIL", "FineTune"], [20, 7]),
         (
             avil.AlphaVIL(),
-            ["LearnedJoint", "AlphaVIL", "Race", "LearnedJoint", "TargetAlone", "FineTune"],
+            ["LearnedJoint", "AlphaVIL", "Race", "Winner", "TargetAlone", "FineTune"],
             [3, 4, 1, 10, 7, 7],
         ),
     ],
