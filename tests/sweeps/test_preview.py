@@ -46,7 +46,8 @@ def test_gradient_steps_of_one_trial_and_of_all(tmp_path):
     alone = finish = 2 * 5
     dev = 9  # one round of 4 fits alpha: 18 examples of 60, passed over 15 times, are 9 batches of 32
     race = 5 * (2 + 3)  # a round of the target with the first auxiliary, and with both
-    assert plain.steps_of_one == str(3 * 5 * 3 + race + alone + finish + dev)
+    winner = 3 * 3  # one round of three tasks at half of its five steps: what is before it uses the budget up
+    assert plain.steps_of_one == str(2 * 5 * 3 + race + winner + alone + finish + dev)
     assert target.steps_of_one == "20"
     assert static.steps_of_one == "20 to 60"
     # weights that are 0 do not train: 1, 2, 2, 3, 2 and 3 tasks
@@ -60,10 +61,10 @@ def test_what_is_printed(tmp_path):
         "suite tiny: target a, auxiliaries b, c; train 40, dev 20, select 50, test 50",
         "model: 110 parameters; 4 rounds of 5 steps",
         "search: grid, scheduler none",
-        "alpha-vil: 1 configuration, 3 trials of 99 steps, 3 slots, 1.4 CPU, 1 at once",
+        "alpha-vil: 1 configuration, 3 trials of 93 steps, 3 slots, 1.4 CPU, 1 at once",
         "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.6 CPU, 3 at once",
         "static: 6 configurations, 18 trials of 20 to 60 steps, 1 slot, 0.6 CPU, 3 at once",
-        "1,137 gradient steps in all, dev passes counted (about)",
+        "1,119 gradient steps in all, dev passes counted (about)",
         "the cluster has 2 CPU",
         "every trial has room",
     ]
