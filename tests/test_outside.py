@@ -46,13 +46,20 @@ def test_what_a_patch_shows_decides_whether_it_is_nature_and_a_plant():
     from benchmarks.outside import read_segments
 
     table = read_segments()
-    shown = dict(zip(*(table.classes[task].tolist() for task in ("shows", "nature")), strict=True))
-    plants = dict(zip(*(table.classes[task].tolist() for task in ("shows", "plant")), strict=True))
+    found = {*zip(*(table.classes[task].tolist() for task in ("shows", "nature", "plant")), strict=True)}
     # in the order of the alphabet: brickface, cement, foliage, grass, path, sky, window
-    assert [shown[number] for number in range(7)] == [0, 0, 1, 1, 0, 1, 0]
-    assert [plants[number] for number in range(7)] == [0, 0, 1, 1, 0, 0, 0]
+    assert found == {*zip(range(7), [0, 0, 1, 1, 0, 1, 0], [0, 0, 1, 1, 0, 0, 0], strict=True)}
     assert table.inputs.shape == (2310, 16)
     assert abs(table.classes["lower"].mean() - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_input_has_mean_0_and_variance_1(name):
+    from benchmarks import outside
+
+    inputs = {"segments": outside.read_segments, "phishing": outside.read_phishing}[name]().inputs.astype(np.float64)
+    assert np.abs(inputs.mean(0)).max() < 1e-6
+    assert np.abs(inputs.std(0) - 1).max() < 1e-6
 
 
 def test_no_row_is_in_two_places():
