@@ -3,7 +3,8 @@
 A 22.6M-parameter encoder (the size of MiniLM-L6), n = 8 deltas, a batch of 16 or 64 texts of 64 tokens: what deltas add
 depends on P and n alone, so it weighs less beside a larger batch. Times are medians of ratios taken side by side in one
 process, in turn, so that a machine that slows down slows all of them; each variant runs once unmeasured before it is
-measured, as what ran before it leaves caches behind. Memory is the peak of a fresh process for each variant.
+measured, as what ran before it leaves caches behind. Memory is the peak of a fresh process for each variant. Where
+there is a GPU, all of it is measured there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from avil_ray.models.multitask import MultitaskModel
 from avil_ray.suites.suite import Examples, Task
 
 DELTAS, BATCHES, LENGTH, REPEATS = 8, (16, 64), 64, 15
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Batch = tuple[Tensor, Tensor]
 Evaluate = Callable[[], Any]
 
@@ -49,12 +51,17 @@ class Encoder(nn.Module):
 
 def batch(size: int) -> Batch:
     """Token ids [size, 64] and binary labels [size]."""
-    return torch.randint(1000, 30000, (size, LENGTH)), torch.randint(0, 2, (size,))
+    return torch.randint(1000, 30000, (size, LENGTH), device=DEVICE), torch.randint(0, 2, (size,), device=DEVICE)
+
+
+def network() -> MultitaskModel:
+    """The encoder with one task's head, on the device."""
+    return MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).to(DEVICE)
 
 
 def plain(texts: Batch) -> Evaluate:
     """An ordinary module: forward and backward, gradients kept and zeroed in place, as a training loop has it."""
-    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), texts
+    model, (tokens, labels) = network().eval(), texts
 
     def evaluate() -> None:
         model.zero_grad(set_to_none=False)
@@ -65,12 +72,11 @@ def plain(texts: Batch) -> Evaluate:
 
 def ours(texts: Batch) -> Evaluate:
     """One evaluation as `fit_alpha` makes it: theta' by one product, one backward pass, n inner products."""
-    flat = FlatModel(MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}))
-    examples = Examples(*texts)
+    flat, examples = FlatModel(network(), DEVICE), Examples(*texts)
     objective = DevObjective(flat, Task("a", examples), examples, torch.arange(len(examples)))
     theta = flat.values.clone()
-    deltas = torch.empty(DELTAS, len(theta)).normal_(std=1e-3)
-    alpha = torch.full((DELTAS,), 1 / DELTAS)
+    deltas = torch.empty(DELTAS, len(theta), device=DEVICE).normal_(std=1e-3)
+    alpha = torch.full((DELTAS,), 1 / DELTAS, device=DEVICE)
 
     def evaluate() -> Tensor:
         torch.addmv(theta, deltas.T, alpha, out=objective.buffer)
@@ -82,10 +88,10 @@ def ours(texts: Batch) -> Evaluate:
 
 def autograd(texts: Batch) -> Evaluate:
     """The way that comes to mind first: theta + sum alpha delta in the graph, through `functional_call`."""
-    model, (tokens, labels) = MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)}).eval(), texts
+    model, (tokens, labels) = network().eval(), texts
     theta = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    deltas = {name: torch.empty(DELTAS, *value.shape).normal_(std=1e-3) for name, value in theta.items()}
-    alpha = torch.full((DELTAS,), 1 / DELTAS, requires_grad=True)
+    deltas = {name: torch.empty(DELTAS, *value.shape, device=DEVICE).normal_(std=1e-3) for name, value in theta.items()}
+    alpha = torch.full((DELTAS,), 1 / DELTAS, device=DEVICE, requires_grad=True)
 
     def evaluate() -> Tensor:
         moved = {name: value + torch.tensordot(alpha, deltas[name], 1) for name, value in theta.items()}
@@ -100,7 +106,14 @@ VARIANTS: dict[str, Callable[[Batch], Evaluate]] = {"plain": plain, "ours": ours
 
 def parameters() -> int:
     """P, the number of parameters of the model."""
-    return len(FlatModel(MultitaskModel(Encoder(), {"a": nn.Linear(384, 2)})).values)
+    return sum(parameter.numel() for parameter in network().parameters())
+
+
+def now() -> float:
+    """Seconds, once the device has done all that it was given."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def times(texts: Batch) -> dict[str, float]:
@@ -111,9 +124,9 @@ def times(texts: Batch) -> dict[str, float]:
         seconds = {}
         for name, evaluate in variants.items():
             evaluate()
-            started = time.perf_counter()
+            started = now()
             evaluate()
-            seconds[name] = time.perf_counter() - started
+            seconds[name] = now() - started
         if repeat:  # the first round warms up
             for name in variants:
                 ratios[name].append(seconds[name] / seconds["plain"])
@@ -127,10 +140,12 @@ def peak(name: str) -> float:
 
 
 def measured_peak(name: str) -> float:
-    """Peak memory in bytes of this process after three evaluations."""
+    """Peak memory in bytes of this process, or of the GPU, after three evaluations."""
     evaluate = VARIANTS[name](batch(BATCHES[0]))
     for _ in range(3):
         evaluate()
+    if DEVICE == "cuda":
+        return float(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
@@ -143,7 +158,8 @@ def main() -> None:
     # first, as a process starts with the peak of the one that made it
     size = parameters()
     vectors = (peak("ours") - peak("plain")) / (4 * size) + 2
-    print(f"P = {size:,} parameters, n = {DELTAS} deltas, {torch.get_num_threads()} threads")
+    place = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"P = {size:,} parameters, n = {DELTAS} deltas, {place}")
     for count in BATCHES:
         print(f"a batch of {count} texts of {LENGTH} tokens")
         for name, ratio in times(batch(count)).items():
