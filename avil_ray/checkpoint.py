@@ -12,24 +12,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from avil_ray.errors import UserError
-from avil_ray.rounds import Best, Progress
+from avil_ray.learning.parameters import Vector
+from avil_ray.rounds import Best, Line, Progress
 
 FILE = "checkpoint.safetensors"
-PARTS = {"theta", "configuration", "rows", "state", "best"}
+PARTS = {"theta", "configuration", "rows", "state", "best", "index"}
+ASIDE = "aside/"
+"""What the names of the line that waits begin with."""
 
 
 def save(folder: Path, progress: Progress, configuration: Mapping[str, Any]) -> None:
     """Write `progress` into `folder`, with the configuration that led to it."""
-    arrays = {"theta": progress.theta}
-    facts: dict[str, Any] = {"configuration": configuration, "rows": progress.rows, "state": {}, "best": None}
-    for name, value in progress.state.items():
-        if isinstance(value, np.ndarray):
-            arrays[f"state/{name}"] = value
-        else:
-            facts["state"][name] = value
-    if progress.best is not None:
-        arrays["best"] = progress.best.theta
-        facts["best"] = {"number": progress.best.number, "score": progress.best.score}
+    arrays, facts = _parts(progress.line)
+    facts |= {"configuration": configuration, "rows": progress.rows}
+    if progress.aside is not None:
+        more_arrays, more_facts = _parts(progress.aside, ASIDE)
+        arrays, facts = arrays | more_arrays, facts | more_facts
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / f"{FILE}.new"
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -50,14 +48,9 @@ def load(folder: Path, configuration: Mapping[str, Any]) -> Progress | None:
         return None
     arrays, facts = _read(path)
     _require_same(path, facts["configuration"], json.loads(json.dumps(configuration)))
-    best = facts["best"]
-    state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
-    return Progress(
-        theta=arrays["theta"],
-        state={**facts["state"], **state},
-        best=None if best is None else Best(best["number"], best["score"], arrays["best"]),
-        rows=tuple(facts["rows"]),
-    )
+    line = _line(arrays, facts)
+    aside = _line(arrays, facts, ASIDE) if f"{ASIDE}theta" in arrays else None
+    return Progress(**vars(line), rows=tuple(facts["rows"]), aside=aside)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -71,6 +64,32 @@ def remove(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir():
         folder.rmdir()
+
+
+def _parts(line: Line, place: str = "") -> tuple[dict[str, Vector], dict[str, Any]]:
+    """A line of rounds as arrays and JSON values, with `place` before each name."""
+    arrays = {f"{place}theta": line.theta}
+    facts: dict[str, Any] = {f"{place}state": {}, f"{place}best": None, f"{place}index": line.index}
+    for name, value in line.state.items():
+        if isinstance(value, np.ndarray):
+            arrays[f"{place}state/{name}"] = value
+        else:
+            facts[f"{place}state"][name] = value
+    if line.best is not None:
+        arrays[f"{place}best"] = line.best.theta
+        facts[f"{place}best"] = {"number": line.best.number, "score": line.best.score}
+    return arrays, facts
+
+
+def _line(arrays: Mapping[str, Vector], facts: Mapping[str, Any], place: str = "") -> Line:
+    best, states = facts[f"{place}best"], f"{place}state/"
+    state = {name.removeprefix(states): array for name, array in arrays.items() if name.startswith(states)}
+    return Line(
+        theta=arrays[f"{place}theta"],
+        state={**facts[f"{place}state"], **state},
+        best=None if best is None else Best(best["number"], best["score"], arrays[f"{place}best"]),
+        index=facts[f"{place}index"],
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,6 +16,10 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.pools.pool import Pool
+from avil_ray.suites.suite import Task
+
+AHEAD = 0.2
+"""How far a line of rounds has to lead on select, in units of 1 / sqrt(N) for its N examples."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,44 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """All that a run needs to go on: stored after every round."""
+class Line:
+    """Rounds each of which goes on from the one before: where they stand, and the best of them.
+
+    `index` is 0 for those that a run begins with, 1 for those that begin anew from where it did.
+    """
 
     theta: Vector
     state: State = field(default_factory=dict)
     best: Best | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Progress(Line):
+    """All that a run needs to go on: stored after every round.
+
+    Attributes
+    ----------
+    rows
+        The history, a line for each round in which something was trained.
+    aside
+        A line of rounds that waits, since another one began from where the run did.
+    """
+
     rows: tuple[Mapping[str, float], ...] = ()
+    aside: Line | None = None
+
+    @property
+    def line(self) -> Line:
+        """The line of rounds that trains."""
+        return Line(self.theta, self.state, self.best, self.index)
 
     def after(self, done: Round, better: Callable[[float, float], bool]) -> Progress:
         """The progress one round on; a score that is NaN is worse than any other."""
         best = self.best
         if best is None or better(done.score, best.score) or math.isnan(best.score):
             best = Best(done.number, done.score, done.theta)
-        return Progress(done.theta, done.state, best, (*self.rows, done.row))
+        return replace(self, theta=done.theta, state=done.state, best=best, rows=(*self.rows, done.row))
 
 
 def run_rounds(
@@ -64,20 +92,26 @@ def run_rounds(
     target: Target,
     on_round: Callable[[Progress, Round], None],
 ) -> Progress:
-    """Run the rounds that `progress` still lacks: broadcast, train, gather, fit, apply, log. Test is never touched."""
+    """Run the rounds that `progress` still lacks: broadcast, train, gather, fit, apply, log. Test is never touched.
+
+    A round in which nothing is to be trained is left out, and leaves no line in the history.
+    """
+    done_before = progress.rows[-1]["round"] if progress.rows else -1
     for number, (phase, first, index) in enumerate(schedule(method, rounds)):
-        if number < len(progress.rows):
+        if number <= done_before:
             continue
         started = time.perf_counter()
         if number == first:
             progress = begin(phase, progress, setting, target)
         work = phase.method.assign(setting, progress.state, number - first)
+        if not work:
+            continue
         updates = pool.run(work, progress.theta, number)
         gathered = time.perf_counter()
         theta, state, facts = phase.method.combine(progress.state, progress.theta, updates, target, number)
         require_finite(theta, updates, number)
         score = target.evaluate("select", theta)
-        place = {"round": number, "phase": index, "finish": float(phase.start != "last")}
+        place = {"round": number, "phase": index, "line": progress.index, "finish": float(phase.method.finishes)}
         row = {**place, **history_row(score, facts, updates, target, started, gathered)}
         done = Round(number, theta, state, score[target.task.metric], row)
         progress = progress.after(done, np.greater if target.task.mode == "max" else np.less)
@@ -94,14 +128,39 @@ def schedule(method: Method, rounds: int) -> list[tuple[Phase, int, int]]:
 
 
 def begin(phase: Phase, progress: Progress, setting: Setting, target: Target) -> Progress:
-    """A phase starts with a fresh state, at the theta that it asks for, and knows what those before it have cost."""
-    theta = progress.theta
-    if phase.start == "best" and progress.best is not None:
-        theta = progress.best.theta
-    elif phase.start == "initial":
+    """A phase starts with a fresh state, at the theta that it asks for, and knows what came before it: `Setting`."""
+    aside = progress.aside
+    if phase.start == "initial":
         theta = initial_model(target.suite, target.seed).vector()
-    setting = replace(setting, spent=round(sum(row["cost/gradient_steps"] for row in progress.rows)))
-    return replace(progress, theta=theta, state=phase.method.start(setting, progress.state))
+        progress = _on(progress, Line(theta, progress.state, index=progress.index + 1), aside=progress.line)
+    elif phase.start == "aside" and aside is not None:
+        progress = _on(progress, aside, aside=progress.line)
+    elif phase.start == "best":
+        line = progress.line if aside is None or ahead(progress.line, aside, target.task) else aside
+        theta = line.theta if line.best is None else line.best.theta
+        progress = _on(progress, replace(line, theta=theta, state=progress.state), aside=None)
+    spent = round(sum(row["cost/gradient_steps"] for row in progress.rows))
+    behind = progress.aside is not None and ahead(progress.aside, progress.line, target.task)
+    state = phase.method.start(replace(setting, spent=spent, behind=behind), progress.state)
+    return replace(progress, state=state)
+
+
+def _on(progress: Progress, line: Line, aside: Line | None) -> Progress:
+    return replace(progress, **vars(line), aside=aside)
+
+
+def ahead(one: Line, other: Line, task: Task) -> bool:
+    """Whether the best figure of `one` on select is above the other's by more than what may well be chance.
+
+    A standard error of accuracy over N examples is about 0.4 / sqrt(N); half of it has to lie between the two. Of a
+    figure that is better where it is lower, an error, the same share of itself.
+    """
+    figure, to_beat = (math.nan if line.best is None else line.best.score for line in (one, other))
+    if math.isnan(figure) or math.isnan(to_beat):
+        return not math.isnan(figure)
+    assert task.select is not None
+    gain, unit = (figure - to_beat, 1.0) if task.mode == "max" else (to_beat - figure, abs(to_beat))
+    return gain > AHEAD * unit / math.sqrt(len(task.select))
 
 
 def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from avil_ray import checkpoint
 from avil_ray.errors import UserError
-from avil_ray.rounds import Best, Progress
+from avil_ray.rounds import Best, Line, Progress
 
 CONFIGURATION = {"suite": "x", "rounds": 3, "method.weights": {"a": 0.5}, "method.bounds": (0.0, math.inf)}
 
@@ -41,6 +42,15 @@ def equal(a: object, b: object) -> bool:
     return type(a) is type(b) and (a == b or (a != a and b != b))
 
 
+def same(a: object, b: object) -> bool:
+    """Equal to the last bit, a best round too; the names of a state may come in another order."""
+    if isinstance(a, Best) and isinstance(b, Best):
+        return (a.number, a.score) == (b.number, b.score) and equal(a.theta, b.theta)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
+    return equal(a, b)
+
+
 def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     stored = progress()
     checkpoint.save(tmp_path / "a" / "b", stored, CONFIGURATION)
@@ -57,11 +67,29 @@ def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     assert equal(found.best.theta, stored.best.theta)
 
 
+@pytest.mark.parametrize("best", [None, Best(3, math.inf, np.array([7, 8], np.float32))])
+def test_the_line_that_waits_comes_back_too(best: Best | None, tmp_path: Path) -> None:
+    waits = Line(np.array([1, 2], np.float32), {"step": np.arange(2), "weights": {"a": 0.5}, "theta": 3}, best, index=4)
+    stored = replace(progress(), aside=waits, index=5)
+    checkpoint.save(tmp_path, stored, CONFIGURATION)
+    found = checkpoint.load(tmp_path, CONFIGURATION)
+    for name in ("theta", "state", "best", "rows", "index"):
+        assert same(getattr(found, name), getattr(stored, name)), name
+    for name in ("theta", "state", "best", "index"):
+        assert same(getattr(found.aside, name), getattr(waits, name)), name
+
+
 def test_a_run_without_a_round_comes_back_too(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, Progress(np.ones(2, np.float32)), {})
     found = checkpoint.load(tmp_path, {})
     assert found is not None
-    assert (found.theta.tolist(), found.best, found.rows, dict(found.state)) == ([1, 1], None, (), {})
+    assert (found.theta.tolist(), found.best, found.rows, dict(found.state), found.aside) == (
+        [1, 1],
+        None,
+        (),
+        {},
+        None,
+    )
 
 
 def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:

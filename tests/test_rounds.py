@@ -121,6 +121,7 @@ def test_a_row_has_figures_facts_losses_cost_and_times() -> None:
     assert row == {
         "round": 0,
         "phase": 0,
+        "line": 0,
         "finish": 0.0,
         "select/mean_squared_error": 4.0,
         "select/loss": 4.0,
@@ -139,10 +140,74 @@ def test_the_next_phase_starts_afresh_from_the_theta_it_asks_for(start: str, the
     second = Scripted(path=[7, 8])
     found = run(Scripted(path=[3, 1, 2], then=(Phase(second, 2, start),)), 3)
     assert [done.row["phase"] for done in found.done] == [0, 0, 0, 1, 1]
-    assert [done.row["finish"] for done in found.done] == [0, 0, 0, *[float(start != "last")] * 2]
     assert found.progress.state["seen"] == [(3, theta), (4, 7.0)], "this model starts at 0"
     assert found.progress.state["before"] == [(0, 5.0), (1, 3.0), (2, 1.0)], "told how the last phase ended"
     assert second.works == [(3, 0), (3, 1)], "a phase counts its own rounds"
+
+
+def test_rounds_set_aside_wait_as_they_were_and_change_places_with_those_since() -> None:
+    """Two lines of rounds: 5 -> 3 -> 1, and from the model's own start 0 -> 9 -> 8; then they go on in turn."""
+    then = [("initial", [9, 8]), ("aside", [2]), ("aside", [4]), ("aside", [6])]
+    phases = [Phase(Scripted(path=path), len(path), start) for start, path in then]
+    found = run(Scripted(path=[3, 1], then=tuple(phases)), 2)
+    started = [done.state["seen"][0][1] for done in found.done]
+    assert started == [5, 5, 0, 0, 1, 8, 2]
+    assert [done.state["before"] for done in found.done if len(done.state["seen"]) == 1][1:] == [
+        [(0, 5.0), (1, 3.0)],
+        [(0, 5.0), (1, 3.0)],  # what the line that goes on remembers, not the one that ran since
+        [(2, 0.0), (3, 9.0)],
+        [(4, 1.0)],
+    ]
+    assert [done.row["line"] for done in found.done] == [0, 0, 1, 1, 0, 1, 0]
+    progress = found.progress
+    assert progress.aside is not None
+    assert (progress.theta.tolist(), progress.aside.theta.tolist()) == ([6.0], [4.0])
+    assert (progress.best.score, progress.aside.best.score) == (1.0, 16.0), "each line has a best of its own"
+
+
+@pytest.mark.parametrize(
+    ("joint", "alone", "line"),
+    [
+        (1.0, 1.2, 0),  # squared errors 1 and 1.44: a fifth of 1.44 over the root of 4 examples is 0.144
+        (1.15, 1.2, 1),  # 1.3225 and 1.44: not enough
+        (1.2, 1.0, 1),
+        (1.0, 1.0, 1),
+        (math.nan, 3.0, 1),
+        (3.0, math.nan, 0),
+    ],
+)
+def test_the_best_is_that_of_the_rounds_aside_unless_the_others_are_ahead(
+    joint: float, alone: float, line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avil_ray.rounds.require_finite", lambda *_: None)
+    phases = (Phase(Scripted(path=[alone]), 1, "initial"), Phase(Scripted(path=[4]), 1, "aside"))
+    tuning = Phase(Scripted(path=[50]), 1, "best")
+    progress = run(Scripted(path=[joint], then=(*phases, tuning)), 1).progress
+    found = (joint, alone)[line]
+    assert progress.state["seen"] == [(3, pytest.approx(found))]
+    assert (progress.aside, progress.index) == (None, line)
+    assert progress.best.score == pytest.approx(found**2)
+
+
+@pytest.mark.parametrize(("one", "behind"), [(0.9, True), (1.15, False)])
+def test_a_phase_is_told_whether_it_is_behind_and_a_round_without_work_leaves_no_line(one: float, behind: bool) -> None:
+    class Proud(Scripted):
+        def start(self, setting: Setting, before: State | None = None) -> State:
+            return {**super().start(setting, before), "behind": setting.behind}
+
+        def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+            return [] if state["behind"] else super().assign(setting, state, number)
+
+    def method() -> Scripted:
+        phases = (Phase(Scripted(path=[1.2]), 1, "initial"), Phase(Proud(path=[7, 8]), 2), Phase(Scripted(path=[9]), 1))
+        return Scripted(path=[one], then=phases)
+
+    whole = run(method(), 1)
+    assert [done.number for done in whole.done] == ([0, 1, 4] if behind else [0, 1, 2, 3, 4])
+    for after, stored in enumerate(whole.stored):
+        rest = run(method(), 1, progress=stored)
+        assert [done.number for done in rest.done] == [done.number for done in whole.done[after + 1 :]]
+        assert (rest.progress.theta, rest.progress.state) == (whole.progress.theta, whole.progress.state)
 
 
 def test_the_schedule_names_each_rounds_phase_and_its_first_round() -> None:

@@ -11,9 +11,11 @@ are not spelled out in the text we could read; they are reconstructions. `varian
 follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by projected Adam inside a box; each round another
 part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
 is turned down; w is bounded and keeps its sum; and `finish: joint` puts these rounds into a run: all tasks train
-jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, a race of task sets
-(`race.py`) settles which auxiliaries stay, and they train jointly while the run's budget lasts. Then the target trains
-alone for a while from where the run began, in case no auxiliary pays, and the best theta on select is fine-tuned on it.
+jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, and a race of task sets
+(`race.py`) settles which auxiliaries stay. In case none pays, the target trains alone from where the run began: for a
+third of the rounds, and where the race is not ahead by then for all of them, as a target-only run would. Then the
+winner of the race trains on jointly while the run's budget lasts. The best theta on select is fine-tuned on the target;
+it is the target's own unless another is ahead by more than what may well be chance.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
-from avil_ray.methods.joint import LearnedJoint, TargetAlone, fine_tune
+from avil_ray.methods.joint import LearnedJoint, TargetAlone, TargetLonger, fine_tune
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.methods.race import Race, Winner
 
@@ -50,7 +52,7 @@ WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
 as long as the run's budget has it (`race.Winner`)."""
 
 ALONE = 0.35
-"""How long the target trains alone from the start, as a share of the rounds: 7 of 20, on top of them."""
+"""How long the target trains alone from the start at least, as a share of the rounds: 7 of 20, on top of them."""
 
 ROBUST: dict[str, Any] = {
     "dev": "crossfit",
@@ -110,8 +112,8 @@ class AlphaVIL(Method):
         Finish | None,
         Doc(
             "fine-tune: train the best theta on the target alone at the end; joint: train jointly for some rounds, fit "
-            "alpha for some, let task sets race, train the winner jointly while the budget lasts, then the target "
-            "alone from where the run began, and fine-tune the best"
+            "alpha for some, let task sets race, train the target alone from where the run began, then the winner of "
+            "the race jointly while the budget lasts, and fine-tune the best"
         ),
     ] = None
 
@@ -141,15 +143,15 @@ class AlphaVIL(Method):
             return (Phase(self, rounds), fine_tune(self, rounds, held))
         fitted, warm, length = ceil(FIT * rounds), round(WARM_UP * rounds), round(RACE * rounds)
         common: dict[str, Any] = {"learning_rate": self.learning_rate, "dev": held}
-        alone = Phase(TargetAlone(**common), ceil(ALONE * rounds), start="initial")
-        tuning, rest = fine_tune(self, rounds, held), rounds - warm - fitted - length
-        winner = Winner(run=rounds, raced=length, rounds=rest, finish=alone.rounds + tuning.rounds, **common)
+        alone, rest = ceil(ALONE * rounds), rounds - warm - fitted - length
+        tuning = fine_tune(self, rounds, held)
         return (
             Phase(LearnedJoint(**common), warm),
             Phase(self, fitted),
             Phase(Race(length=length, **common), min(1, length)),
-            Phase(winner, rest),
-            alone,
+            Phase(TargetAlone(**common), alone, start="initial"),
+            Phase(TargetLonger(after=alone, **common), rounds - alone),
+            Phase(Winner(run=rounds, raced=length, rounds=rest, finish=tuning.rounds, **common), rest, start="aside"),
             tuning,
         )
 

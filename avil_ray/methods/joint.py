@@ -142,6 +142,24 @@ class TargetAlone(TargetOnly):
     """A phase of a longer run: the target alone, as a target-only run trains it. Not a name to choose."""
 
     drops: ClassVar[bool] = True
+    finishes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetLonger(TargetAlone):
+    """The phase after it: more of the same rounds, unless the rounds set aside are ahead. Not a name to choose."""
+
+    after: Annotated[int, Doc("how many rounds came before")]
+
+    def start(self, setting: Setting, before: State | None = None) -> State:
+        """What the phase before ended with; no task has a weight where the target alone is behind."""
+        if setting.behind:
+            return {WEIGHTS: {}}
+        return before or super().start(setting)
+
+    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+        """As if there had been one phase; nothing where no task has a weight."""
+        return super().assign(setting, state, self.after + number) if state[WEIGHTS] else []
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,13 +36,15 @@ Facts = Mapping[str, float]
 class Setting:
     """What a method knows of the run: the suite, the length of a round in gradient steps, and the tasks' data.
 
-    At the start of a phase it also knows the gradient steps that the phases before have cost, dev passes included.
+    At the start of a phase it also knows the gradient steps that the phases before have cost, dev passes included, and
+    whether the rounds set aside, if any, are ahead of those that it goes on from, on select.
     """
 
     suite: Suite
     steps: int
     tasks: Mapping[str, Task]
     spent: int = 0
+    behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,15 @@ class Phase:
 
     method: Method
     rounds: int
-    start: Literal["last", "best", "initial"] = "last"
-    """Where theta starts: where the phase before ended, at the best round so far (by select), or as the run did."""
+    start: Literal["last", "initial", "aside", "best"] = "last"
+    """Where theta starts.
+
+    last      where the phase before ended
+    initial   as the run did; the rounds before are set aside
+    aside     where those ended, which change places with the rounds since
+    best      at the best round so far, by select; of the two lines of rounds, if there are two, it is the one set aside
+              that has it unless the other is ahead (`rounds.ahead`)
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +70,9 @@ class Method(ABC):
 
     source: ClassVar[str]
     """The paper or origin, for `avil-ray list methods`."""
+
+    finishes: ClassVar[bool] = False
+    """Whether it is a phase that trains the target alone, beside the method proper: curves show it apart."""
 
     learning_rate: Annotated[
         float | None, Doc("learning rate of the gradient steps; the suite's own where not given")

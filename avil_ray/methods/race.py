@@ -94,17 +94,18 @@ class Winner(LearnedJoint):
     """The phase after a race: the set that won trains jointly, as long as the budget lasts. Not a name to choose.
 
     budget   joint training of every task for the whole run, of an opposed one up to the race; the target once more
-    steps    of a round: what the budget leaves, without the rounds of the target alone that follow, shared out evenly
+    steps    of a round: what the budget leaves, without the fine-tuning that follows, shared out evenly
 
-    So the fewer tasks are left, and the less was spent on dev, the longer they train; what a run costs does not depend
-    on it. The budget is an eighth of a grid of 16 whose runs leave out half of the auxiliaries on average, as those of
-    0 and 1 for four do. Where the rounds of alpha have used it up, a round takes half of its usual steps all the same.
+    So the fewer tasks are left, and the less was spent on dev and on the target alone, the longer they train; what a
+    run costs does not depend on it. The budget is an eighth of a grid of 16 whose runs leave out half of the
+    auxiliaries on average, as those of 0 and 1 for four do. Where the rounds before have used it up, a round takes half
+    of its usual steps all the same.
     """
 
     run: Annotated[int, Doc("the rounds of the run, without those of the target alone")]
     raced: Annotated[int, Doc("how many of them the race has taken the place of")]
     rounds: Annotated[int, Doc("how many of them this phase has")]
-    finish: Annotated[int, Doc("how many rounds of the target alone follow")]
+    finish: Annotated[int, Doc("how many rounds of fine-tuning follow")]
 
     def start(self, setting: Setting, before: State | None = None) -> State:
         """The weights that the race has learned, and the steps of a round."""
@@ -116,7 +117,7 @@ class Winner(LearnedJoint):
         least, most = ceil(LEAST * setting.steps), MOST * setting.steps
         if steps < least and before is not None:
             log.warning(
-                "passes over dev have used up the budget: the winner of the race trains for half of its usual steps, "
+                "the rounds before have used up the budget: the winner of the race trains for half of its usual steps, "
                 "and the run costs more than joint training would; a lower alpha_steps or fewer dev examples help"
             )
         return {**state, STEPS: min(max(steps, least), most)}

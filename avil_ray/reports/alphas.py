@@ -60,6 +60,8 @@ class AlphaFinding:
 
     uncontested: int = 0
     """In how many of these runs a single set was left, so that nothing raced."""
+    alone: int = 0
+    """In how many of these runs the target alone was not behind on select, so that its own rounds are the result."""
 
     def sentences(self, target: str) -> list[str]:
         """In words, which tasks were used, which were turned down, and which a race kept; the target told apart."""
@@ -75,9 +77,14 @@ class AlphaFinding:
             by = "" if self.uncontested == self.seeds else "a race of task sets "
             lines.append(f"{by}then kept, beside the target{runs}: {', '.join(kept) or 'none'}")
         if self.uncontested:
-            where = "" if self.seeds == 1 else f"in {self.uncontested} of these runs "
-            lines.append(f"{where}one set of tasks was left, so nothing raced")
+            lines.append(f"{self._where(self.uncontested)}one set of tasks was left, so nothing raced")
+        if self.alone:
+            result = "its own rounds are the result" if self.seeds == 1 else "its own rounds are their result"
+            lines.append(f"{self._where(self.alone)}the target alone was as good on select, so {result}")
         return lines
+
+    def _where(self, runs: int) -> str:
+        return "" if self.seeds == 1 else f"in {runs} of these runs "
 
 
 def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
@@ -85,13 +92,13 @@ def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
     return history[history.filter(like="alpha/").notna().any(axis=1)].sort_values("round")
 
 
-def before_finish(history: pd.DataFrame) -> pd.DataFrame:
-    """The rounds before the finish (the target alone, which has no weights to show), in order."""
+def but_finish(history: pd.DataFrame) -> pd.DataFrame:
+    """The rounds but those of the finish (the target alone, which has no weights to show), in order."""
     return history[~is_finish(history)].sort_values("round")
 
 
 def is_finish(history: pd.DataFrame) -> pd.Series[bool]:
-    """Which rounds train the target alone from elsewhere than the last theta; none where the history does not say."""
+    """Which rounds train the target alone, beside the method proper; none where the history does not say."""
     return history["finish"] > 0 if "finish" in history else pd.Series(False, index=history.index)
 
 
@@ -141,7 +148,8 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
     races = [race for history in histories if (race := _race(history)) is not None]
     winners = tuple((task, sum(race[f"weight/{task}"] > 0 for race in races)) for task in tasks) if races else ()
     uncontested = sum(race.filter(like="race/").notna().sum() == 1 for race in races)
-    return AlphaFinding(label, rounds, len(main), tuple(rows), winners, uncontested)
+    alone = sum(bool(history.sort_values("round")["line"].iloc[-1]) for history in histories if "line" in history)
+    return AlphaFinding(label, rounds, len(main), tuple(rows), winners, uncontested, alone)
 
 
 def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:

@@ -74,7 +74,7 @@ def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) ->
     drawing.title(panels[0], f"{shorten(method.label)}: alpha{shown} in each round", subtitle, theme)
     first = min(float(one.index[0]) for series in kinds["alpha"].values() for one in series)
     _finish(figure, panels, ends, first)
-    caption = f"alpha{shown} of {method.label} in each round before the target trains alone. No measure of importance."
+    caption = f"alpha{shown} of {method.label} in each round but those of the target alone. No measure of importance."
     return Drawing(f"alpha-{_file_name(method.label, comparison)}", caption, figure)
 
 
@@ -105,7 +105,7 @@ def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame
 def _task_series(histories: Sequence[pd.DataFrame], kind: str, tasks: Sequence[str]) -> _TaskSeries:
     """For each task one series over rounds for each seed that has any; tasks without any are left out."""
     found: _TaskSeries = {}
-    part = alphas.fitted_rounds if kind == "alpha" else alphas.before_finish
+    part = alphas.fitted_rounds if kind == "alpha" else alphas.but_finish
     for history in histories:
         for column in (f"{kind}/{task}" for task in tasks if f"{kind}/{task}" in history):
             series = part(history).set_index("round")[column].dropna()

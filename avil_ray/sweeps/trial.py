@@ -96,7 +96,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
 
 def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
-    """What a run that ended here would have on select, and schedulers compare: NaN where no round has a finite figure.
+    """The best figure on select so far, which schedulers compare: NaN where no round has a finite figure.
 
     A round's own figure would not do, as a phase may start anew and be behind for some rounds.
     """

@@ -141,7 +141,7 @@ def test_a_run_costs_no_more_than_all_tasks_jointly_and_the_target_once_more(see
     history, budget = result.history, 20 * 20 * 4
     opposed = (history[history["phase"] == 1].filter(regex="^cosine/(right|noise)$").mean() < -0.15).sum()
     spent = history["cost/gradient_steps"].sum()
-    tasks = (history[history["phase"] == 3].filter(like="weight/").iloc[0] > 0).sum()
+    tasks = (history[history["phase"] == 5].filter(like="weight/").iloc[0] > 0).sum()
     left = budget - 20 * 13 * opposed - spent
     assert 0 <= left < 10 * tasks
 

@@ -152,3 +152,16 @@ def test_where_one_set_was_left_it_is_said_that_nothing_raced() -> None:
         "in 1 of these runs one set of tasks was left, so nothing raced"
     )
     assert finding([raced]).sentences("left")[-1] == "a race of task sets then kept, beside the target: noise"
+
+
+def test_where_the_target_alone_was_not_behind_it_is_said_that_its_rounds_are_the_result() -> None:
+    """The line of rounds that the last one stands on; rows need not be in order."""
+    raced = rounds({"left": [0.5], "noise": [0.5]})
+    last = {"round": 9, "phase": 0, "alpha/left": np.nan}
+    own, other = (pd.concat([pd.DataFrame([{**last, "line": line}]), raced.assign(line=1 - line)]) for line in (1, 0))
+    said = "the target alone was as good on select, so its own rounds are the result"
+    assert finding([own]).sentences("left")[-1] == said
+    assert said not in finding([other]).sentences("left")
+    assert finding([other, own, other]).sentences("left")[-1] == (
+        "in 1 of these runs the target alone was as good on select, so its own rounds are their result"
+    )

@@ -43,7 +43,7 @@ def test_counts_of_configurations_trials_and_slots(tmp_path):
 
 def test_gradient_steps_of_one_trial_and_of_all(tmp_path):
     plain, target, static = seen(tmp_path, {"CPU": 8.0}).rows
-    alone = finish = 2 * 5
+    alone, finish = 4 * 5, 2 * 5  # two rounds, and where the race is not ahead two more
     dev = 9  # one round of 4 fits alpha: 18 examples of 60, passed over 15 times, are 9 batches of 32
     race = 5 * (2 + 3)  # a round of the target with the first auxiliary, and with both
     winner = 3 * 3  # one round of three tasks at half of its five steps: what is before it uses the budget up
@@ -61,10 +61,10 @@ def test_what_is_printed(tmp_path):
         "suite tiny: target a, auxiliaries b, c; train 40, dev 20, select 50, test 50",
         "model: 110 parameters; 4 rounds of 5 steps",
         "search: grid, scheduler none",
-        "alpha-vil: 1 configuration, 3 trials of 93 steps, 3 slots, 1.4 CPU, 1 at once",
+        "alpha-vil: 1 configuration, 3 trials of 103 steps, 3 slots, 1.4 CPU, 1 at once",
         "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.6 CPU, 3 at once",
         "static: 6 configurations, 18 trials of 20 to 60 steps, 1 slot, 0.6 CPU, 3 at once",
-        "1,119 gradient steps in all, dev passes counted (about)",
+        "1,149 gradient steps in all, dev passes counted (about)",
         "the cluster has 2 CPU",
         "every trial has room",
     ]
