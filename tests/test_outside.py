@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 TASKS = {
     "segments": ("shows", "nature", "plant", "lower", "noise"),
     "phishing": ("phishing", "request_from_other_domain", "anchor_from_other_domain", "age_of_domain", "noise"),
+    "digits": ("prime", "odd", "loops", "wrong", "noise"),
+    "cancer": ("malignant", "large_0", "large_5", "large_21", "noise"),
 }
 
 
@@ -24,13 +26,19 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ["segments", "phishing"])
 def test_a_search_space_is_right(name):
     assert problems(ROOT / f"search_spaces/results_{name}.yaml") == []
 
 
 @pytest.mark.parametrize(
-    ("name", "labels", "sizes"), [("segments", 70, (340, 1022, 400)), ("phishing", 60, (208, 625, 357))]
+    ("name", "labels", "sizes"),
+    [
+        ("segments", 70, (340, 1022, 400)),
+        ("phishing", 60, (208, 625, 357)),
+        ("digits", 70, (299, 898, 400)),
+        ("cancer", 30, (94, 284, 161)),
+    ],
 )
 def test_every_task_has_the_examples_that_it_should(name, labels, sizes):
     suite = build_suite({"factory": f"benchmarks.outside:{name}"})
@@ -88,3 +96,15 @@ def test_a_seed_draws_the_same_examples_again_and_another_seed_others():
     first, again, other = (suite.draw(seed)["phishing"].train.inputs for seed in (0, 0, 1))
     assert first.equal(again)
     assert not first.equal(other)
+
+
+@pytest.mark.parametrize("name", ["segments", "phishing"])
+def test_all_auxiliaries_may_be_noise_on_the_same_inputs_and_the_target_stays(name):
+    factory = f"benchmarks.outside:{name}"
+    usual, noisy = (build_suite({"factory": factory, "all_noise": given}).draw(3) for given in (False, True))
+    first = TASKS[name][0]
+    assert usual[first].train.labels.equal(noisy[first].train.labels)
+    for task in TASKS[name][1:]:
+        assert usual[task].train.inputs.equal(noisy[task].train.inputs)
+        agree = (usual[task].train.labels == noisy[task].train.labels).double().mean().item()
+        assert abs(agree - 1 / (int(usual[task].train.labels.max()) + 1)) < 0.11
