@@ -33,7 +33,8 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
     for label, curve in curves.items():
         front, colour = label == reference, looks[label].colour
         main, finish = curve[curve["finish"] == 0], curve[curve["finish"] > 0]
-        _line(axes, main["select"], looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
+        for _, part in main.groupby((curve["finish"] > 0).cumsum()[main.index]):  # the target alone stands between
+            _line(axes, part["select"], looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
         for _, part in finish.groupby("phase"):  # not joined: each starts elsewhere than the last one ended
             _line(axes, part["select"], Style(colour, ":"), 1.8)
         # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the

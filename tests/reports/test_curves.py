@@ -68,6 +68,22 @@ def test_a_finish_of_two_phases_is_two_lines_that_nothing_joins() -> None:
     assert 0.3 < axes.get_ylim()[0] < 0.5, "where the target alone begins may leave the panel"
 
 
+def test_rounds_before_and_after_those_of_the_target_alone_are_not_joined() -> None:
+    history = pd.DataFrame(
+        {
+            "round": [0, 1, 2, 3, 6, 7],  # 4 and 5 were left out
+            "phase": [0, 0, 1, 1, 3, 3],
+            "finish": [0, 0, 1, 1, 0, 0],
+            "select/accuracy": [0.5, 0.6, 0.3, 0.5, 0.6, 0.7],
+        }
+    )
+    comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
+    found = select_curves(comparison, LIGHT)
+    assert found is not None
+    [axes] = found.figure.axes
+    assert [line.index.tolist() for line in drawn(axes) if len(line)] == [[0, 1], [6, 7], [2, 3]]
+
+
 def test_alpha_and_w_are_drawn_for_every_task_and_seed_without_the_finish(comparison: Comparison) -> None:
     method = comparison.by_label["alpha-vil"]
     found = alpha_curves(comparison, method, LIGHT)
