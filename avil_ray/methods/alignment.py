@@ -61,6 +61,11 @@ class Aligned(Method):
     def inner(self) -> Method:
         """The other method."""
 
+    @property
+    def finishes(self) -> bool:
+        """As the other method."""
+        return self.inner.finishes
+
     def start(self, setting: Setting, before: State | None = None) -> State:
         """The other method's state."""
         return self.inner.start(setting, before)

@@ -142,7 +142,11 @@ class TargetAlone(TargetOnly):
     """A phase of a longer run: the target alone, as a target-only run trains it. Not a name to choose."""
 
     drops: ClassVar[bool] = True
-    finishes: ClassVar[bool] = True
+
+    @property
+    def finishes(self) -> bool:
+        """It stands beside the method proper."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)

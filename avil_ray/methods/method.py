@@ -71,9 +71,6 @@ class Method(ABC):
     source: ClassVar[str]
     """The paper or origin, for `avil-ray list methods`."""
 
-    finishes: ClassVar[bool] = False
-    """Whether it is a phase that trains the target alone, beside the method proper: curves show it apart."""
-
     learning_rate: Annotated[
         float | None, Doc("learning rate of the gradient steps; the suite's own where not given")
     ] = None
@@ -103,6 +100,11 @@ class Method(ABC):
     def prepare(self, suite: Suite) -> Suite:
         """The suite as this method trains it; most train it as it is."""
         return suite
+
+    @property
+    def finishes(self) -> bool:
+        """Whether it is a phase that trains the target alone, beside the method proper: curves show it apart."""
+        return False
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
         """The run's phases for a budget of `rounds`."""

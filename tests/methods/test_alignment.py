@@ -112,7 +112,7 @@ def test_a_task_alone_moves_its_matrix() -> None:
 def test_a_frozen_trunk_does_not_move_by_a_bit(weighting: str) -> None:
     start, done = start_of(SUITE), rounds_of(SUITE, Alignment(weighting=weighting, train_shared="frozen"), 4)
     assert all(not moved(start, each.theta)["trunk"] for each in done)
-    assert moved(start, done[3].theta) == {"trunk": False, "left": ALL, "right": ALL, "noise": ALL}
+    assert moved(start, done[2].theta) == {"trunk": False, "left": ALL, "right": ALL, "noise": ALL}
 
 
 def test_alternating_matrices_and_heads_train_first_and_the_trunk_next() -> None:
@@ -205,11 +205,15 @@ def test_phases_are_the_other_methods_and_their_states_pass_through() -> None:
     for phase, plain in zip(method.phases(20), avil.AlphaVIL().phases(20), strict=True):
         assert (phase.rounds, phase.start) == (plain.rounds, plain.start)
         assert phase.method.dev_passes(3) == plain.method.dev_passes(3)
+        assert phase.method.finishes == plain.method.finishes
     done = rounds_of(SUITE, method, 8)
-    assert [int(each.row["phase"]) for each in done] == [0, 1, 1, 2] + [3] * 4 + [4] * 3 + [5] * 3
+    phases = [int(each.row["phase"]) for each in done]
+    assert [phase for phase in phases if phase != 4] == [0, 1, 1, 2] + [3] * 3 + [5] * 4 + [6] * 3
+    assert phases.count(4) in (0, 5)
     raced = {name.removeprefix("race/") for name in done[3].row if name.startswith("race/")}
     assert raced == {str(len(tasks)) for tasks in task_sets(done[2].state["cosines"])}
-    trained = {name.removeprefix("weight/"): value for name, value in done[4].row.items() if name.startswith("weight/")}
+    winner = done[phases.index(5)].row
+    trained = {name.removeprefix("weight/"): value for name, value in winner.items() if name.startswith("weight/")}
     assert trained == done[3].state["learned"]
 
 
