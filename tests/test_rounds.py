@@ -137,9 +137,13 @@ def test_dev_passes_are_paid_in_the_round_that_made_them() -> None:
 
 @pytest.mark.parametrize(("start", "theta"), [("last", 2.0), ("best", 1.0), ("initial", 0.0)])
 def test_the_next_phase_starts_afresh_from_the_theta_it_asks_for(start: str, theta: float) -> None:
-    second = Scripted(path=[7, 8])
+    class Finish(Scripted):
+        finishes = True
+
+    second = Finish(path=[7, 8])
     found = run(Scripted(path=[3, 1, 2], then=(Phase(second, 2, start),)), 3)
     assert [done.row["phase"] for done in found.done] == [0, 0, 0, 1, 1]
+    assert [done.row["finish"] for done in found.done] == [0, 0, 0, 1, 1]
     assert found.progress.state["seen"] == [(3, theta), (4, 7.0)], "this model starts at 0"
     assert found.progress.state["before"] == [(0, 5.0), (1, 3.0), (2, 1.0)], "told how the last phase ended"
     assert second.works == [(3, 0), (3, 1)], "a phase counts its own rounds"

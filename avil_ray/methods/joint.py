@@ -151,7 +151,7 @@ class TargetAlone(TargetOnly):
 
 @dataclass(frozen=True, kw_only=True)
 class TargetLonger(TargetAlone):
-    """The phase after it: more of the same rounds, unless the rounds set aside are ahead. Not a name to choose."""
+    """The phase after `TargetAlone`: more of its rounds, unless those set aside are ahead. Not a name to choose."""
 
     after: Annotated[int, Doc("how many rounds came before")]
 

@@ -76,15 +76,14 @@ class AlphaFinding:
             kept = stayed if self.seeds == 1 else [f"{task} {count}" for task, count in stayed.items()]
             by = "" if self.uncontested == self.seeds else "a race of task sets "
             lines.append(f"{by}then kept, beside the target{runs}: {', '.join(kept) or 'none'}")
-        if self.uncontested:
-            lines.append(f"{self._where(self.uncontested)}one set of tasks was left, so nothing raced")
-        if self.alone:
-            result = "its own rounds are the result" if self.seeds == 1 else "its own rounds are their result"
-            lines.append(f"{self._where(self.alone)}the target alone was as good on select, so {result}")
+        own = "its own rounds are the result" if self.seeds == 1 else "its own rounds are their result"
+        for count, said in (
+            (self.uncontested, "one set of tasks was left, so nothing raced"),
+            (self.alone, f"the target alone was as good on select, so {own}"),
+        ):
+            if count:
+                lines.append(said if self.seeds == 1 else f"in {count} of these runs {said}")
         return lines
-
-    def _where(self, runs: int) -> str:
-        return "" if self.seeds == 1 else f"in {runs} of these runs "
 
 
 def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:

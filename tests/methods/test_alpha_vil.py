@@ -379,6 +379,8 @@ def test_how_a_run_ends(method: avil.AlphaVIL, names: list[str], rounds: list[in
     assert [phase.rounds for phase in phases] == rounds
     starts = {"TargetAlone": "initial", "Winner": "aside", "FineTune": "best"}
     assert [phase.start for phase in phases] == [starts.get(name, "last") for name in names]
+    alone = {"TargetAlone", "TargetLonger", "FineTune"}
+    assert {name for name, phase in zip(names, phases, strict=True) if phase.method.finishes} == alone & {*names}
     assert sum(phase.rounds for phase in method.phases(1) if phase.start == "last") == 1
 
 

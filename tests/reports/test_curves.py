@@ -51,37 +51,26 @@ def test_the_final_fine_tuning_is_dotted(comparison: Comparison) -> None:
     assert [np.asarray(line.get_xdata()).tolist() for line in dotted] == [list(range(20, 27))]
 
 
-def test_a_finish_of_two_phases_is_two_lines_that_nothing_joins() -> None:
-    history = pd.DataFrame(
-        {
-            "round": range(6),
-            "phase": [0, 0, 1, 1, 2, 2],
-            "finish": [0, 0, 1, 1, 1, 1],
-            "select/accuracy": [0.5, 0.6, 0.3, 0.5, 0.6, 0.7],
-        }
-    )
+@pytest.mark.parametrize(
+    ("rounds", "phases", "finish", "lines"),
+    [
+        # two phases that end the run
+        ([0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 1], [[0, 1], [2, 3], [4, 5]]),
+        # one that stands between the method's own; 4 and 5 were left out
+        ([0, 1, 2, 3, 6, 7], [0, 0, 1, 1, 3, 3], [0, 0, 1, 1, 0, 0], [[0, 1], [6, 7], [2, 3]]),
+    ],
+)
+def test_nothing_joins_the_phases_of_the_target_alone_to_others(
+    rounds: list[int], phases: list[int], finish: list[int], lines: list[list[int]]
+) -> None:
+    figures = [0.5, 0.6, 0.3, 0.5, 0.6, 0.7]
+    history = pd.DataFrame({"round": rounds, "phase": phases, "finish": finish, "select/accuracy": figures})
     comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
     found = select_curves(comparison, LIGHT)
     assert found is not None
     [axes] = found.figure.axes
-    assert [line.index.tolist() for line in drawn(axes) if len(line)] == [[0, 1], [2, 3], [4, 5]]
+    assert [line.index.tolist() for line in drawn(axes) if len(line)] == lines
     assert 0.3 < axes.get_ylim()[0] < 0.5, "where the target alone begins may leave the panel"
-
-
-def test_rounds_before_and_after_those_of_the_target_alone_are_not_joined() -> None:
-    history = pd.DataFrame(
-        {
-            "round": [0, 1, 2, 3, 6, 7],  # 4 and 5 were left out
-            "phase": [0, 0, 1, 1, 3, 3],
-            "finish": [0, 0, 1, 1, 0, 0],
-            "select/accuracy": [0.5, 0.6, 0.3, 0.5, 0.6, 0.7],
-        }
-    )
-    comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
-    found = select_curves(comparison, LIGHT)
-    assert found is not None
-    [axes] = found.figure.axes
-    assert [line.index.tolist() for line in drawn(axes) if len(line)] == [[0, 1], [6, 7], [2, 3]]
 
 
 def test_alpha_and_w_are_drawn_for_every_task_and_seed_without_the_finish(comparison: Comparison) -> None:
