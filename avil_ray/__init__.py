@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from avil_ray.methods.static import TargetOnly as TargetOnly
     from avil_ray.models.multitask import MultitaskModel as MultitaskModel
     from avil_ray.reports.affinity import Affinity as Affinity
-    from avil_ray.suites.suite import Examples as Examples
-    from avil_ray.suites.suite import Learning as Learning
-    from avil_ray.suites.suite import Suite as Suite
-    from avil_ray.suites.suite import Task as Task
+    from avil_ray.tasks.examples import Examples as Examples
+    from avil_ray.tasks.learning import Learning as Learning
+    from avil_ray.tasks.suite import Suite as Suite
+    from avil_ray.tasks.task import Task as Task
     from avil_ray.training import Result as Result
     from avil_ray.training import train as train
 
@@ -38,15 +38,15 @@ _HOMES = {
     "AlphaVIL": "methods.alpha_vil",
     "Equal": "methods.static",
     "EqualFineTune": "methods.static",
-    "Examples": "suites.suite",
-    "Learning": "suites.suite",
+    "Examples": "tasks.examples",
+    "Learning": "tasks.learning",
     "Method": "methods.method",
     "MultitaskModel": "models.multitask",
     "Result": "training",
     "Static": "methods.static",
-    "Suite": "suites.suite",
+    "Suite": "tasks.suite",
     "TargetOnly": "methods.static",
-    "Task": "suites.suite",
+    "Task": "tasks.task",
     "UserError": "errors",
     "WorkFailed": "errors",
     "affinity": "diagnosis",

@@ -11,7 +11,7 @@ from typing import Any
 from avil_ray.config import call, flatten, read_options
 from avil_ray.errors import UserError, unknown
 from avil_ray.methods.method import Method
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 SUITES = {
     "glue": "avil_ray.suites.glue:glue",

@@ -73,7 +73,7 @@ def sweep(
 
     from avil_ray.config import parse_setting
     from avil_ray.reports.tables import terminal_table
-    from avil_ray.sweeps.search_space import read_search_space
+    from avil_ray.spaces.search_space import read_search_space
     from avil_ray.sweeps.sweep import run_sweep
 
     if max_concurrent is not None and max_concurrent < 1:
@@ -111,8 +111,8 @@ def check(
     from rich.console import Console
 
     from avil_ray.config import parse_setting
-    from avil_ray.sweeps.preview import preview
-    from avil_ray.sweeps.search_space import problems, read_search_space
+    from avil_ray.spaces.preview import preview
+    from avil_ray.spaces.search_space import problems, read_search_space
     from avil_ray.telemetry import no_calls_home
 
     changes = [parse_setting(text) for text in settings or []]

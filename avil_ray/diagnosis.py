@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avil_ray.errors import UserError, WorkFailed
+from avil_ray.errors import UserError, WorkFailed, whole
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.learner import cpu_threads
@@ -39,8 +39,8 @@ from avil_ray.pools.inline import InlinePool
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
-from avil_ray.suites.options import whole
-from avil_ray.suites.suite import Suite, Task
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 SEEDS = (0, 1, 2, 3)
 HELD = DevUse("hold")

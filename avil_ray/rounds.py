@@ -16,7 +16,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.pools.pool import Pool
-from avil_ray.suites.suite import Task
+from avil_ray.tasks.task import Task
 
 AHEAD = 0.2
 """How far a line of rounds has to lead on select, in units of 1 / sqrt(N) for its N examples."""

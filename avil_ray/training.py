@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from avil_ray import checkpoint
-from avil_ray.errors import UserError, WorkFailed
+from avil_ray.errors import UserError, WorkFailed, whole
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
@@ -24,8 +24,8 @@ from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
 from avil_ray.rounds import Progress, Round, run_rounds
-from avil_ray.suites.options import whole
-from avil_ray.suites.suite import Suite, Task
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,8 @@ from torch.func import functional_call
 from avil_ray.learning.evaluation import DevObjective
 from avil_ray.learning.parameters import FlatModel, dots
 from avil_ray.models.multitask import MultitaskModel
-from avil_ray.suites.suite import Examples, Task
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.task import Task
 
 DELTAS, BATCHES, LENGTH, REPEATS = 8, (16, 64), 64, 15
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

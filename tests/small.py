@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import avil_ray as avil
-from avil_ray.learning.splits import batches
+from avil_ray.tasks.order import batches
 
 torch.set_num_threads(1)  # on tensors this small more threads only wait for each other
 

@@ -12,7 +12,7 @@ import small
 
 import avil_ray as avil
 from avil_ray.methods.method import Method
-from avil_ray.sweeps.work import work_of
+from avil_ray.spaces.work import work_of
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(), re.DOTALL)
 

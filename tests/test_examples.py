@@ -11,7 +11,7 @@ import torch
 
 import avil_ray as avil
 from avil_ray.catalog import build_suite
-from avil_ray.sweeps.search_space import problems, read_search_space
+from avil_ray.spaces.search_space import problems, read_search_space
 
 ROOT = Path(__file__).parents[1]
 FACTORY = {"factory": "examples.unequal_tasks:suite"}

@@ -49,7 +49,7 @@ for module in {modules!r}:
 """
 
 
-@pytest.mark.parametrize("floor", ["learning", "methods", "models", "suites"])
+@pytest.mark.parametrize("floor", ["tasks", "learning", "methods", "models", "suites"])
 def test_the_lower_floors_import_without_ray_and_mlflow(floor: str) -> None:
     modules = [f"avil_ray.{floor}.{path.stem}" for path in (ROOT / floor).glob("*.py") if path.stem != "__init__"]
     assert modules

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avil_ray.catalog import build_suite
-from avil_ray.sweeps.search_space import problems
+from avil_ray.spaces.search_space import problems
 
 ROOT = Path(__file__).parents[1]
 TASKS = {

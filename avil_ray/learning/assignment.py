@@ -12,7 +12,7 @@ import numpy.typing as npt
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.suites.suite import Learning
+from avil_ray.tasks.learning import Learning
 
 OptimizerState = Mapping[str, npt.NDArray[Any]]
 """An optimizer's state as named arrays, so that it can travel and be stored without pickle."""

@@ -12,8 +12,11 @@ from torch import Tensor
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, autocast, initial_model, to_device
 from avil_ray.learning.splits import DevUse
-from avil_ray.suites.objectives import LOSSES, METRICS
-from avil_ray.suites.suite import Examples, Learning, Suite, Task
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.objectives import LOSSES, METRICS
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 
 class Objective(Protocol):

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update
 from avil_ray.learning.parameters import Vector, autocast, initial_model, to_device
-from avil_ray.learning.splits import batches
 from avil_ray.learning.step import Step
 from avil_ray.randomness import numpy_generator, torch_seeded
-from avil_ray.suites.objectives import LOSSES
-from avil_ray.suites.suite import Learning, Suite, Task
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.objectives import LOSSES
+from avil_ray.tasks.order import batches
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 
 class Learner:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import to_device
-from avil_ray.suites.checks import CROSS_ENTROPY
-from avil_ray.suites.suite import Task
+from avil_ray.tasks.checks import CROSS_ENTROPY
+from avil_ray.tasks.task import Task
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.randomness import torch_seeded
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 Vector = npt.NDArray[np.float32]
 """Theta or a delta on the wire: flat, contiguous, float32, [P]."""

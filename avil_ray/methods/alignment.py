@@ -37,7 +37,7 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.models.alignment import aligned_model
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 NAME = "alignment"
 

@@ -53,7 +53,7 @@ from avil_ray.learning.weighting import Rule
 from avil_ray.methods.joint import Joint
 from avil_ray.methods.method import Setting
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 HIDDEN = 100
 """Hidden units of the weighting network."""

@@ -22,7 +22,8 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms
-from avil_ray.suites.suite import Learning, Suite
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.suite import Suite
 
 FINE_TUNE_SHARE = 0.35
 FINE_TUNE_RATE = 0.3

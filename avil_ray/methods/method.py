@@ -23,7 +23,9 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.suites.suite import Learning, Suite, Task
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 State = Mapping[str, Any]
 """What a method remembers: name -> a JSON value or a NumPy array."""

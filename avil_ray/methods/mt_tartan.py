@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from avil_ray.methods.joint import FixedWeights
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing_extensions import Doc
 from avil_ray.errors import UserError, unknown
 from avil_ray.methods.joint import FixedWeights, TargetOnly, fine_tune
 from avil_ray.methods.method import Phase
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 

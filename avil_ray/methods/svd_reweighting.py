@@ -44,8 +44,9 @@ from typing_extensions import Doc
 from avil_ray.errors import UserError
 from avil_ray.methods.joint import WEIGHTS, FixedWeights
 from avil_ray.methods.method import Setting, State
-from avil_ray.suites.checks import CROSS_ENTROPY
-from avil_ray.suites.suite import Examples, Task
+from avil_ray.tasks.checks import CROSS_ENTROPY
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.task import Task
 
 BLOCK = 1024
 """Examples whose inputs are held in float64 at a time."""

@@ -9,7 +9,8 @@ from typing import Self
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import Vector
-from avil_ray.suites.suite import Suite, Task
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 
 class InlinePool:

@@ -26,7 +26,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import Vector
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 from avil_ray.telemetry import no_calls_home
 
 log = logging.getLogger(__name__)

@@ -1,18 +1,13 @@
-"""WHAT is learned: suites, each a target task, its auxiliaries, their data and a model."""
+"""Built-in suites: each a target task, its auxiliaries, their data and a model."""
 
 from avil_ray.suites.glue import glue
 from avil_ray.suites.multifashion import multifashion
 from avil_ray.suites.multilabel import multilabel
 from avil_ray.suites.multimnist import multimnist
 from avil_ray.suites.sentiment import sentiment
-from avil_ray.suites.suite import Examples, Learning, Suite, Task
 from avil_ray.suites.synthetic import synthetic
 
 __all__ = [
-    "Examples",
-    "Learning",
-    "Suite",
-    "Task",
     "glue",
     "multifashion",
     "multilabel",

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, between, unknown, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.text import (
     MARKED,
@@ -39,9 +39,12 @@ from avil_ray.randomness import numpy_generator
 from avil_ray.suites.glue_data import Place, Table, table, tasks_in
 from avil_ray.suites.glue_tasks import TASKS
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import absolute, auxiliary_names, between, dev_labels, whole
-from avil_ray.suites.suite import Examples, Learning, Suite, Task
+from avil_ray.suites.options import absolute, auxiliary_names, dev_labels
 from avil_ray.suites.text import TokenColumn
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 USUAL = ("rte", "mnli", "mrpc", "stsb")
 """The usual target on the hub, and its usual auxiliaries."""

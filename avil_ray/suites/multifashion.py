@@ -17,7 +17,7 @@ from avil_ray.suites.multimnist import TEN
 from avil_ray.suites.options import absolute, checked_sizes
 from avil_ray.suites.overlay import CANVAS, NOISE, Pair, Question, overlay_suite
 from avil_ray.suites.pictures import Kind, Pictures
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 """What Fashion-MNIST's classes are, in its order."""

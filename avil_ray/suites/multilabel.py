@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, between, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
 from avil_ray.suites.label_source import IMAGE_COLUMN, ImageFolder, Source, make_source
-from avil_ray.suites.options import absolute, auxiliary_names, between, whole
+from avil_ray.suites.options import absolute, auxiliary_names
 from avil_ray.suites.partition import Shares, partition
-from avil_ray.suites.suite import Examples, Learning, Suite, Task
 from avil_ray.suites.tables import Answers, task_name
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 USUAL_FREQUENCY = 0.25
 """The usual target is the label whose share of yes comes nearest to this."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from avil_ray.suites.options import absolute, checked_sizes
 from avil_ray.suites.overlay import CANVAS, NOISE, Pair, Question, overlay_suite
 from avil_ray.suites.pictures import Pictures
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 TEN = tuple(range(10))
 

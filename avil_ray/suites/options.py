@@ -10,35 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from avil_ray.errors import UserError, unknown
-
-
-def whole(where: str, value: object, lowest: int, highest: int | None = None, why: str = "") -> int:
-    """`value` if it is a whole number within the bounds, both included.
-
-    Parameters
-    ----------
-    where
-        What the value is called: "multimnist: size", say.
-    why
-        Where the upper bound comes from, for the message.
-
-    Raises
-    ------
-    UserError
-        It is not; the message says what is allowed.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value and not (highest and value > highest):
-        return value
-    allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
-    raise UserError(f"{where} must be a whole number, {allowed}{why and f' ({why})'}, not {value!r}")
-
-
-def between(where: str, value: object, low: float, high: float) -> float:
-    """`value` if it is a number between the bounds, neither included; a `UserError` otherwise."""
-    if isinstance(value, int | float) and low < value < high:
-        return float(value)
-    raise UserError(f"{where} must be a number above {low:g} and below {high:g}, not {value!r}")
+from avil_ray.errors import UserError, between, unknown, whole
 
 
 def absolute(path: str | PathLike[str]) -> Path:

@@ -13,14 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, unknown, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.options import Sizes, auxiliary_names, whole
+from avil_ray.suites.options import Sizes, auxiliary_names
 from avil_ray.suites.pictures import Pictures
 from avil_ray.suites.sources import Images
-from avil_ray.suites.suite import Examples, Suite, Task
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 Integers = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]

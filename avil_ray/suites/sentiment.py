@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, between, unknown, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.text import TextEncoder, TextHead, load_config, load_encoder, settled_model
@@ -26,10 +26,13 @@ from avil_ray.randomness import numpy_generator
 from avil_ray.suites.cache import sha256
 from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import auxiliary_names, between, dev_labels, whole
+from avil_ray.suites.options import auxiliary_names, dev_labels
 from avil_ray.suites.sentiment_data import ENCODER_FILES, PACKAGED, RATED, corpus, packaged_encoder
-from avil_ray.suites.suite import Examples, Learning, Suite, Task
 from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 TASKS = (*RATED, "subjectivity")
 

@@ -33,7 +33,7 @@ from avil_ray.errors import UserError
 from avil_ray.suites.cache import cache_folder
 from avil_ray.suites.downloads import Download, require_sha256
 from avil_ray.suites.held_out import text_key
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 Integers = npt.NDArray[np.int64]
 

@@ -18,12 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, between, unknown, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.options import Sizes, between, checked_sizes, whole
-from avil_ray.suites.suite import Examples, Suite, Task
+from avil_ray.suites.options import Sizes, checked_sizes
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from avil_ray.models.multitask import SingleTask
 from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
-from avil_ray.suites.suite import Suite
-from avil_ray.sweeps.entries import TrialPlan
+from avil_ray.spaces.entries import TrialPlan
 from avil_ray.sweeps.trial import THETA, make_record
+from avil_ray.tasks.suite import Suite
 
 if TYPE_CHECKING:
     from avil_ray.tracking.runs import RunStatus

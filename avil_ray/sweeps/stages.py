@@ -17,14 +17,14 @@ from avil_ray.randomness import derive
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder
 from avil_ray.rounds import schedule
-from avil_ray.sweeps.distributions import Distribution
-from avil_ray.sweeps.entries import Configuration, Entry, TrialPlan, plan
+from avil_ray.spaces.distributions import Distribution
+from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
 
 if TYPE_CHECKING:
     import optuna
     from ray.tune.schedulers import TrialScheduler
 
-    from avil_ray.sweeps.search_space import SearchSpace
+    from avil_ray.spaces.search_space import SearchSpace
 
 PROPOSALS = 4
 """Configurations that Optuna proposes at a time: they run in parallel, and it learns from them together."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from avil_ray.errors import UserError
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import replace_file
-from avil_ray.suites.suite import Suite, Task
-from avil_ray.sweeps.search_space import SearchSpace
+from avil_ray.spaces.search_space import SearchSpace
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 SPACE, FACTS = "space.yaml", "sweep.json"
 

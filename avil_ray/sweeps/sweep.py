@@ -19,11 +19,11 @@ from avil_ray.errors import UserError
 from avil_ray.pools.placement import bundles
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
+from avil_ray.spaces.entries import TrialPlan
+from avil_ray.spaces.preview import Preview, preview
+from avil_ray.spaces.resources import shares
+from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.sweeps.conclusion import Outcome, conclude
-from avil_ray.sweeps.entries import TrialPlan
-from avil_ray.sweeps.preview import Preview, preview
-from avil_ray.sweeps.resources import shares
-from avil_ray.sweeps.search_space import SearchSpace
 from avil_ray.sweeps.stages import Stage, scheduler, stages
 from avil_ray.sweeps.storage import require_usable, store
 from avil_ray.sweeps.trial import CHECKPOINT, Job, make_record, run_trial

@@ -18,7 +18,7 @@ from avil_ray.errors import WorkFailed
 from avil_ray.pools.pool import Pool
 from avil_ray.reports.records import Cost, Status, TrialRecord, replace_file, trial_folder, write_record
 from avil_ray.rounds import Round
-from avil_ray.suites.objectives import METRICS
+from avil_ray.tasks.objectives import METRICS
 
 CHECKPOINT, THETA = "checkpoint", "theta.safetensors"
 

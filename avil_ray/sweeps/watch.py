@@ -15,7 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from avil_ray.sweeps.entries import TrialPlan
+    from avil_ray.spaces.entries import TrialPlan
 
 
 class Watch(Callback):

@@ -15,7 +15,8 @@ import avil_ray as avil
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner, cpu_threads
 from avil_ray.learning.parameters import initial_model
-from avil_ray.learning.splits import DevUse, batches
+from avil_ray.learning.splits import DevUse
+from avil_ray.tasks.order import batches
 
 SEED = 3
 JOINT = {"left": 1.0, "right": 0.5, "noise": 2.0}

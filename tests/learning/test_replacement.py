@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import avil_ray as avil
-from avil_ray.learning.splits import batches
+from avil_ray.tasks.order import batches
 
 ROWS = torch.arange(10, 17)
 

@@ -1,4 +1,4 @@
-"""Who trains, who adapts, and in what order."""
+"""Who trains and who adapts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.learning.splits import Dev, DevUse, batches
+from avil_ray.learning.splits import Dev, DevUse
 
 
 def sets(use: DevUse, train: int, dev: int, number: int = 0, seed: int = 0) -> tuple[set[int], set[int]]:
@@ -62,35 +62,3 @@ def test_a_fraction_outside_is_refused(fraction: float) -> None:
 def test_another_kind_is_refused() -> None:
     with pytest.raises(UserError, match="dev must be 'train', 'hold' or 'crossfit', not 'both'"):
         DevUse("both")  # type: ignore[arg-type]
-
-
-ROWS = torch.tensor([3, 5, 8, 13, 21, 34, 55])
-
-
-def stream(first: int, steps: int, size: int, seed: int = 0, purpose: str = "x") -> list[list[int]]:
-    return [rows.tolist() for rows in batches(ROWS, size, first, steps, seed, purpose)]
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 8, 20])
-def test_the_stream_is_one_permutation_after_another(size: int) -> None:
-    rows = [row for batch in stream(0, 42, size) for row in batch]
-    passes = [tuple(rows[start : start + 7]) for start in range(0, len(rows) - 6, 7)]
-    assert all(sorted(one) == ROWS.tolist() for one in passes)
-    assert len(set(passes)) > len(passes) / 2, "passes differ in their order"
-    assert all(len(batch) == size for batch in stream(0, 42, size))
-
-
-@pytest.mark.parametrize("size", [1, 3, 8, 20])
-@pytest.mark.parametrize("first", [1, 2, 7, 30])
-def test_the_stream_starts_anywhere(first: int, size: int) -> None:
-    assert stream(first, 5, size) == stream(0, first + 5, size)[first:]
-
-
-def test_seed_and_purpose_make_the_order() -> None:
-    assert stream(0, 3, 4) == stream(0, 3, 4)
-    assert stream(0, 3, 4, seed=1) != stream(0, 3, 4)
-    assert stream(0, 3, 4, purpose="y") != stream(0, 3, 4)
-
-
-def test_no_steps_no_batches() -> None:
-    assert stream(4, 0, 4) == []

@@ -19,12 +19,12 @@ from avil_ray.catalog import build_method, settled_options
 from avil_ray.errors import UserError
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import ParameterSpace, initial_model
-from avil_ray.learning.splits import batches
 from avil_ray.methods.alignment import Alignment
 from avil_ray.methods.method import Method, Setting
 from avil_ray.methods.race import task_sets
 from avil_ray.rounds import Round
-from avil_ray.sweeps.work import work_of
+from avil_ray.spaces.work import work_of
+from avil_ray.tasks.order import batches
 
 SEED, STEPS = 1, 4
 SUITE = small.small_suite(small.batch_norm)

@@ -21,11 +21,12 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import initial_model
-from avil_ray.learning.splits import DevUse, batches
+from avil_ray.learning.splits import DevUse
 from avil_ray.methods.method import Setting
 from avil_ray.methods.race import task_sets
 from avil_ray.pools.inline import InlinePool
 from avil_ray.rounds import Round
+from avil_ray.tasks.order import batches
 
 SEED, STEPS, ROUNDS = 2, 4, 3
 TASKS = small.TASKS

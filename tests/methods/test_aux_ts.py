@@ -18,10 +18,10 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
-from avil_ray.learning.splits import batches
 from avil_ray.methods.aux_ts import AuxTS, initial_phi, weights_of
 from avil_ray.methods.method import Method, Setting
 from avil_ray.rounds import Round
+from avil_ray.tasks.order import batches
 
 SEED, STEPS = 1, 4
 Batch = tuple[Tensor, Tensor]

@@ -20,7 +20,7 @@ from avil_ray.catalog import METHODS, build_method
 from avil_ray.methods.method import Method
 from avil_ray.pools.ray_pool import RayPool, Slots
 from avil_ray.rounds import Round
-from avil_ray.sweeps.work import work_of
+from avil_ray.spaces.work import work_of
 
 RUN = {"rounds": 7, "steps_per_round": 3, "seed": 4}
 

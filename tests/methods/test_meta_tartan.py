@@ -15,11 +15,11 @@ import avil_ray as avil
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.parameters import initial_model
-from avil_ray.learning.splits import batches
 from avil_ray.methods.meta_tartan import MetaTartan
 from avil_ray.methods.method import Method, Setting
 from avil_ray.randomness import numpy_generator
 from avil_ray.rounds import Round
+from avil_ray.tasks.order import batches
 
 SEED, STEPS = 1, 4
 

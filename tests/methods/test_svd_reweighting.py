@@ -14,7 +14,7 @@ import avil_ray as avil
 from avil_ray.errors import UserError
 from avil_ray.methods.method import Setting
 from avil_ray.methods.svd_reweighting import SVDReweighting
-from avil_ray.sweeps.work import work_of
+from avil_ray.spaces.work import work_of
 
 SEED = 2
 AXES = torch.cat([torch.eye(3), -torch.eye(3)]) * 3**0.5

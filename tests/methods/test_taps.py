@@ -11,10 +11,10 @@ from torch import nn
 import avil_ray as avil
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import initial_model
-from avil_ray.learning.splits import batches
 from avil_ray.methods.method import Method, Phase
 from avil_ray.methods.taps import TAPS, trunk_layers
 from avil_ray.rounds import Round
+from avil_ray.tasks.order import batches
 
 SEED, STEPS, ETA = 1, 12, 0.1
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avil_ray.suites import Suite
+from avil_ray.tasks.suite import Suite
 
 Learn = Callable[..., float]
 WriteIdx = Callable[..., None]

@@ -18,7 +18,7 @@ from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.suites import glue_tasks
 from avil_ray.suites.glue import glue
 from avil_ray.suites.glue_data import Place, table
-from avil_ray.suites.suite import Suite
+from avil_ray.tasks.suite import Suite
 
 SPLITS = ("train", "dev", "select", "test")
 
@@ -268,7 +268,7 @@ def test_the_model_can_be_exported(data, models, options, tmp_path: Path) -> Non
 
 
 def test_the_search_space_that_we_ship_is_right() -> None:
-    from avil_ray.sweeps.search_space import problems, read_search_space
+    from avil_ray.spaces.search_space import problems, read_search_space
 
     file = Path(__file__).parents[2] / "search_spaces" / "glue.yaml"
     assert problems(file, data=False) == []

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.suites import Suite, multifashion, multimnist
+from avil_ray.suites import multifashion, multimnist
 from avil_ray.suites.idx import idx_images
 from avil_ray.suites.multifashion import CLOTHES
 from avil_ray.suites.overlay import draw_pairs
 from avil_ray.suites.sources import Images, mnist_digits
+from avil_ray.tasks.suite import Suite
 
 WriteIdx = Callable[..., None]
 SMALL = {"train": 60, "select": 30, "test": 40, "target_labels": 45}

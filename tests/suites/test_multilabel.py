@@ -12,8 +12,9 @@ from PIL import Image
 
 import avil_ray as avil
 from avil_ray.errors import UserError
-from avil_ray.suites import Suite, multilabel
+from avil_ray.suites import multilabel
 from avil_ray.suites.tables import read_csv, yeast_file
+from avil_ray.tasks.suite import Suite
 
 SPLITS = ("train", "dev", "select", "test")
 FINDINGS = ("Effusion", "Mass", "Nodule")

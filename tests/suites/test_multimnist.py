@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.suites import Suite, multimnist
+from avil_ray.suites import multimnist
 from avil_ray.suites.idx import idx_images
 from avil_ray.suites.multimnist import QUESTIONS
 from avil_ray.suites.overlay import draw_pairs, overlay
 from avil_ray.suites.sources import mnist_digits
-from avil_ray.suites.suite import Examples
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.suite import Suite
 
 WriteIdx = Callable[..., None]
 SMALL = {"train": 60, "select": 30, "test": 40}

@@ -1,7 +1,7 @@
 import pytest
 
 from avil_ray.errors import UserError
-from avil_ray.suites.options import Sizes, between, checked_sizes, whole
+from avil_ray.suites.options import Sizes, checked_sizes
 
 ASKED = {
     "target_labels": 300,
@@ -11,32 +11,6 @@ ASKED = {
     "select": 1000,
     "test": 2000,
 }
-
-
-@pytest.mark.parametrize("value", [16, 20, 36])
-def test_whole_numbers_within_the_bounds_pass(value: int) -> None:
-    assert whole("suite: size", value, 16, 36) == value
-
-
-@pytest.mark.parametrize("value", [15, 37, 18.0, "18", True, None])
-def test_whole_says_what_is_allowed(value: object) -> None:
-    with pytest.raises(UserError) as caught:
-        whole("suite: size", value, 1 if value is True else 16, 36, "the canvas")
-    assert "suite: size must be a whole number, " in str(caught.value)
-    assert "to 36 (the canvas)" in str(caught.value)
-    assert repr(value) in str(caught.value)
-
-
-def test_whole_without_an_upper_bound() -> None:
-    assert whole("suite: train", 10**9, 2) == 10**9
-    with pytest.raises(UserError, match="2 or more, not 1"):
-        whole("suite: train", 1, 2)
-
-
-@pytest.mark.parametrize("value", [0, 1, -0.5, 1.5, "0.5", None, float("nan")])
-def test_between_excludes_its_bounds(value: object) -> None:
-    with pytest.raises(UserError, match="above 0 and below 1"):
-        between("suite: dev_fraction", value, 0, 1)
 
 
 @pytest.mark.parametrize("labels", [2, 3, 10, 299, 300])

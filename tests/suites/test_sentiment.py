@@ -19,7 +19,8 @@ from avil_ray.suites import sentiment_data
 from avil_ray.suites.cache import cache_folder
 from avil_ray.suites.sentiment import TASKS, identity, sentiment
 from avil_ray.suites.sentiment_data import corpus, packaged_encoder
-from avil_ray.suites.suite import Examples, Suite
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.suite import Suite
 
 SPLITS = ("train", "dev", "select", "test")
 
@@ -211,7 +212,7 @@ def test_too_few_texts_are_one_line() -> None:
 
 
 def test_the_search_space_that_we_ship_is_right() -> None:
-    from avil_ray.sweeps.search_space import problems, read_search_space
+    from avil_ray.spaces.search_space import problems, read_search_space
 
     file = Path(__file__).parents[2] / "search_spaces" / "sentiment_demo.yaml"
     assert problems(file, data=False) == []

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.suites import Suite, synthetic
+from avil_ray.suites import synthetic
 from avil_ray.suites.synthetic import FREQUENCY, TARGET_UNITS, Teachers, draw_teachers, known_relatedness
+from avil_ray.tasks.suite import Suite
 
 SMALL = {"target_labels": 30, "train": 60, "select": 30, "test": 40}
 SPLITS = ("train", "dev", "select", "test")

@@ -13,8 +13,8 @@ from tiny_suite import tiny_suite
 import avil_ray as avil
 from avil_ray.methods.alignment import Alignment
 from avil_ray.reports.records import read_records
-from avil_ray.sweeps.preview import preview
-from avil_ray.sweeps.search_space import read_search_space
+from avil_ray.spaces.preview import preview
+from avil_ray.spaces.search_space import read_search_space
 from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.tracking.store import open_store
 

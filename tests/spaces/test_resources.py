@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from avil_ray.sweeps.resources import Resources, Share, read_resources, shares
+from avil_ray.spaces.resources import Resources, Share, read_resources, shares
 
 
 def read(document):

@@ -6,7 +6,7 @@ from tiny_suite import tiny_suite
 
 import avil_ray as avil
 from avil_ray.learning.parameters import FlatModel
-from avil_ray.sweeps.work import parameters_of, work_of
+from avil_ray.spaces.work import parameters_of, work_of
 
 SUITE = tiny_suite()
 TASKS = SUITE.draw(0)

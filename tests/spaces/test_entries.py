@@ -10,8 +10,8 @@ import pytest
 from avil_ray.catalog import build_method
 from avil_ray.errors import UserError
 from avil_ray.methods.static import Static
-from avil_ray.sweeps.distributions import Distribution
-from avil_ray.sweeps.entries import Configuration, Entry, Search, plan
+from avil_ray.spaces.distributions import Distribution
+from avil_ray.spaces.entries import Configuration, Entry, Search, plan
 
 GRID, RANDOM, OPTUNA = Search(), Search("random", trials=5), Search("optuna", trials=5)
 RIGHT = Distribution("grid", (0, 0.5, 1))
@@ -85,7 +85,7 @@ def test_labels_draw_apart():
 
 def test_draws_do_not_depend_on_pythons_hashes():
     script = (
-        "from avil_ray.sweeps.entries import *; from avil_ray.sweeps.distributions import Distribution;"
+        "from avil_ray.spaces.entries import *; from avil_ray.spaces.distributions import Distribution;"
         "free = {name: Distribution('uniform', (0, 2)) for name in ('weights.right', 'weights.left_odd', 'learning_rate')};"
         "print([one.chosen for one in Entry('static', 'static', free=free).configurations(Search('random', trials=3))])"
     )

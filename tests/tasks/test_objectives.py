@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 from sklearn import metrics
 
-from avil_ray.suites.objectives import LOSSES, METRICS
+from avil_ray.tasks.objectives import LOSSES, METRICS
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(2, size=200)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError
-from avil_ray.suites.examples import Examples
+from avil_ray.tasks.examples import Examples
 
 OF_CLASSES = ("accuracy", "matthews", "f1", "auc", "accuracy_and_f1", "accuracy_and_macro_f1")
 """Metrics that compare classes."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avil_ray.errors import UserError
-from avil_ray.sweeps.distributions import Distribution, read_distribution, split
+from avil_ray.spaces.distributions import Distribution, read_distribution, split
 
 
 def draws(distribution, count=4000):

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 from rich.console import Console
-from spaces import changed, write
+from space_files import changed, write
 
 from avil_ray.errors import UserError
-from avil_ray.sweeps.preview import preview
-from avil_ray.sweeps.search_space import read_search_space
+from avil_ray.spaces.preview import preview
+from avil_ray.spaces.search_space import read_search_space
 
 TINY = {
     "suite": {"factory": "tiny_suite:tiny_suite"},
@@ -146,5 +146,5 @@ def test_data_that_cannot_be_had(tmp_path, monkeypatch):
 
 
 def test_ray_is_not_needed():
-    script = "import sys, avil_ray.sweeps.preview; assert 'ray' not in sys.modules and 'mlflow' not in sys.modules"
+    script = "import sys, avil_ray.spaces.preview; assert 'ray' not in sys.modules and 'mlflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

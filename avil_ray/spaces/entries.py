@@ -13,7 +13,7 @@ from avil_ray.config import flatten, nest
 from avil_ray.errors import UserError
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.records import trial_key
-from avil_ray.sweeps.distributions import Distribution
+from avil_ray.spaces.distributions import Distribution
 
 MOST_CONFIGURATIONS = 10_000
 """More of one entry are taken for a mistake, and would take hours to check."""

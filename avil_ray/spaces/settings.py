@@ -9,7 +9,7 @@ from typing import Any
 from avil_ray.catalog import METHODS, find_factory, method_class
 from avil_ray.config import option_names
 from avil_ray.errors import UserError, unknown
-from avil_ray.sweeps import resources
+from avil_ray.spaces import resources
 
 TOP = ("name", "suite", "rounds", "steps_per_round", "seeds", "resources", "methods", "search")
 ENTRY = ("method", "label", "samples")

@@ -10,7 +10,8 @@ import torch
 
 from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.methods.method import Method, Setting
-from avil_ray.suites.suite import Suite, Task
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 MOST_KINDS = 8
 """More kinds of trained parameters are not listed beside frozen ones."""

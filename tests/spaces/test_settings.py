@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import pytest
-from spaces import BASE, REMOVED, changed
+from space_files import BASE, REMOVED, changed
 
 from avil_ray.errors import UserError
-from avil_ray.sweeps.settings import apply
+from avil_ray.spaces.settings import apply
 
 
 def test_settings_change_a_copy():

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from avil_ray.errors import UserError
-from avil_ray.sweeps.places import require_keys, whole
+from avil_ray.spaces.places import require_keys, whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,12 @@ from rich.text import Text
 from avil_ray.catalog import build_method, build_suite
 from avil_ray.pools.placement import bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted
-from avil_ray.suites.suite import Suite, Task
-from avil_ray.sweeps.entries import Entry
-from avil_ray.sweeps.resources import shares
-from avil_ray.sweeps.search_space import SearchSpace
-from avil_ray.sweeps.work import Work, frozen_in, parameters_of, work_of
+from avil_ray.spaces.entries import Entry
+from avil_ray.spaces.resources import shares
+from avil_ray.spaces.search_space import SearchSpace
+from avil_ray.spaces.work import Work, frozen_in, parameters_of, work_of
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 Bundle = Mapping[str, float]
 

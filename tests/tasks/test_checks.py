@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.errors import UserError
-from avil_ray.suites import Examples, Suite, Task
-from avil_ray.suites.checks import OF_CLASSES, OF_NUMBERS, OF_TWO_CLASSES
-from avil_ray.suites.objectives import METRICS
+from avil_ray.tasks.checks import OF_CLASSES, OF_NUMBERS, OF_TWO_CLASSES
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.objectives import METRICS
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 INPUTS = torch.zeros(4, 3)
 CLASSES = torch.tensor([0, 1, 0, 1])

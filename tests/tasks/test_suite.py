@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 from avil_ray.errors import UserError
 from avil_ray.models.multitask import MultitaskModel
-from avil_ray.suites import Examples, Learning, Suite, Task
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 
 
 def examples(count: int = 4, offset: int = 0) -> Examples:

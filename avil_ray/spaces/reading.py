@@ -11,11 +11,11 @@ from typing import Any
 from avil_ray.catalog import METHODS, build_method, build_suite, find_factory, method_class
 from avil_ray.config import flatten, nest, option_names, option_problems
 from avil_ray.errors import UserError, unknown
-from avil_ray.suites.suite import Suite
-from avil_ray.sweeps.distributions import split
-from avil_ray.sweeps.entries import Entry, Search
-from avil_ray.sweeps.places import joined, require_keys, safe_name, short, whole
-from avil_ray.sweeps.settings import ENTRY, SEARCH, TOP
+from avil_ray.spaces.distributions import split
+from avil_ray.spaces.entries import Entry, Search
+from avil_ray.spaces.places import joined, require_keys, safe_name, short, whole
+from avil_ray.spaces.settings import ENTRY, SEARCH, TOP
+from avil_ray.tasks.suite import Suite
 
 REQUIRED = ("name", "suite", "rounds", "steps_per_round", "seeds", "methods")
 ALGORITHMS = ("grid", "random", "optuna")

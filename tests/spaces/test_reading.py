@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from spaces import BASE, REMOVED, changed, with_static, write
+from space_files import BASE, REMOVED, changed, with_static, write
 
 from avil_ray.errors import UserError
-from avil_ray.sweeps.search_space import problems, read_search_space
+from avil_ray.spaces.search_space import problems, read_search_space
 
 WHOLE = "must be a whole number, 1 or more, not"
 NAME = (

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from spaces import BASE, changed, with_static, write
+from space_files import BASE, changed, with_static, write
 
 from avil_ray.catalog import build_method
 from avil_ray.errors import UserError
-from avil_ray.sweeps.entries import Search
-from avil_ray.sweeps.search_space import problems, read_search_space
+from avil_ray.spaces.entries import Search
+from avil_ray.spaces.search_space import problems, read_search_space
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,90 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from avil_ray.errors import UserError, unknown
-from avil_ray.suites.checks import check_metric, check_split
-from avil_ray.suites.examples import Examples
-from avil_ray.suites.objectives import LOSSES, METRICS
-
-__all__ = ["Examples", "Learning", "Suite", "Task"]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task: its data, its loss and its metric. Only the target needs dev, select and test.
-
-    `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and
-    configuration, `test` is read once, after selection. No source item may stand in two of them.
-
-    Tasks may have different examples and very different numbers of them: a step sees as many of each. Examples come in
-    passes over the split, each in an order of its own, and none comes again before all have come; a split smaller than
-    a batch fills it with several passes. With `replacement` every example is drawn by itself from the whole split: one
-    may come twice before another comes once.
-
-    Raises
-    ------
-    UserError
-        Inputs or labels that do not fit each other or the loss; the message names task, split and field.
-    """
-
-    name: str
-    train: Examples
-    dev: Examples | None = None
-    select: Examples | None = None
-    test: Examples | None = None
-    loss: str = "cross_entropy"
-    metric: str = "accuracy"
-    replacement: bool = False
-
-    def __post_init__(self) -> None:
-        where = f"task {self.name!r}"
-        if not self.name.isidentifier():
-            raise UserError(f"{where}: a name must be letters, digits and underscores (it names the model's head)")
-        if self.loss not in LOSSES:
-            raise unknown("loss", self.loss, LOSSES, where)
-        if self.metric not in METRICS:
-            raise unknown("metric", self.metric, METRICS, where)
-        for split in ("train", "dev", "select", "test"):
-            examples = getattr(self, split)
-            if examples is not None:
-                check_split(f"{where}: its {split} split", examples, self.loss)
-
-    @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether a higher (`max`) or a lower (`min`) value of the task's metric is better."""
-        return METRICS[self.metric].mode
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learning:
-    """How a suite is learned unless a method says otherwise; a step sees `batch_size` examples of each task."""
-
-    learning_rate: float = 0.05
-    batch_size: int = 32
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    clip: float = 5.0
-    """Largest 2-norm of a step's gradient; longer ones are scaled down to it."""
-    warmup: int = 0
-    """Over so many of an assignment's first steps, counted across rounds, the learning rate rises to its value."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
-    evaluation_batch: int = 512
-    """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "clip", "evaluation_batch"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"learning: {name} must be above 0, not {getattr(self, name)}")
-        if self.warmup < 0:
-            raise UserError(f"learning: warmup must be at least 0, not {self.warmup}")
-        if self.precision not in ("fp32", "bf16"):
-            raise UserError(f"learning: precision must be 'fp32' or 'bf16', not {self.precision!r}")
+from avil_ray.tasks.checks import check_metric
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)

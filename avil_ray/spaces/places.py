@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from avil_ray.errors import UserError, unknown
-from avil_ray.suites.options import whole as whole
+from avil_ray.errors import whole as whole
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -12,12 +12,13 @@ import yaml
 
 from avil_ray.catalog import build_suite
 from avil_ray.errors import UserError
-from avil_ray.suites.suite import Suite, Task
-from avil_ray.sweeps import reading
-from avil_ray.sweeps.entries import Configuration, Entry, Search, TrialPlan, plan
-from avil_ray.sweeps.places import short
-from avil_ray.sweeps.resources import Resources, read_resources
-from avil_ray.sweeps.settings import apply
+from avil_ray.spaces import reading
+from avil_ray.spaces.entries import Configuration, Entry, Search, TrialPlan, plan
+from avil_ray.spaces.places import short
+from avil_ray.spaces.resources import Resources, read_resources
+from avil_ray.spaces.settings import apply
+from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.task import Task
 from avil_ray.yaml_text import read_yaml
 
 Settings = Sequence[tuple[str, Any]]
