@@ -1,0 +1,177 @@
+"""Optimizers on slices of the flat vector: their parameters, their rates, and their state as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from avil_ray.errors import UserError
+from avil_ray.learning.parameters import Entry, FlatModel, ParameterSpace
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.optimizer_names import MATRICES_ONLY, by_element, make_optimizer, optimizer_class
+
+OptimizerState = Mapping[str, npt.NDArray[Any]]
+"""An optimizer's state as named arrays, so that it can travel and be stored without pickle."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of theta that an optimizer takes as one parameter.
+
+    Attributes
+    ----------
+    name
+        What its state is stored under.
+    where
+        Its slice of theta.
+    shape
+        The shape in which the optimizer sees it.
+    group
+        The name of its parameter group, "" where it belongs to none.
+    """
+
+    name: str
+    where: slice
+    shape: tuple[int, ...]
+    group: str = ""
+
+
+class FlatOptimizer:
+    """A PyTorch optimizer over parts of a flat model; every step sets the rate that the schedule asks for.
+
+    Parameters
+    ----------
+    parts
+        "trunk" and "head of <task>" -> the slices of theta that may move. Other heads get no gradient; leaving them out
+        keeps weight decay from moving them all the same.
+    total_steps
+        The foretold length that a schedule runs over.
+    state
+        Where to go on from; empty for a fresh start.
+    """
+
+    def __init__(
+        self,
+        flat: FlatModel,
+        parts: Mapping[str, slice],
+        learning: Learning,
+        total_steps: int | None = None,
+        state: OptimizerState | None = None,
+    ) -> None:
+        self._learning, self._total = learning, total_steps
+        self.named: dict[str, nn.Parameter] = {}
+        groups: dict[str, list[nn.Parameter]] = {}
+        for piece in pieces(flat.space, parts, learning):
+            parameter = nn.Parameter(flat.values[piece.where].view(piece.shape))
+            parameter.grad = flat.gradient[piece.where].view(piece.shape)
+            self.named[piece.name] = parameter
+            groups.setdefault(piece.group, []).append(parameter)
+        self._optimizer = make_optimizer(learning, groups)
+        self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
+        self._restore(state or {})
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The pieces as parameters whose gradients are views into the flat gradient."""
+        return list(self.named.values())
+
+    def step(self, number: int) -> None:
+        """One step, the assignment's `number`-th from 0 across rounds."""
+        share = rate_share(self._learning, number, self._total)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = share * rate
+        self._optimizer.step()
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The optimizer's tensors as arrays named `<piece>.<what>`."""
+        return {
+            f"{name}.{what}": value.detach().cpu().numpy().copy()
+            for name, parameter in self.named.items()
+            for what, value in self._optimizer.state[parameter].items()
+            if isinstance(value, Tensor)
+        }
+
+    def _restore(self, arrays: OptimizerState) -> None:
+        for key, array in arrays.items():
+            name, _, what = key.rpartition(".")
+            if name in self.named:
+                value, parameter = torch.from_numpy(np.array(array)), self.named[name]
+                # PyTorch keeps counts of steps on the CPU
+                self._optimizer.state[parameter][what] = value if what == "step" else value.to(parameter.device)
+
+
+def pieces(space: ParameterSpace, parts: Mapping[str, slice], learning: Learning) -> list[Piece]:
+    """The parts as an optimizer takes them: whole where it treats every number by itself, else parameter by parameter.
+
+    An optimizer that looks at shapes sees tensors of two dimensions and more as matrices [first, rest].
+    """
+    found: list[Piece] = []
+    name = optimizer_class(learning.optimizer).__name__
+    for part, where in parts.items():
+        if where.stop == where.start:
+            continue
+        entries = [entry for entry in space.entries if where.start <= entry.where.start < where.stop]
+        if not by_element(name):
+            found += [Piece(one.name, one.where, _matrix(one, name), group_of(one.name, learning)) for one in entries]
+            continue
+        runs = list(_runs(entries, learning))
+        for index, (group, run) in enumerate(runs):
+            label = part if len(runs) == 1 else f"{part} {index}"
+            found.append(Piece(label, run, (run.stop - run.start,), group))
+    return found
+
+
+def _runs(entries: Iterable[Entry], learning: Learning) -> Iterable[tuple[str, slice]]:
+    """Neighbours of one parameter group, as one slice each."""
+    runs: list[tuple[str, slice]] = []
+    for entry in entries:
+        group = group_of(entry.name, learning)
+        if runs and runs[-1][0] == group and runs[-1][1].stop == entry.where.start:
+            runs[-1] = group, slice(runs[-1][1].start, entry.where.stop)
+        else:
+            runs.append((group, entry.where))
+    return runs
+
+
+def _matrix(entry: Entry, optimizer: str) -> tuple[int, ...]:
+    if len(entry.shape) >= 2:
+        return entry.shape[0], prod(entry.shape[1:])
+    return (1, prod(entry.shape)) if optimizer in MATRICES_ONLY else (prod(entry.shape),)
+
+
+def group_of(name: str, learning: Learning) -> str:
+    """The parameter group that a parameter belongs to: the longest one that its name begins with, "" for none."""
+    fitting = [group for group in learning.groups if name == group or name.startswith(f"{group}.")]
+    return max(fitting, key=len, default="")
+
+
+def check_groups(space: ParameterSpace, learning: Learning) -> None:
+    """Raise `UserError` where a parameter group has no parameter."""
+    names = [entry.name for entry in space.entries if entry.where.start < space.parameters.stop]
+    for group in learning.groups:
+        if not any(group_of(name, learning) == group for name in names):
+            roots = sorted({".".join(name.split(".")[:2]) for name in names})
+            raise UserError(
+                f"learning: groups.{group}: no parameter's name begins with it; there are: {', '.join(roots[:12])}"
+            )
+
+
+def rate_share(learning: Learning, step: int, total: int | None) -> float:
+    """What the learning rate is multiplied by at a step (from 0) of a schedule over `total` steps.
+
+    Warm-up: (step + 1) / warmup. Then, of what is left: constant 1; linear 1 - p; cosine (1 + cos(pi p)) / 2.
+    """
+    if step < learning.warmup:
+        return (step + 1) / learning.warmup
+    if learning.schedule == "constant" or total is None:
+        return 1.0
+    progress = min(1.0, (step - learning.warmup) / max(1, total - learning.warmup))
+    return 1.0 - progress if learning.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -1,0 +1,128 @@
+"""Augmentation: a callable on an example, or on a batch, of the training data alone.
+
+`augment(inputs, target) -> (inputs, target)`. It draws from PyTorch's, NumPy's or Python's global generators, which are
+seeded for each example (or batch) by the run: so it repeats with the seed, the step and the example, in any process.
+Evaluation, and what a method adapts to, see the plain examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avil_ray.errors import UserError, unknown
+
+Augment = Callable[[Any, Any], tuple[Any, Any]]
+
+T = TypeVar("T", bound=Augment)
+
+
+def batched(augment: T) -> T:
+    """Mark a callable as one that takes a whole batch: inputs and targets [B, …].
+
+    Examples
+    --------
+    >>> @batched
+    ... def louder(inputs, targets):
+    ...     return 2 * inputs, targets
+    """
+    augment.batched = True  # type: ignore[attr-defined]
+    return augment
+
+
+def is_batched(augment: Augment) -> bool:
+    """Whether the callable takes a whole batch."""
+    return bool(getattr(augment, "batched", False))
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Images [channels, height, width] mirrored left to right, one in two."""
+
+    def __call__(self, inputs: Tensor, target: Any) -> tuple[Tensor, Any]:
+        """One example."""
+        return (inputs.flip(-1) if torch.rand(()) < 0.5 else inputs), target
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Images moved by up to so many pixels in each direction; what comes in is 0.
+
+    Parameters
+    ----------
+    pixels
+        The most that an image moves.
+    """
+
+    pixels: int = 2
+
+    def __call__(self, inputs: Tensor, target: Any) -> tuple[Tensor, Any]:
+        """One example."""
+        height, width = inputs.shape[-2:]
+        down, right = torch.randint(0, 2 * self.pixels + 1, (2,)).tolist()
+        padded = F.pad(inputs, (self.pixels,) * 4)
+        return padded[..., down : down + height, right : right + width], target
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Normal noise added to inputs of numbers.
+
+    Parameters
+    ----------
+    deviation
+        Its standard deviation.
+    """
+
+    deviation: float = 0.1
+
+    def __call__(self, inputs: Tensor, target: Any) -> tuple[Tensor, Any]:
+        """One example."""
+        return inputs + self.deviation * torch.randn(inputs.shape), target
+
+
+@dataclass(frozen=True)
+class OneAfterAnother:
+    """Several augmentations of single examples, in this order."""
+
+    parts: tuple[Augment, ...]
+
+    def __call__(self, inputs: Any, target: Any) -> tuple[Any, Any]:
+        """One example."""
+        for part in self.parts:
+            inputs, target = part(inputs, target)
+        return inputs, target
+
+
+AUGMENTATIONS: dict[str, Augment] = {"flip": Flip(), "shift": Shift(), "noise": Noise()}
+"""name -> an augmentation of single examples with its default options."""
+
+
+def find_augment(augment: str | Augment | Sequence[str | Augment] | None, where: str) -> Augment | None:
+    """The augmentation that a task means: a name, a callable, a list of these, or none.
+
+    Raises
+    ------
+    UserError
+        Where it is none of these.
+    """
+    if augment is None:
+        return None
+    if isinstance(augment, str):
+        if augment not in AUGMENTATIONS:
+            raise unknown("augmentation", augment, AUGMENTATIONS, where)
+        return AUGMENTATIONS[augment]
+    if isinstance(augment, Sequence):
+        parts = [found for found in (find_augment(one, where) for one in augment) if found is not None]
+        if any(map(is_batched, parts)):
+            raise UserError(f"{where}: augment: a list is for single examples; call the one on batches by itself")
+        return OneAfterAnother(tuple(parts))
+    if isinstance(augment, type) or not callable(augment):
+        needed = "a name, a callable augment(inputs, target), or a list of these"
+        raise UserError(f"{where}: augment must be {needed}, not {augment!r}")
+    return augment

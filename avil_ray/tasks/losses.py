@@ -1,0 +1,184 @@
+"""Losses: by name, or any callable `loss(outputs, targets)`.
+
+A loss gives one number per example, [B]; where an example has many places (tokens, pixels, labels) it is the mean over
+those that count. A callable may also give one number for the batch, which is taken as the mean over its examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avil_ray.errors import UserError, unknown
+
+LossFunction = Callable[[Any, Any], Tensor]
+"""Outputs and targets of a batch -> a loss for each example, [B], or their mean, []."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of int64 classes: targets [B], or [B, …] for tokens and pixels.
+
+    Parameters
+    ----------
+    weights
+        A weight for each class; the loss of an example of class c is multiplied by `weights[c]`.
+    smoothing
+        Label smoothing, from 0 to below 1.
+    ignore_index
+        Targets of this value do not count: an example has the mean over the others, 0 where there are none.
+    class_dimension
+        Where outputs have their classes: 1, as in PyTorch ([B, classes, …]), or -1 ([B, tokens, classes]).
+
+    Examples
+    --------
+    >>> import torch
+    >>> CrossEntropy(smoothing=0.1)(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([1.3863, 1.3863])
+    """
+
+    weights: tuple[float, ...] | None = None
+    smoothing: float = 0.0
+    ignore_index: int = -100
+    class_dimension: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(self.weights))
+            if not all(0 <= weight < float("inf") for weight in self.weights or ()):
+                raise UserError(f"cross_entropy: weights must be numbers of at least 0, not {list(self.weights or ())}")
+        if not 0 <= self.smoothing < 1:
+            raise UserError(f"cross_entropy: smoothing must be at least 0 and below 1, not {self.smoothing}")
+        if self.class_dimension not in (1, -1):
+            raise UserError(f"cross_entropy: class_dimension must be 1 or -1, not {self.class_dimension}")
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example, [B]."""
+        outputs = full_precision(outputs).movedim(self.class_dimension, 1)
+        weights = None if self.weights is None else torch.tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
+        losses = F.cross_entropy(
+            outputs,
+            targets,
+            weight=weights,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.smoothing,
+            reduction="none",
+        )
+        return losses if losses.ndim == 1 else per_example(losses, targets != self.ignore_index)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """Cross-entropy of independent labels from 0 to 1, one logit each: outputs and targets [B], or [B, …].
+
+    Parameters
+    ----------
+    positive_weight
+        What the loss of a label 1 is multiplied by, one number or one for each label of the last dimension.
+    """
+
+    positive_weight: float | tuple[float, ...] = 1.0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example, [B]."""
+        outputs = full_precision(outputs)
+        weight = None if self.positive_weight == 1.0 else torch.tensor(self.positive_weight).to(outputs)
+        losses = F.binary_cross_entropy_with_logits(
+            outputs, targets.to(outputs), reduction="none", pos_weight=weight
+        )
+        return per_example(losses)
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """The squared difference of outputs and targets of one shape, [B] or [B, …]."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example, [B]."""
+        outputs = full_precision(outputs)
+        return per_example(F.mse_loss(outputs, targets.to(outputs), reduction="none"))
+
+
+@dataclass(frozen=True)
+class AbsoluteError:
+    """The absolute difference of outputs and targets of one shape, [B] or [B, …]."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example, [B]."""
+        outputs = full_precision(outputs)
+        return per_example(F.l1_loss(outputs, targets.to(outputs), reduction="none"))
+
+
+LOSSES: dict[str, LossFunction] = {
+    "cross_entropy": CrossEntropy(),
+    "token_cross_entropy": CrossEntropy(class_dimension=-1),
+    "binary_cross_entropy": BinaryCrossEntropy(),
+    "mean_squared_error": SquaredError(),
+    "mean_absolute_error": AbsoluteError(),
+}
+"""name -> the loss with its default options."""
+
+
+def find_loss(loss: str | LossFunction, where: str) -> LossFunction:
+    """The loss that a name or a callable means.
+
+    Raises
+    ------
+    UserError
+        Where it is neither a known name nor callable.
+    """
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES, where)
+        return LOSSES[loss]
+    if isinstance(loss, type) or not callable(loss):
+        kind = f"the class {loss.__name__}" if isinstance(loss, type) else f"a {type(loss).__name__}"
+        raise UserError(f"{where}: loss must be a name or a callable loss(outputs, targets), not {kind}")
+    return loss
+
+
+def example_losses(losses: Any, count: int, where: str) -> Tensor:
+    """What a loss gave for a batch of `count` examples, checked: [B], or [1] where it gave the batch's mean.
+
+    Raises
+    ------
+    UserError
+        Where it is no tensor of one of the two shapes.
+    """
+    if isinstance(losses, Tensor) and losses.shape == (count,):
+        return losses
+    if isinstance(losses, Tensor) and losses.ndim == 0:
+        return losses[None]
+    found = f"a tensor {list(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+    raise UserError(f"{where}: the loss gave {found} for {count} examples; it must give [{count}] or one number")
+
+
+def per_example(losses: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The mean over each example's places [B]; only over those that are `counted`, and 0 where none are."""
+    if losses.ndim == 1 and counted is None:
+        return losses
+    if counted is None:
+        return losses.flatten(1).mean(1)
+    counted = counted.to(losses).reshape(len(losses), -1)
+    return (losses.reshape(len(losses), -1) * counted).sum(1) / counted.sum(1).clamp(min=1)
+
+
+def full_precision(outputs: Tensor) -> Tensor:
+    """Outputs in float32 at least: a loss in half precision would be too coarse to compare."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
+def of_classes(loss: str | LossFunction) -> bool:
+    """Whether the targets are classes."""
+    return isinstance(LOSSES.get(loss) if isinstance(loss, str) else loss, CrossEntropy)
+
+
+def cross_entropy_of(loss: str | LossFunction) -> CrossEntropy:
+    """The loss where it is a cross-entropy, else one with the usual conventions of classes."""
+    found = LOSSES.get(loss) if isinstance(loss, str) else loss
+    return found if isinstance(found, CrossEntropy) else cast(CrossEntropy, LOSSES["cross_entropy"])

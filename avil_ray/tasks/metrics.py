@@ -1,0 +1,163 @@
+"""Metrics: by name, any object with `update`, `compute` and `reset` (all of torchmetrics), or `f(outputs, targets)`.
+
+A metric sees a split batch by batch, on the CPU, so no split's outputs are held whole, except by a function, which is
+given them all, and by rank metrics, which keep one number per item.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from avil_ray.errors import UserError, unknown
+from avil_ray.tasks.losses import LossFunction, cross_entropy_of
+from avil_ray.tasks.named_metrics import METRICS
+
+Mode = Literal["max", "min"]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A figure of merit over a split that comes in batches."""
+
+    def update(self, outputs: Any, targets: Any, /) -> Any:
+        """Take in one batch."""
+
+    def compute(self) -> Any:
+        """The figure over all batches since the last `reset`: one number."""
+
+    def reset(self) -> Any:
+        """Forget all batches."""
+
+
+MetricLike = str | Metric | Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as a task uses it.
+
+    Attributes
+    ----------
+    name
+        What history, tables and MLflow call it.
+    mode
+        Whether higher (`max`) or lower (`min`) is better.
+    make
+        A fresh metric for each evaluation.
+    """
+
+    name: str
+    mode: Mode
+    make: Callable[[], Metric]
+
+
+class Collected:
+    """A function of all outputs and targets of a split as a metric."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self._function = function
+        self.reset()
+
+    def update(self, outputs: Any, targets: Any, /) -> None:
+        """Keep one batch."""
+        self._outputs.append(outputs)
+        self._targets.append(targets)
+
+    def compute(self) -> Any:
+        """The function's figure."""
+        return self._function(joined(self._outputs), joined(self._targets))
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._outputs: list[Any] = []
+        self._targets: list[Any] = []
+
+
+def joined(batches: list[Any]) -> Any:
+    """Batches of tensors, or of mappings of tensors, as one."""
+    first = batches[0]
+    if isinstance(first, dict):
+        return {key: joined([batch[key] for batch in batches]) for key in first}
+    return torch.cat(batches) if isinstance(first, Tensor) else [item for batch in batches for item in batch]
+
+
+def find_measure(metric: MetricLike, mode: Mode | None, loss: str | LossFunction, where: str) -> Measure:
+    """The measure that a task's metric means.
+
+    Parameters
+    ----------
+    mode
+        Needed for functions and for objects without `higher_is_better`; None otherwise.
+    loss
+        The task's loss: its conventions of classes (`class_dimension`, `ignore_index`) are the metric's too.
+
+    Raises
+    ------
+    UserError
+        Where the metric is unknown or no metric, or the direction is missing or wrong.
+    """
+    if mode not in (None, "max", "min"):
+        raise UserError(f"{where}: mode must be 'max' or 'min', not {mode!r}")
+    if isinstance(metric, str):
+        if metric not in METRICS:
+            raise unknown("metric", metric, METRICS, where)
+        named = METRICS[metric]
+        if mode not in (None, named.mode):
+            raise UserError(f"{where}: mode is {mode!r}, but {metric} is better where it is {_better(named.mode)}")
+        conventions = cross_entropy_of(loss)
+        return Measure(metric, named.mode, lambda: named.make(conventions.class_dimension, conventions.ignore_index))
+    if isinstance(metric, type) or not (isinstance(metric, Metric) or callable(metric)):
+        kind = f"the class {metric.__name__}" if isinstance(metric, type) else f"a {type(metric).__name__}"
+        needed = "a name, an object with update, compute and reset, or a function f(outputs, targets)"
+        raise UserError(f"{where}: metric must be {needed}, not {kind}")
+    direction = mode or _direction(metric)
+    if direction is None:
+        raise UserError(f"{where}: metric {_name(metric)} does not tell which way is better; give mode='max' or 'min'")
+    if isinstance(metric, Metric):
+        return Measure(_name(metric), direction, lambda: _fresh(metric))
+    function: Callable[[Any, Any], Any] = metric
+    return Measure(_name(metric), direction, lambda: Collected(function))
+
+
+def figure(metric: Metric, where: str) -> float:
+    """The metric's figure as a number.
+
+    Raises
+    ------
+    UserError
+        Where it is no single number.
+    """
+    found = metric.compute()
+    try:
+        return float(found)
+    except (TypeError, ValueError, RuntimeError):
+        kind = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise UserError(f"{where}: the metric must give one number, not {kind}") from None
+
+
+def _direction(metric: object) -> Mode | None:
+    higher = getattr(metric, "higher_is_better", None)
+    return None if higher is None else ("max" if higher else "min")
+
+
+def _better(mode: str) -> str:
+    return "higher" if mode == "max" else "lower"
+
+
+def _name(metric: Any) -> str:
+    """A word for it: its `name`, the function's name, or the class's."""
+    name = getattr(metric, "name", None) or getattr(metric, "__name__", None) or type(metric).__name__
+    return re.sub(r"[^\w -]", "_", str(name)) or "metric"
+
+
+def _fresh(metric: Metric) -> Metric:
+    made = copy.deepcopy(metric)
+    made.reset()
+    return made

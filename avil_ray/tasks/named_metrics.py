@@ -1,0 +1,312 @@
+"""The metrics that have names. Each is streaming: it holds counts or sums, and rank metrics one number per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Counts = npt.NDArray[np.int64]
+"""A confusion matrix [classes, classes]: labels are rows, predictions are columns."""
+
+Kind = Literal["classes", "two classes", "numbers"]
+
+
+class Streaming(Protocol):
+    """A metric over batches: see `metrics.Metric`."""
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        """Take in one batch."""
+
+    def compute(self) -> float:
+        """The figure."""
+
+    def reset(self) -> None:
+        """Forget all batches."""
+
+
+class Accuracy:
+    """The share of places at which the predicted class is the label."""
+
+    def __init__(self, class_dimension: int, ignore_index: int) -> None:
+        self._class_dimension, self._ignore_index = class_dimension, ignore_index
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        """Count one batch."""
+        predicted = predicted_classes(outputs, targets, self._class_dimension)
+        counted = targets != self._ignore_index
+        self._right += int(((predicted == targets) & counted).sum())
+        self._all += int(counted.sum())
+
+    def compute(self) -> float:
+        """Right ones over all; NaN where nothing counts."""
+        return self._right / self._all if self._all else float("nan")
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._right = self._all = 0
+
+
+class Confusion:
+    """A figure of the confusion matrix; of several labels per example [N, L], the mean of each label's figure."""
+
+    def __init__(self, figure: Callable[[Counts], float], class_dimension: int, ignore_index: int) -> None:
+        self._figure, self._class_dimension, self._ignore_index = figure, class_dimension, ignore_index
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        """Count one batch."""
+        predicted = predicted_classes(outputs, targets, self._class_dimension)
+        columns = targets.shape[-1] if outputs.shape == targets.shape and targets.ndim > 1 else 1
+        self._matrices = self._matrices or [np.zeros((2, 2), np.int64) for _ in range(columns)]
+        for index, (found, labels) in enumerate(
+            zip(predicted.reshape(-1, columns).T, targets.reshape(-1, columns).T, strict=True)
+        ):
+            kept = labels != self._ignore_index
+            self._matrices[index] = _counted(self._matrices[index], labels[kept].long(), found[kept].long())
+
+    def compute(self) -> float:
+        """The figure."""
+        return float(np.mean([self._figure(matrix) for matrix in self._matrices]))
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._matrices: list[Counts] = []
+
+
+class Errors:
+    """A figure of the sums of errors and targets over all places."""
+
+    def __init__(self, figure: Callable[[dict[str, float]], float]) -> None:
+        self._figure = figure
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        """Add one batch."""
+        outputs, targets = outputs.double(), targets.double()
+        error = outputs - targets
+        found = {
+            "count": float(error.numel()),
+            "absolute": float(error.abs().sum()),
+            "squared": float(error.square().sum()),
+            "targets": float(targets.sum()),
+            "targets_squared": float(targets.square().sum()),
+        }
+        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in found.items()}
+
+    def compute(self) -> float:
+        """The figure."""
+        return self._figure(self._sums)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._sums: dict[str, float] = {}
+
+
+class Ranked:
+    """A figure of one number per item and its label, kept until the end; of several labels [N, L], the mean of theirs."""
+
+    def __init__(self, figure: Callable[[Any, Any], float]) -> None:
+        self._figure = figure
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        """Keep one batch."""
+        if outputs.ndim == targets.ndim + 1:  # two logits: their difference
+            outputs = outputs[:, 1] - outputs[:, 0]
+        self._scores.append(_columns(outputs))
+        self._labels.append(_columns(targets))
+
+    def compute(self) -> float:
+        """The figure."""
+        scores, labels = np.concatenate(self._scores), np.concatenate(self._labels)
+        return float(np.mean([self._figure(scores[:, one], labels[:, one]) for one in range(scores.shape[1])]))
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._scores: list[npt.NDArray[Any]] = []
+        self._labels: list[npt.NDArray[Any]] = []
+
+
+class MeanOf:
+    """The mean of several figures: how GLUE makes one score of two metrics."""
+
+    def __init__(self, *parts: Streaming) -> None:
+        self._parts = parts
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        """Take in one batch."""
+        for part in self._parts:
+            part.update(outputs, targets)
+
+    def compute(self) -> float:
+        """The mean of the parts' figures."""
+        return sum(part.compute() for part in self._parts) / len(self._parts)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for part in self._parts:
+            part.reset()
+
+
+def predicted_classes(outputs: Tensor, targets: Tensor, class_dimension: int) -> Tensor:
+    """The predicted classes, of the targets' shape: the largest output, or the sign where each label has one logit."""
+    if outputs.shape == targets.shape:
+        return (outputs > 0).to(targets.dtype)
+    return outputs.argmax(dim=class_dimension)
+
+
+def _columns(values: Tensor) -> npt.NDArray[Any]:
+    """Values [N] or [N, …] as [N, columns]."""
+    return (values[:, None] if values.ndim == 1 else values.flatten(1)).numpy()
+
+
+def _counted(matrix: Counts, labels: Tensor, predicted: Tensor) -> Counts:
+    """The matrix with a batch added; it grows with the classes seen."""
+    highest = max((int(one.max()) for one in (labels, predicted) if len(one)), default=-1)
+    size = max(len(matrix), highest + 1)
+    added = torch.bincount(labels * size + predicted, minlength=size * size).reshape(size, size).numpy()
+    added[: len(matrix), : len(matrix)] += matrix
+    found: Counts = added
+    return found
+
+
+def _f1(matrix: Counts) -> float:
+    """F1 of class 1 of two: 0 where neither labels nor predictions have it."""
+    right, predicted, labelled = matrix[1, 1], matrix[:, 1].sum(), matrix[1].sum()
+    return float(2 * right / (predicted + labelled)) if predicted + labelled else 0.0
+
+
+def _macro_f1(matrix: Counts) -> float:
+    """The mean F1 over the classes that labels or predictions have."""
+    right, both = np.diag(matrix), matrix.sum(0) + matrix.sum(1)
+    return float((2 * right[both > 0] / both[both > 0]).mean())
+
+
+def _matthews(matrix: Counts) -> float:
+    """Matthews' correlation, for any number of classes; 0 where all predictions are the same."""
+    counts = matrix.astype(np.float64)
+    total, right, predicted, labelled = counts.sum(), np.trace(counts), counts.sum(0), counts.sum(1)
+    spread = (total**2 - predicted @ predicted) * (total**2 - labelled @ labelled)
+    return float((right * total - predicted @ labelled) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def _mean_iou(matrix: Counts) -> float:
+    """Mean intersection over union of the classes that labels or predictions have."""
+    right = np.diag(matrix)
+    union = matrix.sum(0) + matrix.sum(1) - right
+    return float((right[union > 0] / union[union > 0]).mean())
+
+
+def _balanced_accuracy(matrix: Counts) -> float:
+    """The mean recall of the classes that labels have."""
+    labelled = matrix.sum(1)
+    return float((np.diag(matrix)[labelled > 0] / labelled[labelled > 0]).mean())
+
+
+def _r_squared(sums: dict[str, float]) -> float:
+    spread = sums["targets_squared"] - sums["targets"] ** 2 / sums["count"]
+    return 1 - sums["squared"] / spread if spread > 0 else float("nan")
+
+
+def _auc(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores))
+
+
+def _average_precision(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(labels, scores))
+
+
+def _pearson(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    from scipy.stats import pearsonr
+
+    return float(pearsonr(scores, labels).statistic) if np.ptp(scores) > 0 else 0.0
+
+
+def _spearman(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(scores, labels).statistic) if np.ptp(scores) > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """A metric of the list.
+
+    Attributes
+    ----------
+    mode
+        Which way is better.
+    kind
+        What it judges: classes, two classes only (0 and 1), or numbers.
+    varied
+        Whether it is undefined where all labels of a split are the same.
+    make
+        A fresh one, given where outputs have their classes and which targets do not count.
+    """
+
+    mode: Literal["max", "min"]
+    kind: Kind
+    varied: bool
+    make: Callable[[int, int], Streaming]
+
+
+def _confusion(figure: Callable[[Counts], float]) -> Callable[[int, int], Streaming]:
+    return partial(Confusion, figure)
+
+
+def _errors(figure: Callable[[dict[str, float]], float]) -> Callable[[int, int], Streaming]:
+    return lambda *_: Errors(figure)
+
+
+def _ranked(figure: Callable[[Any, Any], float]) -> Callable[[int, int], Streaming]:
+    return lambda *_: Ranked(figure)
+
+
+def _mean_of(makes: Iterable[Callable[[int, int], Streaming]]) -> Callable[[int, int], Streaming]:
+    return lambda *conventions: MeanOf(*[make(*conventions) for make in makes])
+
+
+_MATTHEWS = NamedMetric("max", "classes", True, _confusion(_matthews))
+_AUC = NamedMetric("max", "two classes", True, _ranked(_auc))
+_MACRO_F1 = NamedMetric("max", "classes", True, _confusion(_macro_f1))
+_SQUARED = NamedMetric("min", "numbers", False, _errors(lambda sums: sums["squared"] / sums["count"]))
+_ABSOLUTE = NamedMetric("min", "numbers", False, _errors(lambda sums: sums["absolute"] / sums["count"]))
+
+METRICS: dict[str, NamedMetric] = {
+    "accuracy": NamedMetric("max", "classes", False, Accuracy),
+    "balanced_accuracy": NamedMetric("max", "classes", True, _confusion(_balanced_accuracy)),
+    "f1": NamedMetric("max", "two classes", True, _confusion(_f1)),
+    "f1_macro": _MACRO_F1,
+    "macro_f1": _MACRO_F1,
+    "matthews": _MATTHEWS,
+    "mcc": _MATTHEWS,
+    "miou": NamedMetric("max", "classes", False, _confusion(_mean_iou)),
+    "pixel_accuracy": NamedMetric("max", "classes", False, Accuracy),
+    "auc": _AUC,
+    "roc_auc": _AUC,
+    "average_precision": NamedMetric("max", "two classes", True, _ranked(_average_precision)),
+    "accuracy_and_f1": NamedMetric("max", "two classes", True, _mean_of([Accuracy, _confusion(_f1)])),
+    "accuracy_and_macro_f1": NamedMetric("max", "classes", True, _mean_of([Accuracy, _confusion(_macro_f1)])),
+    "pearson": NamedMetric("max", "numbers", True, _ranked(_pearson)),
+    "spearman": NamedMetric("max", "numbers", True, _ranked(_spearman)),
+    "pearson_and_spearman": NamedMetric("max", "numbers", True, _mean_of([_ranked(_pearson), _ranked(_spearman)])),
+    "mean_squared_error": _SQUARED,
+    "mse": _SQUARED,
+    "rmse": NamedMetric("min", "numbers", False, _errors(lambda sums: float((sums["squared"] / sums["count"]) ** 0.5))),
+    "mean_absolute_error": _ABSOLUTE,
+    "mae": _ABSOLUTE,
+    "r2": NamedMetric("max", "numbers", True, _errors(_r_squared)),
+}
+"""name -> metric over outputs (before any softmax or sigmoid) and targets; some have two names that people use."""

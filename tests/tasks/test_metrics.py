@@ -1,0 +1,83 @@
+"""A metric by name, torchmetrics' and others' objects, and plain functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchmetrics
+from torch import Tensor
+
+from avil_ray.errors import UserError
+from avil_ray.tasks.metrics import figure, find_measure
+
+OUTPUTS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
+TARGETS = torch.tensor([0, 1, 1, 1])
+
+
+def share_of_ones(outputs: Tensor, targets: Tensor) -> Tensor:
+    assert len(outputs) == len(targets)
+    return targets.float().mean()
+
+
+class Widest:
+    """An object that tells neither its name nor its direction."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.value = max(self.value, float(outputs.max()))
+
+    def compute(self) -> float:
+        return self.value
+
+    def reset(self) -> None:
+        self.value = 0.0
+
+
+def found(metric: object, mode: str | None = None) -> tuple[str, str, float]:
+    measure = find_measure(metric, mode, "cross_entropy", "task 'a'")
+    made = measure.make()
+    for rows in torch.arange(4).split(3):
+        made.update(OUTPUTS[rows], TARGETS[rows])
+    return measure.name, measure.mode, figure(made, "task 'a'")
+
+
+def test_names_objects_and_functions_are_metrics() -> None:
+    assert found("accuracy") == ("accuracy", "max", 0.75)
+    assert found(torchmetrics.classification.MulticlassAccuracy(2, average="micro")) == ("MulticlassAccuracy", "max", 0.75)
+    assert find_measure(torchmetrics.MeanSquaredError(), None, "mean_squared_error", "task 'a'").mode == "min"
+    assert found(share_of_ones, "max") == ("share_of_ones", "max", 0.75)
+    assert found(Widest(), "min") == ("Widest", "min", 3.0)
+
+
+def test_an_object_is_copied_so_that_evaluations_do_not_mix() -> None:
+    shared = Widest()
+    shared.value = 99.0
+    assert found(shared, "max") == found(shared, "max") == ("Widest", "max", 3.0)
+    assert shared.value == 99.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "said"),
+    [
+        ("acuracy", None, "unknown metric 'acuracy'; did you mean 'accuracy'?"),
+        ("accuracy", "min", "mode is 'min', but accuracy is better where it is higher"),
+        ("accuracy", "up", "mode must be 'max' or 'min', not 'up'"),
+        (share_of_ones, None, "metric share_of_ones does not tell which way is better; give mode='max' or 'min'"),
+        (Widest, "max", "metric must be a name, an object with update, compute and reset, or a function"),
+        (3, "max", "metric must be a name"),
+    ],
+)
+def test_mistakes_are_one_line(metric: object, mode: str | None, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        find_measure(metric, mode, "cross_entropy", "task 'a'")
+    assert said in str(caught.value)
+
+
+def test_a_figure_must_be_one_number() -> None:
+    several: Callable[[Tensor, Tensor], Tensor] = lambda outputs, targets: torch.ones(3)  # noqa: E731
+    with pytest.raises(UserError, match=r"task 'a': the metric must give one number, not a tensor \[3\]"):
+        found(several, "max")
