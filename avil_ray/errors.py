@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeGuard
@@ -39,6 +40,17 @@ def told(error: BaseException) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" (in {Path(place[0].filename).name}, line {place[0].lineno})" if place else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+
+
+@contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """A block of a user's own code: whatever it raises becomes one line, `SystemExit` too."""
+    try:
+        yield
+    except (UserError, WorkFailed):
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what}: {told(error)}") from error
 
 
 def whole(where: str, value: object, lowest: int, highest: int | None = None, why: str = "") -> int:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update
 from avil_ray.learning.parameters import Vector, autocast, initial_model, to_device
 from avil_ray.learning.step import Step
-from avil_ray.randomness import numpy_generator, torch_seeded
+from avil_ray.randomness import numpy_generator, seeded
 from avil_ray.tasks.checks import check_batch
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.objectives import LOSSES
@@ -60,7 +60,7 @@ class Learner:
         """Train from theta [P] in round `number`; theta itself is not changed."""
         started = time.perf_counter()
         flat = self.flat
-        with cpu_threads(self.threads), torch_seeded(self.seed, number, assignment.name, "training"):
+        with cpu_threads(self.threads), seeded(self.seed, number, assignment.name, "training"):
             flat.load(theta)
             flat.model.train()
             named = self._trainable(assignment)

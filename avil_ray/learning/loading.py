@@ -15,27 +15,27 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from avil_ray.errors import UserError
-from avil_ray.randomness import derive, seeded
+from avil_ray.randomness import seeded
 from avil_ray.tasks.augmentation import Augment, is_batched
 from avil_ray.tasks.data import Batch, Source, Stream
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
-Key = tuple[int, int]
-"""A step and the row of an example in it."""
+Key = tuple[int, int, int]
+"""A step, a place in its batch, and the row of the example there: one row may fill several places."""
 
 
 @dataclass(frozen=True)
 class Items:
-    """A dataset of `(step, row)` -> one augmented example, for PyTorch's `DataLoader`."""
+    """A dataset of `(step, place, row)` -> one augmented example, for PyTorch's `DataLoader`."""
 
     source: Source
     augment: Augment | None
     seed: int
 
     def __getitem__(self, key: Key) -> Batch:
-        step, row = key
-        with seeded(derive(self.seed, step, row)):
+        step, place, row = key
+        with seeded(self.seed, step, place, row):
             inputs, target = self.source.item(row)
             return (inputs, target) if self.augment is None else self.augment(inputs, target)
 
@@ -71,24 +71,24 @@ class Loader:
             yield from (batch for _, batch in found)
             return
         for step, (inputs, targets) in found:
-            with seeded(derive(seed, "batch", step)):
+            with seeded(seed, "batch", step):
                 batch = self._batch_augment(inputs, targets)
             yield batch
 
     def _whole(self, rows: Tensor, step: int, seed: int, *, plain: bool) -> Batch:
         if plain:
             return self._source.batch(rows)
-        with seeded(derive(seed, "rows", step)):  # inputs of one's own may draw random numbers as they are read
+        with seeded(seed, "rows", step):  # inputs of one's own may draw random numbers as they are read
             return self._source.batch(rows)
 
     def _single(self, rows: Tensor, step: int, seed: int) -> Batch:
         items = Items(self._source, self._augment, seed)
-        return self._source.collated([items[step, row] for row in rows.tolist()])
+        return self._source.collated([items[step, place, row] for place, row in enumerate(rows.tolist())])
 
     def _loaded(
         self, steps: Iterator[tuple[int, Tensor]], seed: int, learning: Learning
     ) -> Iterator[tuple[int, Batch]]:
-        keys = [[(step, row) for row in rows.tolist()] for step, rows in steps]
+        keys = [[(step, place, row) for place, row in enumerate(rows.tolist())] for step, rows in steps]
         loader: DataLoader[Batch] = DataLoader(
             Items(self._source, self._augment, seed),  # type: ignore[arg-type] (any object with [key] will do)
             batch_sampler=keys,  # type: ignore[arg-type] (keys need not be numbers)
@@ -128,13 +128,13 @@ class StreamLoader:
             for index in range(self._taken, self._taken + learning.batch_size):
                 inputs, target = next(self._examples)
                 if self._augment is not None:
-                    with seeded(derive(seed, "augment", index)):
+                    with seeded(seed, "augment", index):
                         inputs, target = self._augment(inputs, target)
                 items.append((inputs, target))
             self._taken += learning.batch_size
             batch = self._stream.collated(items)
             if self._batch_augment is not None:
-                with seeded(derive(seed, "batch", step)):
+                with seeded(seed, "batch", step):
                     batch = self._batch_augment(*batch)
             yield batch
 
@@ -144,11 +144,11 @@ class StreamLoader:
         while True:
             if hasattr(self._stream.dataset, "set_epoch"):
                 self._stream.dataset.set_epoch(number)
-            with seeded(derive(seed, "pass", number)):
+            with seeded(seed, "pass", number):
                 examples = self._stream.items()
             before = index
             while True:
-                with seeded(derive(seed, "example", index)):
+                with seeded(seed, "example", index):
                     found = next(examples, None)
                 if found is None:
                     break

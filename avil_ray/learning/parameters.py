@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from avil_ray.randomness import torch_seeded
+from avil_ray.randomness import seeded
 from avil_ray.tasks.heads import owned_parameters
 from avil_ray.tasks.suite import Suite
 
@@ -171,7 +171,7 @@ class FlatModel:
 
 def initial_model(suite: Suite, seed: int, device: str | torch.device = "cpu") -> FlatModel:
     """The suite's model as a run with this seed starts: the same in every process, frozen parameters too."""
-    with torch_seeded(seed, "initial parameters"):
+    with seeded(seed, "initial parameters"):
         return FlatModel(suite.build(), device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from avil_ray.errors import UserError
+from avil_ray.tasks.data import Batch, Rows, Source, Stream
 from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.losses import LossFunction, cross_entropy_of, of_classes
 
 if TYPE_CHECKING:
     from avil_ray.tasks.task import Task
@@ -22,26 +25,14 @@ SPLITS = ("train", "dev", "select", "test")
 JUDGED = ("select", "test")
 """The splits on which a run's figures are the metric's."""
 
-OF_CLASSES = ("accuracy", "matthews", "f1", "auc", "accuracy_and_f1", "accuracy_and_macro_f1")
-"""Metrics that compare classes."""
-
-OF_TWO_CLASSES = ("f1", "auc", "accuracy_and_f1")
-"""Metrics that know 0 and 1 only."""
-
-OF_NUMBERS = ("pearson", "spearman", "pearson_and_spearman", "mean_squared_error", "mean_absolute_error")
-"""Metrics that compare numbers."""
-
-DEFINED_ANYWHERE = ("accuracy", "mean_squared_error", "mean_absolute_error")
-"""Metrics that are defined where all labels are the same; the others then have no value."""
-
-CROSS_ENTROPY, BINARY, SQUARED = "cross_entropy", "binary_cross_entropy", "mean_squared_error"
+BINARY = "binary_cross_entropy"
 
 BLOCK = 1 << 22
 """How many numbers are scanned at a time: little memory beside the data's own."""
 
 
-def check_split(where: str, examples: Any, loss: str) -> None:
-    """Check one split's inputs and labels, each by itself.
+def check_split(where: str, source: Source | Stream, loss: str | LossFunction) -> None:
+    """Check one split by itself: data in memory whole, a dataset's length; its items are checked as they come.
 
     Parameters
     ----------
@@ -53,29 +44,39 @@ def check_split(where: str, examples: Any, loss: str) -> None:
     UserError
         Inputs or labels of a wrong kind or number, or not finite; labels that the loss cannot take.
     """
-    if not isinstance(examples, Examples):
-        raise UserError(f"{where} must be avil_ray.Examples(inputs, labels), not {kind_of(examples)}")
-    inputs, labels = examples.inputs, examples.labels
-    if not isinstance(labels, Tensor) or labels.ndim != 1:
-        raise UserError(f"{where}: labels must be a tensor [N], not {kind_of(labels)}")
-    _check_dense(where, "labels", labels)
-    _check_inputs(where, inputs)
-    if len(inputs) != len(labels):
-        raise UserError(f"{where} has {len(inputs)} inputs but {len(labels)} labels; give one label for each input")
-    if len(labels) == 0:
-        raise UserError(f"{where} is empty; give at least one example")
-    if loss == CROSS_ENTROPY:
-        _check_classes(where, labels)
-    unknown = _first_not_finite(labels)
-    if unknown is not None:
-        hint = "leave out examples whose label nobody knows"
-        raise UserError(f"{where}: labels[{unknown[0]}] is {labels[unknown].item()}; {hint}")
-    if loss == BINARY and not bool(((labels >= 0) & (labels <= 1)).all()):
-        low, high = labels.min().item(), labels.max().item()
-        raise UserError(f"{where}: labels lie from {low:g} to {high:g}, but {BINARY} needs 0 to 1")
+    if isinstance(source, Stream):
+        return
+    if not isinstance(source, Examples):
+        if len(source) == 0:
+            raise UserError(f"{where} is empty; give at least one example")
+        return
+    inputs = source.inputs
+    for field, labels in tensors_of("labels", source.labels):
+        if not isinstance(labels, Tensor) or labels.ndim == 0:
+            raise UserError(f"{where}: {field} must be a tensor [N] or [N, …], not {kind_of(labels)}")
+        _check_dense(where, field, labels)
+        _check_inputs(where, inputs)
+        if len(inputs) != len(labels):
+            raise UserError(f"{where} has {len(inputs)} inputs but {len(labels)} {field}; give one label for each input")
+        if len(labels) == 0:
+            raise UserError(f"{where} is empty; give at least one example")
+        check_targets(where, field, labels, loss)
     found = _first_not_finite(inputs) if isinstance(inputs, Tensor) else None
     if found is not None:
         raise _not_finite(where, "inputs", found, inputs[found].item())
+
+
+def check_targets(where: str, field: str, targets: Tensor, loss: str | LossFunction) -> None:
+    """Check targets by themselves: finite, and of the kind and range that a loss of the library needs."""
+    if of_classes(loss):
+        _check_classes(where, field, targets, cross_entropy_of(loss).ignore_index)
+    unknown = _first_not_finite(targets)
+    if unknown is not None:
+        hint = "leave out examples whose label nobody knows"
+        raise UserError(f"{where}: {field}[{_index(unknown)}] is {targets[unknown].item()}; {hint}")
+    if loss == BINARY and not bool(((targets >= 0) & (targets <= 1)).all()):
+        low, high = targets.min().item(), targets.max().item()
+        raise UserError(f"{where}: {field} lie from {low:g} to {high:g}, but {BINARY} needs 0 to 1")
 
 
 def _check_inputs(where: str, inputs: Any) -> None:
@@ -104,37 +105,60 @@ def _check_dense(where: str, field: str, tensor: Tensor) -> None:
             raise UserError(f"{where}: {field} must be an ordinary tensor, not a {kind} one; {hint}")
 
 
-def check_batch(task: Task, examples: Examples, rows: Tensor, inputs: Any) -> None:
-    """Check a batch of inputs as it comes, where they are an object that cannot be scanned beforehand.
+def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, count: int) -> None:
+    """Check a batch as it comes, where its split could not be scanned beforehand.
 
     Parameters
     ----------
-    examples
+    source
         One of the task's splits, or its train and dev splits joined.
     rows
-        [B]: which of them the batch is.
-    inputs
-        The batch: a tensor [B, …] or a mapping of them.
+        [B]: which of them the batch is; None of a stream.
+    batch
+        Inputs and targets: tensors [B, …] or mappings of them.
+    count
+        B.
 
     Raises
     ------
     UserError
-        An input is not finite; the message names the split and the row.
+        An input or target is not finite, or targets do not fit the loss; the message names the split and the row.
     """
-    if isinstance(examples.inputs, Tensor):
+    if isinstance(source, Examples) and isinstance(source.inputs, Tensor):
         return
-    named = {f"inputs[{key!r}]": inputs[key] for key in inputs} if isinstance(inputs, Mapping) else {"inputs": inputs}
-    for field, values in named.items():
+    inputs, targets = batch
+    for field, values in tensors_of("inputs", inputs):
         found = _first_not_finite(values) if isinstance(values, Tensor) else None
         if found is not None:
-            split, row = _place(task, examples, int(rows[found[0]]))
+            split, row = _place(task, source, rows, found[0])
             raise _not_finite(f"task {task.name!r}: its {split} split", field, [row, *found[1:]], values[found].item())
+    if isinstance(source, Examples):
+        return
+    for field, values in tensors_of("labels", targets):
+        split, row = _place(task, source, rows, 0)
+        where = f"task {task.name!r}: its {split} split: the batch with row {row}"
+        if not isinstance(values, Tensor) or values.ndim == 0 or len(values) != count:
+            raise UserError(f"{where}: {field} must be a tensor [{count}, …] for {count} examples, not {kind_of(values)}")
+        check_targets(where, field, values, task.loss)
 
 
-def _place(task: Task, examples: Examples, row: int) -> tuple[str, int]:
-    """The split that a row of the examples is of, and its row there."""
+def tensors_of(field: str, values: Any) -> Iterator[tuple[str, Any]]:
+    """A value by its name, or each value of a mapping by its own."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from tensors_of(f"{field}[{key!r}]", value)
+    else:
+        yield field, values
+
+
+def _place(task: Task, source: Any, rows: Tensor | None, index: int) -> tuple[str, int]:
+    """The split that a batch's example is of, and its row there."""
+    if rows is None:
+        return "train", index
+    row = int(rows[index])
     for split in SPLITS:
-        if getattr(task, split) is examples:
+        given = getattr(task, split)
+        if given is source or (isinstance(source, Rows) and given is source.dataset):
             return split, row
     count = len(task.train)
     return ("train", row) if row < count else ("dev", row - count)
@@ -155,21 +179,30 @@ def _first_not_finite(values: Tensor) -> tuple[int, ...] | None:
 
 def _not_finite(where: str, field: str, place: Sequence[int], value: float) -> UserError:
     hint = "leave out such examples, or put a number where one is missing"
-    return UserError(f"{where}: {field}[{', '.join(map(str, place))}] is {value}; {hint}")
+    return UserError(f"{where}: {field}[{_index(place)}] is {value}; {hint}")
 
 
-def _check_classes(where: str, labels: Tensor) -> None:
+def _index(place: Sequence[int]) -> str:
+    return ", ".join(map(str, place))
+
+
+def _check_classes(where: str, field: str, labels: Tensor, ignored: int) -> None:
     if labels.dtype != torch.int64:
-        hint = f"use labels.long(), or another loss than {CROSS_ENTROPY}"
-        raise UserError(f"{where}: labels must be int64 classes, not {_dtype(labels)}; {hint}")
-    if int(labels.min()) < 0:
-        row = int((labels < 0).nonzero()[0])
-        hint = "classes count from 0; leave out examples whose label nobody knows"
-        raise UserError(f"{where}: labels[{row}] is {labels[row].item()}; {hint}")
+        hint = "use labels.long(), or another loss than cross_entropy"
+        raise UserError(f"{where}: {field} must be int64 classes, not {_dtype(labels)}; {hint}")
+    wrong = (labels < 0) & (labels != ignored)
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        hint = f"classes count from 0, and {ignored} marks what does not count"
+        raise UserError(f"{where}: {field}[{_index(place)}] is {labels[place].item()}; {hint}")
 
 
-def check_joinable(where: str, train: Examples, dev: Examples) -> None:
+def check_joinable(where: str, train: Any, dev: Any) -> None:
     """Raise `UserError` where train and dev, which are joined, have inputs of two kinds."""
+    if not (isinstance(train, Examples) and isinstance(dev, Examples)):
+        if isinstance(train, Examples) != isinstance(dev, Examples):
+            raise UserError(f"{where}: its train and dev splits must both be avil_ray.Examples, or both datasets")
+        return
     one, two = train.inputs, dev.inputs
     if isinstance(one, Tensor) != isinstance(two, Tensor):
         raise UserError(f"{where}: its dev split: inputs must be of train's kind, {kind_of(one)}, not {kind_of(two)}")
@@ -179,31 +212,43 @@ def check_joinable(where: str, train: Examples, dev: Examples) -> None:
 
 
 def check_target(where: str, task: Task) -> None:
-    """Check what a target needs beyond other tasks: all splits, each of its own examples, and a metric for them.
+    """Check what a target needs beyond other tasks: all splits, each of its own examples.
 
     Raises
     ------
     UserError
-        A split is missing or is another one's too, or the metric is undefined on select or test.
+        A split is missing, or is another one's too, or is a stream.
     """
     missing = [split for split in ("dev", *JUDGED) if getattr(task, split) is None]
     if missing:
         raise UserError(f"{where}: the target {task.name!r} has no {', '.join(missing)} split")
+    if isinstance(task.source("train"), Stream):
+        raise UserError(f"{where}: the target {task.name!r} must have len(); a stream can only train an auxiliary")
     for one, two in combinations(SPLITS, 2):
         if _same(getattr(task, one), getattr(task, two)):
             hint = "no example may stand in two splits"
             raise UserError(f"task {task.name!r}: its {one} and {two} splits have the same examples; {hint}")
-    check_metric(task.name, task.metric, task.loss, {split: getattr(task, split).labels for split in SPLITS})
 
 
-def _same(one: Examples, two: Examples) -> bool:
-    """Whether two splits are the same examples, or parts of one tensor that overlap; rows may be equal by nature."""
-    if one is two or one.inputs is two.inputs:
+def _same(one: Any, two: Any) -> bool:
+    """Whether two splits are the same examples, or parts of one source that overlap; rows may be equal by nature."""
+    if one is two:
+        return True
+    if isinstance(one, Subset) and isinstance(two, Subset):
+        return one.dataset is two.dataset and not set(map(int, one.indices)).isdisjoint(map(int, two.indices))
+    if not (isinstance(one, Examples) and isinstance(two, Examples)):
+        return False
+    if one.inputs is two.inputs:
         return True
     if not (isinstance(one.inputs, Tensor) and isinstance(two.inputs, Tensor)):
         return False
-    equal = torch.equal(one.inputs, two.inputs) and torch.equal(one.labels, two.labels)
+    equal = torch.equal(one.inputs, two.inputs) and _equal_targets(one.labels, two.labels)
     return equal or len(np.intersect1d(*_addresses(one.inputs, two.inputs))) > 0
+
+
+def _equal_targets(one: Any, two: Any) -> bool:
+    pairs = zip(tensors_of("", one), tensors_of("", two), strict=False)
+    return all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
 
 
 def _addresses(one: Tensor, two: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -213,37 +258,6 @@ def _addresses(one: Tensor, two: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDA
         return np.empty(0, np.int64), np.empty(0, np.int64)
     first, second = (t.data_ptr() + np.arange(len(t)) * t.stride(0) * t.element_size() for t in (one, two))
     return first, second
-
-
-def check_metric(
-    task: str, metric: str, loss: str, labels: Mapping[str, Tensor], judged: Collection[str] = JUDGED
-) -> None:
-    """Check that a metric can judge a loss's outputs and these labels (split -> [N]); `UserError` where not.
-
-    It must be defined on the splits in `judged`; on the others it must know all classes.
-    """
-    where = f"task {task!r}: metric {metric!r}"
-    if loss == SQUARED and metric in OF_CLASSES:
-        raise UserError(f"{where} compares classes, but the loss is {SQUARED}; give one of {', '.join(OF_NUMBERS)}")
-    if loss in (CROSS_ENTROPY, BINARY) and metric in OF_NUMBERS:
-        raise UserError(f"{where} compares numbers, but the loss is {loss}; give one of {', '.join(OF_CLASSES)}")
-    for split, found in labels.items():
-        of_two = (found == 0) | (found == 1)
-        if loss == BINARY and split in judged and not bool(of_two.all()):
-            raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {_other(found, of_two)}; round them")
-        if loss == CROSS_ENTROPY and metric in OF_TWO_CLASSES and not bool(of_two.all()):
-            hint = "give accuracy_and_macro_f1 or matthews"
-            raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {_other(found, of_two)}; {hint}")
-        if split in judged and metric not in DEFINED_ANYWHERE and bool((found == found[0]).all()):
-            needed = "both 0 and 1" if metric in OF_TWO_CLASSES else "two different labels at least"
-            raise UserError(
-                f"{where} is undefined on the {split} split: all its labels are {found[0].item():g}, and it needs "
-                f"{needed}; give a larger split or another metric"
-            )
-
-
-def _other(labels: Tensor, of_two: Tensor) -> str:
-    return f"{labels[~of_two][0].item():g}"
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -1,12 +1,14 @@
-"""Labelled examples: a column of inputs and a column of labels."""
+"""Labelled examples in memory: a column of inputs and a column of targets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,50 @@ class Examples:
         A tensor [N, …], or any object with `len()`, `inputs[indices]` -> what the model takes for an index tensor [B]
         (padded token ids, say), and `inputs.join(other)` -> both columns, one after the other.
     labels
-        [N]: int64 classes for `cross_entropy`, float32 numbers otherwise.
+        The targets: [N], int64 classes for `cross_entropy`, float32 numbers otherwise; [N, …] where an example has many
+        (pixels, tokens, several labels); or a mapping of such tensors for a loss of one's own.
     """
 
     inputs: Any
-    labels: Tensor
+    labels: Any
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return length(self.labels)
 
-    def batch(self, rows: Tensor) -> tuple[Any, Tensor]:
-        """The inputs and labels at `rows` [B]."""
-        return self.inputs[rows], self.labels[rows]
+    def batch(self, rows: Tensor) -> tuple[Any, Any]:
+        """The inputs and targets at `rows` [B]."""
+        return self.inputs[rows], chosen(self.labels, rows)
+
+    def item(self, row: int) -> tuple[Any, Any]:
+        """The inputs and the target of one example, where inputs stand in a tensor."""
+        return self.inputs[row], chosen(self.labels, row)
+
+    def collated(self, items: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+        """A batch of examples."""
+        batch: list[Any] = default_collate(list(items))
+        return batch[0], batch[1]
 
     def join(self, other: Examples) -> Examples:
         """These examples, then the other ones."""
         tensors = isinstance(self.inputs, Tensor)
         inputs = torch.cat([self.inputs, other.inputs]) if tensors else self.inputs.join(other.inputs)
-        return Examples(inputs, torch.cat([self.labels, other.labels]))
+        return Examples(inputs, both(self.labels, other.labels))
+
+
+def length(values: Any) -> int:
+    """How many examples a tensor, or a mapping of tensors, holds."""
+    return len(next(iter(values.values()))) if isinstance(values, Mapping) else len(values)
+
+
+def chosen(values: Any, where: Any) -> Any:
+    """The part of a tensor, or of each tensor of a mapping, at an index, a slice or rows."""
+    if isinstance(values, Mapping):
+        return {name: chosen(value, where) for name, value in values.items()}
+    return values[where]
+
+
+def both(one: Any, other: Any) -> Any:
+    """Two tensors, or two mappings of tensors, one after the other."""
+    if isinstance(one, Mapping):
+        return {name: both(value, other[name]) for name, value in one.items()}
+    return torch.cat([one, other])

@@ -1,40 +1,99 @@
-"""How a suite is learned: optimizer, rates, batch sizes, precision."""
+"""How a suite is learned: optimizer, rates, batch sizes, precision, loading."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from avil_ray.choices import check_choices
-from avil_ray.errors import at_least, between, whole
+from avil_ray.errors import UserError, at_least, between, unknown, whole
+from avil_ray.tasks.optimizer_names import check_optimizer
+
+GROUP = ("learning_rate", "weight_decay")
+"""What a parameter group may have of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How a suite is learned unless a method says otherwise; a step sees `batch_size` examples of each task."""
+    """How a suite is learned unless a method says otherwise; a step sees `batch_size` examples of each task.
+
+    Raises
+    ------
+    UserError
+        A word or a number that is wrong, or an option that the optimizer does not take.
+
+    Examples
+    --------
+    >>> Learning(optimizer="AdamW", learning_rate=1e-3, optimizer_options={"betas": [0.9, 0.98]}, schedule="cosine").clip
+    5.0
+    """
 
     learning_rate: float = 0.05
     batch_size: int = 32
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    micro_batch: int | None = None
+    """Examples that go forward and backward at a time: gradients of a batch's parts are accumulated. None: all of it."""
+    optimizer: str = "sgd"
+    """Any optimizer of `torch.optim`, by its name."""
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    """Its other arguments: {"betas": [0.9, 0.98]}, say."""
     momentum: float = 0.9
+    """Of SGD alone."""
     weight_decay: float = 0.0
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Parameters whose names begin so -> their own learning_rate and weight_decay: {"trunk": {"learning_rate": 1e-5}}."""
     clip: float = 5.0
     """Largest 2-norm of a step's gradient; longer ones are scaled down to it. Infinity: none is."""
     warmup: int = 0
     """Over so many of an assignment's first steps, counted across rounds, the learning rate rises to its value."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after that, to 0 at the foretold end of a phase: at rounds x steps_per_round of a
+    method that trains in one go. A phase that may end early uses the length that it was planned for."""
+    patience: int | None = None
+    """Rounds without a better figure on select after which a run ends; methods with a schedule of their own refuse it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
     evaluation_batch: int = 512
     """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
+    loader_processes: int = 0
+    """Processes of a worker that read a task's dataset; 0: the worker reads it. A stream is read by the worker."""
+    prefetch: int = 2
+    """Batches that each of them reads ahead."""
+    pin_memory: bool = False
+    """Whether they leave batches in memory from which a GPU copies faster."""
 
     def __post_init__(self) -> None:
         check_choices(Learning, vars(self), "learning")
-        for name in ("batch_size", "evaluation_batch"):
+        for name in ("batch_size", "evaluation_batch", "prefetch"):
             whole(f"learning: {name}", getattr(self, name), 1)
-        whole("learning: warmup", self.warmup, 0)
+        for name in ("warmup", "loader_processes"):
+            whole(f"learning: {name}", getattr(self, name), 0)
+        for name in ("micro_batch", "patience"):
+            if getattr(self, name) is not None:
+                whole(f"learning: {name}", getattr(self, name), 1)
         between("learning: learning_rate", self.learning_rate, 0, math.inf)
         if self.clip != math.inf:
             between("learning: clip", self.clip, 0, math.inf)
         at_least("learning: momentum", self.momentum, 0, 1)
         at_least("learning: weight_decay", self.weight_decay, 0)
+        for name in ("optimizer_options", "groups"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise UserError(f"learning: {name} must be a mapping, not {getattr(self, name)!r}")
+        for group, own in self.groups.items():
+            self._check_group(group, own)
+        check_optimizer(self)
+
+    def _check_group(self, group: object, own: object) -> None:
+        where = f"learning: groups.{group}"
+        if not isinstance(group, str) or not group:
+            raise UserError(f"{where}: a group must be named by the beginning of its parameters' names")
+        if not isinstance(own, Mapping):
+            raise UserError(f"{where} must be a mapping such as {{learning_rate: 0.001}}, not {own!r}")
+        for name, value in own.items():
+            if name not in GROUP:
+                raise unknown("option", name, GROUP, where)
+            if name == "learning_rate":
+                between(f"{where}.{name}", value, 0, math.inf)
+            else:
+                at_least(f"{where}.{name}", value, 0)

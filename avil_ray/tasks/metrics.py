@@ -88,7 +88,9 @@ def joined(batches: list[Any]) -> Any:
     return torch.cat(batches) if isinstance(first, Tensor) else [item for batch in batches for item in batch]
 
 
-def find_measure(metric: MetricLike, mode: Mode | None, loss: str | LossFunction, where: str) -> Measure:
+def find_measure(
+    metric: MetricLike, mode: Mode | None, loss: str | LossFunction, where: str, *, beside: bool = False
+) -> Measure:
     """The measure that a task's metric means.
 
     Parameters
@@ -97,6 +99,8 @@ def find_measure(metric: MetricLike, mode: Mode | None, loss: str | LossFunction
         Needed for functions and for objects without `higher_is_better`; None otherwise.
     loss
         The task's loss: its conventions of classes (`class_dimension`, `ignore_index`) are the metric's too.
+    beside
+        Whether the metric is only reported, so that its direction need not be known.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def find_measure(metric: MetricLike, mode: Mode | None, loss: str | LossFunction
         kind = f"the class {metric.__name__}" if isinstance(metric, type) else f"a {type(metric).__name__}"
         needed = "a name, an object with update, compute and reset, or a function f(outputs, targets)"
         raise UserError(f"{where}: metric must be {needed}, not {kind}")
-    direction = mode or _direction(metric)
+    direction = mode or _direction(metric) or ("max" if beside else None)
     if direction is None:
         raise UserError(f"{where}: metric {_name(metric)} does not tell which way is better; give mode='max' or 'min'")
     if isinstance(metric, Metric):

@@ -5,14 +5,13 @@ A suite is a small description that travels to every worker; the data are drawn 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from avil_ray.errors import UserError, WorkFailed, told, unknown
+from avil_ray.errors import UserError, one_line, unknown
 from avil_ray.tasks.checks import check_target, kind_of
 from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
@@ -120,17 +119,6 @@ def require_suite(value: object) -> Suite:
     name = getattr(value, "__name__", None)
     hint = f"{name} is a function or class: call it, {name}(…)" if callable(value) and name else f"not {kind_of(value)}"
     raise UserError(f"suite must be an avil_ray.Suite; {hint}")
-
-
-@contextmanager
-def one_line(what: str) -> Iterator[None]:
-    """A block of a user's own code: whatever it raises becomes one line, `SystemExit` too."""
-    try:
-        yield
-    except (UserError, WorkFailed):
-        raise
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{what}: {told(error)}") from error
 
 
 def _shown(tasks: Any) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from torch import Tensor
 
 from avil_ray.choices import check_choices
-from avil_ray.errors import unknown
+from avil_ray.errors import UserError, one_line
+from avil_ray.tasks.augmentation import Augment, find_augment
 from avil_ray.tasks.checks import SPLITS, check_joinable, check_split
+from avil_ray.tasks.data import Collate, Rows, Stream, find_source
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.heads import check_name
-from avil_ray.tasks.objectives import LOSSES, METRICS
+from avil_ray.tasks.losses import LossFunction, example_losses, find_loss
+from avil_ray.tasks.metrics import Measure, MetricLike, find_measure
 
 
 @dataclass(frozen=True)
@@ -25,37 +31,101 @@ class Task:
     a batch fills it with several passes. With `replacement` every example is drawn by itself from the whole split: one
     may come twice before another comes once.
 
+    Parameters
+    ----------
+    train, dev, select, test
+        `Examples`, or any map-style `torch.utils.data.Dataset` or `datasets.Dataset` (see `tasks.data`); the training
+        data of an auxiliary may be an `IterableDataset`, whose order is its own.
+    loss
+        A name of `tasks.losses.LOSSES`, or a callable `loss(outputs, targets)` that gives a loss for each example [B],
+        or their mean.
+    metric, mode
+        A name of `tasks.named_metrics.METRICS`, an object with `update`, `compute` and `reset` (all of torchmetrics),
+        or a function `f(outputs, targets)` of a whole split; `mode` says which way is better ("max" or "min") where the
+        metric itself does not.
+    also
+        Further metrics, reported beside the first one, which alone selects.
+    collate
+        A list of a dataset's items -> a batch, as for PyTorch's `DataLoader`.
+    augment
+        `augment(inputs, target)` for training examples alone: see `tasks.augmentation`.
+
     Raises
     ------
     UserError
-        Inputs or labels that do not fit each other or the loss; the message names task, split and field.
+        Data that do not fit each other or the loss; the message names task, split and field.
+
+    Examples
+    --------
+    >>> import torch
+    >>> examples = Examples(torch.rand(8, 3), torch.arange(8) % 2)
+    >>> Task("churn", examples, metric="f1").measure.name
+    'f1'
     """
 
     name: str
-    train: Examples
-    dev: Examples | None = None
-    select: Examples | None = None
-    test: Examples | None = None
-    loss: str = "cross_entropy"
-    metric: str = "accuracy"
+    train: Any
+    dev: Any = None
+    select: Any = None
+    test: Any = None
+    loss: str | LossFunction = "cross_entropy"
+    metric: MetricLike = "accuracy"
     replacement: bool = False
+    mode: Literal["max", "min"] | None = None
+    also: Sequence[MetricLike] = ()
+    collate: Collate | None = None
+    augment: str | Augment | Sequence[str | Augment] | None = None
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
         check_name(where, self.name)
-        if not isinstance(self.loss, str) or self.loss not in LOSSES:
-            raise unknown("loss", self.loss, LOSSES, where)
-        if not isinstance(self.metric, str) or self.metric not in METRICS:
-            raise unknown("metric", self.metric, METRICS, where)
-        check_choices(Task, vars(self), where)
+        find_loss(self.loss, where)
+        names = [measure.name for measure in self.measures]
+        twice = next((name for name in names if names.count(name) > 1 or name == "loss"), None)
+        if twice is not None:
+            raise UserError(f"{where}: the metric name {twice!r} is taken; give each metric a name of its own")
+        check_choices(Task, {**vars(self), "mode": self.measure.mode}, where)
+        find_augment(self.augment, where)
         for split in SPLITS:
-            examples = getattr(self, split)
-            if examples is not None or split == "train":
-                check_split(f"{where}: its {split} split", examples, self.loss)
+            if getattr(self, split) is not None or split == "train":
+                source = self.source(split)
+                if isinstance(source, Stream) and split != "train":
+                    raise UserError(f"{where}: its {split} split must have len(); a stream can only train")
+                if self.replacement and isinstance(source, Stream):
+                    raise UserError(f"{where}: replacement needs a dataset with len(), but train is a stream")
+                check_split(f"{where}: its {split} split", source, self.loss)
         if self.dev is not None:
-            check_joinable(where, self.train, self.dev)
+            check_joinable(where, self.source("train"), self.source("dev"))
+
+    def source(self, split: str) -> Examples | Rows | Stream:
+        """Where a split's examples come from."""
+        return find_source(getattr(self, split), self._collate_for(split), f"task {self.name!r}: its {split} split")
 
     @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether a higher (`max`) or a lower (`min`) value of the task's metric is better."""
-        return METRICS[self.metric].mode
+    def measure(self) -> Measure:
+        """The metric that selects."""
+        return self.measures[0]
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The metric that selects, then those of `also`."""
+        where = f"task {self.name!r}"
+        if isinstance(self.also, str) or not isinstance(self.also, Sequence):
+            raise UserError(f"{where}: also must be a list of metrics, not {self.also!r}")
+        first = find_measure(self.metric, self.mode, self.loss, where)
+        return first, *(find_measure(metric, None, self.loss, where, beside=True) for metric in self.also)
+
+    @property
+    def augmentation(self) -> Augment | None:
+        """The augmentation of training examples, None where there is none."""
+        return find_augment(self.augment, f"task {self.name!r}")
+
+    def losses(self, outputs: Any, targets: Any, count: int) -> Tensor:
+        """The loss of each of `count` examples [B], or [1] where the loss gives the batch's mean."""
+        where = f"task {self.name!r}"
+        with one_line(f"{where}: the loss failed"):
+            losses = find_loss(self.loss, where)(outputs, targets)
+        return example_losses(losses, count, where)
+
+    def _collate_for(self, split: str) -> Collate | None:
+        return None if isinstance(getattr(self, split), Examples) else self.collate

@@ -1,0 +1,90 @@
+"""Whether a metric can judge a task's outputs and is defined on the splits on which it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avil_ray.errors import UserError
+from avil_ray.tasks.checks import BINARY, JUDGED, SPLITS
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.losses import cross_entropy_of, of_classes
+from avil_ray.tasks.named_metrics import METRICS, Kind
+from avil_ray.tasks.task import Task
+
+BLOCK = 512
+"""Examples of a dataset that are read at a time, for their targets."""
+
+
+def check_metrics(task: Task, judged: Collection[str] = JUDGED) -> None:
+    """Check that the metrics with names can judge the task's loss and targets.
+
+    They must be defined on the splits in `judged`; on the others they must know all classes.
+
+    Raises
+    ------
+    UserError
+        A metric compares something else than the loss learns, knows two classes where there are more, or is undefined
+        as all targets of a split are the same.
+    """
+    for metric in (task.metric, *task.also):
+        if isinstance(metric, str):
+            _check_kind(task, metric)
+            for split in SPLITS:
+                if getattr(task, split) is not None:
+                    _check_targets(task, metric, split, split in judged)
+
+
+def _check_kind(task: Task, metric: str) -> None:
+    where, kind = f"task {task.name!r}: metric {metric!r}", METRICS[metric].kind
+    learns_numbers = task.loss in ("mean_squared_error", "mean_absolute_error")
+    if learns_numbers and kind != "numbers":
+        raise UserError(f"{where} compares classes, but the loss is {task.loss}; give one of {_named('numbers')}")
+    if (of_classes(task.loss) or task.loss == BINARY) and kind == "numbers":
+        name = task.loss if isinstance(task.loss, str) else "cross_entropy"
+        raise UserError(
+            f"{where} compares numbers, but the loss is {name}; give one of {_named('classes', 'two classes')}"
+        )
+
+
+def _named(*kinds: Kind) -> str:
+    return ", ".join(name for name, metric in METRICS.items() if metric.kind in kinds)
+
+
+def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
+    named, where = METRICS[metric], f"task {task.name!r}: metric {metric!r}"
+    of_two = named.kind == "two classes"
+    if not (of_two or task.loss == BINARY or (judged and named.varied)):
+        return
+    if not judged and not isinstance(getattr(task, split), Examples):
+        return  # a dataset's training targets are checked as they come
+    found = _different_targets(task, split, 3 if of_two or task.loss == BINARY else 2)
+    other = next((value for value in found if value not in (0, 1)), None)
+    if other is not None and task.loss == BINARY and judged and named.kind != "numbers":
+        raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; round them")
+    if other is not None and of_two and task.loss != BINARY:
+        hint = "give accuracy_and_macro_f1 or matthews"
+        raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; {hint}")
+    if judged and named.varied and len(found) < 2:
+        needed = "both 0 and 1" if of_two else "two different labels at least"
+        raise UserError(
+            f"{where} is undefined on the {split} split: all its labels are {found[0]:g}, and it needs "
+            f"{needed}; give a larger split or another metric"
+        )
+
+
+def _different_targets(task: Task, split: str, enough: int) -> list[float]:
+    """The different targets of a split, as far as so many of them are found."""
+    source, ignored = task.source(split), cross_entropy_of(task.loss).ignore_index
+    found: set[float] = set()
+    for rows in torch.arange(len(source)).split(len(source) if isinstance(source, Examples) else BLOCK):  # type: ignore[arg-type]
+        targets: Any = source.labels if isinstance(source, Examples) else source.batch(rows)[1]  # type: ignore[union-attr]
+        if not isinstance(targets, Tensor):
+            return [0.0, 1.0]  # a loss of one's own reads them; a metric of one's own should
+        found.update(value for value in targets.unique().tolist() if value != ignored or not of_classes(task.loss))
+        if len(found) >= enough:
+            break
+    return sorted(found)

@@ -1,0 +1,136 @@
+"""What a batch holds depends on the seed and the step, not on who loads it, when, or after what."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from avil_ray.errors import UserError
+from avil_ray.learning.loading import Loader, StreamLoader
+from avil_ray.tasks.augmentation import Noise, batched
+from avil_ray.tasks.data import Rows, Stream
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.learning import Learning
+
+ROWS = [torch.tensor([0, 2, 1]), torch.tensor([2, 2, 3]), torch.tensor([1, 0, 3])]
+PLAIN, TWO = Learning(batch_size=3), Learning(batch_size=3, loader_processes=2)
+
+
+class Drawing(Dataset[tuple[Tensor, int]]):
+    """Reading an item draws from all three global generators."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        drawn = float(torch.rand(())) + np.random.rand() + random.random()  # noqa: NPY002
+        return torch.tensor([row, drawn]), row
+
+
+class Counting(IterableDataset[tuple[Tensor, int]]):
+    """Ten numbers in an order that is drawn anew at every pass."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        order = torch.randperm(10).tolist()
+        return ((torch.tensor([float(number)]), number) for number in order)
+
+
+def noisy_batch(inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
+    return inputs + torch.randn(inputs.shape), targets
+
+
+def loaded(loader: Loader, learning: Learning = PLAIN, first: int = 0, seed: int = 1) -> list[tuple[Tensor, Tensor]]:
+    return list(loader.batches(iter(ROWS[first:]), first, seed, learning))
+
+
+def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
+    assert len(one) == len(other)
+    return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True))
+
+
+LOADERS = {
+    "drawing": lambda: Loader(Rows(Drawing()), None, "train"),
+    "augmented": lambda: Loader(Rows(Drawing()), Noise(), "train"),
+    "tensors": lambda: Loader(Examples(torch.zeros(4, 2), torch.arange(4)), Noise(), "train"),
+    "batched": lambda: Loader(Examples(torch.zeros(4, 2), torch.arange(4)), batched(noisy_batch), "train"),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_batch_repeats_with_seed_and_step_alone(kind: str) -> None:
+    whole = loaded(LOADERS[kind]())
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    random.seed(99)
+    assert same(loaded(LOADERS[kind]()), whole)
+    assert same(loaded(LOADERS[kind](), first=1), whole[1:])
+    assert not same(loaded(LOADERS[kind](), seed=2), whole)
+    first, second = whole[1][0][:2]
+    assert not torch.equal(first, second), "the same example twice in a batch is augmented twice"
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_loader_processes_change_nothing(kind: str) -> None:
+    assert same(loaded(LOADERS[kind](), TWO), loaded(LOADERS[kind]()))
+
+
+def test_loading_leaves_the_global_generators_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    for learning in (PLAIN, TWO):
+        torch.manual_seed(5)
+        loaded(LOADERS["augmented"](), learning)
+        assert torch.equal(torch.rand(3), expected)
+
+
+def streamed(loader: StreamLoader, first: int, steps: int, seed: int = 1) -> list[tuple[Tensor, Tensor]]:
+    return list(loader.batches(steps, first, seed, PLAIN))
+
+
+def test_a_stream_goes_on_replays_and_begins_again() -> None:
+    whole = streamed(StreamLoader(Stream(Counting()), None, "train"), 0, 8)
+    passes = torch.cat([targets for _, targets in whole]).tolist()
+    assert sorted(passes[:10]) == sorted(passes[10:20]) == list(range(10))
+    assert passes[:10] != passes[10:20]
+    loader = StreamLoader(Stream(Counting()), None, "train")
+    assert same(streamed(loader, 0, 3) + streamed(loader, 3, 5), whole)
+    assert same(streamed(loader, 2, 4), whole[2:6]), "a place that was passed is found by a replay"
+    assert same(streamed(StreamLoader(Stream(Counting()), None, "train"), 5, 3), whole[5:])
+    assert not same(streamed(loader, 0, 8, seed=2), whole)
+
+
+def test_a_stream_is_augmented_by_its_place() -> None:
+    whole = streamed(StreamLoader(Stream(Counting()), Noise(), "train"), 0, 5)
+    assert same(streamed(StreamLoader(Stream(Counting()), Noise(), "train"), 2, 3), whole[2:])
+    assert not same(streamed(StreamLoader(Stream(Counting()), None, "train"), 0, 5), whole)
+
+
+def test_an_empty_stream_is_one_line() -> None:
+    class Empty(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(())
+
+    with pytest.raises(UserError, match="task 'a': its train split gave no example"):
+        streamed(StreamLoader(Stream(Empty()), None, "task 'a': its train split"), 0, 1)
+
+
+def test_single_examples_cannot_be_taken_of_every_kind_of_inputs() -> None:
+    class Words:
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, rows: Tensor) -> Tensor:
+            return rows[:, None].float()
+
+        def join(self, other: Words) -> Words:
+            return self
+
+    with pytest.raises(UserError, match="augment needs inputs in a tensor .* avil_ray.augmentation.batched"):
+        Loader(Examples(Words(), torch.arange(4)), Noise(), "task 'a'")
