@@ -39,6 +39,7 @@ from avil_ray.pools.inline import InlinePool
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
+from avil_ray.tasks.checks import check_metric
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -120,6 +121,9 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tasks = suite.draw(seed)
     target = Target(suite, tasks, seed, device)
+    goal = target.task
+    assert goal.dev is not None
+    check_metric(goal.name, goal.metric, goal.loss, {"dev": goal.dev.labels}, judged=("dev",))
     if target.space.trunk == slice(0, 0):
         raise UserError(f"suite {suite.name!r}: its tasks share no trainable parameters, so none can help another")
     theta, dev, metric = target.flat.vector(), target.objective(HELD, 0), target.task.metric

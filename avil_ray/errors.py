@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
+import traceback
 from collections.abc import Iterable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TypeGuard
 
 
 class UserError(ValueError):
@@ -17,9 +22,23 @@ class WorkFailed(RuntimeError):
 def unknown(kind: str, name: object, choices: Iterable[str], where: str = "") -> UserError:
     """A `UserError` for a name that is not among `choices`; it suggests the nearest one, or lists them all."""
     names = sorted(choices)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+    near = nearest(name, names)
+    hint = f"there are: {', '.join(names) or 'none'}" if near is None else f"did you mean {near!r}?"
     return UserError(f"{where + ': ' if where else ''}unknown {kind} {str(name)!r}; {hint}")
+
+
+def nearest(name: object, names: Iterable[str]) -> str | None:
+    """The one of `names` that is most like `name`, whatever the case; None where none is near."""
+    folded = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
+
+
+def told(error: BaseException) -> str:
+    """An error in one line: its kind, its message, and the line of code that raised it."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" (in {Path(place[0].filename).name}, line {place[0].lineno})" if place else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def whole(where: str, value: object, lowest: int, highest: int | None = None, why: str = "") -> int:
@@ -37,14 +56,30 @@ def whole(where: str, value: object, lowest: int, highest: int | None = None, wh
     UserError
         It is not; the message says what is allowed.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value and not (highest and value > highest):
-        return value
+    if isinstance(value, Integral) and not isinstance(value, bool) and lowest <= value:
+        if highest is None or value <= highest:
+            return int(value)
     allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
     raise UserError(f"{where} must be a whole number, {allowed}{why and f' ({why})'}, not {value!r}")
 
 
 def between(where: str, value: object, low: float, high: float) -> float:
     """`value` if it is a number between the bounds, neither included; a `UserError` otherwise."""
-    if isinstance(value, int | float) and low < value < high:
+    if _is_number(value) and low < value < high:
         return float(value)
-    raise UserError(f"{where} must be a number above {low:g} and below {high:g}, not {value!r}")
+    raise UserError(f"{where} must be a number above {low:g}{_below(high)}, not {value!r}")
+
+
+def at_least(where: str, value: object, low: float, high: float = math.inf) -> float:
+    """`value` if it is a finite number of at least `low` and below `high`; a `UserError` otherwise."""
+    if _is_number(value) and low <= value < high:
+        return float(value)
+    raise UserError(f"{where} must be a number of at least {low:g}{_below(high)}, not {value!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _below(high: float) -> str:
+    return f" and below {high:g}" if high < math.inf else ", and finite"

@@ -217,8 +217,9 @@ class Overflowing(nn.Module):
 
 def test_a_run_without_a_figure_fails_rather_than_reading_test() -> None:
     def tasks(seed: int) -> list[avil.Task]:
-        fine, huge = (avil.Examples(torch.full((4, 1), value), torch.zeros(4)) for value in (0.0, 1.0))
-        return [avil.Task("goal", fine, fine, huge, huge, loss="mean_squared_error", metric="mean_squared_error")]
+        splits = [avil.Examples(torch.full((count, 1), 0.0), torch.zeros(count)) for count in (4, 5, 6, 7)]
+        splits[2].inputs[5] = 1.0  # beyond those that are looked at before training
+        return [avil.Task("goal", *splits, loss="mean_squared_error", metric="mean_squared_error")]
 
     suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Overflowing)
     with pytest.raises(WorkFailed, match="diverged: no round has a finite figure on select"):

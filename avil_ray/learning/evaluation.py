@@ -12,6 +12,7 @@ from torch import Tensor
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, autocast, initial_model, to_device
 from avil_ray.learning.splits import DevUse
+from avil_ray.tasks.checks import check_batch
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.objectives import LOSSES, METRICS
@@ -57,6 +58,7 @@ class DevObjective:
         flat.zero_gradient()
         for rows in self._rows.split(self.learning.evaluation_batch):
             inputs, labels = self._examples.batch(rows)
+            check_batch(self._task, self._examples, rows, inputs)
             with autocast(flat.device, self.learning.precision):
                 outputs = flat.model(to_device(inputs, flat.device), self._task.name)
             losses = self._loss(outputs, labels.to(flat.device))
@@ -128,6 +130,7 @@ def figures(flat: FlatModel, task: Task, examples: Examples, rows: Tensor, learn
     with torch.no_grad(), autocast(flat.device, learning.precision):
         for part in rows.split(learning.evaluation_batch):
             inputs, wanted = examples.batch(part)
+            check_batch(task, examples, part, inputs)
             batch = flat.model(to_device(inputs, flat.device), task.name)
             loss += float(LOSSES[task.loss](batch, wanted.to(flat.device)).sum())
             outputs.append(batch.detach().float().cpu())

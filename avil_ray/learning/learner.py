@@ -18,6 +18,7 @@ from avil_ray.learning.assignment import Assignment, OptimizerState, Update
 from avil_ray.learning.parameters import Vector, autocast, initial_model, to_device
 from avil_ray.learning.step import Step
 from avil_ray.randomness import numpy_generator, torch_seeded
+from avil_ray.tasks.checks import check_batch
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.objectives import LOSSES
 from avil_ray.tasks.order import batches
@@ -49,6 +50,7 @@ class Learner:
         target = tasks[suite.target]
         assert target.dev is not None
         self._counts = len(target.train), len(target.dev)
+        self._tasks = dict(tasks)
         self._examples = {name: task.train for name, task in tasks.items()}
         self._examples[suite.target] = target.train.join(target.dev)
         self._losses = {name: LOSSES[task.loss] for name, task in tasks.items()}
@@ -99,6 +101,7 @@ class Learner:
 
         def batch(task: str, rows: Tensor) -> Tensor:
             inputs, labels = self._examples[task].batch(rows)
+            check_batch(self._tasks[task], self._examples[task], rows, inputs)
             with autocast(self.flat.device, assignment.learning.precision):
                 outputs = self.flat.model(to_device(inputs, self.flat.device), task)
             return self._losses[task](outputs, labels.to(self.flat.device))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.randomness import torch_seeded
+from avil_ray.tasks.heads import owned_parameters
 from avil_ray.tasks.suite import Suite
 
 Vector = npt.NDArray[np.float32]
@@ -36,22 +37,23 @@ class Entry:
 class ParameterSpace:
     """The layout of theta [P]: the trunk, then each task's head, then the buffers.
 
-    Trainable parameters stand in it once each, tied ones too; frozen ones do not, as no delta can move them. Persistent
-    buffers of floating-point numbers, and single counts (BatchNorm's running statistics, and the batches behind them),
-    stand at the end: training changes them, so they travel with theta, but they have no gradient and no alpha.
+    Trainable parameters stand in it once each, tied ones too; frozen ones do not, as no delta can move them. What two
+    heads share, or a head and the trunk, is part of the trunk. Persistent buffers of floating-point numbers, and single
+    counts (BatchNorm's running statistics, and the batches behind them), stand at the end: training changes them, so
+    they travel with theta, but they have no gradient and no alpha.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        trainable = [(name, p.shape) for name, p in model.named_parameters() if p.requires_grad]
+        trainable = [(name, task, p.shape) for name, task, p in owned_parameters(model) if p.requires_grad]
         persistent = model.state_dict(keep_vars=True)
         buffers = [(n, b.shape) for n, b in model.named_buffers() if n in persistent and _trained(b)]
-        owners = list(dict.fromkeys(_owner(name) for name, _ in trainable))
+        owners = list(dict.fromkeys(task for _, task, _ in trainable))
         owners.sort(key=lambda owner: owner != "")  # the trunk first; heads keep the model's order
         self.entries: list[Entry] = []
         self.heads: dict[str, slice] = {}
         self.trunk = slice(0, 0)
         for owner in owners:
-            part = self._append([entry for entry in trainable if _owner(entry[0]) == owner])
+            part = self._append([(name, shape) for name, task, shape in trainable if task == owner])
             if owner:
                 self.heads[owner] = part
             else:
@@ -69,12 +71,20 @@ class ParameterSpace:
 
     @property
     def layers(self) -> dict[str, slice]:
-        """Module -> the slice of its own parameters, in the order of theta. They cover all parameters and no buffer."""
+        """Module -> the slice of its own parameters, in the order of theta. They cover all parameters and no buffer.
+
+        Where some of a module's parameters are shared, what is apart from its first ones has a slice by itself.
+        """
         found: dict[str, slice] = {}
         for entry in self.entries:
-            module = entry.name.rpartition(".")[0]
-            if entry.where.start < self.parameters.stop:  # PyTorch names a module's own parameters one after the other
-                found[module] = slice(found.get(module, entry.where).start, entry.where.stop)
+            if entry.where.start < self.parameters.stop:
+                module = entry.name.rpartition(".")[0]
+                if module not in found:
+                    found[module] = entry.where
+                elif found[module].stop == entry.where.start:
+                    found[module] = slice(found[module].start, entry.where.stop)
+                else:
+                    found[entry.name] = entry.where
         return found
 
     def head(self, task: str) -> slice:
@@ -85,12 +95,6 @@ class ParameterSpace:
 def _trained(buffer: Tensor) -> bool:
     """Whether training may change the buffer; larger ones of whole numbers are tables."""
     return buffer.is_floating_point() or buffer.ndim == 0
-
-
-def _owner(name: str) -> str:
-    """The task whose head the parameter belongs to, or "" for the trunk."""
-    first, _, rest = name.partition(".")
-    return rest.split(".")[0] if first == "heads" else ""
 
 
 class FlatModel:
@@ -114,7 +118,8 @@ class FlatModel:
         self.values = torch.zeros(self.space.size, dtype=dtype, device=device)
         self.gradient = torch.zeros_like(self.values)
         self._casts: list[tuple[Tensor, Entry]] = []
-        tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        parameters = model.named_parameters(remove_duplicate=False)
+        tensors: dict[str, Tensor] = {**dict(parameters), **dict(model.named_buffers())}
         for entry in self.space.entries:
             tensor, view = tensors[entry.name], self.values[entry.where].view(entry.shape)
             view.copy_(tensor.detach())
@@ -167,7 +172,7 @@ class FlatModel:
 def initial_model(suite: Suite, seed: int, device: str | torch.device = "cpu") -> FlatModel:
     """The suite's model as a run with this seed starts: the same in every process, frozen parameters too."""
     with torch_seeded(seed, "initial parameters"):
-        return FlatModel(suite.model(), device)
+        return FlatModel(suite.build(), device)
 
 
 def dot(a: Tensor, b: Tensor) -> float:

@@ -142,12 +142,12 @@ class Alignment(Aligned):
         """The other method must fit the suite, and the suite's model must have a place for the matrices."""
         self.inner.check(suite)
         with torch.random.fork_rng(devices=[]):
-            self.prepare(suite).model()
+            self.prepare(suite).build()
 
     def prepare(self, suite: Suite) -> Suite:
         """The suite with a matrix for each task in its model."""
         suite = self.inner.prepare(suite)
-        return replace(suite, model=partial(aligned_model, suite.model, suite.task_names))
+        return replace(suite, model=partial(aligned_model, suite.build, suite.task_names))
 
     def phases(self, rounds: int) -> tuple[Phase, ...]:
         """The other method's phases, on the aligned model."""

@@ -11,14 +11,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from types import NoneType
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.choices import check_choices
+from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
@@ -78,9 +77,7 @@ class Method(ABC):
     ] = None
 
     def __post_init__(self) -> None:
-        for name, words in _choices(type(self)).items():
-            if getattr(self, name) not in words:
-                raise unknown(name, getattr(self, name), [word for word in words if word is not None])
+        check_choices(type(self), vars(self))
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
 
@@ -138,18 +135,6 @@ class Method(ABC):
         if self.learning_rate is None:
             return suite.learning
         return replace(suite.learning, learning_rate=self.learning_rate)
-
-
-@cache
-def _choices(cls: type[Method]) -> dict[str, tuple[str | None, ...]]:
-    """The options that are one of a few words, and the words; None where an option may be left open."""
-    found = {}
-    for name, hint in get_type_hints(cls).items():
-        parts = (hint, *get_args(hint))
-        words = tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
-        if words:
-            found[name] = (*words, None) if NoneType in parts else words
-    return found
 
 
 def delta_norms(theta: Vector, updates: Sequence[Update], parameters: slice) -> dict[str, float]:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from avil_ray.errors import UserError
-from avil_ray.models.multitask import MultitaskModel
+from avil_ray.models.multitask import Heads, MultitaskModel
 from avil_ray.models.text import TextEncoder
 
 MOST_PIXELS = 1024
@@ -87,7 +87,7 @@ class AlignedModel(nn.Module):
         self.trunk = model.trunk
         width = _width(self.trunk)
         heads = {task: model.heads[task] if task in model.heads else nn.Identity() for task in tasks}
-        self.heads = nn.ModuleDict({task: AlignedHead(AlignmentMatrix(width), head) for task, head in heads.items()})
+        self.heads = Heads({task: AlignedHead(AlignmentMatrix(width), head) for task, head in heads.items()})
 
     def forward(self, inputs: Any, task: str) -> Tensor:
         """The outputs of `task` for a batch, as of the model without matrices."""

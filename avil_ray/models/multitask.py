@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+
+from avil_ray.tasks.heads import ESCAPE
+
+
+class Heads(nn.ModuleDict):
+    """A module for each task, `heads[task]`; tasks may be called like attributes of a module (`type`, `train`).
+
+    Parameters are named `<task>.…`; where the module has an attribute of the task's name, `task:<task>.…`.
+    """
+
+    def _key(self, task: str) -> str:
+        return ESCAPE + task if task not in self._modules and hasattr(self, task) else task
+
+    def __getitem__(self, task: str) -> nn.Module:
+        return super().__getitem__(self._key(task))
+
+    def __setitem__(self, task: str, head: nn.Module) -> None:
+        super().__setitem__(self._key(task), head)
+
+    def __delitem__(self, task: str) -> None:
+        super().__delitem__(self._key(task))
+
+    def __contains__(self, task: str) -> bool:
+        return super().__contains__(self._key(task))
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.removeprefix(ESCAPE) for key in self._modules)
+
+    def keys(self) -> KeysView[str]:
+        """The tasks."""
+        return dict.fromkeys(self).keys()
+
+    def items(self) -> ItemsView[str, nn.Module]:
+        """Each task and its module."""
+        return dict(zip(self, self.values(), strict=True)).items()
 
 
 class MultitaskModel(nn.Module):
     """Hard parameter sharing: `heads[task](trunk(inputs))`.
 
-    A task without a head of its own gets the trunk's output as it is; a suite whose tasks share one head puts that head
-    into the trunk and gives no heads. The parameters of task t's head are named `heads.t.…`: this is how the rest of
-    the library tells a head from the trunk, so a model written by hand need only keep that naming and this `forward`.
+    Every task has a head, or none has: then each gets the trunk's output as it is, and a head that the tasks share is
+    part of the trunk. The parameters of task t's head are named `heads.t.…`: this is how the rest of the library tells
+    a head from the trunk, so a model written by hand need only keep that naming and this `forward`. What two heads
+    share belongs to the trunk.
     """
 
     def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = nn.ModuleDict(dict(heads))
+        self.heads = Heads(dict(heads))
 
     def forward(self, inputs: Any, task: str) -> Tensor:
         """The outputs of `task` for a batch: [B, classes] for classification, [B] for one number per example."""
         features: Tensor = self.trunk(inputs)
-        return self.heads[task](features) if task in self.heads else features
+        return self.heads[task](features) if self.heads else features
 
 
 class SingleTask(nn.Module):

@@ -56,14 +56,14 @@ def work_of(method: Method, suite: Suite, tasks: dict[str, Task], rounds: int, s
 def parameters_of(suite: Suite) -> int:
     """P, the length of theta; PyTorch's generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        size: int = ParameterSpace(suite.model()).size
+        size: int = ParameterSpace(suite.build()).size
     return size
 
 
 def frozen_in(suite: Suite) -> str:
     """How many parameters are frozen, and what is trained in their place; empty where none are."""
     with torch.random.fork_rng(devices=[]):
-        model = suite.model()
+        model = suite.build()
     frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     trained = {re.sub(r"\.\d+\.", ".*.", name) for name, one in model.named_parameters() if one.requires_grad}
     kinds = sorted(name.removeprefix("trunk.") for name in trained if name.startswith("trunk."))

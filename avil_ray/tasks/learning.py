@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avil_ray.errors import UserError
+from avil_ray.choices import check_choices
+from avil_ray.errors import at_least, between, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class Learning:
     momentum: float = 0.9
     weight_decay: float = 0.0
     clip: float = 5.0
-    """Largest 2-norm of a step's gradient; longer ones are scaled down to it."""
+    """Largest 2-norm of a step's gradient; longer ones are scaled down to it. Infinity: none is."""
     warmup: int = 0
     """Over so many of an assignment's first steps, counted across rounds, the learning rate rises to its value."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -27,10 +29,12 @@ class Learning:
     """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "clip", "evaluation_batch"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"learning: {name} must be above 0, not {getattr(self, name)}")
-        if self.warmup < 0:
-            raise UserError(f"learning: warmup must be at least 0, not {self.warmup}")
-        if self.precision not in ("fp32", "bf16"):
-            raise UserError(f"learning: precision must be 'fp32' or 'bf16', not {self.precision!r}")
+        check_choices(Learning, vars(self), "learning")
+        for name in ("batch_size", "evaluation_batch"):
+            whole(f"learning: {name}", getattr(self, name), 1)
+        whole("learning: warmup", self.warmup, 0)
+        between("learning: learning_rate", self.learning_rate, 0, math.inf)
+        if self.clip != math.inf:
+            between("learning: clip", self.clip, 0, math.inf)
+        at_least("learning: momentum", self.momentum, 0, 1)
+        at_least("learning: weight_decay", self.weight_decay, 0)

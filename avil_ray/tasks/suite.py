@@ -5,15 +5,18 @@ A suite is a small description that travels to every worker; the data are drawn 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from avil_ray.errors import UserError, unknown
-from avil_ray.tasks.checks import check_metric
+from avil_ray.errors import UserError, WorkFailed, told, unknown
+from avil_ray.tasks.checks import check_target, kind_of
+from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.model import check_model
 from avil_ray.tasks.task import Task
 
 
@@ -51,11 +54,23 @@ class Suite:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        where = f"suite {self.name!r}"
+        if isinstance(self.task_names, str) or not isinstance(self.task_names, Sequence):
+            raise UserError(f"{where}: task_names must be a tuple of names, not {self.task_names!r}")
+        object.__setattr__(self, "task_names", tuple(self.task_names))
+        for name in self.task_names:
+            check_name(f"{where}: task {name!r}", name)
         if self.target not in self.task_names:
-            raise unknown("target", self.target, self.task_names, f"suite {self.name!r}")
+            raise unknown("target", self.target, self.task_names, where)
         twice = {name for name in self.task_names if self.task_names.count(name) > 1}
         if twice:
-            raise UserError(f"suite {self.name!r}: task {min(twice)!r} stands twice; name each task once")
+            raise UserError(f"{where}: task {min(twice)!r} stands twice; name each task once")
+        for field_name, gives in (("tasks", "the tasks of a seed"), ("model", "the model")):
+            value = getattr(self, field_name)
+            if not callable(value) or isinstance(value, nn.Module):
+                raise UserError(f"{where}: {field_name} must be a function that makes {gives}, not {kind_of(value)}")
+        if not isinstance(self.learning, Learning):
+            raise UserError(f"{where}: learning must be an avil_ray.Learning, not {kind_of(self.learning)}")
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
@@ -63,23 +78,61 @@ class Suite:
         return tuple(name for name in self.task_names if name != self.target)
 
     def draw(self, seed: int) -> dict[str, Task]:
-        """The tasks' data for one seed, checked: name -> task, in the order of `task_names`."""
-        tasks = self.tasks(seed)
+        """The tasks' data for one seed, checked: name -> task, in the order of `task_names`.
+
+        Raises
+        ------
+        UserError
+            `tasks` fails, or gives other tasks than promised; the target lacks a split, or its metric is undefined.
+        """
+        where = f"suite {self.name!r}"
+        with one_line(f"{where}: tasks() failed"):
+            tasks = self.tasks(seed)
         if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
-            raise UserError(f"suite {self.name!r}: tasks() gave {_shown(tasks)}, but must give a list of avil_ray.Task")
+            raise UserError(f"{where}: tasks() gave {_shown(tasks)}, but must give a list of avil_ray.Task")
+        names = sorted(task.name for task in tasks)
+        if names != sorted(self.task_names):
+            raise UserError(f"{where}: tasks() gave {names}, task_names says {sorted(self.task_names)}")
         found = {task.name: task for task in tasks}
-        if set(found) != set(self.task_names):
-            promised = sorted(self.task_names)
-            raise UserError(f"suite {self.name!r}: tasks() gave {sorted(found)}, task_names says {promised}")
-        target = found[self.target]
-        missing = [split for split in ("dev", "select", "test") if getattr(target, split) is None]
-        if missing:
-            raise UserError(f"suite {self.name!r}: the target {self.target!r} has no {', '.join(missing)} split")
-        judged = {split: getattr(target, split).labels for split in ("select", "test")}
-        check_metric(target.name, target.metric, target.loss, judged)
+        check_target(where, found[self.target])
         return {name: found[name] for name in self.task_names}
+
+    def build(self) -> nn.Module:
+        """The model, checked; its initial values come from PyTorch's generator as it stands.
+
+        Raises
+        ------
+        UserError
+            `model` fails, gives no module or one that cannot be trained, or its heads are not those of the tasks.
+        """
+        where = f"suite {self.name!r}"
+        with one_line(f"{where}: model() failed"):
+            model = self.model()
+        check_model(where, model)
+        check_heads(where, model, self.task_names)
+        return model
+
+
+def require_suite(value: object) -> Suite:
+    """`value` if it is a suite; a `UserError` otherwise, which says how a function that makes one is called."""
+    if isinstance(value, Suite):
+        return value
+    name = getattr(value, "__name__", None)
+    hint = f"{name} is a function or class: call it, {name}(…)" if callable(value) and name else f"not {kind_of(value)}"
+    raise UserError(f"suite must be an avil_ray.Suite; {hint}")
+
+
+@contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """A block of a user's own code: whatever it raises becomes one line, `SystemExit` too."""
+    try:
+        yield
+    except (UserError, WorkFailed):
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what}: {told(error)}") from error
 
 
 def _shown(tasks: Any) -> str:
     wrong = [task for task in tasks if not isinstance(task, Task)] if isinstance(tasks, Sequence) else []
-    return f"a {type(tasks).__name__}" + (f" with a {type(wrong[0]).__name__} in it" if wrong else "")
+    return kind_of(tasks) + (f" with {kind_of(wrong[0])} in it" if wrong else "")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from avil_ray.errors import UserError, unknown
-from avil_ray.tasks.checks import check_split
+from avil_ray.choices import check_choices
+from avil_ray.errors import unknown
+from avil_ray.tasks.checks import SPLITS, check_joinable, check_split
 from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.heads import check_name
 from avil_ray.tasks.objectives import LOSSES, METRICS
 
 
@@ -40,16 +42,18 @@ class Task:
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
-        if not self.name.isidentifier():
-            raise UserError(f"{where}: a name must be letters, digits and underscores (it names the model's head)")
-        if self.loss not in LOSSES:
+        check_name(where, self.name)
+        if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES, where)
-        if self.metric not in METRICS:
+        if not isinstance(self.metric, str) or self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS, where)
-        for split in ("train", "dev", "select", "test"):
+        check_choices(Task, vars(self), where)
+        for split in SPLITS:
             examples = getattr(self, split)
-            if examples is not None:
+            if examples is not None or split == "train":
                 check_split(f"{where}: its {split} split", examples, self.loss)
+        if self.dev is not None:
+            check_joinable(where, self.train, self.dev)
 
     @property
     def mode(self) -> Literal["max", "min"]:
