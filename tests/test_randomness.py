@@ -2,12 +2,13 @@
 
 import hashlib
 import itertools
+import random
 from contextlib import suppress
 
 import numpy as np
 import torch
 
-from avil_ray.randomness import derive, numpy_generator, torch_seeded
+from avil_ray.randomness import derive, numpy_generator, seeded
 
 PURPOSES = [(), ("a",), ("b",), ("a", "b"), ("ab",), ("a", 1), ("a1",), (1, "a"), (11,), (1, 1)]
 
@@ -38,29 +39,48 @@ def test_generators_of_one_purpose_are_equal_and_independent() -> None:
     assert not np.array_equal(numpy_generator(1, "order", 3).random(5), expected)
 
 
+def drawn() -> list[float]:
+    """A few numbers from each global generator."""
+    return [*torch.rand(2).tolist(), *np.random.random(2), random.random(), random.random()]  # noqa: NPY002
+
+
+def seed_all(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
 def test_inside_the_block_only_seed_and_purpose_count() -> None:
-    drawn = []
+    found = []
     for before in (1, 2):
-        torch.manual_seed(before)
-        with torch_seeded(5, "dropout"):
-            drawn.append(torch.rand(4))
-    with torch_seeded(5, "other"):
-        assert not torch.equal(torch.rand(4), drawn[0])
-    assert torch.equal(*drawn)
+        seed_all(before)
+        with seeded(5, "dropout"):
+            found.append(drawn())
+    with seeded(5, "other"):
+        assert not set(drawn()) & set(found[0])
+    assert found[0] == found[1]
 
 
-def test_after_the_block_the_generator_goes_on_as_if_nothing_had_been() -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    with torch_seeded(5, "x"):
-        torch.rand(100)
-    assert torch.equal(torch.rand(4), expected)
+def test_after_the_block_the_generators_go_on_as_if_nothing_had_been() -> None:
+    seed_all(3)
+    expected = drawn()
+    seed_all(3)
+    with seeded(5, "x"):
+        drawn()
+    assert drawn() == expected
 
 
 def test_an_error_inside_the_block_restores_too() -> None:
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    with suppress(ZeroDivisionError), torch_seeded(5, "x"):
+    seed_all(3)
+    expected = drawn()
+    seed_all(3)
+    with suppress(ZeroDivisionError), seeded(5, "x"):
         torch.rand(int(1 / 0))
-    assert torch.equal(torch.get_rng_state(), before)
+    assert drawn() == expected
+
+
+def test_inside_the_block_torch_draws_as_after_its_own_seeding() -> None:
+    with seeded(5, "x"):
+        found = torch.rand(4)
+    torch.manual_seed(derive(5, "x"))
+    assert torch.equal(torch.rand(4), found)
