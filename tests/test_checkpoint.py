@@ -234,7 +234,7 @@ def test_a_checkpoint_that_may_be_read_another_time_is_not_damaged(tmp_path: Pat
             raise PermissionError(13, "Permission denied")
 
     checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
-    with pytest.raises(UserError, match="cannot be read .Permission denied.") as caught:
+    with pytest.raises(UserError, match=r"cannot be read .Permission denied.") as caught:
         checkpoint.rows(Locked(tmp_path))
     assert not isinstance(caught.value, Damaged)
 

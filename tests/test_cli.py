@@ -116,6 +116,17 @@ def test_a_run_prints_a_line_a_round_and_writes_its_files(tmp_path: Path, capsys
     assert "was saved with seed = 0, but this run uses seed = 1" in capsys.readouterr().err
 
 
+def test_a_folder_where_a_file_goes_is_refused_before_anything_is_computed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out", "history.csv").mkdir(parents=True)
+    assert call(*RUN, "--output", "out") == 2
+    said = capsys.readouterr()
+    assert "cannot be written (out/history.csv is a folder)" in said.err
+    assert said.out == ""
+    Path("file").touch()
+    assert call(*RUN, "--output", "file") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_inline_and_ray_print_the_same_figures(capsys: pytest.CaptureFixture[str]) -> None:
     printed = []

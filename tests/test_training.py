@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,6 +212,22 @@ def test_an_output_folder_that_another_process_uses_is_refused(tmp_path: Path) -
     assert said.startswith(f"{tmp_path / 'run'}: in use by process {os.getpid()} on ")
     (tmp_path / "file").touch()
     assert refused(output=tmp_path / "file").startswith(f"{tmp_path / 'file'}: cannot be written")
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_it_is_resumed_later(tmp_path: Path) -> None:
+    def fill_up(_: Round) -> None:  # files may not grow from now on: writing fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(WorkFailed, match=r"checkpoint.* cannot be written .File too large."):
+            avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, on_round=fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
+    assert len(checkpoint.rows(LocalStorage(tmp_path))) == 1
+    resumed = avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, resume=True)
+    same(resumed, avil.train(small.small_suite(), avil.Equal(), **RUN))
 
 
 def test_an_output_folder_that_is_removed_ends_the_run_in_a_line(tmp_path: Path) -> None:

@@ -96,9 +96,11 @@ def damaged(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"{}", b"null", b"7", b'"x"', b'{"key": 1}', b'{"cost": {"gradient_steps": -1}}']
-    + [b"\xff\xfe{}", b"[" * 100_000, b'{"cost": {"not_finite": []}}'],
-)  # fmt: skip
+    [
+        *(b"", b"{", b"[]", b"{}", b"null", b"7", b'"x"', b'{"key": 1}', b'{"cost": {"gradient_steps": -1}}'),
+        *(b"\xff\xfe{}", b"[" * 100_000, b'{"cost": {"not_finite": []}}'),
+    ],
+)
 def test_a_damaged_result_costs_one_trial(tmp_path: Path, content: bytes) -> None:
     (stored(tmp_path) / "result.json").write_bytes(content)
     assert f"{stored(tmp_path / 'other').name}/result.json: unreadable (" in damaged(tmp_path)
@@ -158,8 +160,8 @@ def test_a_history_that_is_none_costs_one_trial_of_version_0_1(tmp_path: Path) -
     content = json.loads((folder / "result.json").read_text())
     del content["checksum"]
     (folder / "result.json").write_text(json.dumps(content))
-    for history in (b"\xff\xfe", b'"round\n', b"round,x\n1,2,3\n4,5,6,7\n", b"junk\n1\n"):
-        (folder / "history.csv").write_bytes(history)
+    for rows in (b"\xff\xfe", b'"round\n', b"round,x\n1,2,3\n4,5,6,7\n", b"junk\n1\n"):
+        (folder / "history.csv").write_bytes(rows)
         assert "unreadable" in damaged(tmp_path)
 
 
