@@ -190,7 +190,10 @@ def report(
         there = [path.name for path in storage.iterdir() if path.is_dir()] if storage.is_dir() else []
         raise unknown("sweep", name, there, str(storage))
     facts = read_facts(folder)
-    Console().print(terminal_table(write_report(folder, read_records(folder), facts)))
+    comparison = write_report(folder, read_records(folder), facts)
+    Console().print(terminal_table(comparison))
+    for failure in (failure for method in comparison.methods for failure in method.failures):
+        print(f"failed: {failure.key}: {failure.reason}", file=sys.stderr)
     print(f"report: {folder / 'report.html'}")
 
 

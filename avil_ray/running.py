@@ -15,6 +15,8 @@ from avil_ray.errors import UserError, unknown
 from avil_ray.rounds import Round
 from avil_ray.training import Result, train
 
+HISTORY, THETA, RESULT = "history.csv", "theta.safetensors", "result.json"
+
 
 def run_once(
     suite_name: str,
@@ -96,13 +98,14 @@ def print_round(done: Round) -> None:
 
 
 def write_result(folder: Path, result: Result) -> None:
-    """The history as CSV, the best parameters as safetensors, the figures as JSON."""
-    from safetensors.numpy import save_file
+    """The history as CSV, the best parameters as safetensors, the figures as JSON; each in one piece."""
+    from avil_ray.container import Container, pack
+    from avil_ray.storage import replace_file
 
-    result.history.to_csv(folder / "history.csv", index=False)
-    save_file({"theta": result.theta}, folder / "theta.safetensors")
     figures = {"test": dict(result.test), "best_round": result.best_round, "select": result.select, "seed": result.seed}
-    (folder / "result.json").write_text(json.dumps(figures, indent=1) + "\n")
+    replace_file(folder / HISTORY, result.history.to_csv(index=False).encode())
+    replace_file(folder / THETA, pack(Container({"theta": result.theta}, {})))
+    replace_file(folder / RESULT, (json.dumps(figures, indent=1) + "\n").encode())
 
 
 def require_writable(folder: Path) -> None:
@@ -112,3 +115,6 @@ def require_writable(folder: Path) -> None:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise UserError(f"--output {folder}: cannot be written ({parent} is not a folder that you may write to)")
+    for path in (folder / name for name in (HISTORY, THETA, RESULT)):
+        if path.is_dir():
+            raise UserError(f"--output {folder}: cannot be written ({path} is a folder); choose another folder")
