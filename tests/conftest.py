@@ -20,7 +20,8 @@ def ray_session() -> Iterator[None]:
     from avil_ray.pools.connection import connected
 
     patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # workers find the suites that tests define
+    # workers must find the suites that tests define
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     with connected("local", cpus=4):
         patch.undo()
         yield

@@ -22,7 +22,7 @@ from typing import Any
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir, get_ray_address_file
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
 from avil_ray.errors import UserError
 from avil_ray.plain import plain
@@ -127,10 +127,10 @@ def _require_cluster(named: str, address: str) -> None:
         raise UserError(f"{plain(named)}: no Ray cluster answers there ({reason}); {advice}") from error
     token = {"RAY_AUTH_MODE": "token"} if _stored_token(address) else {}
     patience = {"RAY_gcs_rpc_server_connect_timeout_s": "2", "RAY_py_gcs_connect_timeout_s": "5"}
-    command = [sys.executable, "-c", _ASK, address]
+    environment, command = {**os.environ, **token, **patience}, [sys.executable, "-c", _ASK, address]
     try:
         asked = subprocess.run(  # noqa: S603 (no shell, and the address was checked)
-            command, env={**os.environ, **token, **patience}, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
+            command, env=environment, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"{plain(named)}: what listens there is no Ray cluster; {advice}") from None
@@ -175,7 +175,7 @@ def _common() -> dict[str, Any]:
 
 
 def _temporary_folder() -> str | None:
-    """Where a new Ray keeps its files: None for its usual place, another where its sockets' names have no room there."""
+    """Where a new Ray keeps its files: None for its usual place, another where its sockets' paths would be too long."""
     usual = get_default_ray_temp_dir()
     if len(os.fsencode(usual)) <= LONGEST_FOLDER:
         return None

@@ -198,7 +198,7 @@ class RayPool:
         return ray.remote(Worker).options(**self.slots.options(slot)).remote()
 
     def _prepare(self, worker: Any) -> Any:
-        return worker.prepare.remote(self._suite, self.seed, self.threads, os.getcwd())
+        return worker.prepare.remote(self._suite, self.seed, self.threads, str(Path.cwd()))
 
     def _replace(self, slot: int, error: RayActorError) -> None:
         self._replaced += 1

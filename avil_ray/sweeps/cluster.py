@@ -23,8 +23,6 @@ SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # Tune would start every trial in a folder of its own, where the paths that a suite's options name are not found
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # a sweep listens to signals itself (`Interruption`)
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 
 
