@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from avil_ray.catalog import build_method, build_suite, method_class, suite_factory
 from avil_ray.config import parse_setting
 from avil_ray.errors import UserError, unknown
+from avil_ray.plain import plain
 from avil_ray.rounds import Round
 from avil_ray.training import Result, train
 
@@ -53,10 +54,10 @@ def run_once(
     )
     figures = ", ".join(f"{name} {value:.6f}" for name, value in result.test.items())
     steps = sum(int(row["cost/gradient_steps"]) for row in result.rows)
-    print(f"test ({suite.target}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
+    print(f"test ({plain(suite.target)}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
     if output is not None:
         write_result(output, result)
-        print(f"written to {output}")
+        print(f"written to {plain(output)}")
 
 
 def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,7 +93,7 @@ def print_round(done: Round) -> None:
     """One plain line: the round, its figures on select, alpha where there is one."""
     row: Mapping[str, Any] = done.row
     figures = [f"{name.removeprefix('select/')} {row[name]:.4f}" for name in row if name.startswith("select/")]
-    alphas = [f"{name.removeprefix('alpha/')} {row[name]:.3f}" for name in row if name.startswith("alpha/")]
+    alphas = [f"{plain(name.removeprefix('alpha/'))} {row[name]:.3f}" for name in row if name.startswith("alpha/")]
     line = f"round {done.number:3d}  select: {', '.join(figures)}"
     print(f"{line}  alpha: {', '.join(alphas)}" if alphas else line, flush=True)
 

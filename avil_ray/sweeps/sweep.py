@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 from safetensors import SafetensorError, safe_open
 
 from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
 from avil_ray.errors import UserError, WorkFailed
+from avil_ray.interruption import Interruption
 from avil_ray.pools.placement import bundles
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
@@ -76,21 +79,22 @@ def run_sweep(
     require_usable(folder, space, resume, fresh)
     suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
     tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
-    with locked(folder):
-        with connected(address):
-            seen = preview(space, nodes())
-            if seen.lacking:
-                raise UserError(seen.lacking)
-            facts = store(folder, space, suite, target, fresh)
-            if fresh:
-                tracker.forget()
-            names = ("suite", "rounds", "steps_per_round", "seeds")
-            tracker.prepare([parameters({name: getattr(space, name) for name in names})])
+    with locked(folder), connected(address):
+        seen = preview(space, nodes())
+        if seen.lacking:
+            raise UserError(seen.lacking)
+        tracker.reach()
+        facts = store(folder, space, suite, target, fresh)
+        if fresh:
+            tracker.forget()
+        names = ("suite", "rounds", "steps_per_round", "seeds")
+        tracker.prepare([parameters({name: getattr(space, name) for name in names})])
+        with Interruption() as interruption:
             job = make_job(seen, folder, facts)
-            trials = Trials(job, seen, facts, tracker, max_concurrent, console)
+            trials = Trials(job, seen, facts, tracker, max_concurrent, console, interruption)
             for stage in stages(space, folder, facts):
                 trials.run(stage)
-        return conclude(folder, facts, trials.plans, suite, tracker)
+            return conclude(folder, facts, trials.plans, suite, tracker)
 
 
 def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
@@ -120,6 +124,7 @@ class Trials:
     tracker: Tracker
     max_concurrent: int | None
     console: Console
+    interruption: Interruption
     plans: list[TrialPlan] = field(default_factory=list)
 
     def run(self, stage: Stage) -> None:
@@ -131,14 +136,14 @@ class Trials:
         done = {plan.key for plan in plans if self._ended_well(plan)}
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
-            self.console.print(f"{len(done)} of {len(plans)} trials are done already", highlight=False)
-        if not waiting:
+            self.console.print(Text(f"{len(done)} of {len(plans)} trials are done already"))
+        if not waiting or self.interruption.asked:
             return
         for plan in waiting:  # a failure of an earlier start is no longer the last word
             discard(trial_folder(folder, plan.key) / RESULT)
             for line in make_ready(trial_folder(folder, plan.key)):
                 self._say(f"{plan.key}: {line}")
-        with Watch(plans, done, self.console) as watch:
+        with Watch(plans, done, self.console, self.interruption) as watch:
             self._tune(Stage(waiting, stage.rounds), watch)
         if not (folder / SPACE).exists():
             raise WorkFailed(f"{folder}: the folder was removed while the sweep ran; start the sweep again")
@@ -154,7 +159,7 @@ class Trials:
             return False
 
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(Text(line), soft_wrap=True)
 
     def _tune(self, stage: Stage, watch: Watch) -> None:
         from ray import tune
@@ -166,8 +171,8 @@ class Trials:
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(run_trial, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
-            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job)},
+            tune.with_resources(_run_here, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
+            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self.max_concurrent,
                 reuse_actors=True,
@@ -202,6 +207,16 @@ def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | Non
     else:
         record = make_record(asdict(plan), "stopped", rows, reason=f"{stopped} after {len(rows)} rounds{note}")
     write_record(place, record)
+
+
+def _run_here(config: Mapping[str, Any]) -> None:
+    """`run_trial` in the folder that the sweep was started in, where this node has it: suites may name relative paths.
+
+    Where Ray ran before the sweep, its processes stand elsewhere.
+    """
+    if Path(config["folder"]).is_dir():
+        os.chdir(config["folder"])
+    run_trial(config)
 
 
 def _placement(config: Mapping[str, Any], driver: Mapping[str, float], per_task: Mapping[str, float]) -> Any:
