@@ -37,7 +37,7 @@ def resources(**values):
             "name: [demo\nrounds: 3\n",
             "line 2: not YAML: expected ',' or ']', but got ':' (while parsing a flow sequence)",
         ),
-        ("name: demo\nname: demo\n", "line 2: the key 'name' stands twice"),
+        ("name: demo\nname: demo\n", "line 2: the key 'name' is given twice"),
     ],
 )
 def test_files_that_are_no_search_space(tmp_path, text, message):
