@@ -62,16 +62,28 @@ def call(function: Callable[..., T], options: Mapping[str, Any], where: str) -> 
     UserError
         As `read_options`, and for an argument that is missing. What the factory itself raises passes through.
     """
+    checked, problems = _arguments(function, options, where)
+    if problems:
+        raise UserError(said(where, problems[0]))
+    return function(**checked)
+
+
+def argument_problems(function: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the arguments, a line each, where `call` would stop at the first."""
+    return _arguments(function, options, "")[1]
+
+
+def _arguments(
+    function: Callable[..., Any], options: Mapping[str, Any], where: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The arguments that are right, each converted to its type, and a line for each that is wrong or missing."""
     signature, types = _parameters(function), _argument_types(function)
     given = nest(options, where)
     takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values())
     more = {name: value for name, value in given.items() if takes_more and name not in types}
     checked, problems = _checked(types, {name: value for name, value in given.items() if name not in more})
     missing = [name for name in types if signature[name].default is inspect.Parameter.empty and name not in given]
-    problems += [f"the argument {name!r} is missing" for name in missing]
-    if problems:
-        raise UserError(said(where, problems[0]))
-    return function(**checked, **more)
+    return {**checked, **more}, [*problems, *(f"the argument {name!r} is missing" for name in missing)]
 
 
 def said(where: str, text: str) -> str:
