@@ -6,9 +6,9 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
-from avil_ray.config import call, flatten, read_options
+from avil_ray.config import call, flatten, nest, option_names, option_problems, read_options, said, short
 from avil_ray.errors import UserError, unknown
 from avil_ray.methods.method import Method
 from avil_ray.tasks.suite import Suite
@@ -48,6 +48,10 @@ METHODS = {
 """name -> the method's class; its fields are its options."""
 
 
+INNER = "options"
+"""Where a method that is another one's option has its own options: `weighting: static, options: {weights: …}`."""
+
+
 def load(reference: str) -> Any:
     """The object that "package.module:name" names.
 
@@ -61,13 +65,16 @@ def load(reference: str) -> Any:
         raise UserError(f"{reference!r}: write a factory as 'package.module:function'")
     try:
         module = importlib.import_module(module_name)
+        found = getattr(module, name, module)
     except ImportError as error:
-        raise UserError(f"{reference!r}: {error}; is its folder on PYTHONPATH?") from error
-    except Exception as error:
+        raise UserError(f"{reference!r}: {' '.join(str(error).split())}; is its folder on PYTHONPATH?") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module of the user's may also exit
         raise UserError(f"{reference!r}: {module_name} cannot be imported: {_told(error)}") from error
-    if not hasattr(module, name):
+    if found is module:
         raise unknown("name", name, [n for n in vars(module) if not n.startswith("_")], module_name)
-    return getattr(module, name)
+    return found
 
 
 def suite_factory(name: str) -> Callable[..., Suite]:
@@ -80,7 +87,7 @@ def suite_factory(name: str) -> Callable[..., Suite]:
 
 def method_class(name: str) -> type[Method]:
     """The class of a method of the catalogue."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise unknown("method", name, METHODS)
     found: type[Method] = load(METHODS[name])
     return found
@@ -114,18 +121,63 @@ def build_suite(specification: Mapping[str, Any]) -> Suite:
     options = {key: value for key, value in specification.items() if key not in ("name", "factory")}
     try:
         suite = call(factory, options, where)
-    except UserError:
+        if not isinstance(suite, Suite):
+            raise UserError(f"{where}: it returned a {type(suite).__name__}, not an avil_ray.Suite")
+        return dataclasses.replace(suite, options={**suite.options, **options})
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # a factory of the user's may also exit
         raise UserError(f"{where}: it failed: {_told(error)}") from error
-    if not isinstance(suite, Suite):
-        raise UserError(f"{where}: it returned a {type(suite).__name__}, not an avil_ray.Suite")
-    return dataclasses.replace(suite, options={**suite.options, **options})
 
 
 def build_method(name: str, options: Mapping[str, Any]) -> Method:
     """A method of the catalogue with its options checked; options may be nested or dotted (`weights.right`)."""
-    return read_options(method_class(name), options, f"method {name}")
+    cls, where = method_class(name), f"method {name}"
+    return read_options(cls, _with_inner(cls, options, where), where)
+
+
+def method_problems(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with a method's options, a line each, where `build_method` stops at the first."""
+    cls = method_class(name)
+    try:
+        return option_problems(cls, _with_inner(cls, options, ""))
+    except UserError as error:
+        return [str(error)]
+
+
+def method_options(name: str) -> tuple[str, ...]:
+    """The options of a method of the catalogue, by name."""
+    cls = method_class(name)
+    return (*option_names(cls), *([INNER] if _inner(cls) else []))
+
+
+def _inner(cls: type[Method]) -> str | None:
+    """The option of a method that is a method itself, where it has one."""
+    hints = get_type_hints(cls)
+    return next((field.name for field in dataclasses.fields(cls) if hints[field.name] is Method and field.init), None)
+
+
+def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The options, with a method in place of one's name and its own options; in Python the method stands there."""
+    inner = _inner(cls)
+    if inner is None:
+        return options
+    options = nest(options, where)
+    name, parts = options.pop(inner, _name(getattr(cls(), inner))), options.pop(INNER, {})
+    if not isinstance(parts, Mapping):
+        raise UserError(said(where, f"{INNER} should be a mapping such as {{name: value}}, not {short(parts)}"))
+    try:
+        if name == _name(cls()):
+            raise UserError(f"{name} cannot weigh the tasks; name another method, such as equal")
+        return {**options, inner: build_method(name, parts)}
+    except UserError as error:
+        raise UserError(said(where, f"{inner}: {error}")) from None
+
+
+def _name(method: Method) -> str:
+    """What the catalogue calls a method."""
+    reference = f"{type(method).__module__}:{type(method).__qualname__}"
+    return next(name for name, one in METHODS.items() if one == reference)
 
 
 def settled_options(method: Method) -> dict[str, Any]:
@@ -136,8 +188,12 @@ def settled_options(method: Method) -> dict[str, Any]:
     """
     recipe = getattr(method, "recipe", None)
     decided = dataclasses.asdict(recipe) if recipe is not None else {}
-    options = flatten({name: decided.get(name) if value is None else value for name, value in _values(method).items()})
-    return {name: _plain(value) for name, value in options.items() if value is not None}
+    values = {name: decided.get(name) if value is None else value for name, value in _values(method).items()}
+    inner = _inner(type(method))
+    if inner is not None:
+        other: Method = getattr(method, inner)
+        values |= {inner: _name(other), INNER: settled_options(other)}
+    return {name: _plain(value) for name, value in flatten(values).items() if value is not None}
 
 
 def _values(method: Method) -> dict[str, Any]:
@@ -148,9 +204,9 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """An error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
 
 
 def summary(described: Any) -> str:

@@ -5,8 +5,11 @@ Exit status: 0 done; 1 the work failed; 2 the input was wrong (one line on stder
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,6 +17,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from avil_ray.errors import UserError, WorkFailed, unknown
+from avil_ray.interruption import SIGNALS, end_the_command
+from avil_ray.plain import plain
 
 # Typer brings a click of its own, at a private path; this is the base of all errors in how a command is written.
 UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -32,6 +37,11 @@ Settings = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
 DEFAULT_STORAGE = Path("avil-results")
+OF_THE_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+    errno.ENAMETOOLONG, errno.EIO, errno.ENOTDIR, errno.ESTALE,
+}  # fmt: skip
+"""Errors of files that no program can prevent: a full disk, a folder that may not be written to."""
 
 
 @app.command(epilog="avil-ray run multimnist --method equal --pool ray --set size=18 --set target_labels=300")
@@ -91,12 +101,12 @@ def sweep(
     )
     Console().print(terminal_table(outcome.comparison))
     for failure in (failure for method in outcome.comparison.methods for failure in method.failures):
-        print(f"failed: {failure.key}: {failure.reason}", file=sys.stderr)
-    print(f"report: {outcome.folder / 'report.html'}")
+        print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
+    print(f"report: {plain(outcome.folder / 'report.html')}")
     if outcome.unfinished:
         print(f"{outcome.unfinished} trials have no result yet: go on with --resume", file=sys.stderr)
     if outcome.trouble:
-        print(f"the tracking store lacks something: {outcome.trouble}; --resume sends it again", file=sys.stderr)
+        print(f"the tracking store lacks something: {plain(outcome.trouble)}; --resume sends it again", file=sys.stderr)
     if outcome.failed or outcome.unfinished or outcome.trouble:
         raise typer.Exit(1)
 
@@ -119,7 +129,7 @@ def check(
     found = problems(space, changes)
     if found:
         for line in found:
-            print(line, file=sys.stderr)
+            print(plain(line), file=sys.stderr)
         raise typer.Exit(2)
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, nodes
@@ -145,6 +155,7 @@ def affinity(
     import tempfile
 
     from rich.console import Console
+    from rich.text import Text
 
     from avil_ray.catalog import build_suite
     from avil_ray.config import parse_setting
@@ -163,13 +174,13 @@ def affinity(
     console = Console()
     console.print(terminal_table(found))
     for sentence in sentences(found):
-        console.print(sentence, markup=False, highlight=False)
+        console.print(Text(plain(sentence)))
     print(f"cost: {found.gradient_steps:,} gradient steps, dev passes included")
     with tempfile.TemporaryDirectory() as spare:
         run = log_affinity(found, write_affinity(output or Path(spare), found), uri, experiment)
     if output is not None:
-        print(f"written to {output}")
-    print(f"tracked: run affinity ({run}) of experiment {experiment} in {shown(uri)}")
+        print(f"written to {plain(output)}")
+    print(f"tracked: run affinity ({run}) of experiment {plain(experiment)} in {plain(shown(uri))}")
 
 
 @app.command(epilog="avil-ray report multimnist_demo")
@@ -190,8 +201,11 @@ def report(
         there = [path.name for path in storage.iterdir() if path.is_dir()] if storage.is_dir() else []
         raise unknown("sweep", name, there, str(storage))
     facts = read_facts(folder)
-    Console().print(terminal_table(write_report(folder, read_records(folder), facts)))
-    print(f"report: {folder / 'report.html'}")
+    comparison = write_report(folder, read_records(folder), facts)
+    Console().print(terminal_table(comparison))
+    for failure in (failure for method in comparison.methods for failure in method.failures):
+        print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
+    print(f"report: {plain(folder / 'report.html')}")
 
 
 @app.command(name="list", epilog="avil-ray list methods alpha-vil")
@@ -217,52 +231,49 @@ def data(
 
     built = build_suite({"name": suite, **dict(parse_setting(text) for text in settings or [])})
     for line in load(FETCHES[suite])(built) if suite in FETCHES else ():
-        print(line)
+        print(plain(line))
     for task in built.draw(0).values():
         splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))
         sizes = ", ".join(f"{split} {len(examples)}" for split, examples in splits if examples is not None)
-        print(f"{task.name}: {sizes} ({task.metric})")
+        print(f"{plain(task.name)}: {sizes} ({task.metric})")
 
 
 @app.command(epilog="avil-ray ui --port 5000")
 def ui(
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Open the MLflow UI on the sweeps' tracking store, on 127.0.0.1."""
-    from avil_ray.telemetry import no_calls_home
+    from avil_ray.tracking.ui import open_ui
 
-    no_calls_home()
-    from avil_ray.tracking.store import tracking_uri
-
-    uri = tracking_uri(storage)
-    if uri.startswith("sqlite") and not (storage.absolute() / "mlflow.db").exists():
-        raise UserError(f"{storage}: no tracking store is there yet; run a sweep first, or name its --storage")
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    os.execv(sys.executable, command)  # noqa: S606 (no shell, and every argument is ours)
+    open_ui(storage, port)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    sys.path.insert(0, str(Path.cwd()))  # a suite's factory may stand in the current folder
-    sys.exit(_status(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal need not have every letter
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a script
+            signal.signal(number, end_the_command)
+    try:
+        sys.path.insert(0, str(Path.cwd()))  # a suite's factory may stand in the current folder
+    except OSError as error:
+        sys.exit(_say(f"the current folder cannot be read ({error.strerror}); start in one that exists", 2))
+    try:
+        status = _status(arguments)
+    except BrokenPipeError:  # whoever read the output has gone (`avil-ray list suites | head -1`)
+        os._exit(1)
+    sys.exit(status)
 
 
 def _status(arguments: list[str] | None) -> int:
     try:
         status: Any = app(arguments, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         return _say(error, 2)
     except UsageError as error:
@@ -271,12 +282,18 @@ def _status(arguments: list[str] | None) -> int:
         return _say(error, 1)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted; what was done is kept", 1)
+    except MemoryError:
+        return _say("out of memory; what was done is kept", 1)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror}; what was done is kept", 1)
     return status if isinstance(status, int) else 0
 
 
 def _say(message: object, status: int) -> int:
-    line = " ".join(str(message).split())
-    print(f"avil-ray: {line}", file=sys.stderr)
+    print(f"avil-ray: {plain(message)}", file=sys.stderr)
     return status
 
 

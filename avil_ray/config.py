@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from avil_ray.errors import UserError, unknown
@@ -62,16 +62,28 @@ def call(function: Callable[..., T], options: Mapping[str, Any], where: str) -> 
     UserError
         As `read_options`, and for an argument that is missing. What the factory itself raises passes through.
     """
-    signature, types = inspect.signature(function).parameters, _argument_types(function)
+    checked, problems = _arguments(function, options, where)
+    if problems:
+        raise UserError(said(where, problems[0]))
+    return function(**checked)
+
+
+def argument_problems(function: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the arguments, a line each, where `call` would stop at the first."""
+    return _arguments(function, options, "")[1]
+
+
+def _arguments(
+    function: Callable[..., Any], options: Mapping[str, Any], where: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The arguments that are right, each converted to its type, and a line for each that is wrong or missing."""
+    signature, types = _parameters(function), _argument_types(function)
     given = nest(options, where)
     takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values())
     more = {name: value for name, value in given.items() if takes_more and name not in types}
     checked, problems = _checked(types, {name: value for name, value in given.items() if name not in more})
     missing = [name for name in types if signature[name].default is inspect.Parameter.empty and name not in given]
-    problems += [f"the argument {name!r} is missing" for name in missing]
-    if problems:
-        raise UserError(said(where, problems[0]))
-    return function(**checked, **more)
+    return {**checked, **more}, [*problems, *(f"the argument {name!r} is missing" for name in missing)]
 
 
 def said(where: str, text: str) -> str:
@@ -129,11 +141,18 @@ def _argument_types(function: Callable[..., Any]) -> dict[str, Any]:
     """The arguments that may be given by name, and their types: Any where no annotation can be read."""
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
-    except (NameError, TypeError):  # names that only a type checker imports; objects without annotations
+    except Exception:  # noqa: BLE001 (names that only a type checker imports, objects without annotations, any text)
         hints = {}
-    parameters = inspect.signature(function).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p.name for p in _parameters(function).values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return {name: hints.get(name, Any) for name in named}
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function; none where Python cannot tell them, as of some that are written in C."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 def _checked(types: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -160,6 +179,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         return _kept_adapter(kind)
     except TypeError:  # an annotation that cannot be hashed
         return _new_adapter(kind)
+    except PydanticUserError:  # an annotation that says nothing that could be checked
+        return TypeAdapter(Any)
 
 
 def _new_adapter(kind: Any) -> TypeAdapter[Any]:
@@ -211,8 +232,13 @@ def explain(error: ValidationError, name: str = "") -> str:
         inside = inside[:-1]
     for part in inside:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    given = repr(first["input"])
-    return f"{place or 'input'} {_should(first)}, not {given if len(given) < 80 else given[:77] + '...'}"
+    return f"{place or 'input'} {_should(first)}, not {short(first['input'])}"
+
+
+def short(value: Any) -> str:
+    """A value in one line of bearable length."""
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _should(error: ErrorDetails) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from avil_ray.errors import WorkFailed
-from avil_ray.learning.assignment import Update
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
@@ -20,6 +20,10 @@ from avil_ray.tasks.task import Task
 
 AHEAD = 0.2
 """How far a line of rounds has to lead on select, in units of 1 / sqrt(N) for its N examples."""
+
+
+PATIENCE = 3
+"""After so many rounds in which nothing but dropped the target's updates, a run fails rather than go on."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,13 @@ def run_rounds(
     """Run the rounds that `progress` still lacks: broadcast, train, gather, fit, apply, log. Test is never touched.
 
     A round in which nothing is to be trained is left out, and leaves no line in the history.
+
+    Raises
+    ------
+    WorkFailed
+        Training diverges, or a method drops whatever the target learns (`require_learning`).
     """
+    updates: Sequence[Update] = ()
     done_before = progress.rows[-1]["round"] if progress.rows else -1
     for number, (phase, first, index) in enumerate(schedule(method, rounds)):
         if number <= done_before:
@@ -106,16 +116,19 @@ def run_rounds(
         work = phase.method.assign(setting, progress.state, number - first)
         if not work:
             continue
-        updates = pool.run(work, progress.theta, number)
+        updates = _answers(pool.run(work, progress.theta, number), work)
         gathered = time.perf_counter()
         theta, state, facts = phase.method.combine(progress.state, progress.theta, updates, target, number)
         require_finite(theta, updates, number)
         score = target.evaluate("select", theta)
         place = {"round": number, "phase": index, "line": progress.index, "finish": float(phase.method.finishes)}
+        facts = {**_without_part(updates, target.suite.target), **facts}
         row = {**place, **history_row(score, facts, updates, target, started, gathered)}
         done = Round(number, theta, state, score[target.task.metric], row)
         progress = progress.after(done, np.greater if target.task.mode == "max" else np.less)
         on_round(progress, done)
+        require_learning(progress.rows, target.suite.target, updates, PATIENCE)
+    require_learning(progress.rows, target.suite.target, updates, 1)
     return progress
 
 
@@ -163,10 +176,50 @@ def ahead(one: Line, other: Line, task: Task) -> bool:
     return gain > AHEAD * unit / math.sqrt(len(task.select))
 
 
+def _answers(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
+    """What a pool gave back, checked: pools may be users' own."""
+    names = [assignment.name for assignment in work]
+    fine = isinstance(updates, Sequence) and all(isinstance(update, Update) for update in updates)
+    if not fine or [update.assignment for update in updates] != names:
+        raise UserError(f"pool: run() must give one Update for each assignment, in their order ({', '.join(names)})")
+    found: Sequence[Update] = updates
+    return found
+
+
+def _without_part(updates: Sequence[Update], target: str) -> dict[str, float]:
+    """`dropped/<task>` for auxiliaries whose loss was not finite but did no harm, as their weight was 0 then."""
+    return {
+        f"dropped/{task}": 1.0
+        for update in updates
+        if np.isfinite(update.theta).all()
+        for task, loss in update.losses.items()
+        if task != target and not math.isfinite(loss)
+    }
+
+
+def require_learning(
+    rows: Sequence[Mapping[str, float]], target: str, updates: Sequence[Update], patience: int
+) -> None:
+    """Raise `WorkFailed` where all rounds so far, and `patience` at least, have dropped what the target learned.
+
+    Such a run would end where it began, or have learned from its auxiliaries only.
+    """
+    dropped = [row[f"dropped/{target}"] for row in rows if f"dropped/{target}" in row]
+    if len(dropped) < patience or not all(dropped):
+        return
+    told = [update.trouble for update in updates if update.trouble]
+    told.sort(key=lambda trouble: trouble.task != target)
+    why = told[0].text if told else "its loss on dev is not finite, or its outputs on select"
+    raise WorkFailed(f"what the target {target!r} learned was dropped in every round so far ({len(dropped)}): {why}")
+
+
 def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:
-    """Raise `WorkFailed`, with the task whose loss broke first, where theta is not finite."""
+    """Raise `WorkFailed`, with the task that broke first and why, where theta is not finite."""
     if np.isfinite(theta).all():
         return
+    told = [update.trouble for update in updates if update.trouble]
+    if told:
+        raise WorkFailed(f"diverged in round {number}: {told[0].text}")
     broken = [task for update in updates for task, loss in update.losses.items() if not math.isfinite(loss)]
     loss = f"the loss of task {broken[0]!r} is not finite" if broken else "the parameters are not finite"
     raise WorkFailed(f"diverged in round {number}: {loss}; a lower learning_rate may help")

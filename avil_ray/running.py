@@ -12,8 +12,11 @@ from typing import Any, Literal, cast
 from avil_ray.catalog import build_method, build_suite, method_class, suite_factory
 from avil_ray.config import parse_setting
 from avil_ray.errors import UserError, unknown
+from avil_ray.plain import plain
 from avil_ray.rounds import Round
 from avil_ray.training import Result, train
+
+HISTORY, THETA, RESULT = "history.csv", "theta.safetensors", "result.json"
 
 
 def run_once(
@@ -51,10 +54,10 @@ def run_once(
     )
     figures = ", ".join(f"{name} {value:.6f}" for name, value in result.test.items())
     steps = sum(int(row["cost/gradient_steps"]) for row in result.rows)
-    print(f"test ({suite.target}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
+    print(f"test ({plain(suite.target)}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
     if output is not None:
         write_result(output, result)
-        print(f"written to {output}")
+        print(f"written to {plain(output)}")
 
 
 def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,19 +93,20 @@ def print_round(done: Round) -> None:
     """One plain line: the round, its figures on select, alpha where there is one."""
     row: Mapping[str, Any] = done.row
     figures = [f"{name.removeprefix('select/')} {row[name]:.4f}" for name in row if name.startswith("select/")]
-    alphas = [f"{name.removeprefix('alpha/')} {row[name]:.3f}" for name in row if name.startswith("alpha/")]
+    alphas = [f"{plain(name.removeprefix('alpha/'))} {row[name]:.3f}" for name in row if name.startswith("alpha/")]
     line = f"round {done.number:3d}  select: {', '.join(figures)}"
     print(f"{line}  alpha: {', '.join(alphas)}" if alphas else line, flush=True)
 
 
 def write_result(folder: Path, result: Result) -> None:
-    """The history as CSV, the best parameters as safetensors, the figures as JSON."""
-    from safetensors.numpy import save_file
+    """The history as CSV, the best parameters as safetensors, the figures as JSON; each in one piece."""
+    from avil_ray.container import Container, pack
+    from avil_ray.storage import replace_file
 
-    result.history.to_csv(folder / "history.csv", index=False)
-    save_file({"theta": result.theta}, folder / "theta.safetensors")
     figures = {"test": dict(result.test), "best_round": result.best_round, "select": result.select, "seed": result.seed}
-    (folder / "result.json").write_text(json.dumps(figures, indent=1) + "\n")
+    replace_file(folder / HISTORY, result.history.to_csv(index=False).encode())
+    replace_file(folder / THETA, pack(Container({"theta": result.theta}, {})))
+    replace_file(folder / RESULT, (json.dumps(figures, indent=1) + "\n").encode())
 
 
 def require_writable(folder: Path) -> None:
@@ -112,3 +116,6 @@ def require_writable(folder: Path) -> None:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise UserError(f"--output {folder}: cannot be written ({parent} is not a folder that you may write to)")
+    for path in (folder / name for name in (HISTORY, THETA, RESULT)):
+        if path.is_dir():
+            raise UserError(f"--output {folder}: cannot be written ({path} is a folder); choose another folder")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,7 @@ from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
 from avil_ray.rounds import Progress, Round, run_rounds
+from avil_ray.storage import LocalStorage, Storage, locked
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -133,18 +134,19 @@ def train(
     method.check(suite)
     suite = method.prepare(suite)
     configuration = describe(suite, method, rounds, steps_per_round, seed, threads)
-    folder = None if output is None else Path(output)
-    progress = _stored(folder, resume, configuration)
 
     def after_round(progress: Progress, done: Round) -> None:
-        if folder is not None:
-            checkpoint.save(folder, progress, configuration)
+        if storage is not None:
+            checkpoint.save(storage, progress, configuration)
         if on_round is not None:
             on_round(done)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tasks = suite.draw(seed)
-    with cpu_threads(threads):
+    with (
+        _opened(output, resume, configuration) as (storage, progress),
+        nullcontext(suite.draw(seed)) as tasks,  # with the threads of the caller
+        cpu_threads(threads),
+    ):
         target = Target(suite, tasks, seed, device)
         progress = progress or Progress(target.flat.vector())
         if len(progress.theta) != target.space.size:
@@ -171,14 +173,21 @@ def describe(suite: Suite, method: Method, rounds: int, steps: int, seed: int, t
     return described
 
 
-def _stored(folder: Path | None, resume: bool, configuration: Mapping[str, Any]) -> Progress | None:
-    if folder is None:
+@contextmanager
+def _opened(
+    output: Path | str | None, resume: bool, configuration: Mapping[str, Any]
+) -> Iterator[tuple[Storage | None, Progress | None]]:
+    """Where checkpoints go, closed to other processes for the block, and the progress that is there already."""
+    if output is None:
         if resume:
             raise UserError("resume needs the output folder of the run to go on with")
-        return None
-    if not resume and (folder / checkpoint.FILE).exists():
-        raise UserError(f"{folder}: already holds a run; resume it, or choose another output folder")
-    return checkpoint.load(folder, configuration)
+        yield None, None
+        return
+    storage = LocalStorage(Path(output))
+    with locked(storage.folder):
+        if not resume and checkpoint.exists(storage):
+            raise UserError(f"{output}: already holds a run; resume it, or choose another output folder")
+        yield storage, checkpoint.load(storage, configuration)
 
 
 def _open(

@@ -9,13 +9,19 @@ import yaml
 
 from avil_ray.errors import UserError
 
+DEEPEST, MOST_VALUES = 40, 100_000
+"""How deep a document may nest, and how many values it may have once its aliases are written out."""
 
-class _StandsTwice(yaml.MarkedYAMLError):
-    """A mapping names a key twice."""
+
+class _Refused(yaml.MarkedYAMLError):
+    """What YAML allows and this project does not."""
+
+    def __init__(self, problem: str, node: yaml.Node) -> None:
+        super().__init__(None, None, problem, node.start_mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, less two of its traps."""
+    """PyYAML's safe loader, less its traps."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """As PyYAML, but a key that stands twice is a mistake: PyYAML would keep the last one without a word."""
@@ -24,12 +30,32 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _StandsTwice(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                    raise _Refused(f"the key {key.value!r} is given twice", key)
                 seen.add(key.value)
         return node
 
+    def construct_document(self, node: yaml.Node) -> Any:
+        """As PyYAML, unless the document cannot be written out."""
+        _measure(node, {})
+        return super().construct_document(node)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As PyYAML, but a value that does not fit its tag (`!!bool perhaps`) is a mistake with a place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            why = " ".join(str(error).split()) if isinstance(error, ValueError) else f"not of the type {node.tag!r}"
+            raise _Refused(f"not YAML: {why}", node) from None
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """As PyYAML, but not a number that no float holds and that Python may refuse to print."""
+        if len(node.value) > 250:
+            raise _Refused("a number of more than 250 digits", node)
+        return int(super().construct_yaml_int(node))
+
 
 # YAML 1.1, which PyYAML follows, reads 1e-3 as text: it wants a dot (1.0e-3)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
@@ -47,12 +73,30 @@ def read_yaml(text: str, where: str) -> Any:
     if tab:
         raise UserError(f"{where}: line {tab}: a tab; indent with spaces")
     try:
-        loader = _Loader(text)
-        return loader.get_single_data()
+        return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         raise UserError(f"{where}: {_place(error, text)}{_what(error)}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is not in the calendar
+    except yaml.YAMLError as error:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{where}: nests deeper than {DEEPEST} levels") from None
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """How many values a node has, with its aliases written out, and how deep they nest; None is known of one above."""
+    if id(node) not in known:
+        known[id(node)] = None
+        inside = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        sizes = [_measure(one, known) for one in inside] if isinstance(node, yaml.CollectionNode) else []
+        known[id(node)] = (1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0))
+    found = known[id(node)]
+    if found is None:
+        raise _Refused("an alias inside what it refers to", node)
+    if found[0] > MOST_VALUES:
+        raise _Refused(f"more than {MOST_VALUES:,} values once its aliases are written out", node)
+    if found[1] > DEEPEST:
+        raise _Refused(f"nests deeper than {DEEPEST} levels", node)
+    return found
 
 
 def _tab_indent(text: str) -> int | None:
@@ -71,7 +115,7 @@ def _place(error: yaml.MarkedYAMLError, text: str) -> str:
 
 def _what(error: yaml.MarkedYAMLError) -> str:
     problem, context = (" ".join((part or "").split()) for part in (error.problem, error.context))
-    if isinstance(error, _StandsTwice):
+    if isinstance(error, _Refused):
         return problem
     if "\\t" in problem:
         return "a tab; indent with spaces"

@@ -24,6 +24,7 @@ from torch.func import functional_call
 
 from avil_ray.learning.evaluation import DevObjective
 from avil_ray.learning.parameters import FlatModel, dots
+from avil_ray.learning.passes import Source
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.task import Task
@@ -74,7 +75,7 @@ def plain(texts: Batch) -> Evaluate:
 def ours(texts: Batch) -> Evaluate:
     """One evaluation as `fit_alpha` makes it: theta' by one product, one backward pass, n inner products."""
     flat, examples = FlatModel(network(), DEVICE), Examples(*texts)
-    objective = DevObjective(flat, Task("a", examples), examples, torch.arange(len(examples)))
+    objective = DevObjective(flat, Source(Task("a", examples), "train"), torch.arange(len(examples)))
     theta = flat.values.clone()
     deltas = torch.empty(DELTAS, len(theta), device=DEVICE).normal_(std=1e-3)
     alpha = torch.full((DELTAS,), 1 / DELTAS, device=DEVICE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +17,14 @@ no_calls_home()  # before any test imports ray, mlflow or transformers
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A local Ray with four CPUs."""
-    import ray
+    from avil_ray.pools.connection import connected
 
+    patch = pytest.MonkeyPatch()
     # workers must find the suites that tests define
-    environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=environment)
-    yield
-    ray.shutdown()
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    with connected("local", cpus=4):
+        patch.undo()
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -70,14 +71,22 @@ def small_suite(
     )
 
 
+def apart(examples: avil.Examples) -> list[avil.Examples]:
+    """The rows of `examples` as four splits, each in an order of its own: a suite may not give one for another."""
+    orders = [torch.arange(len(examples)).roll(places) for places in range(4)]
+    if isinstance(examples.inputs, Tensor):
+        return [avil.Examples(*examples.batch(order)) for order in orders]
+    return [avil.Examples(copy.copy(examples.inputs), examples.labels[order]) for order in orders]
+
+
 def opposed_suite() -> avil.Suite:
-    """One head for all: `right` is the target's own task on the same examples, `noise` the opposite of it."""
+    """One head for all: `right` is the target's own task on the same rows, `noise` the opposite of it."""
 
     def tasks(seed: int) -> list[avil.Task]:
         inputs = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(seed))
         same, opposite = avil.Examples(inputs, inputs[:, 0]), avil.Examples(inputs, -inputs[:, 0])
         kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
-        target = avil.Task("left", same, same, same, same, **kind)
+        target = avil.Task("left", *apart(same), **kind)
         return [target, avil.Task("right", same, **kind), avil.Task("noise", opposite, **kind)]
 
     plainly = small_suite(regression=True, own_heads=False, batch_size=40)
@@ -99,9 +108,9 @@ def constant_suite(*, binary: bool = False) -> avil.Suite:
     """The target's labels are 0 (mean squared error: best at theta = 0) or, binary, 1 (accuracy: 1 where theta > 0)."""
 
     def tasks(seed: int) -> list[avil.Task]:
-        examples = avil.Examples(torch.zeros(4, 1), torch.full((4,), float(binary)))
+        splits = apart(avil.Examples(torch.arange(4.0)[:, None], torch.full((4,), float(binary))))
         loss, metric = ("binary_cross_entropy", "accuracy") if binary else ("mean_squared_error", "mean_squared_error")
-        return [avil.Task("goal", examples, examples, examples, examples, loss=loss, metric=metric)]
+        return [avil.Task("goal", *splits, loss=loss, metric=metric)]
 
     return avil.Suite(name="constant", target="goal", task_names=("goal",), tasks=tasks, model=Constant)
 

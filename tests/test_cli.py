@@ -104,7 +104,8 @@ def test_a_run_prints_a_line_a_round_and_writes_its_files(tmp_path: Path, capsys
     assert "alpha: target" in lines[0]
     assert lines[-2].startswith("test (target, best round")
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"checkpoint.safetensors", "history.csv", "result.json", "theta.safetensors"}
+    kept = {"checkpoint.safetensors", "checkpoint.previous.safetensors"}
+    assert written == {*kept, "history.csv", "result.json", "theta.safetensors"}
     figures = lines[-2]
 
     assert call(*RUN, "--output", "out") == 2
@@ -112,7 +113,18 @@ def test_a_run_prints_a_line_a_round_and_writes_its_files(tmp_path: Path, capsys
     assert call(*RUN, "--output", "out", "--resume") == 0
     assert capsys.readouterr().out.splitlines()[-2] == figures
     assert call(*RUN, "--output", "out", "--resume", "--seed", "1") == 2
-    assert "was made with seed = 0, asked is 1" in capsys.readouterr().err
+    assert "was saved with seed = 0, but this run uses seed = 1" in capsys.readouterr().err
+
+
+def test_a_folder_where_a_file_goes_is_refused_before_anything_is_computed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out", "history.csv").mkdir(parents=True)
+    assert call(*RUN, "--output", "out") == 2
+    said = capsys.readouterr()
+    assert "cannot be written (out/history.csv is a folder)" in said.err
+    assert said.out == ""
+    Path("file").touch()
+    assert call(*RUN, "--output", "file") == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("ray_session")

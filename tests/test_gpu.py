@@ -12,6 +12,7 @@ import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import FlatModel, dot, dots
+from avil_ray.learning.passes import Source
 from avil_ray.methods.alpha_fit import fit_alpha
 from avil_ray.methods.method import Setting
 from avil_ray.pools.inline import InlinePool
@@ -63,7 +64,7 @@ def test_the_slope_of_alpha_is_that_of_central_differences() -> None:
     model = avil.MultitaskModel(nn.Sequential(nn.Linear(6, 16), nn.Tanh()), {"a": nn.Linear(16, 3)}).double()
     flat = FlatModel(model, "cuda", torch.float64)
     examples = avil.Examples(torch.randn(50, 6, dtype=torch.float64), torch.randint(3, (50,)))
-    objective = DevObjective(flat, avil.Task("a", examples), examples, torch.arange(50))
+    objective = DevObjective(flat, Source(avil.Task("a", examples), "train"), torch.arange(50))
     theta, deltas = flat.values.clone(), torch.randn(4, flat.space.size, dtype=torch.float64, device="cuda")
     alpha, step = torch.full((4,), 0.25, dtype=torch.float64), 1e-5
 
@@ -90,7 +91,7 @@ def test_a_fit_takes_little_more_memory_than_its_vectors() -> None:
     flat = FlatModel(avil.MultitaskModel(model, {}), "cuda")
     examples = avil.Examples(torch.ones(1, size), torch.zeros(1))
     kinds = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
-    objective = DevObjective(flat, avil.Task("a", examples, **kinds), examples, torch.arange(1))
+    objective = DevObjective(flat, Source(avil.Task("a", examples, **kinds), "train"), torch.arange(1))
     theta, deltas = flat.values.clone(), torch.full((count, size), 1e-9, device="cuda")
     torch.cuda.reset_peak_memory_stats()
     fit = fit_alpha(objective, theta, deltas)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from avil_ray.errors import UserError, WorkFailed
 from avil_ray.methods.method import Method
 from avil_ray.pools.inline import InlinePool
 from avil_ray.rounds import Round
+from avil_ray.storage import LocalStorage, locked
 from avil_ray.training import describe
 
 RUN: dict[str, Any] = {"rounds": 3, "steps_per_round": 3, "seed": 4}
@@ -174,13 +177,13 @@ def test_another_run_is_not_overwritten_and_another_configuration_not_gone_on_wi
     assert refused(output=tmp_path) == f"{tmp_path}: already holds a run; resume it, or choose another output folder"
     again = {"output": tmp_path, "resume": True}
     for options, said in (
-        ({"seed": 5}, "seed = 4, asked is 5"),
-        ({"rounds": 4}, "rounds = 3, asked is 4"),
-        ({"threads": 2}, "threads = 1, asked is 2"),
-        ({"method": avil.Equal()}, "method = 'TargetOnly', asked is 'Equal'"),
-        ({"method": avil.TargetOnly(dev="hold")}, "method.dev = 'train', asked is 'hold'"),
+        ({"seed": 5}, "seed = 4, but this run uses seed = 5"),
+        ({"rounds": 4}, "rounds = 3, but this run uses rounds = 4"),
+        ({"threads": 2}, "threads = 1, but this run uses threads = 2"),
+        ({"method": avil.Equal()}, "method = 'TargetOnly', but this run uses method = 'Equal'"),
+        ({"method": avil.TargetOnly(dev="hold")}, "method.dev = 'train', but this run uses method.dev = 'hold'"),
     ):
-        assert f"was made with {said}" in refused(**again, **options)
+        assert f"was saved with {said}" in refused(**again, **options)
     assert (tmp_path / checkpoint.FILE).read_bytes() == before
 
 
@@ -190,18 +193,60 @@ def test_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path}: holds a run with 129 parameters, the suite's model has 162")
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
-    avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path)
-    path = tmp_path / checkpoint.FILE
-    path.write_bytes(path.read_bytes()[:-1])
-    assert "not a checkpoint that can be read" in refused(output=tmp_path, resume=True)
+def test_a_damaged_checkpoint_costs_a_round_and_two_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path)
+    last, previous = (tmp_path / name for name in (checkpoint.FILE, checkpoint.PREVIOUS))
+    last.write_bytes(last.read_bytes()[:-1])
+    again = avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path, resume=True)
+    assert f"{last}: the checkpoint is damaged" in caplog.text
+    assert again.theta.tobytes() == whole.theta.tobytes()
+    assert again.test == whole.test
+    for path in (last, previous):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert "and the previous one too; remove both to start again" in refused(output=tmp_path, resume=True)
+
+
+def test_an_output_folder_that_another_process_uses_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path / "run"):
+        said = refused(output=tmp_path / "run")
+    assert said.startswith(f"{tmp_path / 'run'}: in use by process {os.getpid()} on ")
+    (tmp_path / "file").touch()
+    assert refused(output=tmp_path / "file").startswith(f"{tmp_path / 'file'}: cannot be written")
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_it_is_resumed_later(tmp_path: Path) -> None:
+    def fill_up(_: Round) -> None:  # files may not grow from now on: writing fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(WorkFailed, match=r"checkpoint.* cannot be written .File too large."):
+            avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, on_round=fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
+    assert len(checkpoint.rows(LocalStorage(tmp_path))) == 1
+    resumed = avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, resume=True)
+    same(resumed, avil.train(small.small_suite(), avil.Equal(), **RUN))
+
+
+def test_an_output_folder_that_is_removed_ends_the_run_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(WorkFailed, match=r"run/checkpoint.* cannot be written .No such file or directory."):
+        avil.train(
+            small.small_suite(),
+            avil.Equal(),
+            **RUN,
+            output=tmp_path / "run",
+            on_round=lambda _: shutil.rmtree(tmp_path / "run"),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("method", [avil.TargetOnly(learning_rate=1e30), avil.Equal(learning_rate=1e30)])
 def test_a_run_that_diverges_fails_and_says_why(method: Method, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match="diverged in round 0: the loss of task 'left' is not finite"):
         avil.train(small.small_suite(regression=True), method, **RUN, output=tmp_path)
-    assert checkpoint.rows(tmp_path) == []
+    assert checkpoint.rows(LocalStorage(tmp_path)) == []
 
 
 class Overflowing(nn.Module):
@@ -217,8 +262,9 @@ class Overflowing(nn.Module):
 
 def test_a_run_without_a_figure_fails_rather_than_reading_test() -> None:
     def tasks(seed: int) -> list[avil.Task]:
-        fine, huge = (avil.Examples(torch.full((4, 1), value), torch.zeros(4)) for value in (0.0, 1.0))
-        return [avil.Task("goal", fine, fine, huge, huge, loss="mean_squared_error", metric="mean_squared_error")]
+        splits = [avil.Examples(torch.full((count, 1), 0.0), torch.zeros(count)) for count in (4, 5, 6, 7)]
+        splits[2].inputs[5] = 1.0  # beyond those that are looked at before training
+        return [avil.Task("goal", *splits, loss="mean_squared_error", metric="mean_squared_error")]
 
     suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Overflowing)
     with pytest.raises(WorkFailed, match="diverged: no round has a finite figure on select"):
@@ -361,7 +407,7 @@ class Broken(InlinePool):
 
 def test_a_round_is_stored_before_it_is_told(tmp_path: Path) -> None:
     def look(done: Round) -> None:
-        assert len(checkpoint.rows(tmp_path)) == done.number + 1
+        assert len(checkpoint.rows(LocalStorage(tmp_path))) == done.number + 1
 
     avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, on_round=look)
 

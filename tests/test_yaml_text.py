@@ -37,8 +37,8 @@ def test_merged_mappings_may_override_a_key():
         ("name: a\nsuite:\n\tname: b\n", "f.yaml: line 3: a tab; indent with spaces"),
         ("suite:\n  \tname: b\n", "f.yaml: line 2: a tab; indent with spaces"),
         ("name: a\nsuite:\tb\nseeds: 1\n", "f.yaml: line 2: a tab; indent with spaces"),
-        ("name: a\nname: b\n", "f.yaml: line 2: the key 'name' stands twice"),
-        ("a:\n  b: {c: 1, c: 2}\n", "f.yaml: line 2: the key 'c' stands twice"),
+        ("name: a\nname: b\n", "f.yaml: line 2: the key 'name' is given twice"),
+        ("a:\n  b: {c: 1, c: 2}\n", "f.yaml: line 2: the key 'c' is given twice"),
         ("a: b: c", "f.yaml: not YAML: mapping values are not allowed here"),
         (
             "a:\n  - b\n - c\n",

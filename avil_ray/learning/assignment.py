@@ -72,6 +72,22 @@ class Assignment:
         return round(self.steps * (len(self.weights) + self.rule.passes(len(self.weights))))
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Why an assignment's parameters are no longer finite: the first step at which that showed.
+
+    Parameters
+    ----------
+    task
+        The task whose loss or gradient broke first; "" where it cannot be told.
+    text
+        What happened and what may help, on one line.
+    """
+
+    task: str
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """What an assignment led to.
@@ -95,6 +111,8 @@ class Update:
         The optimizer's state, where the assignment asked for it.
     memory
         What the weighting rule remembers.
+    trouble
+        Where training diverged, why.
     """
 
     assignment: str
@@ -105,6 +123,12 @@ class Update:
     optimizer: OptimizerState = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     memory: Memory = field(default_factory=dict)
+    trouble: Trouble | None = None
+
+    @property
+    def blamed(self) -> tuple[str, ...]:
+        """The tasks to blame where theta is not finite: one where that can be told, else all that trained."""
+        return (self.trouble.task,) if self.trouble and self.trouble.task else tuple(self.losses)
 
     def delta(self, start: Vector) -> Vector:
         """Delta = theta after training minus `start` (algorithms of arXiv 2405.07769): float32 [P]."""

@@ -9,11 +9,13 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from avil_ray.errors import UserError
 from avil_ray.learning.outputs import check_outputs
-from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, autocast, initial_model, to_device
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
+from avil_ray.learning.passes import Source, forward
+from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse
-from avil_ray.tasks.checks import check_batch
-from avil_ray.tasks.examples import Examples
+from avil_ray.randomness import seeded
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.objectives import LOSSES, METRICS
 from avil_ray.tasks.suite import Suite
@@ -31,7 +33,8 @@ class Objective(Protocol):
 class DevObjective:
     """The target's mean loss on the examples at `rows`, in evaluation mode: no dropout, BatchNorm's running statistics.
 
-    Batches of `learning.evaluation_batch` are accumulated, so memory does not grow with the number of examples.
+    Batches of `learning.evaluation_batch` are accumulated, so memory does not grow with the number of examples. What
+    the model or the data draw from global generators is the same at every call: it derives from `seed`.
 
     Attributes
     ----------
@@ -42,11 +45,11 @@ class DevObjective:
     """
 
     def __init__(
-        self, flat: FlatModel, task: Task, examples: Examples, rows: Tensor, learning: Learning | None = None
+        self, flat: FlatModel, source: Source, rows: Tensor, learning: Learning | None = None, seed: int = 0
     ) -> None:
         self.flat, self.learning = flat, learning or Learning()
-        self._task, self._examples, self._rows = task, examples, rows
-        self._loss = LOSSES[task.loss]
+        self._source, self._rows, self._seed = source, rows, seed
+        self._loss = LOSSES[source.task.loss]
         self.buffer = flat.values
         self.examples_seen = 0
 
@@ -56,15 +59,12 @@ class DevObjective:
         flat.load(theta)
         flat.model.eval()
         flat.zero_gradient()
-        for rows in self._rows.split(self.learning.evaluation_batch):
-            inputs, labels = self._examples.batch(rows)
-            check_batch(self._task, self._examples, rows, inputs)
-            with autocast(flat.device, self.learning.precision):
-                outputs = flat.model(to_device(inputs, flat.device), self._task.name)
-            losses = self._loss(outputs, labels.to(flat.device))
-            loss = losses.sum() / len(self._rows)
-            loss.backward()
-            total += loss.item()
+        with seeded(self._seed, "dev objective"):
+            for rows in self._rows.split(self.learning.evaluation_batch):
+                losses = self._loss(*forward(flat, self._source, rows, self.learning))
+                loss = losses.sum() / len(self._rows)
+                loss.backward()
+                total += loss.item()
         flat.pull()
         self.examples_seen += len(self._rows)
         return total, flat.gradient
@@ -73,11 +73,17 @@ class DevObjective:
         """The target's metric and mean loss at theta [P] on the same examples: forward only, but counted in full."""
         self.flat.load(theta)
         self.examples_seen += len(self._rows)
-        return figures(self.flat, self._task, self._examples, self._rows, self.learning)
+        return figures(self.flat, self._source, self._rows, self.learning, self._seed)
 
 
 class Target:
-    """The target task on the driver: one model replica, the dev objective, and evaluation."""
+    """The target task on the driver: one model replica, the dev objective, and evaluation.
+
+    Raises
+    ------
+    UserError
+        The model does not fit the tasks (`check_outputs`), or its training pass is not repeatable (`check_repeatable`).
+    """
 
     def __init__(self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu") -> None:
         self.suite, self.seed = suite, seed
@@ -86,7 +92,9 @@ class Target:
         check_outputs(self.flat.model, tasks.values(), self.flat.device)
         assert self.task.dev is not None
         self._counts = len(self.task.train), len(self.task.dev)
-        self._pool = self.task.train.join(self.task.dev)
+        self._pool = Source(self.task, "train", "dev")
+        trained = [self._pool if name == suite.target else Source(task, "train") for name, task in tasks.items()]
+        check_repeatable(self.flat, trained, [Source(self.task, "dev")], suite.learning, seed)
         self._objectives: list[DevObjective] = []
 
     @property
@@ -102,7 +110,7 @@ class Target:
     def objective(self, dev: DevUse, number: int) -> DevObjective:
         """The loss on the examples that adapt in round `number`, given how dev is spent."""
         _, rows = dev.rows(*self._counts, self.seed, number)
-        objective = DevObjective(self.flat, self.task, self._pool, rows, self.suite.learning)
+        objective = DevObjective(self.flat, self._pool, rows, self.suite.learning, self.seed)
         self._objectives.append(objective)
         return objective
 
@@ -114,28 +122,56 @@ class Target:
 
     def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
         """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}."""
-        examples: Examples | None = getattr(self.task, split)
-        assert examples is not None
         self.flat.load(theta)
-        return figures(self.flat, self.task, examples, torch.arange(len(examples)), self.suite.learning)
+        source = Source(self.task, split)
+        return figures(self.flat, source, torch.arange(len(source)), self.suite.learning, self.seed)
+
+    def check_evaluation(self, theta: Vector) -> None:
+        """Check what a run evaluates on before it begins: dev and select, at its initial theta [P]. Test is not read.
+
+        Raises
+        ------
+        UserError
+            An output is not finite, or the same examples, read again, give other outputs.
+        """
+        check_repeatable(self.flat, [], [Source(self.task, "select")], self.suite.learning, self.seed)
+        for split in ("dev", "select"):
+            where = self.not_finite(split, theta)
+            if where:
+                hint = "look for a division, a root or a logarithm at 0 in the model, and at the example"
+                raise UserError(f"{where}, before anything has trained; {hint}")
+
+    def not_finite(self, split: Literal["dev", "select", "test"], theta: Vector) -> str:
+        """The first example of a split for which the outputs at theta [P] are not finite; "" where there is none."""
+        self.flat.load(theta)
+        source = Source(self.task, split)
+        outputs, _ = evaluated(self.flat, source, torch.arange(len(source)), self.suite.learning, self.seed)
+        broken = (~torch.isfinite(outputs)).flatten(1).any(1).nonzero()
+        if not len(broken):
+            return ""
+        return f"task {self.task.name!r}: the model's outputs for {source.place(int(broken[0]))} are not finite"
 
 
-def figures(flat: FlatModel, task: Task, examples: Examples, rows: Tensor, learning: Learning) -> dict[str, float]:
+def evaluated(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> tuple[Tensor, float]:
+    """The outputs for the examples at `rows` on the CPU, and the mean loss, in evaluation mode."""
+    flat.model.eval()
+    outputs, loss = [], 0.0
+    with torch.no_grad(), seeded(seed, "evaluation", *source.splits):
+        for part in rows.split(learning.evaluation_batch):
+            batch, labels = forward(flat, source, part, learning)
+            loss += float(LOSSES[source.task.loss](batch, labels).sum())
+            outputs.append(batch.detach().float().cpu())
+    return torch.cat(outputs), loss / len(rows)
+
+
+def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> dict[str, float]:
     """The task's metric and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}.
 
     Both are NaN where an output is not finite: such a theta is worse than any other.
     """
-    flat.model.eval()
-    outputs, labels, loss = [], [], 0.0
-    with torch.no_grad(), autocast(flat.device, learning.precision):
-        for part in rows.split(learning.evaluation_batch):
-            inputs, wanted = examples.batch(part)
-            check_batch(task, examples, part, inputs)
-            batch = flat.model(to_device(inputs, flat.device), task.name)
-            loss += float(LOSSES[task.loss](batch, wanted.to(flat.device)).sum())
-            outputs.append(batch.detach().float().cpu())
-            labels.append(wanted)
-    if not all(bool(torch.isfinite(batch).all()) for batch in outputs):
+    task = source.task
+    outputs, loss = evaluated(flat, source, rows, learning, seed)
+    if not bool(torch.isfinite(outputs).all()):
         return {task.metric: math.nan, "loss": math.nan}
-    metric = METRICS[task.metric].function(torch.cat(outputs).numpy(), torch.cat(labels).numpy())
-    return {task.metric: metric, "loss": loss / len(rows)}
+    metric = METRICS[task.metric].function(outputs.numpy(), source.examples.labels[rows].numpy())
+    return {task.metric: metric, "loss": loss}

@@ -14,11 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from avil_ray.learning.assignment import Assignment, OptimizerState, Update
-from avil_ray.learning.parameters import Vector, autocast, initial_model, to_device
+from avil_ray.learning.assignment import Assignment, OptimizerState, Trouble, Update
+from avil_ray.learning.diverged import trouble
+from avil_ray.learning.parameters import Vector, initial_model
+from avil_ray.learning.passes import Source, forward
 from avil_ray.learning.step import Step
+from avil_ray.learning.weighting import Weights
 from avil_ray.randomness import numpy_generator, seeded
-from avil_ray.tasks.checks import check_batch
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.objectives import LOSSES
 from avil_ray.tasks.order import batches
@@ -50,11 +52,8 @@ class Learner:
         target = tasks[suite.target]
         assert target.dev is not None
         self._counts = len(target.train), len(target.dev)
-        self._tasks = dict(tasks)
-        self._examples = {name: task.train for name, task in tasks.items()}
-        self._examples[suite.target] = target.train.join(target.dev)
-        self._losses = {name: LOSSES[task.loss] for name, task in tasks.items()}
-        self._replacement = {name: task.replacement for name, task in tasks.items()}
+        self._sources = {name: Source(task, "train") for name, task in tasks.items() if name != suite.target}
+        self._sources[suite.target] = Source(target, "train", "dev")
 
     def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
         """Train from theta [P] in round `number`; theta itself is not changed."""
@@ -70,15 +69,17 @@ class Learner:
             memory = {name: np.array(value) for name, value in assignment.memory.items()}
             losses: dict[str, list[float]] = {task: [] for task in assignment.weights}
             weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
-            passes = 0
+            passes, diverged = 0, None
             for step in self._steps(assignment, number, memory):
                 weighed = assignment.rule.weigh(step)
                 step.backward(weighed)
-                nn.utils.clip_grad_norm_(parameters, assignment.learning.clip)
+                passes += step.passes
+                norm = nn.utils.clip_grad_norm_(parameters, assignment.learning.clip)
+                if diverged is None and not bool(torch.isfinite(norm)):
+                    diverged = self._trouble(step, weighed, theta)
                 _warm_up(optimizer, assignment.learning, step.number)
                 optimizer.step()
                 flat.push()
-                passes += step.passes
                 for task, loss in step.mean_losses().items():
                     losses[task].append(loss)
                 for task, values in weights.items():
@@ -93,18 +94,23 @@ class Learner:
             seconds=time.perf_counter() - started,
             optimizer={**assignment.optimizer, **_state(optimizer, named)} if assignment.keep_optimizer else {},
             memory=memory,
+            trouble=diverged,
         )
+
+    def _trouble(self, step: Step, weights: Weights, start: Vector) -> Trouble:
+        """Why the gradient is not finite; it is left as it is."""
+        gradient = self.flat.gradient.clone()
+        found = trouble(step, weights, self._sources, torch.from_numpy(np.array(start)).to(gradient.device))
+        self.flat.gradient.copy_(gradient)
+        return found
 
     def _steps(self, assignment: Assignment, number: int, memory: dict[str, npt.NDArray[Any]]) -> Iterator[Step]:
         """The assignment's steps, each with the next batch of every task."""
         orders = {task: self._order(assignment, task, number) for task in assignment.weights}
 
         def batch(task: str, rows: Tensor) -> Tensor:
-            inputs, labels = self._examples[task].batch(rows)
-            check_batch(self._tasks[task], self._examples[task], rows, inputs)
-            with autocast(self.flat.device, assignment.learning.precision):
-                outputs = self.flat.model(to_device(inputs, self.flat.device), task)
-            return self._losses[task](outputs, labels.to(self.flat.device))
+            source = self._sources[task]
+            return LOSSES[source.task.loss](*forward(self.flat, source, rows, assignment.learning))
 
         for index in range(assignment.first_step, assignment.first_step + assignment.steps):
             dev_rows = partial(self._dev_rows, assignment, number, index)
@@ -119,12 +125,12 @@ class Learner:
     def _order(self, assignment: Assignment, task: str, number: int) -> Iterator[Tensor]:
         """The batches of one task. A cross-fitted target has new rows each round, and so a new stream each round."""
         first, purpose = assignment.first_step, (assignment.name, task)
-        rows = torch.arange(len(self._examples[task]))
+        rows = torch.arange(len(self._sources[task]))
         if task == self.suite.target:
             rows, _ = assignment.dev.rows(*self._counts, self.seed, number)
             if assignment.dev.kind == "crossfit":
                 first, purpose = 0, (assignment.name, f"{task} in round {number}")
-        size, replacement = assignment.learning.batch_size, self._replacement[task]
+        size, replacement = assignment.learning.batch_size, self._sources[task].task.replacement
         return batches(rows, size, first, assignment.steps, self.seed, *purpose, replacement=replacement)
 
     def _trainable(self, assignment: Assignment) -> dict[str, nn.Parameter]:

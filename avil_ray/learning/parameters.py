@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from avil_ray.errors import UserError
 from avil_ray.randomness import seeded
 from avil_ray.tasks.heads import owned_parameters
 from avil_ray.tasks.suite import Suite
@@ -118,15 +119,16 @@ class FlatModel:
         self.values = torch.zeros(self.space.size, dtype=dtype, device=device)
         self.gradient = torch.zeros_like(self.values)
         self._casts: list[tuple[Tensor, Entry]] = []
-        parameters = model.named_parameters(remove_duplicate=False)
-        tensors: dict[str, Tensor] = {**dict(parameters), **dict(model.named_buffers())}
+        self._gradients: list[tuple[nn.Parameter, Tensor, str]] = []
+        self._tensors = _named_tensors(model)
         for entry in self.space.entries:
-            tensor, view = tensors[entry.name], self.values[entry.where].view(entry.shape)
+            tensor, view = self._tensors[entry.name], self.values[entry.where].view(entry.shape)
             view.copy_(tensor.detach())
             if tensor.dtype == dtype:
                 tensor.data = view
                 if isinstance(tensor, nn.Parameter):
                     tensor.grad = self.gradient[entry.where].view(entry.shape)
+                    self._gradients.append((tensor, tensor.grad, entry.name))
             else:
                 self._casts.append((tensor, entry))
 
@@ -150,13 +152,46 @@ class FlatModel:
             tensor.data.copy_(self.values[entry.where].view(entry.shape))
 
     def pull(self) -> None:
-        """Bring `gradient` and buffers in `values` up to date with tensors that are not views."""
+        """Bring `gradient` and buffers in `values` up to date with tensors that are not views.
+
+        Raises
+        ------
+        UserError
+            A gradient has not arrived, as something in the model has put another tensor, or none, in its place.
+        """
+        for parameter, gradient, name in self._gradients:
+            if parameter.grad is not gradient:
+                hint = "leave .grad of its parameters as it is: no zero_grad(), no optimizer of its own"
+                raise UserError(f"the model replaces the gradient of {name!r}, so it does not arrive; {hint}")
         for tensor, entry in self._casts:
             if isinstance(tensor, nn.Parameter):
                 if tensor.grad is not None:
                     self.gradient[entry.where] = tensor.grad.reshape(-1).to(self.gradient.dtype)
             else:
                 self.values[entry.where] = tensor.reshape(-1).to(self.values.dtype)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The parameters and buffers that stand in theta."""
+        return [self._tensors[entry.name] for entry in self.space.entries]
+
+    def gradient_marks(self) -> tuple[object, ...]:
+        """Something that is equal before and after a forward pass unless that pass has changed a gradient."""
+        held = [parameter.grad for parameter, _, _ in self._gradients] + [tensor.grad for tensor, _ in self._casts]
+        marks = ((id(one), None if one is None else one._version) for one in held)  # noqa: SLF001 (all there is)
+        return (self.gradient._version, *marks)  # noqa: SLF001
+
+    def replaced(self) -> str | None:
+        """The name of a parameter or buffer that the model has put in another's place, so that theta misses it."""
+        now = _named_tensors(self.model)
+        for entry in self.space.entries:
+            tensor, view = self._tensors[entry.name], self.values[entry.where]
+            lost = now.get(entry.name) is not tensor
+            if lost or (tensor.dtype == view.dtype and tensor.data_ptr() != view.data_ptr() and tensor.numel()):
+                return entry.name
+        known = {entry.name for entry in self.space.entries}
+        new = (name for name, tensor in now.items() if tensor.requires_grad and name not in known)
+        return next(new, None)
 
     def zero_gradient(self) -> None:
         """Set the gradient to zero, in place."""
@@ -173,6 +208,10 @@ def initial_model(suite: Suite, seed: int, device: str | torch.device = "cpu") -
     """The suite's model as a run with this seed starts: the same in every process, frozen parameters too."""
     with seeded(seed, "initial parameters"):
         return FlatModel(suite.build(), device)
+
+
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
 
 
 def dot(a: Tensor, b: Tensor) -> float:

@@ -45,12 +45,12 @@ class Step:
         memory: dict[str, npt.NDArray[Any]],
         flat: FlatModel,
         batch: Batch,
-        rows: Mapping[str, Iterator[Tensor]],
+        orders: Mapping[str, Iterator[Tensor]],
         dev_rows: Callable[[int], Tensor],
     ) -> None:
         self.number, self.target, self.weights, self.memory = number, target, weights, memory
         self.passes = 0
-        self._flat, self._batch, self._rows, self._dev_rows = flat, batch, rows, dev_rows
+        self._flat, self._batch, self._orders, self._dev_rows = flat, batch, orders, dev_rows
         self._drawn: dict[str, Tensor] = {}
         self._losses: dict[str, Tensor] = {}
         self._gradients: dict[str, Tensor] = {}
@@ -65,11 +65,17 @@ class Step:
         """A copy of theta [P] as it stands before the step."""
         return self._flat.values.detach().clone()
 
+    def rows(self, task: str) -> Tensor:
+        """The rows of the task's batch [batch]."""
+        if task not in self._drawn:
+            self._drawn[task] = next(self._orders[task])
+        return self._drawn[task]
+
     def losses(self, task: str) -> Tensor:
         """The training loss of each example of the task's batch [batch], with its graph."""
         if task not in self._losses:
             self.passes += 1
-            self._losses[task] = self._batch(task, self._drawn_rows(task))
+            self._losses[task] = self._batch(task, self.rows(task))
         return self._losses[task]
 
     def gradient(self, task: str) -> Tensor:
@@ -92,7 +98,7 @@ class Step:
         """The loss of each example of the task's batch [batch] at `theta` [P], without a graph."""
         self.passes += 1
         with self._measuring(theta), torch.no_grad():
-            return self._batch(task, self._drawn_rows(task)).clone()
+            return self._batch(task, self.rows(task)).clone()
 
     def gradient_at(self, theta: Tensor, weights: Mapping[str, float | Tensor]) -> Tensor:
         """The gradient [P] at `theta` [P] of the weighted training losses of the tasks in `weights`.
@@ -103,7 +109,7 @@ class Step:
         with self._measuring(theta):
             self._flat.zero_gradient()
             for task, weight in weights.items():
-                (weight * self._batch(task, self._drawn_rows(task))).mean().backward()
+                (weight * self._batch(task, self.rows(task))).mean().backward()
             self._flat.pull()
             return self._flat.gradient.clone()
 
@@ -129,11 +135,6 @@ class Step:
 
     def _is_ready(self, task: str, weight: float | Tensor) -> bool:
         return task in self._gradients and not isinstance(weight, Tensor)
-
-    def _drawn_rows(self, task: str) -> Tensor:
-        if task not in self._drawn:
-            self._drawn[task] = next(self._rows[task])
-        return self._drawn[task]
 
     def _backward(self, loss: Tensor, *, keep: bool = False) -> Tensor:
         self._flat.zero_gradient()

@@ -22,10 +22,10 @@ Where this differs from the paper:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from typing_extensions import Doc
@@ -36,10 +36,9 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.static import Equal
 from avil_ray.models.alignment import aligned_model
 from avil_ray.tasks.suite import Suite
-
-NAME = "alignment"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,36 +106,29 @@ class AlignedPhase(Aligned):
 class Alignment(Aligned):
     """A matrix for each task between its inputs and the trunk, with any method's weights."""
 
-    weighting: Annotated[str, Doc("the method that weighs the tasks, by its name")] = "equal"
-    options: Annotated[Mapping[str, Any], Doc("that method's options; those left out are its own")] = field(
-        default_factory=dict
-    )
+    weighting: Annotated[Method, Doc("the method that weighs the tasks")] = field(default_factory=Equal)
+    kind: str = field(default="", init=False)
+    """The class of `weighting`, as runs are compared by their fields' plain values, which do not tell it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # a name is the catalogue's to resolve: the one import that goes up, made when it is needed
-        from avil_ray.catalog import settled_options
-
-        # those in force, whichever way they were written: equal runs are then equal methods
-        settled = settled_options(self.inner)
-        if self.learning_rate is not None:
-            del settled["learning_rate"]
-        object.__setattr__(self, "options", settled)
+        if not isinstance(self.weighting, Method):
+            raise UserError(f"weighting must be a method such as Equal(), not {self.weighting!r}")
+        if isinstance(self.weighting, Aligned):
+            raise UserError("weighting: alignment cannot weigh the tasks; name another method, such as equal")
+        rate, own = self.learning_rate, self.weighting.learning_rate
+        if rate is not None and own not in (None, rate):
+            raise UserError(f"learning_rate is {rate}, but that of the weighting {own}; give one")
+        if rate is not None:  # one rate in one place: equal runs are then equal methods
+            object.__setattr__(self, "weighting", replace(self.weighting, learning_rate=None))
+        object.__setattr__(self, "kind", type(self.weighting).__name__)
 
     @property
     def inner(self) -> Method:
         """The method that weighs the tasks, at this method's learning rate."""
-        from avil_ray.catalog import build_method
-
-        if self.weighting == NAME:
-            raise UserError("weighting: alignment cannot weigh the tasks; name another method, such as equal")
-        options, rate = dict(self.options), self.learning_rate
-        if rate is not None and options.setdefault("learning_rate", rate) != rate:
-            raise UserError(f"learning_rate is {rate}, but options.learning_rate {options['learning_rate']}; give one")
-        try:
-            return build_method(self.weighting, options)
-        except UserError as error:
-            raise UserError(f"weighting: {error}") from None
+        if self.learning_rate is None:
+            return self.weighting
+        return replace(self.weighting, learning_rate=self.learning_rate)
 
     def check(self, suite: Suite) -> None:
         """The other method must fit the suite, and the suite's model must have a place for the matrices."""

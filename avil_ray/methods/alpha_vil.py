@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -39,7 +39,7 @@ from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
 from avil_ray.methods.joint import LearnedJoint, TargetAlone, TargetLonger, fine_tune
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State, dropped_facts
 from avil_ray.methods.race import Race, Winner
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,8 @@ class AlphaVIL(Method):
         recipe, tasks = self.recipe, [update.assignment for update in updates]
         base = torch.from_numpy(theta.copy()).to(target.device)
         deltas, dropped = gather(theta, updates, target)
-        facts = {"dropped": float(dropped), **geometry(deltas[:, target.space.parameters], tasks, target.suite.target)}
+        facts = {"dropped": float(len(dropped)), **dropped_facts(updates, dropped)}
+        facts |= geometry(deltas[:, target.space.parameters], tasks, target.suite.target)
         split_off(base, deltas, tasks, target, full_heads=recipe.auxiliary_heads == "full")
 
         unit = 1.0 if self.variant == "paper" else 1 / len(tasks)
@@ -209,11 +210,14 @@ class AlphaVIL(Method):
             learning_rate=ADAM_RATE * layers if recipe.alpha_optimizer == "adam" else None,
             safeguard=recipe.safeguard,
         )
+        if not isfinite(fit.loss_before):  # then no alpha can be told from another, and the target learns nothing
+            facts[f"dropped/{target.suite.target}"] = 1.0
         moved = base.addmv(deltas.T, fit.alpha.to(deltas))
         alpha = fit.alpha.view(len(tasks), layers)
         ratio = alpha.mean(1) / unit
         if not bool(torch.isfinite(moved).all()):
             moved, facts["dropped"] = torch.from_numpy(theta.copy()), facts["dropped"] + 1
+            facts[f"dropped/{target.suite.target}"] = 1.0
             log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
 
         weights = dict(state["weights"])

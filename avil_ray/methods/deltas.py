@@ -17,18 +17,19 @@ from avil_ray.learning.score import cosine
 log = logging.getLogger(__name__)
 
 
-def gather(theta: Vector, updates: Sequence[Update], target: Target) -> tuple[Tensor, int]:
-    """The deltas [n, P] on the driver's device; one that is not finite becomes zero. Also how many did."""
+def gather(theta: Vector, updates: Sequence[Update], target: Target) -> tuple[Tensor, list[Update]]:
+    """The deltas [n, P] on the driver's device; one that is not finite becomes zero. Also the updates of those."""
     deltas = torch.empty(len(updates), len(theta), device=target.device)
-    dropped = 0
+    dropped = []
     for row, update in zip(deltas, updates, strict=True):
         delta = update.delta(theta)
         if np.isfinite(delta).all():
             row.copy_(torch.from_numpy(delta))
         else:
             row.zero_()
-            dropped += 1
-            log.warning("the update of task %r is not finite; it is dropped from this round", update.assignment)
+            dropped.append(update)
+            why = f": {update.trouble.text}" if update.trouble else ""
+            log.warning("the update of task %r is not finite; it is dropped from this round%s", update.assignment, why)
     return deltas, dropped
 
 

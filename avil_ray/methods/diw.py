@@ -31,7 +31,7 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
 from avil_ray.methods.joint import WEIGHTS, Adaptive
-from avil_ray.methods.method import Facts, Setting, State
+from avil_ray.methods.method import Facts, Setting, State, dropped_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +82,6 @@ class DIW(Adaptive):
         for task, loss in after.items():
             moved = weights[task] - self.weight_rate * (loss - before)
             weights[task] = max(0.0, moved) if math.isfinite(moved) else weights[task]
+        facts = {**facts, **dropped_facts(probes, [one for one in probes if not math.isfinite(after[one.assignment])])}
         effects = {f"effect/{task}": loss - before for task, loss in after.items()}
         return theta, {**state, WEIGHTS: weights}, {**facts, **effects, "dev/loss": before}

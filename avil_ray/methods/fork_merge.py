@@ -44,7 +44,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State, dropped_facts
 
 Goodness = tuple[float, float]
 """The dev metric, turned so that more is better, and minus the dev loss: compared in this order."""
@@ -134,7 +134,8 @@ class ForkMerge(Method):
         judge = Judge(target, target.objective(self.dev_use, number))
         found = sorted(((judge(update.theta), update) for update in updates), key=lambda pair: pair[0], reverse=True)
         usable = [(goodness, update) for goodness, update in found if goodness > judge.worst]
-        facts = {"dropped": float(len(found) - len(usable))}
+        lost = [update for goodness, update in found if not goodness > judge.worst]
+        facts = {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
         shares: dict[str, float] = {update.assignment: 0.0 for update in updates}
         if usable:
             (best, first), *others = usable
@@ -194,6 +195,7 @@ class Ranking(Method):
         goodness = {update.assignment: judge(update.theta) for update in updates}
         order = sorted(state[ORDER], key=lambda task: goodness[task], reverse=True)
         facts = {f"rank/{task}": float(place) for place, task in enumerate(order)}
+        facts |= dropped_facts(updates, [one for one in updates if goodness[one.assignment] == judge.worst])
         return theta, {ORDER: order}, facts
 
 

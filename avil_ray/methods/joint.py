@@ -21,7 +21,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms, dropped_facts
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 
@@ -84,9 +84,10 @@ class Joint(Method):
         facts = {f"weight/{task}": update.weights.get(task, 0.0) for task in state[WEIGHTS]}
         diverged = self.drops and not np.isfinite(update.theta).all()
         if self.drops:
-            facts["dropped"] = float(diverged)
+            facts |= {"dropped": float(diverged), **dropped_facts(updates, updates if diverged else ())}
         if diverged:
-            log.warning("round %d: the update of %r is not finite; it is dropped", number, update.assignment)
+            why = f": {update.trouble.text}" if update.trouble else ""
+            log.warning("round %d: the update of %r is not finite; it is dropped%s", number, update.assignment, why)
             return theta, {WEIGHTS: state[WEIGHTS]}, facts
         memory = {MEMORY + name: value for name, value in update.memory.items()}
         state = {WEIGHTS: state[WEIGHTS], **update.optimizer, **memory}

@@ -137,6 +137,17 @@ class Method(ABC):
         return replace(suite.learning, learning_rate=self.learning_rate)
 
 
+def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update]) -> dict[str, float]:
+    """Which tasks' training was dropped, as history columns: `dropped/<task>` is 1 for those to blame, else 0.
+
+    A task whose training is kept in another update of the round is not to blame.
+    """
+    gone = {update.assignment for update in dropped}
+    kept = {task for update in updates if update.assignment not in gone for task in update.losses}
+    blamed = {task for update in dropped for task in update.blamed} - kept
+    return {f"dropped/{task}": float(task in blamed) for update in updates for task in update.losses}
+
+
 def delta_norms(theta: Vector, updates: Sequence[Update], parameters: slice) -> dict[str, float]:
     """The 2-norms of the updates' deltas over the `parameters` of theta (not its buffers), as history columns."""
     norms = (float(np.linalg.norm(update.delta(theta)[parameters].astype(np.float64))) for update in updates)

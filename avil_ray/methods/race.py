@@ -29,7 +29,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.joint import WEIGHTS, LearnedJoint
-from avil_ray.methods.method import Facts, Method, Setting, State
+from avil_ray.methods.method import Facts, Method, Setting, State, dropped_facts
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ class Race(Method):
         scores = {update.assignment: target.evaluate("select", update.theta)[metric] for update in updates}
         finished = [update for update in updates if math.isfinite(scores[update.assignment])]
         facts = {f"race/{name.removeprefix('with ')}": score for name, score in scores.items()}
-        facts["dropped"] = float(len(updates) - len(finished))
+        lost = [update for update in updates if not math.isfinite(scores[update.assignment])]
+        facts |= {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
         if not finished:
             log.warning("round %d: every set of tasks diverged; theta stays, and the target goes on alone", number)
         best = max(finished, key=lambda update: sign * scores[update.assignment], default=None)

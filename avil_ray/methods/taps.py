@@ -41,7 +41,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import ParameterSpace, Vector
 from avil_ray.learning.score import score
 from avil_ray.methods.joint import LearnedJoint
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State, dropped_facts
 
 OPEN, FIRST = 0.1, 0.15
 """The score from which a gate is open, and the one that all start with."""
@@ -107,7 +107,8 @@ class TAPS(Method):
         moved = np.asarray(theta + delta, dtype=np.float32)
         for layer, value in zip(layers, scores, strict=True):
             moved[layer] = shared[layer] + (value >= OPEN) * behind[layer]
-        facts = {"dropped": float(dropped), "gates_open": float((scores >= OPEN).mean()) if len(scores) else 0.0}
+        facts = dropped_facts(updates, updates if dropped else ())
+        facts |= {"dropped": float(dropped), "gates_open": float((scores >= OPEN).mean()) if len(scores) else 0.0}
         kept = {"shared": shared, "behind": behind, "scores": scores}
         return moved, {**state, **kept}, facts
 

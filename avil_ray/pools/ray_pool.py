@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import PicklingError
 from types import TracebackType
 from typing import Any, Self
 
 import ray
 import torch
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -25,9 +27,10 @@ from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import Vector
+from avil_ray.plain import plain
+from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
 from avil_ray.tasks.suite import Suite
-from avil_ray.telemetry import no_calls_home
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +44,13 @@ class Worker:
     def __init__(self) -> None:
         self._learner: Learner | None = None
 
-    def prepare(self, suite: Suite, seed: int, threads: int) -> int:
-        """Load the model and the data, in place of any that were there before; returns the process's id."""
+    def prepare(self, suite: Suite, seed: int, threads: int, folder: str = "") -> int:
+        """Load the model and the data, in place of any that were there before; returns the process's id.
+
+        `folder` is the driver's current one, in which the suite's relative paths are looked for where it exists here.
+        """
+        if folder and Path(folder).is_dir():
+            os.chdir(folder)
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
         self._learner = Learner(suite, suite.draw(seed), seed, device, threads)
         return os.getpid()
@@ -115,16 +123,16 @@ class RayPool:
     _replaced: int = 0
 
     def __enter__(self) -> Self:
-        self._suite = ray.put(self.suite)
+        try:
+            self._suite = ray.put(self.suite)
+        except (TypeError, AttributeError, PicklingError) as error:
+            raise UserError(f"suite {self.suite.name!r} cannot be sent to workers: {plain(error)}") from error
         try:
             self._workers = _warm.pop(self._home, []) or [self._start(slot) for slot in range(self.slots.count)]
             ray.get([self._prepare(worker) for worker in self._workers], timeout=self.timeout)
-        except (GetTimeoutError, RayActorError) as error:
+        except RayError as error:
             self._kill()
-            raise WorkFailed(f"{self.slots.count} workers did not start within {self.timeout:g} s: {error}") from error
-        except RayTaskError as error:
-            self._kill()
-            raise WorkFailed(f"a worker could not load the suite {self.suite.name!r}: {error.cause!r}") from error
+            raise self._not_ready(error) from error
         except BaseException:
             self._kill()
             raise
@@ -162,8 +170,8 @@ class RayPool:
             except RayActorError as error:
                 self._replace(slot, error)
                 waiting.insert(0, assignment)
-            except RayTaskError as error:
-                raise WorkFailed(f"round {number}, assignment {assignment.name!r}: {error.cause!r}") from error
+            except RayError as error:
+                raise WorkFailed(f"round {number}, assignment {assignment.name!r}: {cause(error)}") from error
             else:
                 updates[assignment.name] = update
                 self._seconds[assignment.name] = update.seconds
@@ -190,20 +198,36 @@ class RayPool:
         return ray.remote(Worker).options(**self.slots.options(slot)).remote()
 
     def _prepare(self, worker: Any) -> Any:
-        return worker.prepare.remote(self._suite, self.seed, self.threads)
+        return worker.prepare.remote(self._suite, self.seed, self.threads, str(Path.cwd()))
 
     def _replace(self, slot: int, error: RayActorError) -> None:
         self._replaced += 1
         if self._replaced > REPLACEMENTS:
-            raise WorkFailed(f"{self._replaced} workers died, the last with: {error}") from error
+            raise WorkFailed(f"{self._replaced} workers died, the last with: {plain(error)}") from error
         log.warning("the worker of slot %d died; another takes its place", slot)
         self._workers[slot] = self._start(slot)
-        ray.get(self._prepare(self._workers[slot]), timeout=self.timeout)
+        try:
+            ray.get(self._prepare(self._workers[slot]), timeout=self.timeout)
+        except RayError as another:
+            raise self._not_ready(another) from another
+
+    def _not_ready(self, error: RayError) -> WorkFailed:
+        if isinstance(error, RayTaskError):
+            return WorkFailed(f"a worker could not load the suite {self.suite.name!r}: {cause(error)}")
+        return WorkFailed(f"{self.slots.count} workers did not start within {self.timeout:g} s: {plain(error)}")
 
     def _kill(self) -> None:
         for worker in self._workers:
             ray.kill(worker)
         self._workers = []
+
+
+def cause(error: RayError) -> str:
+    """What a worker raised, in one line: our own errors say it all, others also what kind they are."""
+    raised = error.cause if isinstance(error, RayTaskError) else error
+    said = plain(raised)
+    ours = isinstance(raised, UserError | WorkFailed)
+    return said if ours else f"{type(raised).__name__}: {said}".removesuffix(": ")
 
 
 def node_resources() -> list[dict[str, float]]:
@@ -215,22 +239,25 @@ def node_resources() -> list[dict[str, float]]:
 
 @contextmanager
 def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None) -> Iterator[RayPool]:
-    """A pool for one run outside Tune: on the cluster that Ray is connected to, else on this machine.
+    """A pool for one run outside Tune.
+
+    On the cluster that Ray is connected to, else on the one that RAY_ADDRESS names, else on a Ray of its own on this
+    machine, whatever other Ray runs there.
 
     Parameters
     ----------
     workers
         One per task where not given, as far as the cluster allows. On this machine more workers than CPUs are allowed
         (they share them); on a cluster that was there before they must fit.
+
+    Raises
+    ------
+    UserError
+        Where the cluster does not answer, or has no room for the workers.
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, not {workers}")
-    ours = not ray.is_initialized()
-    if ours:
-        no_calls_home()
-        cpus = max(os.cpu_count() or 1, threads * (workers or 1))
-        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
+    with connected(named_by_environment(), cpus=max(os.cpu_count() or 1, threads * (workers or 1))):
         nodes = node_resources()
         resources = {"CPU": float(threads)}
         if any(node["GPU"] >= 1 for node in nodes):
@@ -241,6 +268,3 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
             raise UserError(f"{count} workers of {describe(resources)}: {lacking}; ask for fewer workers")
         with RayPool(suite, seed, threads, Slots(count, resources)) as pool:
             yield pool
-    finally:
-        if ours:
-            ray.shutdown()

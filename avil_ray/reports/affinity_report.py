@@ -14,8 +14,8 @@ from rich.text import Text
 from avil_ray.reports import drawing, formats
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.reports.heat_map import affinity_map
-from avil_ray.reports.records import replace_file
 from avil_ray.reports.statistics import mean_interval
+from avil_ray.storage import replace_file
 
 CAVEAT = (
     "One round from the initial parameters is short-sighted: what slows the start may help later, and what only keeps "

@@ -5,22 +5,25 @@ The record is all a report needs, so a comparison can be made again from the fol
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
-import os
-import tempfile
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 
 from avil_ray.errors import UserError, WorkFailed
+from avil_ray.storage import discard, make_folder, replace_file, why
 
 Status = Literal["finished", "failed", "stopped", "unfinished"]
-RESULT, HISTORY, TRIALS = "result.json", "history.csv", "trials"
+RESULT, HISTORY, TRIALS, CHECKSUM = "result.json", "history.csv", "trials", "checksum"
 NOT_FINITE = "not_finite"
 """How `result.json` writes a number that strict JSON has not: `{"not_finite": "nan"}`."""
 
@@ -93,6 +96,9 @@ class TrialRecord:
     cost: Cost = Cost()
     history: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False, repr=False)
 
+    # for `checked`, which knows no type of pandas
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True, "extra": "forbid"}
+
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
             raise ValueError(f"trial {self.key}: no such status as {self.status!r}")
@@ -109,11 +115,10 @@ class TrialRecord:
         return encoded
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], history: pd.DataFrame | None = None) -> TrialRecord:
-        """The record that `to_json` described; KeyError or TypeError where `content` describes none."""
-        values = _decode(dict(content))
-        values["cost"] = Cost(**values["cost"])
-        return cls(**values, history=pd.DataFrame() if history is None else history)
+    def from_json(cls, content: Any, history: pd.DataFrame | None = None) -> TrialRecord:
+        """The record that `to_json` described; ValueError, in one line, where `content` describes none."""
+        record = checked(cls, _decode(content))
+        return record if history is None else replace(record, history=history)
 
 
 def trial_key(label: str, configuration: int, seed: int) -> str:
@@ -127,49 +132,98 @@ def trial_folder(sweep_folder: Path, key: str) -> Path:
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:
-    """Write a record into its trial's folder, each file in one piece; `result.json` last: it says the trial ended."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if record.history.empty:
-        (folder / HISTORY).unlink(missing_ok=True)
+    """Write a record into its trial's folder, each file in one piece; `result.json` last: it says the trial ended.
+
+    Raises
+    ------
+    WorkFailed
+        Where the folder cannot be written to.
+    """
+    history = b"" if record.history.empty else _in_float64(record.history).to_csv(index=False).encode()
+    make_folder(folder)
+    if history:
+        replace_file(folder / HISTORY, history)
     else:
-        replace_file(folder / HISTORY, _in_float64(record.history).to_csv(index=False).encode())
-    text = json.dumps(record.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        discard(folder / HISTORY)
+    content = record.to_json()
+    content[CHECKSUM] = _checksum(content, history)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     replace_file(folder / RESULT, (text + "\n").encode())
 
 
 def read_record(folder: Path) -> TrialRecord:
-    """The record in a trial's folder; WorkFailed where it cannot be read as one."""
+    """The record in a trial's folder; WorkFailed, with the reason, where it is not what was written there."""
+    path = folder / RESULT
     try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        history = folder / HISTORY
-        return TrialRecord.from_json(content, _read_history(history) if history.exists() else None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise WorkFailed(f"{folder}: unreadable result ({reason}); remove the folder and resume the sweep") from error
+        content = json.loads(path.read_bytes().decode())
+        path = folder / HISTORY
+        history = path.read_bytes() if path.exists() else b""
+        path = folder / RESULT
+        # a record of avil_ray 0.1 has no checksum
+        if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, _checksum(content, history)):
+            raise ValueError(f"the checksum of the record and {HISTORY} is wrong")
+        record = TrialRecord.from_json(content, _read_history(history) if history else None)
+        if trial_folder(folder.parent.parent, record.key) != folder and folder.parent.name == TRIALS:
+            raise ValueError(f"it is the record of {record.key}")
+        return record
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise WorkFailed(f"{path}: unreadable ({why(error)})") from error
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
-    """Every record in a sweep's folder, by label, configuration and seed; trials without a result yet are not there."""
+    """Every record in a sweep's folder, by label, configuration and seed; trials without a result yet are not there.
+
+    One that cannot be read stands there as failed, with the reason.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one that a sweep has written")
-    records = [read_record(path.parent) for path in (folder / TRIALS).glob(f"*/{RESULT}")]
+    found = [_record_or_failure(path.parent) for path in (folder / TRIALS).glob(f"*/{RESULT}")]
+    records = [record for record in found if record is not None]
+    methods = {record.label: record.method for record in records if record.method}
+    records = [replace(record, method=methods.get(record.label, record.label)) for record in records]
     return sorted(records, key=lambda record: (record.label, record.configuration, record.seed))
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new one, never a part."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+def _record_or_failure(folder: Path) -> TrialRecord | None:
+    """A trial's record; a failed one without a method where it cannot be read; None where no trial is called so."""
+    named = re.fullmatch(r"(.+)-c(\d{3,})-s(\d+)", folder.name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from colleagues on a shared disk
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        return read_record(folder)
+    except WorkFailed as error:
+        if named is None:
+            return None
+        label, configuration, seed = named[1], int(named[2]), int(named[3])
+        key, reason = trial_key(label, configuration, seed), f"{error}; --resume runs the trial again"
+        return TrialRecord(key, label, "", configuration, {}, seed, "failed", reason)
+
+
+Kind = TypeVar("Kind")
+
+
+def checked(kind: type[Kind], content: Any) -> Kind:
+    """The dataclass that JSON describes, every value of its type; ValueError, in one line, where it is another."""
+    from pydantic import ValidationError
+
+    try:
+        # as JSON, where a list may stand for a tuple and a mapping for a dataclass, but no text for a number
+        found: Kind = _adapter(kind).validate_json(json.dumps(content), strict=True)  # type: ignore[arg-type]
+        return found
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _checksum(content: Mapping[str, Any], history: bytes) -> str:
+    """SHA-256 over a record's JSON, whatever its layout, and its history."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode() + history).hexdigest()
 
 
 def _in_float64(history: pd.DataFrame) -> pd.DataFrame:
@@ -178,9 +232,11 @@ def _in_float64(history: pd.DataFrame) -> pd.DataFrame:
     return history.astype(dict.fromkeys(narrow, np.float64))
 
 
-def _read_history(path: Path) -> pd.DataFrame:
+def _read_history(content: bytes) -> pd.DataFrame:
     """A history to the last bit: not every version of pandas parses numbers exactly, Python does."""
-    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    if "round" not in text:
+        raise ValueError("the history has no column round")
     return pd.DataFrame({name: _numbers(text[name].tolist()) for name in text.columns})
 
 

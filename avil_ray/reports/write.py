@@ -10,7 +10,8 @@ from avil_ray.reports import drawing, figures
 from avil_ray.reports.comparison import Comparison, SweepFacts, compare
 from avil_ray.reports.html import Picture, html_report
 from avil_ray.reports.markdown import markdown_report
-from avil_ray.reports.records import TrialRecord, replace_file
+from avil_ray.reports.records import TrialRecord
+from avil_ray.storage import discard, make_folder, replace_file
 
 
 def write_report(folder: Path, records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
@@ -29,9 +30,9 @@ def write_report(folder: Path, records: Iterable[TrialRecord], facts: SweepFacts
     """
     comparison = compare(records, facts)
     pictures = folder / "figures"
-    pictures.mkdir(parents=True, exist_ok=True)
+    make_folder(pictures)
     for old in pictures.glob("*.png"):
-        old.unlink()
+        discard(old)
     light, dark = figures.draw_all(comparison), figures.draw_all(comparison, drawing.DARK)
     shown = []
     for day, night in zip(light, dark, strict=True):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+from pydantic import AfterValidator
 
 from avil_ray.errors import UserError, unknown
+from avil_ray.spaces.fields import Rule, distinct, filled, must, number, read
 
 Kind = Literal["grid", "choice", "uniform", "loguniform"]
-KINDS: tuple[Kind, ...] = ("grid", "choice", "uniform", "loguniform")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,48 @@ class Distribution:
             return float(generator.uniform(low, high))
         drawn = math.exp(generator.uniform(math.log(low), math.log(high)))
         return min(max(drawn, low), high)  # exp(log(a)) may miss a by the last bit
+
+
+def _mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
+    """Every mapping in a value, itself included."""
+    if isinstance(value, Mapping):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _mappings(item)
+
+
+def _plain(value: Any) -> Any:
+    if any(key in KINDS for mapping in _mappings(value) for key in mapping):
+        raise UserError("a distribution cannot stand inside another")
+    return value
+
+
+def _range(example: str) -> tuple[Rule, ...]:
+    return (
+        (
+            f"must be two numbers such as {example}",
+            lambda values: isinstance(values, list | tuple) and len(values) == 2 and all(map(number, values)),
+        ),
+        ("the first number must be below the second", lambda values: values[0] < values[1]),
+    )
+
+
+Values = Annotated[list[Annotated[Any, AfterValidator(_plain)]], filled("value such as [0, 1]"), distinct()]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A distribution as it is written; one of the keys is given."""
+
+    grid: Values = field(default_factory=list)
+    choice: Values = field(default_factory=list)
+    uniform: Annotated[list[Any], must(*_range("[0, 1]"))] = field(default_factory=list)
+    loguniform: Annotated[
+        list[Any],
+        must(*_range("[0.001, 0.1]"), ("both numbers must be above 0", lambda values: values[0] > 0)),
+    ] = field(default_factory=list)
 
 
 def split(options: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Distribution], list[str]]:
@@ -97,57 +141,13 @@ def read_distribution(value: Any, place: str) -> Distribution | None:
         return None
     kinds = [key for key in value if key in KINDS]
     if not kinds:
-        _require_no_misspelling(value, place)
+        key, inside = next(iter(value.items()), ("", None))
+        if len(value) == 1 and isinstance(inside, list) and difflib.get_close_matches(str(key), KINDS, 1, 0.6):
+            raise unknown("distribution", key, KINDS, place)
         return None
     if len(value) > 1:
         raise UserError(f"{place}: {', '.join(map(str, value))} stand together; give one of {', '.join(KINDS)}")
-    kind = cast(Kind, kinds[0])
-    values = value[kind]
-    place = f"{place}.{kind}"
-    if kind in ("uniform", "loguniform"):
-        _require_range(kind, values, place)
-    else:
-        _require_values(values, place)
-    return Distribution(kind, tuple(values))
-
-
-def _require_no_misspelling(value: Mapping[Any, Any], place: str) -> None:
-    """Raise where `value` is `{gird: [0, 1]}`: one key, a list, and nearly the name of a distribution."""
-    key, inside = next(iter(value.items()), ("", None))
-    if len(value) == 1 and isinstance(inside, list) and difflib.get_close_matches(str(key), KINDS, 1, 0.6):
-        raise unknown("distribution", key, KINDS, place)
-
-
-def _require_range(kind: str, values: Any, place: str) -> None:
-    example = "[0.001, 0.1]" if kind == "loguniform" else "[0, 1]"
-    if not (isinstance(values, Sequence) and len(values) == 2 and all(map(_number, values))):
-        raise UserError(f"{place} must be two numbers such as {example}, not {values!r}")
-    low, high = values
-    if not low < high:
-        raise UserError(f"{place}: the first number must be below the second, not {values!r}")
-    if kind == "loguniform" and low <= 0:
-        raise UserError(f"{place}: both numbers must be above 0, not {values!r}")
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require_values(values: Any, place: str) -> None:
-    if not isinstance(values, list) or not values:
-        raise UserError(f"{place} must be a list with at least one value such as [0, 1], not {values!r}")
-    for index, value in enumerate(values):
-        if any(value == earlier and isinstance(value, bool) == isinstance(earlier, bool) for earlier in values[:index]):
-            raise UserError(f"{place}: {value!r} stands twice")
-        if any(key in KINDS for mapping in _mappings(value) for key in mapping):
-            raise UserError(f"{place}[{index}]: a distribution cannot stand inside another")
-
-
-def _mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
-    """Every mapping in a value, itself included."""
-    if isinstance(value, Mapping):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _mappings(item)
+    written, mistakes = read(Written, value, place)
+    if written is None:
+        raise UserError(mistakes[0])
+    return Distribution(kinds[0], tuple(getattr(written, kinds[0])))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from math import prod
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from avil_ray.catalog import build_method, settled_options
 from avil_ray.config import flatten, nest
@@ -14,9 +17,16 @@ from avil_ray.errors import UserError
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.records import trial_key
 from avil_ray.spaces.distributions import Distribution
+from avil_ray.spaces.fields import NAME, STRICT, identity, whole
 
 MOST_CONFIGURATIONS = 10_000
 """More of one entry are taken for a mistake, and would take hours to check."""
+
+
+def _installed(algorithm: str) -> str:
+    if algorithm == "optuna" and find_spec("optuna") is None:
+        raise UserError("optuna is not installed; run: pip install 'avil-ray[optuna]'")
+    return algorithm
 
 
 @dataclass(frozen=True)
@@ -34,9 +44,15 @@ class Search:
         Configurations of each entry with free options, for `random` and `optuna`; an entry's `samples` comes first.
     """
 
-    algorithm: Literal["grid", "random", "optuna"] = "grid"
+    __pydantic_config__ = STRICT
+
+    algorithm: Annotated[Literal["grid", "random", "optuna"], AfterValidator(_installed)] = "grid"
     scheduler: Literal["none", "asha"] = "none"
-    trials: int | None = None
+    trials: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.algorithm == "grid":
+            raise UserError("trials: a grid runs every combination; leave trials out, or use random or optuna")
 
     def document(self) -> dict[str, Any]:
         """The search as it stands in YAML."""
@@ -101,11 +117,11 @@ class Entry:
         Where it stands in the file: "methods[2]".
     """
 
-    label: str
+    label: Annotated[str, NAME]
     method: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     free: Mapping[str, Distribution] = field(default_factory=dict)
-    samples: int | None = None
+    samples: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
     place: str = ""
 
     def asked(self, search: Search) -> bool:
@@ -173,17 +189,16 @@ class Entry:
         """
         grids = {key: one.values for key, one in self.free.items() if one.kind == "grid" and search.algorithm == "grid"}
         drawn = {key: one for key, one in self.free.items() if key not in grids}
+        count = self.count(search)
         combinations = [dict(zip(grids, values, strict=True)) for values in itertools.product(*grids.values())]
-        each = self.count(search) // len(combinations)
+        each = count // len(combinations)
         indices = itertools.count()
         for combination in combinations:
-            seen: list[dict[str, Any]] = []
+            seen: set[str] = set()
             for index in itertools.islice(indices, each):
                 tries = (self._draw(drawn, index, attempt) for attempt in itertools.count())
-                draw = next(
-                    draw for draw in tries if draw not in seen
-                )  # the same draw twice would be the same trial twice
-                seen.append(draw)
+                draw = next(one for one in tries if identity(one) not in seen)  # else the same trial would run twice
+                seen.add(identity(draw))
                 yield {key: {**combination, **draw}[key] for key in self.free}
 
     def _draw(self, free: Mapping[str, Distribution], index: int, attempt: int) -> dict[str, Any]:

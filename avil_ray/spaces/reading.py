@@ -1,70 +1,34 @@
-"""The parts of a search space, one function each: a part is read as far as it is right, each mistake is one line."""
+"""The suite and the methods of a search space, read from plain values: everything that is wrong becomes one line."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
-from avil_ray.catalog import METHODS, build_method, build_suite, find_factory, method_class
-from avil_ray.config import flatten, nest, option_names, option_problems
+from avil_ray.catalog import METHODS, build_method, build_suite, find_factory, method_options, method_problems
+from avil_ray.config import argument_problems, flatten, nest, option_names, short
 from avil_ray.errors import UserError, unknown
 from avil_ray.spaces.distributions import split
 from avil_ray.spaces.entries import Entry, Search
-from avil_ray.spaces.places import joined, require_keys, safe_name, short, whole
-from avil_ray.spaces.settings import ENTRY, SEARCH, TOP
+from avil_ray.spaces.fields import Mistakes, joined, read
 from avil_ray.tasks.suite import Suite
 
-REQUIRED = ("name", "suite", "rounds", "steps_per_round", "seeds", "methods")
-ALGORITHMS = ("grid", "random", "optuna")
-SCHEDULERS = ("none", "asha")
+ENTRY = ("method", "label", "samples")
+"""What an entry says beside its method's options."""
 
 
-def require_top(document: Mapping[str, Any], problems: list[str]) -> None:
-    """Check the keys of the whole."""
-    require_keys(document, "", TOP, problems, REQUIRED)
-
-
-def read_numbers(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Name, rounds, steps per round and seeds."""
-    readers = {
-        "name": lambda value: safe_name("name", value),
-        "rounds": lambda value: whole("rounds", value, 1),
-        "steps_per_round": lambda value: whole("steps_per_round", value, 1),
-        "seeds": _seeds,
-    }
-    found: dict[str, Any] = {}
-    for key, read in readers.items():
-        try:
-            if key in document:
-                found[key] = read(document[key])
-        except UserError as error:
-            problems.append(str(error))
-    return found
-
-
-def _seeds(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value:
-        raise UserError(f"seeds must be a list with at least one seed such as [0, 1, 2], not {short(value)}")
-    for index, seed in enumerate(value):
-        whole(f"seeds[{index}]", seed, 0)
-        if seed in value[:index]:
-            raise UserError(f"seeds: {seed} stands twice; give each seed once")
-    return tuple(value)
-
-
-def read_suite(specification: Any, problems: list[str]) -> Suite | None:
-    """The suite; None where the specification is wrong."""
-    if not isinstance(specification, Mapping):
-        problems.append(f"suite must be a mapping such as {{name: multimnist}}, not {short(specification)}")
-        return None
+def read_suite(specification: Mapping[str, Any]) -> Suite:
+    """The suite; raises `Mistakes` where the specification is wrong."""
+    options = {key: value for key, value in specification.items() if key not in ("name", "factory")}
     try:
-        return build_suite(specification)
+        found = argument_problems(find_factory(specification)[0], options)
+        if not found:
+            return build_suite(specification)
     except UserError as error:
-        problems.append(suite_line(specification, str(error)))
-        return None
+        found = [str(error)]
+    raise Mistakes([suite_line(specification, line) for line in found])
 
 
 def suite_line(specification: Mapping[str, Any], text: str) -> str:
@@ -79,81 +43,51 @@ def suite_line(specification: Mapping[str, Any], text: str) -> str:
     return joined("suite", text, names)
 
 
-def read_search(document: Any, problems: list[str]) -> Search:
-    """How options are searched; the defaults stand in for what is wrong."""
-    found = Search()
-    if not require_keys(document, "search", SEARCH, problems):
-        return found
-    algorithm, scheduler = document.get("algorithm", "grid"), document.get("scheduler", "none")
-    trials = document.get("trials")
-    try:
-        if algorithm not in ALGORITHMS:
-            raise unknown("algorithm", algorithm, ALGORITHMS, "search.algorithm")
-        if algorithm == "optuna" and find_spec("optuna") is None:
-            raise UserError("search.algorithm: optuna is not installed; run: pip install 'avil-ray[optuna]'")
-        if scheduler not in SCHEDULERS:
-            raise unknown("scheduler", scheduler, SCHEDULERS, "search.scheduler")
-        if "trials" in document:
-            whole("search.trials", trials, 1)
-            if algorithm == "grid":
-                raise UserError(
-                    "search.trials: a grid runs every combination; leave trials out, or use random or optuna"
-                )
-    except UserError as error:
-        problems.append(str(error))
-        return found
-    return Search(algorithm, scheduler, trials)
-
-
-def read_entries(document: Any, problems: list[str]) -> list[Entry]:
-    """The entries whose method, label and samples are right."""
-    if not isinstance(document, list) or not document:
-        problems.append(f"methods must be a list with at least one {{method: …}}, not {short(document)}")
-        return []
+def read_entries(document: list[Any], search: Search, suite: Suite | None) -> tuple[Entry, ...]:
+    """The entries, checked against the suite where there is one; raises `Mistakes` where one is wrong."""
     entries: list[Entry] = []
+    lines: list[str] = []
     places: dict[str, str] = {}
     for index, item in enumerate(document):
-        entry = _entry(item, f"methods[{index}]", problems)
+        entry, mistakes = _entry(item, f"methods[{index}]")
+        lines += mistakes
         if entry is None:
             continue
         earlier = places.setdefault(entry.label.lower(), entry.place)  # some file systems know no capitals
         if earlier != entry.place:
-            problems.append(
-                f"{entry.place}: the label {entry.label!r} stands at {earlier} too; "
-                "label: needed where one method stands twice"
+            lines.append(
+                f"{entry.place}: the label {entry.label!r} is that of {earlier} too; "
+                "give each a label of its own where one method is given twice"
             )
+        lines += _entry_problems(entry, search, suite)
         entries.append(entry)
-    return entries
+    if lines:
+        raise Mistakes(lines)
+    return tuple(entries)
 
 
-def _entry(document: Any, place: str, problems: list[str]) -> Entry | None:
+def _entry(document: Any, place: str) -> tuple[Entry | None, list[str]]:
+    """The entry where its method, label, samples and distributions are right; a line for each mistake in its keys."""
     if not isinstance(document, Mapping):
-        problems.append(f"{place} must be a mapping such as {{method: equal}}, not {short(document)}")
-        return None
-    method = document.get("method")
+        return None, [f"{place} must be a mapping such as {{method: equal}}, not {short(document)}"]
+    if "method" not in document:
+        misspelt = next((str(key) for key in document if difflib.get_close_matches(str(key), ["method"])), None)
+        line = f"{place}: the key 'method' is missing"
+        return None, [str(unknown("key", misspelt, ["method"], place)) if misspelt else line]
+    method = document["method"]
     if not isinstance(method, str) or method not in METHODS:
-        if "method" in document:
-            problems.append(str(unknown("method", method, METHODS, place)))
-        else:
-            misspelt = next((str(key) for key in document if difflib.get_close_matches(str(key), ["method"])), None)
-            line = f"{place}: the key 'method' is missing"
-            problems.append(str(unknown("key", misspelt, ["method"], place)) if misspelt else line)
-        return None
-    known = option_names(method_class(method))
-    wrong = [str(unknown("option", key, (*known, *ENTRY), place)) for key in document if key not in (*known, *ENTRY)]
-    options = {key: value for key, value in document.items() if key in known}
-    fixed, free, mistakes = split(options, place)
-    problems += [*wrong, *mistakes]
-    try:
-        label = safe_name(f"{place}.label", document.get("label", method))
-        samples = whole(f"{place}.samples", document["samples"], 1) if "samples" in document else None
-    except UserError as error:
-        problems.append(str(error))
-        return None
-    return None if mistakes else Entry(label, method, fixed, free, samples, place)
+        return None, [str(unknown("method", method, METHODS, place))]
+    options = method_options(method)
+    wrong = [
+        str(unknown("option", key, (*options, *ENTRY), place)) for key in document if key not in (*options, *ENTRY)
+    ]
+    fixed, free, mistakes = split({key: value for key, value in document.items() if key in options}, place)
+    beside = {"label": method} | {key: value for key, value in document.items() if key in ENTRY}
+    entry, lines = read(Entry, {**beside, "fixed": fixed, "free": free, "place": place}, place)
+    return None if mistakes else entry, [*wrong, *mistakes, *lines]
 
 
-def entry_problems(entry: Entry, search: Search, suite: Suite | None) -> list[str]:
+def _entry_problems(entry: Entry, search: Search, suite: Suite | None) -> list[str]:
     """What is wrong with an entry's configurations: each is built and, where there is a suite, checked against it."""
     try:
         entry.count(search)
@@ -168,8 +102,8 @@ def entry_problems(entry: Entry, search: Search, suite: Suite | None) -> list[st
     for point, found in zip(points, lines, strict=True):
         for line in found:
             told.setdefault(line, _with_point(line, point) if often[line] < len(points) else line)
-    names = option_names(method_class(entry.method))
-    return [joined(entry.place, line, names) for line in told.values()]
+    names = method_options(entry.method)
+    return [joined(entry.place, line, names) for line in list(told.values()) or _same_values(entry)]
 
 
 def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite | None) -> list[str]:
@@ -177,7 +111,7 @@ def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite
         options = nest({**flatten(entry.fixed), **point})
     except UserError as error:
         return [str(error)]
-    found = option_problems(method_class(entry.method), options)
+    found = method_problems(entry.method, options)
     for key, one in entry.free.items():
         if one.continuous:
             hint = "; draw whole numbers with choice"
@@ -196,3 +130,18 @@ def _with_point(line: str, point: Mapping[str, Any]) -> str:
     if any(line.startswith(f"{key} ") for key in point):
         return line
     return f"{line} (where {', '.join(f'{key} = {value}' for key, value in point.items())})"
+
+
+def _same_values(entry: Entry) -> list[str]:
+    """A line for each value of a grid or choice that the method reads as another one of them, as 1 and '1' may be."""
+    found = []
+    first = {key: one.values[0] for key, one in entry.free.items()}
+    for key, one in entry.free.items():
+        settled: list[dict[str, Any]] = []
+        for value in one.values if not one.continuous else ():
+            options = entry.configuration(0, {**first, key: value}).options
+            if options in settled:
+                earlier = one.values[settled.index(options)]
+                found.append(f"{key}.{one.kind}: {short(earlier)} and {short(value)} mean the same")
+            settled.append(options)
+    return found

@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
 from avil_ray.errors import UserError
-from avil_ray.spaces.places import require_keys, whole
+from avil_ray.spaces.fields import STRICT, Rule, must, number, whole
+
+
+def _amount(value: Any) -> bool:
+    return number(value) and bool(value >= 0)
+
+
+AMOUNT: Rule = ("must be a number of at least 0", _amount)
+OR_AUTO: Rule = ("must be 'auto' or a number of at least 0", lambda value: value == "auto" or _amount(value))
+SLOTS: Rule = (
+    "must be 'auto' or a whole number, 1 or more",
+    lambda value: value == "auto" or (type(value) is int and value >= 1),
+)
+SECONDS: Rule = ("must be a number of seconds above 0", lambda value: _amount(value) and value > 0)
+AT_MOST: Rule = ("must be at most 100,000,000", lambda value: value == "auto" or value <= 100_000_000)
+GPUS: Rule = (
+    "must be a whole number above 1, as Ray gives whole GPUs there",
+    lambda value: value == "auto" or value <= 1 or value == int(value),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one process occupies of a node; fractions allowed. `auto`: one GPU where the cluster has any, else none."""
+    """What a process occupies of a node; fractions allowed."""
 
-    cpu: float = 1.0
-    gpu: float | Literal["auto"] = 0.0
+    __pydantic_config__ = STRICT
+
+    cpu: Annotated[float, must(AMOUNT, AT_MOST)] = 1.0
+    gpu: Annotated[float | Literal["auto"], must(AMOUNT, GPUS, AT_MOST)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerShare(Share):
+    """What a worker occupies. `auto`: one GPU where the cluster has any, else none."""
+
+    gpu: Annotated[float | Literal["auto"], must(OR_AUTO, GPUS, AT_MOST)] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.cpu == 0:  # Ray places no process that asks for nothing
+            raise UserError("cpu must be above 0; a small fraction such as 0.1 will do")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,78 +69,18 @@ class Resources:
         How often a failed trial starts again from its last checkpoint.
     """
 
-    per_task: Share = field(default_factory=lambda: Share(gpu="auto"))
+    __pydantic_config__ = STRICT
+
+    per_task: WorkerShare = field(default_factory=WorkerShare)
     driver: Share = field(default_factory=Share)
-    slots: int | Literal["auto"] = "auto"
-    threads: int = 1
-    timeout: float = 1800.0
-    retries: int = 1
+    slots: Annotated[int | Literal["auto"], must(SLOTS, AT_MOST)] = "auto"
+    threads: Annotated[int, whole(1, 10_000)] = 1
+    timeout: Annotated[float, must(SECONDS, AT_MOST)] = 1800.0
+    retries: Annotated[int, whole(0)] = 1
 
     def document(self) -> dict[str, Any]:
         """The resources as they stand in YAML."""
         return asdict(self)
-
-
-KEYS = tuple(Resources.__dataclass_fields__)
-SHARE_KEYS = tuple(Share.__dataclass_fields__)
-
-
-def read_resources(document: Any, problems: list[str]) -> Resources:
-    """The resources of a search space; a line is added to `problems` for each mistake."""
-    place, found = "resources", dict[str, Any]()
-    if not require_keys(document, place, KEYS, problems):
-        return Resources()
-    for name in KEYS:
-        if name not in document:
-            continue
-        try:
-            if name in ("per_task", "driver"):
-                found[name] = _read_share(document[name], f"{place}.{name}", getattr(Resources(), name), problems)
-            else:
-                found[name] = _read_number(name, document[name])
-        except UserError as error:
-            problems.append(str(error))
-    return Resources(**found)
-
-
-def _read_number(name: str, value: Any) -> float | int | str:
-    place = f"resources.{name}"
-    if name == "slots":
-        if value == "auto":
-            return "auto"
-        if isinstance(value, str):
-            raise UserError(f"{place} must be 'auto' or a whole number, 1 or more, not {value!r}")
-    if name == "timeout":
-        if _amount(value) and value > 0:
-            return float(value)
-        raise UserError(f"{place} must be a number of seconds above 0, not {value!r}")
-    return whole(place, value, 0 if name == "retries" else 1)
-
-
-def _read_share(document: Any, place: str, default: Share, problems: list[str]) -> Share:
-    if not require_keys(document, place, SHARE_KEYS, problems):
-        return default
-    share = default
-    for name, value in document.items():
-        if name not in SHARE_KEYS:
-            continue
-        automatic = name == "gpu" and place.endswith("per_task")
-        if automatic and value == "auto":
-            share = replace(share, gpu="auto")
-        elif not _amount(value):
-            choices = "'auto' or a number" if automatic else "a number"
-            problems.append(f"{place}.{name} must be {choices} of at least 0, not {value!r}")
-        elif name == "gpu" and value > 1 and value != int(value):
-            problems.append(f"{place}.gpu must be a whole number above 1, as Ray gives whole GPUs there, not {value!r}")
-        else:
-            share = replace(share, **{name: float(value)})
-    if share.cpu == 0 and place.endswith("per_task"):  # Ray places no process that asks for nothing
-        problems.append(f"{place}.cpu must be above 0; a small fraction such as 0.1 will do")
-    return share
-
-
-def _amount(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
 def shares(resources: Resources, there: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:

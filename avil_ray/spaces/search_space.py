@@ -6,27 +6,42 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field, PlainValidator, ValidationInfo
 
 from avil_ray.catalog import build_suite
+from avil_ray.config import short
 from avil_ray.errors import UserError
 from avil_ray.spaces import reading
 from avil_ray.spaces.entries import Configuration, Entry, Search, TrialPlan, plan
-from avil_ray.spaces.places import short
-from avil_ray.spaces.resources import Resources, read_resources
+from avil_ray.spaces.fields import NAME, STRICT, Rule, distinct, filled, keys, must, read, whole
+from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.settings import apply
-from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 from avil_ray.yaml_text import read_yaml
 
 Settings = Sequence[tuple[str, Any]]
 
 
-@dataclass(frozen=True)
-class SearchSpace:
-    """What a sweep compares.
+def _suite(specification: Any) -> Any:
+    reading.read_suite(specification)
+    return copy.deepcopy(specification)
+
+
+def _entries(document: Any, info: ValidationInfo) -> tuple[Entry, ...]:
+    """The fields before it, as far as they are right, say what the entries must fit."""
+    suite = build_suite(info.data["suite"]) if "suite" in info.data else None
+    return reading.read_entries(document, info.data.get("search", Search()), suite)
+
+
+MAPPING: Rule = ("must be a mapping such as {name: multimnist}", lambda value: isinstance(value, Mapping))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What stands in the file: what a sweep compares.
 
     Attributes
     ----------
@@ -40,24 +55,40 @@ class SearchSpace:
         Every configuration runs with each of them.
     resources
         What trials may occupy.
-    entries
-        The methods, in the order of tables and figures.
     search
         How free options are searched.
+    entries
+        The methods, in the order of tables and figures.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Annotated[str, NAME]
+    suite: Annotated[Mapping[str, Any], PlainValidator(_suite), must(MAPPING)]
+    rounds: Annotated[int, whole(1, 100_000)]
+    steps_per_round: Annotated[int, whole(1, 10_000_000)]
+    seeds: Annotated[
+        tuple[Annotated[int, whole(0, 2**63 - 1)], ...],
+        filled("seed such as [0, 1, 2]"),
+        distinct("; give each seed once"),
+    ]
+    resources: Resources = field(default_factory=Resources)
+    search: Search = field(default_factory=Search)
+    entries: Annotated[tuple[Entry, ...], PlainValidator(_entries), filled("{method: …}"), Field(alias="methods")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace(Contents):
+    """A search space as read.
+
+    Attributes
+    ----------
     file
         What messages call the file.
     document
         The whole as plain values, settings included.
     """
 
-    name: str
-    suite: Mapping[str, Any]
-    rounds: int
-    steps_per_round: int
-    seeds: tuple[int, ...]
-    entries: tuple[Entry, ...]
-    resources: Resources = field(default_factory=Resources)
-    search: Search = field(default_factory=Search)
     file: str = field(default="search space", compare=False)
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -68,10 +99,6 @@ class SearchSpace:
     def trials(self) -> list[TrialPlan]:
         """Every configuration with every seed, in file order."""
         return [plan(configuration, seed) for configuration in self.configurations() for seed in self.seeds]
-
-    def asked(self) -> list[Entry]:
-        """The entries whose configurations Optuna proposes, in the space `entry.free`; see `entry.configuration`."""
-        return [entry for entry in self.entries if entry.asked(self.search)]
 
     def draw(self) -> dict[str, Task]:
         """The suite's data for the first seed, as a check before anything runs: some mistakes show only there.
@@ -89,10 +116,8 @@ class SearchSpace:
     def dump(self) -> str:
         """The space as run, in YAML, settings and defaults included."""
         defaults = {"resources": self.resources.document(), "search": self.search.document()}
-        document = {**self.document, **defaults}
-        return yaml.dump(
-            document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
-        )
+        options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
+        return str(yaml.dump({**self.document, **defaults}, Dumper=_Dumper, **options))
 
     def require_same(self, stored: Path) -> None:
         """Raise `UserError`, with the first difference, where the space in the file `stored` gives other trials.
@@ -100,28 +125,22 @@ class SearchSpace:
         Resources other than threads may differ, and so may the file's comments and layout.
         """
         other = read_search_space(stored)
-        for name in ("name", "suite", "rounds", "steps_per_round", "seeds", "search"):
-            before, now = getattr(other, name), getattr(self, name)
+        for name, now in self._settled().items():
+            before = other._settled()[name]  # noqa: SLF001 (of another of its kind)
             if before != now:
-                raise UserError(f"{stored}: was run with {name} {_shown(before)}, asked is {_shown(now)}; {_OTHERWISE}")
-        if other.resources.threads != self.resources.threads:
-            threads = f"threads {other.resources.threads}, asked is {self.resources.threads}"
-            raise UserError(f"{stored}: was run with {threads}; {_OTHERWISE}")
-        before_labels, labels = ([entry.label for entry in space.entries] for space in (other, self))
-        if before_labels != labels:
-            raise UserError(
-                f"{stored}: was run with methods {_shown(before_labels)}, asked is {_shown(labels)}; {_OTHERWISE}"
-            )
-        for before, now in zip(other.entries, self.entries, strict=True):
-            if before != now:
-                raise UserError(f"{stored}: was run with other options of {now.label}; {_OTHERWISE}")
+                raise UserError(f"{stored}: was run with {name} {before}, asked is {now}; {_OTHERWISE}")
+        for entry, earlier in zip(self.entries, other.entries, strict=True):
+            if earlier != entry:
+                raise UserError(f"{stored}: was run with other options of {entry.label}; {_OTHERWISE}")
+
+    def _settled(self) -> dict[str, Any]:
+        """What must be the same for a sweep to be resumed, but for the methods' options."""
+        same = {name: getattr(self, name) for name in ("name", "suite", "rounds", "steps_per_round", "search")}
+        labels = [entry.label for entry in self.entries]
+        return same | {"seeds": list(self.seeds), "threads": self.resources.threads, "methods": labels}
 
 
 _OTHERWISE = "resume with the same search space, or give the sweep another --name"
-
-
-def _shown(value: Any) -> str:
-    return str(list(value) if isinstance(value, tuple) else value)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -165,58 +184,37 @@ def problems(path: Path | str, settings: Settings = (), *, data: bool = True) ->
 def _read(path: Path, settings: Settings) -> tuple[SearchSpace | None, list[str]]:
     """The space, or None and what is wrong."""
     try:
-        document, places = apply(_document(path), settings)
+        document, places = apply(_document(path), settings, Contents)
     except UserError as error:
         return None, [str(error)]
-    found: list[str] = []
-    parts = _parts(document, found)
-    if found:
+    contents, found = read(Contents, document)
+    if contents is None:
         return None, list(dict.fromkeys(_told(path.name, line, places) for line in found))
-    return SearchSpace(**parts, file=path.name, document=document), []
+    return SearchSpace(**vars(contents), file=path.name, document=document), []
 
 
 def _document(path: Path) -> dict[str, Any]:
     """The file's one mapping."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise UserError(f"{path.name}: not YAML: it is no UTF-8 text") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        missing = isinstance(error, FileNotFoundError)
+        raise UserError(f"{path}: {'no such file' if missing else f'cannot be read: {error.strerror}'}") from None
     document = read_yaml(text, path.name)
     if document is None:
-        raise UserError(f"{path.name}: is empty; a search space has at least {', '.join(reading.REQUIRED)}")
+        least = [key for key in keys(Contents) if key not in ("resources", "search")]
+        raise UserError(f"{path.name}: is empty; a search space has at least {', '.join(least)}")
     if not isinstance(document, dict):
         raise UserError(f"{path.name}: must be a mapping such as {{name: …, suite: …}}, not {short(document)}")
     return document
-
-
-def _parts(document: Mapping[str, Any], found: list[str]) -> dict[str, Any]:
-    """The fields of a `SearchSpace`, as far as they are right; the rest is told in `found`."""
-    reading.require_top(document, found)
-    parts = reading.read_numbers(document, found)
-    suite: Suite | None = None
-    if "suite" in document:
-        parts["suite"] = copy.deepcopy(document["suite"])
-        suite = reading.read_suite(document["suite"], found)
-    if "resources" in document:
-        parts["resources"] = read_resources(document["resources"], found)
-    if "search" in document:
-        parts["search"] = reading.read_search(document["search"], found)
-    if "methods" in document:
-        entries = reading.read_entries(document["methods"], found)
-        parts["entries"] = tuple(entries)
-        for entry in entries:
-            found += reading.entry_problems(entry, parts.get("search", Search()), suite)
-    return parts
 
 
 def _told(file: str, line: str, places: Mapping[str, str]) -> str:
     """A line with its origin: the file, or the setting that put the wrong value there."""
     for place, key in places.items():
         rest = line.removeprefix(place)
-        if rest != line and not rest[0].isalnum() and rest[0] not in "_-":
+        if rest != line and not (rest[:1].isalnum() or rest[:1] in ("_", "-")):
             return f"--set {key}{rest}"
     return f"{file}: {line}"

@@ -6,27 +6,17 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avil_ray.catalog import METHODS, find_factory, method_class
-from avil_ray.config import option_names
+from avil_ray.catalog import find_factory, method_options
+from avil_ray.config import option_names, short
 from avil_ray.errors import UserError, unknown
-from avil_ray.spaces import resources
-
-TOP = ("name", "suite", "rounds", "steps_per_round", "seeds", "resources", "methods", "search")
-ENTRY = ("method", "label", "samples")
-SEARCH = ("algorithm", "scheduler", "trials")
-
-_KEYS = {
-    "": TOP,
-    "resources": resources.KEYS,
-    "resources.per_task": resources.SHARE_KEYS,
-    "resources.driver": resources.SHARE_KEYS,
-    "search": SEARCH,
-}
-"""place -> the keys that may stand there, where they are the same in every search space."""
+from avil_ray.spaces.fields import keys, written
+from avil_ray.spaces.reading import ENTRY
 
 
-def apply(document: Mapping[str, Any], settings: Sequence[tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A copy of the document with the settings in place.
+def apply(
+    document: Mapping[str, Any], settings: Sequence[tuple[str, Any]], kind: type
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A copy of the document with the settings in place; `kind` is the dataclass that it will be read as.
 
     Returns
     -------
@@ -42,67 +32,55 @@ def apply(document: Mapping[str, Any], settings: Sequence[tuple[str, Any]]) -> t
     changed = copy.deepcopy(dict(document))
     places: dict[str, str] = {}
     for key, value in settings:
-        where, parts = f"--set {key}", key.split(".")
+        where = f"--set {key}"
+        parts: list[int | str] = [*key.split(".")]
         if "" in parts:
             raise UserError(f"{where}: write a key as words between dots, such as suite.target_labels")
         if parts[0] == "methods" and len(parts) > 1:
-            index, parts = _entry(changed, key.removeprefix("methods."), where)
-            _put(changed["methods"][index], parts, value, where)
-            place = f"methods[{index}]"
-        else:
-            _require_known(changed, parts, where)
-            _put(changed, parts, value, where)
-            place, parts = parts[0], parts[1:]
-        places[".".join([place, *parts])] = key
+            parts = _below_label(changed.get("methods"), key.removeprefix("methods."), where)
+        _put(changed, parts, value, kind, where)
+        places[written("", parts)] = key
     return changed, places
 
 
-def _entry(document: Mapping[str, Any], rest: str, where: str) -> tuple[int, list[str]]:
-    """The index of the entry whose label `rest` begins with, and the option's parts after it."""
-    entries = document.get("methods")
-    labels = [
-        str(entry.get("label", entry.get("method"))) if isinstance(entry, Mapping) else ""
-        for entry in (entries if isinstance(entries, list) else [])
-    ]
-    # labels may hold dots: the longest that fits is meant
-    fitting = [label for label in labels if rest.startswith(f"{label}.")]
+def _below_label(entries: Any, rest: str, where: str) -> list[int | str]:
+    """The parts of a key, with an entry's number in place of its label, which `rest` begins with."""
+    entries = entries if isinstance(entries, list) else []
+    labels = [str(one.get("label", one.get("method"))) if isinstance(one, Mapping) else "" for one in entries]
     if rest in labels:
         raise UserError(f"{where}: name an option too, such as methods.{rest}.learning_rate")
-    if not fitting:
+    # labels may hold dots: the longest that fits is meant
+    label = max((label for label in labels if label and rest.startswith(f"{label}.")), key=len, default=None)
+    if label is None:
         raise unknown("label", rest.split(".")[0], filter(None, labels), f"{where}: methods")
-    label = max(fitting, key=len)
-    index = labels.index(label)
-    parts = rest.removeprefix(f"{label}.").split(".")
-    method = entries[index].get("method") if entries else None
-    if isinstance(method, str) and method in METHODS:
-        names = (*option_names(method_class(method)), *ENTRY)
-        if parts[0] not in names:
-            raise unknown("option", parts[0], names, where)
-    return index, parts
+    return ["methods", labels.index(label), *rest.removeprefix(f"{label}.").split(".")]
 
 
-def _require_known(document: Mapping[str, Any], parts: Sequence[str], where: str) -> None:
+def _put(document: Any, parts: Sequence[int | str], value: Any, kind: type, where: str) -> None:
+    inner = document
     for depth, part in enumerate(parts):
-        place = ".".join(parts[:depth])
-        names = _KEYS.get(place)
-        if place == "suite":
-            names = _suite_options(document.get("suite"))
-        if names is not None and part not in names:
-            raise unknown("option" if place == "suite" else "key", part, names, where)
+        above = parts[:depth]
+        if not isinstance(inner, dict | list):
+            raise UserError(f"{where}: {written('', above)} is {short(inner)}, which has no parts to set")
+        options = _options(document, above)
+        names = options or keys(kind, above)
+        if names and part not in names:
+            raise unknown("option" if options else "key", part, names, where)
+        if depth == len(parts) - 1:
+            inner[part] = value  # type: ignore[index]
+        elif isinstance(inner, dict):
+            inner = inner.setdefault(part, {})
+        else:
+            inner = inner[part]  # type: ignore[index]
 
 
-def _suite_options(specification: Any) -> tuple[str, ...] | None:
-    """The options of the suite, None where it cannot be told yet: reading the document will say why."""
+def _options(document: Mapping[str, Any], above: Sequence[int | str]) -> tuple[str, ...]:
+    """The options of the suite or a method, at their places; none where reading will say why they cannot be told."""
     try:
-        return (*option_names(find_factory(specification)[0]), "name", "factory")
-    except (UserError, TypeError):
-        return None
-
-
-def _put(document: dict[str, Any], parts: Sequence[str], value: Any, where: str) -> None:
-    for depth, part in enumerate(parts[:-1]):
-        inner = document.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"{where}: {'.'.join(parts[: depth + 1])} is {inner!r}, which has no parts to set")
-        document = inner
-    document[parts[-1]] = value
+        if above == ["suite"]:
+            return (*option_names(find_factory(document["suite"])[0]), "name", "factory")
+        if len(above) == 2 and above[0] == "methods":
+            return (*method_options(document["methods"][above[1]]["method"]), *ENTRY)
+    except (UserError, TypeError, KeyError):
+        pass
+    return ()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+
+from avil_ray.errors import WorkFailed
+from avil_ray.storage import make_folder, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +62,8 @@ def kept_arrays(kind: str, key: str, make: Callable[[], Mapping[str, npt.NDArray
             log.warning("%s: the file is damaged (%s); it is made anew", file, error)
     arrays = dict(make())
     try:
+        make_folder(file.parent)
         replace_file(file, save(arrays))
-    except OSError as error:
-        log.warning("%s: cannot be written (%s), so the next process works it out again", file, error.strerror)
+    except WorkFailed as error:
+        log.warning("%s; the next process works it out again", error)
     return arrays
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file so that others see the old one or the new one, never a part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

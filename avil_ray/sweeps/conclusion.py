@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.numpy import load_file
 
 from avil_ray.catalog import build_method
+from avil_ray.errors import WorkFailed
 from avil_ray.learning.parameters import initial_model
 from avil_ray.models.multitask import SingleTask
 from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
 from avil_ray.spaces.entries import TrialPlan
-from avil_ray.sweeps.trial import THETA, make_record
+from avil_ray.sweeps.trial import THETA, load_theta, make_record
 from avil_ray.tasks.suite import Suite
 
 if TYPE_CHECKING:
@@ -57,12 +57,16 @@ def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Sui
     there = {record.key for record in records}
     lacking = [make_record(asdict(plan), "unfinished", []) for plan in plans if plan.key not in there]
     comparison = write_report(folder, [*records, *lacking], facts)
+    lost: list[str] = []
     for record in best_trials(comparison):
-        log_model(tracker, suite, folder, record)
+        try:
+            log_model(tracker, suite, folder, record)
+        except WorkFailed as error:
+            lost.append(f"the model of {record.key}, as {error}")
     failed = any(record.status == "failed" for record in records)
     status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
     tracker.finish_sweep(comparison.summary(), folder, records, status)
-    return Outcome(comparison, folder, len(lacking), tracker.trouble)
+    return Outcome(comparison, folder, len(lacking), "; ".join(filter(None, [tracker.trouble, *lost])) or None)
 
 
 def best_trials(comparison: Comparison) -> list[TrialRecord]:
@@ -81,7 +85,7 @@ def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord)
     """Log the target's model of one trial, with an example of its input."""
     flat = initial_model(build_method(record.method, record.options).prepare(suite), record.seed)
     stored = trial_folder(folder, record.key) / THETA
-    flat.load(load_file(stored)["theta"])
+    flat.load(load_theta(stored))
     test = suite.draw(record.seed)[suite.target].test
     assert test is not None
     inputs, _ = test.batch(torch.arange(min(2, len(test))))

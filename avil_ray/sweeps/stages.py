@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avil_ray.catalog import build_method
+from avil_ray.errors import WorkFailed
 from avil_ray.randomness import derive
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder
@@ -123,4 +124,7 @@ def _failed() -> Any:
 def _select(folder: Path, one: TrialPlan) -> float | None:
     """A trial's figure on select; None where it failed, was stopped or has no result."""
     stored = trial_folder(folder, one.key)
-    return read_record(stored).select if (stored / RESULT).exists() else None
+    try:
+        return read_record(stored).select if (stored / RESULT).exists() else None
+    except WorkFailed:  # damaged since it was written: the report says so
+        return None

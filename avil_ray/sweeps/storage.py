@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 from avil_ray.errors import UserError
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import replace_file
-from avil_ray.spaces.search_space import SearchSpace
+from avil_ray.reports.records import TRIALS, checked
+from avil_ray.spaces.search_space import SearchSpace, read_search_space
+from avil_ray.storage import LOCK, discard, replace_file, why
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -23,12 +23,15 @@ def require_usable(folder: Path, space: SearchSpace, resume: bool, fresh: bool) 
     if resume and fresh:
         raise UserError("--resume and --fresh exclude each other: go on with what is there, or start again")
     stored = folder / SPACE
-    if folder.exists() and not stored.exists() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; choose another --name or --storage")
+    if folder.exists() and not stored.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise UserError(f"{folder}: holds something else than a sweep; choose another --name or --storage")
     if stored.exists() and not (resume or fresh):
         choice = "add --resume to go on, --fresh to replace it, or --name for another"
         raise UserError(f"{folder}: a sweep of this name is there; {choice}")
     if stored.exists() and resume:
+        _require_readable(stored)
         space.require_same(stored)
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
@@ -47,24 +50,33 @@ def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: b
         seeds=tuple(space.seeds),
         labels=tuple(entry.label for entry in space.entries),
     )
-    try:
-        if fresh and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / SPACE, space.dump().encode())
-        replace_file(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}); choose another --storage") from error
+    if fresh and folder.exists():
+        for path in list(folder.iterdir()):
+            if path.name != LOCK:
+                discard(path)
+    for name, content in ((SPACE, space.dump()), (FACTS, json.dumps(asdict(facts), indent=1))):
+        if (folder / name).is_dir():
+            discard(folder / name)
+        replace_file(folder / name, content.encode())
+    if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
+        discard(folder / TRIALS)
     return facts
 
 
 def read_facts(folder: Path) -> SweepFacts:
-    """The facts of a stored sweep."""
+    """The facts of a stored sweep; UserError where they cannot be read."""
     try:
-        stored = json.loads((folder / FACTS).read_text())
-        lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
-        return SweepFacts(**{**stored, **lists})
+        return checked(SweepFacts, json.loads((folder / FACTS).read_bytes().decode()))
     except FileNotFoundError:
         raise UserError(f"{folder}: no sweep is stored there; `avil-ray sweep` makes one") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / FACTS}: cannot be read ({error}); run the sweep again with --fresh") from error
+    except (OSError, ValueError, RecursionError) as error:
+        advice = "run the sweep again with --resume, which writes it anew"
+        raise UserError(f"{folder / FACTS}: cannot be read ({why(error)}); {advice}") from error
+
+
+def _require_readable(stored: Path) -> None:
+    try:
+        read_search_space(stored)
+    except UserError as error:
+        advice = "put the search space there again, or start again with --fresh"
+        raise UserError(f"{stored}: the stored search space cannot be read ({error}); {advice}") from error

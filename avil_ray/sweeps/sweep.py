@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
+from safetensors import SafetensorError, safe_open
 
 from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.interruption import Interruption
 from avil_ray.pools.placement import bundles
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
@@ -23,10 +27,11 @@ from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
 from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
+from avil_ray.storage import LocalStorage, discard, locked, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
 from avil_ray.sweeps.stages import Stage, scheduler, stages
-from avil_ray.sweeps.storage import require_usable, store
-from avil_ray.sweeps.trial import CHECKPOINT, Job, make_record, run_trial
+from avil_ray.sweeps.storage import SPACE, require_usable, store
+from avil_ray.sweeps.trial import CHECKPOINT, THETA, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
 if TYPE_CHECKING:
@@ -74,20 +79,22 @@ def run_sweep(
     require_usable(folder, space, resume, fresh)
     suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
     tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
-    with connected(address):
+    with locked(folder), connected(address):
         seen = preview(space, nodes())
         if seen.lacking:
             raise UserError(seen.lacking)
+        tracker.reach()
         facts = store(folder, space, suite, target, fresh)
         if fresh:
             tracker.forget()
         names = ("suite", "rounds", "steps_per_round", "seeds")
         tracker.prepare([parameters({name: getattr(space, name) for name in names})])
-        job = make_job(seen, folder, facts)
-        trials = Trials(job, seen, facts, tracker, max_concurrent, console)
-        for stage in stages(space, folder, facts):
-            trials.run(stage)
-    return conclude(folder, facts, trials.plans, suite, tracker)
+        with Interruption() as interruption:
+            job = make_job(seen, folder, facts)
+            trials = Trials(job, seen, facts, tracker, max_concurrent, console, interruption)
+            for stage in stages(space, folder, facts):
+                trials.run(stage)
+            return conclude(folder, facts, trials.plans, suite, tracker)
 
 
 def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
@@ -117,6 +124,7 @@ class Trials:
     tracker: Tracker
     max_concurrent: int | None
     console: Console
+    interruption: Interruption
     plans: list[TrialPlan] = field(default_factory=list)
 
     def run(self, stage: Stage) -> None:
@@ -125,18 +133,33 @@ class Trials:
 
         folder, plans = Path(self.job.folder), stage.plans
         self.plans += plans
-        done = {plan.key for plan in plans if ended_well(folder, plan)}
+        done = {plan.key for plan in plans if self._ended_well(plan)}
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
-            self.console.print(f"{len(done)} of {len(plans)} trials are done already", highlight=False)
-        if not waiting:
+            self.console.print(Text(f"{len(done)} of {len(plans)} trials are done already"))
+        if not waiting or self.interruption.asked:
             return
         for plan in waiting:  # a failure of an earlier start is no longer the last word
-            (trial_folder(folder, plan.key) / RESULT).unlink(missing_ok=True)
-        with Watch(plans, done, self.console) as watch:
+            discard(trial_folder(folder, plan.key) / RESULT)
+            for line in make_ready(trial_folder(folder, plan.key)):
+                self._say(f"{plan.key}: {line}")
+        with Watch(plans, done, self.console, self.interruption) as watch:
             self._tune(Stage(waiting, stage.rounds), watch)
+        if not (folder / SPACE).exists():
+            raise WorkFailed(f"{folder}: the folder was removed while the sweep ran; start the sweep again")
         for plan in waiting:
-            self._settle(plan, watch)
+            stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
+            settle(folder, plan, watch.failed.get(plan.key), stopped)
+
+    def _ended_well(self, plan: TrialPlan) -> bool:
+        try:
+            return ended_well(Path(self.job.folder), plan)
+        except WorkFailed as error:
+            self._say(f"{plan.key} runs again: {error}")
+            return False
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
 
     def _tune(self, stage: Stage, watch: Watch) -> None:
         from ray import tune
@@ -148,8 +171,8 @@ class Trials:
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(run_trial, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
-            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job)},
+            tune.with_resources(_run_here, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
+            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self.max_concurrent,
                 reuse_actors=True,
@@ -168,17 +191,32 @@ class Trials:
         with _quiet_tune():
             tuner.fit()
 
-    def _settle(self, plan: TrialPlan, watch: Watch) -> None:
-        """Write the record of a trial that could not write its own: it failed, or the scheduler stopped it."""
-        folder = trial_folder(Path(self.job.folder), plan.key)
-        if (folder / RESULT).exists():
-            return
-        rows = checkpoint.rows(folder / CHECKPOINT)
-        if plan.key in watch.failed:
-            write_record(folder, make_record(asdict(plan), "failed", rows, reason=watch.failed[plan.key]))
-        elif plan.key in watch.ended:
-            why = f"stopped by {self.seen.space.search.scheduler} after {len(rows)} rounds"
-            write_record(folder, make_record(asdict(plan), "stopped", rows, reason=why))
+
+def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
+    """Write the record of a trial that could not write its own: why it `failed`, or by what it was `stopped`."""
+    place = trial_folder(folder, plan.key)
+    if (place / RESULT).exists() or not (failed or stopped):
+        return
+    rows, note = [], ""
+    try:
+        rows = checkpoint.rows(LocalStorage(place / CHECKPOINT))
+    except UserError as error:
+        note = f"; what it cost is not known: {error}"
+    if failed:
+        record = make_record(asdict(plan), "failed", rows, reason=failed + note)
+    else:
+        record = make_record(asdict(plan), "stopped", rows, reason=f"{stopped} after {len(rows)} rounds{note}")
+    write_record(place, record)
+
+
+def _run_here(config: Mapping[str, Any]) -> None:
+    """`run_trial` in the folder that the sweep was started in, where this node has it: suites may name relative paths.
+
+    Where Ray ran before the sweep, its processes stand elsewhere.
+    """
+    if Path(config["folder"]).is_dir():
+        os.chdir(config["folder"])
+    run_trial(config)
 
 
 def _placement(config: Mapping[str, Any], driver: Mapping[str, float], per_task: Mapping[str, float]) -> Any:
@@ -200,6 +238,18 @@ def _quiet_tune() -> Iterator[None]:
 
 
 def ended_well(folder: Path, plan: TrialPlan) -> bool:
-    """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
+    """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep.
+
+    WorkFailed where its files are damaged; of the parameters, only whether the file is there and as long as it says.
+    """
     stored = trial_folder(folder, plan.key)
-    return (stored / RESULT).exists() and read_record(stored).status in ("finished", "stopped")
+    if not (stored / RESULT).exists():
+        return False
+    status = read_record(stored).status
+    if status == "finished":
+        try:
+            with safe_open(stored / THETA, "numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise WorkFailed(f"{stored / THETA}: unreadable ({why(error)})") from error
+    return status in ("finished", "stopped")

@@ -6,6 +6,7 @@ retry, on any node, goes on from the last round, and a sweep that was killed kno
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from avil_ray import checkpoint
-from avil_ray.errors import WorkFailed
+from avil_ray.container import Container, Damaged, pack, unpack
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.learning.parameters import Vector
 from avil_ray.pools.pool import Pool
-from avil_ray.reports.records import Cost, Status, TrialRecord, replace_file, trial_folder, write_record
+from avil_ray.reports.records import HISTORY, Cost, Status, TrialRecord, trial_folder, write_record
 from avil_ray.rounds import Round
+from avil_ray.storage import LocalStorage, discard, locked, replace_file, why
 from avil_ray.tasks.objectives import METRICS
 
+log = logging.getLogger(__name__)
+
 CHECKPOINT, THETA = "checkpoint", "theta.safetensors"
+PATIENCE = 60.0
+"""Seconds that a trial waits for an earlier attempt to let go of its folder."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +83,50 @@ def run_trial(config: Mapping[str, Any]) -> None:
     def after_round(done: Round) -> None:
         report(done.row)
 
-    for row in checkpoint.rows(folder / CHECKPOINT):  # a retry tells again what the first attempt may not have told
-        report(row)
-    result = train(
-        suite,
-        method,
-        rounds=job.rounds,
-        steps_per_round=job.steps_per_round,
-        seed=facts["seed"],
-        pool=lambda: open_pool(job, facts, method.prepare(suite)),
-        threads=job.threads,
-        output=folder / CHECKPOINT,
-        resume=True,
-        on_round=after_round,
-    )
-    save_theta(folder / THETA, result.theta)
-    found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
-    write_record(folder, make_record(facts, "finished", rows, **found))
-    checkpoint.remove(folder / CHECKPOINT)
+    # where the sweep was killed, an attempt of its last start may still be ending
+    with locked(folder, wait=PATIENCE):
+        make_ready(folder)
+        for row in checkpoint.rows(LocalStorage(folder / CHECKPOINT)):  # the first attempt may not have told them
+            report(row)
+        result = train(
+            suite,
+            method,
+            rounds=job.rounds,
+            steps_per_round=job.steps_per_round,
+            seed=facts["seed"],
+            pool=lambda: open_pool(job, facts, method.prepare(suite)),
+            threads=job.threads,
+            output=folder / CHECKPOINT,
+            resume=True,
+            on_round=after_round,
+        )
+        save_theta(folder / THETA, result.theta)
+        found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
+        write_record(folder, make_record(facts, "finished", rows, **found))
+        discard(folder / CHECKPOINT)
+
+
+def make_ready(folder: Path) -> list[str]:
+    """Clear a trial's folder of what it cannot go on from, so that it starts anew instead; what was found, in lines."""
+    said = []
+    if folder.exists() and not folder.is_dir():
+        said.append(f"{folder} is not a folder; it is replaced")
+        discard(folder)
+    for path in (folder / HISTORY, folder / THETA):
+        if path.is_dir():
+            discard(path)
+    if (folder / CHECKPOINT).exists() and not (folder / CHECKPOINT).is_dir():
+        said.append(f"{folder / CHECKPOINT} is not a folder; it is replaced")
+        discard(folder / CHECKPOINT)
+    try:
+        checkpoint.rows(LocalStorage(folder / CHECKPOINT))
+    except Damaged as error:
+        said.append(f"{error}; the trial starts again from its first round")
+        log.warning("%s", said[-1])
+        discard(folder / CHECKPOINT)
+    except UserError:  # of another version, say: the trial itself fails of it, with the reason
+        pass
+    return said
 
 
 def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -135,8 +169,14 @@ def make_record(
     return TrialRecord(**named, status=status, cost=cost, history=pd.DataFrame(rows), **found)
 
 
-def save_theta(path: Path, theta: Any) -> None:
+def save_theta(path: Path, theta: Vector) -> None:
     """The best parameters, float32 [P], as safetensors."""
-    from safetensors.numpy import save
+    replace_file(path, pack(Container({"theta": theta}, {})))
 
-    replace_file(path, save({"theta": theta}))
+
+def load_theta(path: Path) -> Vector:
+    """The parameters in the file; WorkFailed where they are not what was written."""
+    try:
+        return unpack(path.read_bytes()).arrays["theta"]
+    except (OSError, KeyError, UserError) as error:
+        raise WorkFailed(f"{path}: unreadable ({why(error)})") from error

@@ -11,10 +11,14 @@ from ray.tune import Callback
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
+
+from avil_ray.plain import plain
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
+    from avil_ray.interruption import Interruption
     from avil_ray.spaces.entries import TrialPlan
 
 
@@ -29,10 +33,11 @@ class Watch(Callback):
         Key -> reason, for trials that failed after their retries.
     """
 
-    def __init__(self, plans: list[TrialPlan], done: set[str], console: Console) -> None:
+    def __init__(self, plans: list[TrialPlan], done: set[str], console: Console, interruption: Interruption) -> None:
         self.ended: set[str] = set()
         self.failed: dict[str, str] = {}
         self._plans, self._done, self._console = plans, set(done), console
+        self._interruption = interruption
         self._running: dict[str, Mapping[str, Any]] = {}
         self._started = time.monotonic()
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=2, transient=True)
@@ -49,6 +54,10 @@ class Watch(Callback):
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune is about to look for news again."""
+        self._interruption.tell_tune()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial runs."""
@@ -74,9 +83,8 @@ class Watch(Callback):
         self._running.pop(key, None)
         self._done.add(key)
         if not self._console.is_terminal:
-            self._console.print(
-                f"{len(self._done):4d} of {len(self._plans)}  {key}  {how}", highlight=False, soft_wrap=True
-            )
+            line = Text(f"{len(self._done):4d} of {len(self._plans)}  {plain(key)}  {how}")
+            self._console.print(line, soft_wrap=True)
 
     def _seconds(self, trial: Trial) -> float:
         return float((trial.last_result or {}).get("time_total_s", 0.0))
@@ -92,7 +100,8 @@ class Watch(Callback):
                 f"{key.partition('/')[2]}: round {self._running[key].get('round', '…')}" for key in running
             )
             done = sum(key in self._done for key in keys)
-            table.add_row(label, f"{done}/{len(keys)}", str(sum(key in self.failed for key in keys) or ""), rounds)
+            failed = str(sum(key in self.failed for key in keys) or "")
+            table.add_row(*map(Text, (plain(label), f"{done}/{len(keys)}", failed, plain(rounds))))
         return table
 
 
@@ -107,10 +116,10 @@ def reason(trial: Trial) -> str:
     text = lines[-1] if lines else "it left no message"
     for known in ("avil_ray.errors.", "WorkFailed: ", "UserError: "):
         text = text.removeprefix(known)
-    return text
+    return plain(text)
 
 
 def _local_error(trial: Trial) -> str:
     """The error as Tune wrote it on this machine: the storage has it only once the trial has reported something."""
     file = trial.error_file
-    return Path(file).read_text() if file and Path(file).exists() else ""
+    return Path(file).read_text(errors="replace") if file and Path(file).exists() else ""

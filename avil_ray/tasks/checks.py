@@ -169,11 +169,11 @@ def _first_not_finite(values: Tensor) -> tuple[int, ...] | None:
     if not values.is_floating_point() or values.numel() == 0:
         return None
     step = max(1, BLOCK // (values.numel() // len(values)))
-    for start in range(0, len(values), step):
-        wrong = ~torch.isfinite(values[start : start + step])
+    for number, block in enumerate(values.split(step)):
+        wrong = ~torch.isfinite(block)
         if bool(wrong.any()):
             first, *rest = wrong.nonzero()[0].tolist()
-            return (start + first, *rest)
+            return (number * step + first, *rest)
     return None
 
 

@@ -66,12 +66,12 @@ def check_heads(where: str, model: nn.Module, tasks: Collection[str]) -> None:
         return
     for task in tasks:
         if task not in there:
-            raise UserError(f"{where}: task {task!r} has no head; {_listed(task, there)}")
+            raise UserError(f"{where}: task {task!r} has no head; there are: {_listed(task, there)}")
     for head in sorted(there.difference(tasks)):
         hint = "leave it out, or keep what tasks share outside of heads"
-        raise UserError(f"{where}: the head {head!r} is no task's; tasks {_listed(head, tasks)}; {hint}")
+        raise UserError(f"{where}: the head {head!r} is no task's; tasks are: {_listed(head, tasks)}; {hint}")
 
 
 def _listed(name: str, names: Collection[str]) -> str:
     near = nearest(name, names)
-    return f"there are: {', '.join(sorted(names))}" + (f" (did you mean {near!r}?)" if near else "")
+    return f"{', '.join(sorted(names, key=str.casefold))}" + (f" (did you mean {near!r}?)" if near else "")

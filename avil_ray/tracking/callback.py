@@ -20,7 +20,7 @@ _NOT_OURS = {*AUTO_RESULT_KEYS, *DEFAULT_EXPERIMENT_INFO_KEYS, DONE, SHOULD_CHEC
 
 
 class TrackingCallback(LoggerCallback):
-    """Forwards trials from Tune's process to the one writer, also after Tune was restored from its own pickle.
+    """Forwards trials from Tune's process to the one writer.
 
     Tune tells of a failure with retries left by `on_trial_recover`, which is not forwarded: the run goes on. Only the
     last failure arrives as an end. What has neither ended nor failed when the sweep ends was interrupted.
@@ -36,11 +36,8 @@ class TrackingCallback(LoggerCallback):
         self._running: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"tracker": self.tracker}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.tracker = state["tracker"]
-        self._running = set()
+        """Nothing: Tune stores its callbacks in the sweep's folder, where the store's password has no business."""
+        return {}
 
     def log_trial_start(self, trial: Trial) -> None:
         """The trial's run is there and running, at the first start and at every retry."""

@@ -129,15 +129,25 @@ class Run:
 
 
 def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], name: str) -> Run:
-    """The experiment's run with the tag `avil.key` of `tags`; where there is none, a new one with all of `tags`.
+    """The experiment's run with the tag `avil.key` of `tags`; where there is none, a new one. Either has all of `tags`.
 
-    Looking and creating are two steps, so only one writer may do this.
+    A run that was deleted in MLflow is restored. Looking and creating are two steps, so only one writer may do this.
     """
+    from mlflow.entities import ViewType
+
     key = tags["avil.key"]
     quote = '"' if "'" in key else "'"
     query = f"tags.`avil.key` = {quote}{key}{quote}"
-    found = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1)
+    for kind in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
+        found = client.search_runs([experiment_id], query, kind, 1, order_by=["attributes.start_time ASC"])
+        if found:
+            break
     run = found[0] if found else client.create_run(experiment_id, tags=dict(tags), run_name=name)
+    if run.info.lifecycle_stage == "deleted":
+        client.restore_run(run.info.run_id)
+    old = {tag: value for tag, value in tags.items() if run.data.tags.get(tag) != value}
+    for tag, value in old.items():  # its sweep's run was removed for good, and made anew
+        client.set_tag(run.info.run_id, tag, value)
     info, data = run.info, run.data
     marks = client.get_metric_history(info.run_id, ROUND) if ROUND in data.metrics else []
     return Run(
@@ -146,26 +156,34 @@ def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], 
         experiment_id=experiment_id,
         status=info.status,
         parameters=dict(data.params),
-        tags=dict(data.tags),
+        tags={**data.tags, **tags},
         metrics=dict(data.metrics),
         rounds={mark.step for mark in marks},
     )
 
 
 def delete_runs(client: MlflowClient, experiment_id: str, sweep: str) -> None:
-    """Mark the sweep's run and its trials' runs as deleted; MLflow's own clean-up removes them for good."""
+    """Mark the sweep's run and its trials' runs as deleted; MLflow's own clean-up removes them for good.
+
+    They lose their `avil.key` (those that were deleted before, too), so that no later sweep takes them for its own.
+    """
+    from mlflow.entities import ViewType
+
     token = None
-    doomed: list[str] = []
+    doomed: list[tuple[str, str]] = []
     while True:
-        page = client.search_runs([experiment_id], "tags.`avil.key` LIKE '%'", page_token=token)
+        page = client.search_runs([experiment_id], "tags.`avil.key` LIKE '%'", ViewType.ALL, page_token=token)
         for run in page:
             key = run.data.tags["avil.key"]
             if key == sweep or key.startswith(f"{sweep}/"):
-                doomed.append(run.info.run_id)
+                doomed.append((run.info.run_id, run.info.lifecycle_stage))
         token = page.token
         if not token:
             break
-    for run_id in doomed:
+    for run_id, stage in doomed:
+        if stage == "deleted":  # MLflow changes no tag of a deleted run
+            client.restore_run(run_id)
+        client.delete_tag(run_id, "avil.key")
         client.delete_run(run_id)
 
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avil_ray.errors import UserError
+from avil_ray.plain import plain
 from avil_ray.telemetry import no_calls_home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger("avil_ray.tracking")
+
+REACH_SECONDS, ANSWER_SECONDS = 5.0, 20.0
+"""How long to wait for a connection to a server, and for its first answer."""
+PATIENT_SECONDS, LOCK_SECONDS = 2.0, 60.0
+"""How long to wait for a locked database without a word, and then with one."""
+CREATION_SECONDS = 20.0
+"""How long to wait without a word while another process may be creating the database."""
 
 # What may be printed while we speak to a store: not a new store's every migration, not the traceback of an error that
 # is raised as well, not every retry.
@@ -65,8 +76,10 @@ def check_uri(uri: str) -> None:
 
 
 def shown(uri: str) -> str:
-    """A store's address as it may be printed: without the password."""
-    return re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", uri)
+    """A store's address, or a text with one in it, as it may be printed: without passwords and tokens."""
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", uri)
+    text = re.sub(r"(https?://)[^:/@\s]+@", r"\1***@", text)
+    return re.sub(r"(?i)([?&;][\w-]*(?:password|passwd|pwd|token|secret|key)=)[^&;\s'\"]*", r"\1***", text)
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -77,22 +90,93 @@ def open_store(uri: str) -> MlflowClient:
     """
     check_uri(uri)
     no_calls_home()
-    from filelock import FileLock
     from mlflow import MlflowClient
 
-    database = _database(uri)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(quiet())
-            if database is not None:
-                database.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(f"{database}.lock"))
+        with quiet(), _prepared(uri):
             client = MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # a server is not asked anything before the first request
             return client
     except Exception as error:  # whatever a driver, a server or a disk has to say
         advice = "start or repair it, or unset MLFLOW_TRACKING_URI to keep the runs beside the results"
         raise UserError(f"tracking store {shown(uri)!r} cannot be opened: {first_line(error)}; {advice}") from error
+
+
+@contextmanager
+def _prepared(uri: str) -> Iterator[None]:
+    """While a store is opened: its server answers, or its database is ours alone. Where that fails nothing stays."""
+    database = _database(uri)
+    if database is None:
+        if uri.startswith("http"):
+            _require_answer(uri)
+        yield
+        return
+    lock = Path(f"{database}.lock")
+    new = [path for path in (database, lock, database.parent, *database.parent.parents) if not path.exists()]
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with _held(lock):
+            if database.exists():
+                _wait_for(database)
+            yield
+    except BaseException:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
+
+
+def _require_answer(uri: str) -> None:
+    """OSError where no server answers, whatever it answers: MLflow itself would try for minutes."""
+    import requests
+
+    try:
+        requests.get(uri, timeout=(REACH_SECONDS, ANSWER_SECONDS), allow_redirects=False, stream=True).close()
+    except requests.exceptions.SSLError:
+        pass  # which certificates are trusted is MLflow's to say
+    except requests.exceptions.Timeout as error:
+        raise TimeoutError(f"no answer within {ANSWER_SECONDS:g} s") from error
+
+
+@contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    file = FileLock(lock)
+    try:
+        file.acquire(timeout=CREATION_SECONDS)
+    except Timeout:
+        _say_waiting(lock)
+        try:
+            file.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise TimeoutError(f"another process has held {lock} for {LOCK_SECONDS:g} s") from None
+    try:
+        yield
+    finally:
+        file.release()
+
+
+def _wait_for(database: Path) -> None:
+    """Until nobody else writes there; an sqlite3.Error where it is no database, or stays locked."""
+    for patience in (PATIENT_SECONDS, LOCK_SECONDS):
+        connection = sqlite3.connect(database, timeout=patience, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            if patience == LOCK_SECONDS:
+                raise TimeoutError(f"another process has locked it for {LOCK_SECONDS:g} s") from error
+            _say_waiting(database)
+        finally:
+            connection.close()
+
+
+def _say_waiting(file: Path) -> None:
+    logger.warning("waiting for %s, which another process has locked; %g s at most", plain(file), LOCK_SECONDS)
 
 
 def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -110,9 +194,9 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
-    if found.lifecycle_stage != "active":
-        advice = "restore it, or choose another by MLFLOW_EXPERIMENT_NAME"
-        raise UserError(f"experiment {name!r} was deleted in MLflow; {advice}")
+    if found.lifecycle_stage != "active":  # MLflow gives its name to no other, and its runs are not lost
+        client.restore_experiment(found.experiment_id)
+        logger.warning("experiment %r was deleted in MLflow; it is restored, with its runs", name)
     return str(found.experiment_id)
 
 
@@ -139,7 +223,7 @@ def quiet() -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """What an error says, short enough for one line (a long one loses its middle), without a password."""
     lines = [line for line in str(error).splitlines() if line and not line.startswith("(raised as a result of")]
-    text = shown(f"{type(error).__name__}: {lines[0] if lines else ''}")
+    text = plain(shown(f"{type(error).__name__}: {lines[0] if lines else ''}"))
     return text if len(text) <= 300 else f"{text[:149]}…{text[-150:]}"
 
 

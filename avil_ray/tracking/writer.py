@@ -72,6 +72,11 @@ class Tracker:
     def __reduce__(self) -> tuple[type[Tracker], tuple[str, str, str]]:
         return Tracker, (self.uri, self.experiment, self.sweep)
 
+    def reach(self) -> None:
+        """Open the store, which is made where it is new; UserError, within a limited time, where it cannot be used."""
+        with quiet():
+            self._client = self._client or open_store(self.uri)
+
     def prepare(self, items: Iterable[Item] = ()) -> None:
         """Create what is missing of store, experiment and the sweep's run, once, before any trial; log `items` there.
 
@@ -165,10 +170,8 @@ class Tracker:
 
     def _open(self) -> tuple[MlflowClient, str]:
         """The store's client and the experiment's id."""
-        if self._client is None:
-            client = open_store(self.uri)
-            self._experiment_id = open_experiment(client, self.uri, self.experiment)
-            self._client = client
+        self._client = self._client or open_store(self.uri)
+        self._experiment_id = self._experiment_id or open_experiment(self._client, self.uri, self.experiment)
         return self._client, self._experiment_id
 
     def _start(self, key: str | None, items: Iterable[Item]) -> None:

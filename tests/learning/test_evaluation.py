@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import avil_ray as avil
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import FlatModel, dots, initial_model
+from avil_ray.learning.passes import Source
 from avil_ray.learning.splits import DevUse
 from avil_ray.models.tabular import MLP
 from avil_ray.models.vision import LeNet
@@ -68,7 +69,7 @@ def objective(family: str, dtype: torch.dtype, **learning: object) -> DevObjecti
     inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
     examples = avil.Examples(inputs, torch.arange(ROWS) % 3)
     task = avil.Task("goal", examples)
-    return DevObjective(flat, task, examples, torch.arange(2, ROWS), avil.Learning(**learning))
+    return DevObjective(flat, Source(task, "train"), torch.arange(2, ROWS), avil.Learning(**learning))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -129,7 +130,7 @@ def test_half_precision_parameters_give_the_gradient_too() -> None:
     model = FAMILIES["mlp"][0]()
     model.heads["goal"].to(torch.bfloat16)
     model.trunk.register_forward_hook(lambda _module, _inputs, output: output.to(torch.bfloat16))
-    half = DevObjective(FlatModel(model), avil.Task("goal", loss._examples), loss._examples, loss._rows)
+    half = DevObjective(FlatModel(model), loss._source, loss._rows)
     for _ in range(2):
         found, rough = half(half.buffer.clone())
     assert found == pytest.approx(plain, rel=0.02)

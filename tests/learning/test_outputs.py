@@ -1,6 +1,7 @@
 """The model's outputs are looked at before anything trains."""
 
 import pytest
+import small
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +80,7 @@ def test_a_run_refuses_before_it_writes(tmp_path) -> None:
         name="own",
         target="tone",
         task_names=("tone",),
-        tasks=lambda seed: [avil.Task("tone", *[examples] * 4)],
+        tasks=lambda seed: [avil.Task("tone", *small.apart(examples))],
         model=lambda: model(nn.Linear(3, 2)),
     )
     with pytest.raises(avil.UserError, match="task 'tone': train labels go up to 2"):

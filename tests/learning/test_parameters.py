@@ -183,7 +183,7 @@ def test_parameters_of_half_precision_come_and_go_through_casts() -> None:
 
 
 def test_every_process_starts_from_the_same_model_whatever_its_random_state() -> None:
-    suite = avil.Suite(name="x", target="a", task_names=("a",), tasks=lambda seed: [], model=Everything)
+    suite = avil.Suite(name="x", target="a", task_names=("a", "b"), tasks=lambda seed: [], model=Everything)
     states = []
     for before in (1, 2):
         torch.manual_seed(before)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import small
 import torch
 from torch import nn
 
@@ -58,7 +59,7 @@ def suite(*, replacement: bool) -> avil.Suite:
         one = avil.Examples(torch.eye(6), torch.zeros(6))
         few = avil.Examples(torch.eye(6)[:3], torch.zeros(3))
         options = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
-        return [avil.Task("goal", few, few, one, one, **options, replacement=replacement)]
+        return [avil.Task("goal", *small.apart(few)[:2], *small.apart(one)[:2], **options, replacement=replacement)]
 
     def model() -> nn.Module:
         layer = nn.Linear(6, 1, bias=False)

@@ -32,6 +32,13 @@ SPACE = ParameterSpace(Alignment().prepare(SUITE).model())
 MATRIX = small.WIDTH**2
 
 
+def aligned(weighting: str = "equal", options: dict[str, Any] | None = None, **own: Any) -> Alignment:
+    """The method as YAML names it."""
+    method = build_method("alignment", {"weighting": weighting, "options": options or {}, **own})
+    assert isinstance(method, Alignment)
+    return method
+
+
 def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3) -> list[Round]:
     done: list[Round] = []
     avil.train(suite, method, rounds=rounds, steps_per_round=STEPS, seed=SEED, on_round=done.append)
@@ -90,7 +97,7 @@ def by_hand(suite: avil.Suite, weights: dict[str, float], steps: int) -> tuple[d
 
 def test_static_weights_and_matrices_train_as_a_loop_written_by_hand_would() -> None:
     weights = {"left": 1.0, "right": 0.5}
-    done = rounds_of(SUITE, Alignment(weighting="static", options={"weights": {"right": 0.5}}))[-1]
+    done = rounds_of(SUITE, aligned(weighting="static", options={"weights": {"right": 0.5}}))[-1]
     matrices, model = by_hand(SUITE, weights, 3 * STEPS)
     for task in small.TASKS:
         shift = torch.from_numpy(done.theta[SPACE.head(task)][:MATRIX]).view(small.WIDTH, small.WIDTH)
@@ -102,15 +109,15 @@ def test_static_weights_and_matrices_train_as_a_loop_written_by_hand_would() -> 
 
 def test_a_task_alone_moves_its_matrix() -> None:
     start = start_of(SUITE)
-    (done,) = rounds_of(SUITE, Alignment(weighting="target-only"), 1)
+    (done,) = rounds_of(SUITE, aligned(weighting="target-only"), 1)
     assert moved(start, done.theta) == {"trunk": True, "left": ALL, "right": NOTHING, "noise": NOTHING}
-    (done,) = rounds_of(SUITE, Alignment(weighting="static", options={"weights.noise": 1}), 1)
+    (done,) = rounds_of(SUITE, aligned(weighting="static", options={"weights.noise": 1}), 1)
     assert moved(start, done.theta) == {"trunk": True, "left": ALL, "right": NOTHING, "noise": ALL}
 
 
 @pytest.mark.parametrize("weighting", ["equal", "alpha-vil", "equal-finetune"])
 def test_a_frozen_trunk_does_not_move_by_a_bit(weighting: str) -> None:
-    start, done = start_of(SUITE), rounds_of(SUITE, Alignment(weighting=weighting, train_shared="frozen"), 4)
+    start, done = start_of(SUITE), rounds_of(SUITE, aligned(weighting=weighting, train_shared="frozen"), 4)
     assert all(not moved(start, each.theta)["trunk"] for each in done)
     assert moved(start, done[2].theta) == {"trunk": False, "left": ALL, "right": ALL, "noise": ALL}
 
@@ -183,7 +190,7 @@ def test_it_learns_from_rotated_inputs_what_equal_weights_cannot() -> None:
 
 
 def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full() -> None:
-    method = Alignment(weighting="alpha-vil", options={"alpha_bounds": [0, 0.1], "finish": "none"})
+    method = aligned(weighting="alpha-vil", options={"alpha_bounds": [0, 0.1], "finish": "none"})
     first = rounds_of(SUITE, method, 4)[0]
     prepared, start = method.prepare(SUITE), start_of(SUITE)
     setting = Setting(prepared, STEPS, SUITE.draw(SEED))
@@ -201,7 +208,7 @@ def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full(
 
 
 def test_phases_are_the_other_methods_and_their_states_pass_through() -> None:
-    method = Alignment(weighting="alpha-vil", train_shared="alternate")
+    method = aligned(weighting="alpha-vil", train_shared="alternate")
     for phase, plain in zip(method.phases(20), avil.AlphaVIL().phases(20), strict=True):
         assert (phase.rounds, phase.start) == (plain.rounds, plain.start)
         assert phase.method.dev_passes(3) == plain.method.dev_passes(3)
@@ -220,7 +227,7 @@ def test_phases_are_the_other_methods_and_their_states_pass_through() -> None:
 @pytest.mark.parametrize("options", [{}, {"weighting": "alpha-vil", "options": {"variant": "paper", "alpha_steps": 3}}])
 @pytest.mark.parametrize("shared", ["joint", "alternate"])
 def test_a_run_costs_what_was_told(options: dict[str, Any], shared: str) -> None:
-    method = Alignment(train_shared=shared, **options)
+    method = aligned(train_shared=shared, **options)
     told = work_of(method, SUITE, SUITE.draw(SEED), 3, STEPS)
     spent = sum(each.row["cost/gradient_steps"] for each in rounds_of(SUITE, method))
     assert spent == told.gradient_steps + told.dev_steps
@@ -228,7 +235,7 @@ def test_a_run_costs_what_was_told(options: dict[str, Any], shared: str) -> None
 
 @pytest.mark.parametrize("shared", ["joint", "alternate", "frozen"])
 def test_a_run_that_was_stopped_ends_the_same(shared: str, tmp_path: Path) -> None:
-    method = Alignment(weighting="alpha-vil", train_shared=shared)
+    method = aligned(weighting="alpha-vil", train_shared=shared)
     run: dict[str, Any] = {"rounds": 4, "steps_per_round": 2, "seed": SEED}
     whole = avil.train(SUITE, method, **run)
 
@@ -246,21 +253,23 @@ def test_a_run_that_was_stopped_ends_the_same(shared: str, tmp_path: Path) -> No
     [
         Alignment(),
         Alignment(learning_rate=0.1, train_shared="frozen"),
-        Alignment(options={"learning_rate": 0.1}),
-        Alignment(weighting="static", options={"weights": {"right": 0.5}}),
-        Alignment(weighting="static", options={"weights.right": 0.5, "finish": "fine-tune"}),
-        Alignment(weighting="alpha-vil", options={"alpha_bounds": (0, 2), "learn_weights": None}),
-        Alignment(weighting="svd-reweighting", options={"rank": 2}),
+        aligned(options={"learning_rate": 0.1}),
+        aligned(weighting="static", options={"weights": {"right": 0.5}}),
+        aligned(weighting="static", options={"weights.right": 0.5, "finish": "fine-tune"}),
+        aligned(weighting="alpha-vil", options={"alpha_bounds": (0, 2), "learn_weights": None}),
+        aligned(weighting="svd-reweighting", options={"rank": 2}),
     ],
 )
 def test_settled_options_build_the_same_method(method: Alignment) -> None:
-    assert build_method("alignment", settled_options(method)) == method
+    settled = settled_options(method)
+    assert settled_options(build_method("alignment", settled)) == settled
     assert dataclasses.replace(method, learning_rate=method.learning_rate) == method
 
 
 def test_options_are_those_in_force() -> None:
-    assert Alignment(options={"dev": "train"}) == Alignment()
-    found = settled_options(Alignment(weighting="static", options={"weights": {"right": 0.5}}))
+    assert aligned(options={"dev": "train"}) == Alignment() == Alignment(weighting=avil.Equal())
+    assert Alignment(learning_rate=0.1) == Alignment(learning_rate=0.1, weighting=avil.Equal(learning_rate=0.1))
+    found = settled_options(aligned(weighting="static", options={"weights": {"right": 0.5}}))
     assert found == {
         "train_shared": "joint",
         "weighting": "static",
@@ -275,7 +284,9 @@ def test_options_are_those_in_force() -> None:
     ("options", "said"),
     [
         ({"weighting": "equall"}, "weighting: unknown method 'equall'; did you mean 'equal'?"),
+        ({"weighting": 3}, "weighting: unknown method '3'; there are: "),
         ({"weighting": "alignment"}, "weighting: alignment cannot weigh the tasks; name another method, such as equal"),
+        ({"options": 3}, "options should be a mapping such as {name: value}, not 3"),
         (
             {"weighting": "static", "options": {"wieghts": {}}},
             "weighting: method static: unknown option 'wieghts'; did you mean 'weights'?",
@@ -284,23 +295,41 @@ def test_options_are_those_in_force() -> None:
             {"weighting": "alpha-vil", "options": {"alpha_steps": 0}},
             "weighting: method alpha-vil: alpha_steps must be at least 1, not 0",
         ),
-        ({"train_shared": "freeze"}, "unknown train_shared 'freeze'; did you mean 'frozen'?"),
+        ({"train_shared": "freeze"}, "train_shared should be 'joint', 'alternate' or 'frozen', not 'freeze'"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0, not -1.0"),
         (
             {"learning_rate": 0.1, "options": {"learning_rate": 0.2}},
-            "learning_rate is 0.1, but options.learning_rate 0.2; give one",
+            "learning_rate is 0.1, but that of the weighting 0.2; give one",
         ),
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
+        build_method("alignment", options)
+    assert str(caught.value).startswith(f"method alignment: {said}")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weighting": "equal"}, "weighting must be a method such as Equal(), not 'equal'"),
+        ({"weighting": Alignment()}, "weighting: alignment cannot weigh the tasks; name another method, such as equal"),
+        ({"train_shared": "freeze"}, "unknown train_shared 'freeze'; did you mean 'frozen'?"),
+    ],
+)
+def test_wrong_options_in_python(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
         Alignment(**options)
     assert str(caught.value) == said
 
 
+def test_runs_with_other_weightings_are_told_apart_by_their_plain_values() -> None:
+    assert dataclasses.asdict(Alignment()) != dataclasses.asdict(Alignment(weighting=avil.EqualFineTune()))
+
+
 def test_what_does_not_fit_the_suite_is_refused_before_anything_trains() -> None:
     with pytest.raises(UserError, match=r"^weights: unknown task 'x'"):
-        Alignment(weighting="static", options={"weights": {"x": 1.0}}).check(SUITE)
+        aligned(weighting="static", options={"weights": {"x": 1.0}}).check(SUITE)
     images = dataclasses.replace(SUITE, model=partial(avil.MultitaskModel, nn.Conv2d(1, 2, 3), {}))
     state = torch.get_rng_state()
     with pytest.raises(UserError, match=r"^alignment: the suite's trunk begins with Conv2d"):

@@ -70,9 +70,14 @@ def still_weights(*auxiliaries: tuple[float, float]) -> list[float]:
 
     def tasks(seed: int) -> list[avil.Task]:
         kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
-        target, *others = (avil.Examples(torch.tensor([x] * 4), torch.ones(4)) for x in ((1.0, 0.0), *auxiliaries))
-        named = zip(AUXILIARIES, others, strict=True)
-        return [avil.Task("left", *[target] * 4, **kind), *(avil.Task(name, one, **kind) for name, one in named)]
+
+
+        def examples(x: tuple[float, float], count: int) -> avil.Examples:
+            return avil.Examples(torch.tensor([x] * count), torch.ones(count))
+
+        splits = [examples((1.0, 0.0), count) for count in (4, 5, 6, 7)]
+        named = zip(AUXILIARIES, auxiliaries, strict=True)
+        return [avil.Task("left", *splits, **kind), *(avil.Task(name, examples(x, 4), **kind) for name, x in named)]
 
     suite = avil.Suite(name="still", target="left", task_names=small.TASKS, tasks=tasks, model=Linear)
     history = avil.train(suite, ARML(learning_rate=1e-9), rounds=10, steps_per_round=20).history

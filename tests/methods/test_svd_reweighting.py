@@ -22,14 +22,14 @@ AXES = torch.cat([torch.eye(3), -torch.eye(3)]) * 3**0.5
 
 
 def suite_of(labels: Mapping[str, Tensor], inputs: object = AXES, **kind: str) -> avil.Suite:
-    """Tasks that share their inputs, all of them the target's train, dev, select and test alike."""
+    """Tasks that share their inputs; the target's dev, select and test have the rows of its train."""
     first, *others = labels
     kind = {"loss": "mean_squared_error", "metric": "mean_squared_error", **kind}
 
     def tasks(seed: int) -> list[avil.Task]:
         given = {name: avil.Examples(inputs, values) for name, values in labels.items()}
         return [
-            avil.Task(first, *[given[first]] * 4, **kind),
+            avil.Task(first, *small.apart(given[first]), **kind),
             *(avil.Task(name, given[name], **kind) for name in others),
         ]
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_weighed_is_one_line() -> None:
         weights(suite_of({"a": constant, "b": constant}))
     broken = AXES.clone()
     broken[4, 1] = float("nan")
-    with pytest.raises(UserError, match=r"^svd-reweighting: an input of task 'a' is not a finite number"):
+    with pytest.raises(UserError, match=r"^task 'a': its train split: inputs\[4, 1\] is nan"):
         weights(suite_of({"a": AXES[:, 0]}, broken))
     with pytest.raises(UserError, match=r"^rank must be at least 1, not 0$"):
         SVDReweighting(rank=0)
@@ -185,7 +185,7 @@ def test_what_cannot_be_weighed_is_one_line() -> None:
     def uneven(seed: int) -> list[avil.Task]:
         a, b = (avil.Examples(torch.rand(6, width), torch.rand(6)) for width in (3, 4))
         kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
-        return [avil.Task("a", a, a, a, a, **kind), avil.Task("b", b, **kind)]
+        return [avil.Task("a", *small.apart(a), **kind), avil.Task("b", b, **kind)]
 
     suite = avil.Suite(name="uneven", target="a", task_names=("a", "b"), tasks=uneven, model=nn.Identity)
     with pytest.raises(UserError, match=r"tasks need as many numbers per example as each other, but have a 3, b 4$"):

@@ -12,7 +12,6 @@ import pytest
 from simulated import history, make_record
 
 from avil_ray.errors import UserError, WorkFailed
-from avil_ray.reports import records
 from avil_ray.reports.records import Cost, TrialRecord, read_record, read_records, trial_folder, trial_key, write_record
 
 
@@ -57,19 +56,6 @@ def test_a_failed_trial_keeps_its_reason_and_leaves_no_old_history(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json"]
 
 
-def test_a_write_that_is_cut_off_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_record(tmp_path, make_record("equal", select=0.5))
-
-    def full_disk(_descriptor: int) -> None:
-        raise OSError(28, "no space left on device")
-
-    monkeypatch.setattr(records.os, "fsync", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        write_record(tmp_path, make_record("equal", select=0.9))
-    assert read_record(tmp_path).select == 0.5
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
-
-
 def test_a_sweeps_records_come_in_order_and_those_without_a_result_are_left_out(tmp_path: Path) -> None:
     for label, configuration, seed in (("static", 10, 0), ("static", 2, 1), ("static", 2, 0), ("equal", 0, 0)):
         record = make_record(label, seed, configuration)
@@ -85,13 +71,111 @@ def test_a_key_names_its_folder(tmp_path: Path) -> None:
     assert trial_folder(tmp_path, "static/c003/s1") == tmp_path / "trials" / "static-c003-s1"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"key": 1}', '{"cost": {"gradient_steps": -1}}'])
-def test_a_damaged_result_is_named_and_says_what_to_do(tmp_path: Path, content: str) -> None:
-    folder = trial_folder(tmp_path, "static/c003/s1")
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text(content)
-    with pytest.raises(WorkFailed, match=r"static-c003-s1.*remove the folder and resume"):
-        read_records(tmp_path)
+def stored(tmp_path: Path) -> Path:
+    """A trial's folder beside that of another one."""
+    for seed in (1, 2):
+        record = make_record(
+            "a-static", seed, 3, method="static", history=history(0.9, np.random.default_rng(0), rounds=3)
+        )
+        write_record(trial_folder(tmp_path, record.key), record)
+    return trial_folder(tmp_path, "a-static/c003/s1")
+
+
+def damaged(tmp_path: Path) -> str:
+    """What is said of the one trial that cannot be read; the other one is whole."""
+    first, second = read_records(tmp_path)
+    assert (second.status, first.status) == ("finished", "failed")
+    assert (first.key, first.label, first.method) == ("a-static/c003/s1", "a-static", "static")
+    assert (first.configuration, first.seed) == (3, 1)
+    with pytest.raises(WorkFailed) as caught:
+        read_record(trial_folder(tmp_path, first.key))
+    assert first.reason == f"{caught.value}; --resume runs the trial again"
+    assert "\n" not in first.reason
+    return first.reason
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"{}", b"null", b"7", b'"x"', b'{"key": 1}', b'{"cost": {"gradient_steps": -1}}'),
+        *(b"\xff\xfe{}", b"[" * 100_000, b'{"cost": {"not_finite": []}}'),
+    ],
+)
+def test_a_damaged_result_costs_one_trial(tmp_path: Path, content: bytes) -> None:
+    (stored(tmp_path) / "result.json").write_bytes(content)
+    assert f"{stored(tmp_path / 'other').name}/result.json: unreadable (" in damaged(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": "1"}, "seed: Input should be a valid integer"),
+        ({"select": "high"}, "select: Input should be a valid number"),
+        ({"select": [0.5]}, "select: Input should be a valid number"),
+        ({"test": {"accuracy": None}}, "test.accuracy: Input should be a valid number"),
+        ({"test": 0.5}, "test: Input should be an object"),
+        ({"cost": None}, "cost: Input should be an object"),
+        ({"cost": {"gradient_steps": -1}}, "gradient_steps must be a number from 0 up, not -1"),
+        ({"options": []}, "options: Input should be an object"),
+        ({"status": "done"}, "status: Input should be 'finished'"),
+        ({"more": 1}, "more: Unexpected keyword argument"),
+        ({"key": "a-static/c003/s2"}, "it is the record of a-static/c003/s2"),
+    ],
+)
+def test_a_value_of_another_kind_costs_one_trial(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    """Also where the record has no checksum, as those of version 0.1."""
+    path = stored(tmp_path) / "result.json"
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    path.write_text(json.dumps(content))
+    assert all(record.status == "finished" for record in read_records(tmp_path))
+    path.write_text(json.dumps({**content, **changes}))
+    assert said in damaged(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.csv"])
+def test_a_changed_digit_or_a_lost_line_is_found(tmp_path: Path, name: str) -> None:
+    path = stored(tmp_path) / name
+    text = path.read_text()
+    path.write_text(text.replace("0.8", "0.9") if name == "result.json" else text[: text.rindex("\n", 0, -1) + 1])
+    assert path.read_text() != text
+    assert "the checksum of the record and history.csv is wrong" in damaged(tmp_path)
+
+
+def test_a_lost_history_is_found(tmp_path: Path) -> None:
+    (stored(tmp_path) / "history.csv").unlink()
+    assert "the checksum of the record and history.csv is wrong" in damaged(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.csv"])
+def test_a_folder_in_the_place_of_a_file_costs_one_trial(tmp_path: Path, name: str) -> None:
+    path = stored(tmp_path) / name
+    path.unlink()
+    path.mkdir()
+    assert "Is a directory" in damaged(tmp_path)
+
+
+def test_a_history_that_is_none_costs_one_trial_of_version_0_1(tmp_path: Path) -> None:
+    folder = stored(tmp_path)
+    content = json.loads((folder / "result.json").read_text())
+    del content["checksum"]
+    (folder / "result.json").write_text(json.dumps(content))
+    for rows in (b"\xff\xfe", b'"round\n', b"round,x\n1,2,3\n4,5,6,7\n", b"junk\n1\n"):
+        (folder / "history.csv").write_bytes(rows)
+        assert "unreadable" in damaged(tmp_path)
+
+
+def test_a_trial_of_which_no_record_can_be_read_is_called_by_its_label(tmp_path: Path) -> None:
+    for path in (stored(tmp_path).parent).glob("*/result.json"):
+        path.write_bytes(b"")
+    assert {record.method for record in read_records(tmp_path)} == {"a-static"}
+
+
+def test_a_folder_that_no_trial_is_called_by_is_passed_over(tmp_path: Path) -> None:
+    copy = stored(tmp_path).with_name("copy of a trial")
+    copy.mkdir()
+    (copy / "result.json").write_bytes((stored(tmp_path) / "result.json").read_bytes())
+    assert len(read_records(tmp_path)) == 2
 
 
 def test_a_folder_that_is_not_there_is_the_users_error(tmp_path: Path) -> None:

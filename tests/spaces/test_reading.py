@@ -37,7 +37,7 @@ def resources(**values):
             "name: [demo\nrounds: 3\n",
             "line 2: not YAML: expected ',' or ']', but got ':' (while parsing a flow sequence)",
         ),
-        ("name: demo\nname: demo\n", "line 2: the key 'name' stands twice"),
+        ("name: demo\nname: demo\n", "line 2: the key 'name' is given twice"),
     ],
 )
 def test_files_that_are_no_search_space(tmp_path, text, message):
@@ -77,7 +77,7 @@ MISTAKES = [
     (changed(seeds=3), "seeds must be a list with at least one seed such as [0, 1, 2], not 3"),
     (changed(seeds=[0, -1]), "seeds[1] must be a whole number, 0 or more, not -1"),
     (changed(seeds=[0.5]), "seeds[0] must be a whole number, 0 or more, not 0.5"),
-    (changed(seeds=[3, 1, 3]), "seeds: 3 stands twice; give each seed once"),
+    (changed(seeds=[3, 1, 3]), "seeds: 3 is given twice; give each seed once"),
     # suite
     (changed(suite="multimnist"), "suite must be a mapping such as {name: multimnist}, not 'multimnist'"),
     (changed(suite={"name": "multimist"}), "suite: unknown suite 'multimist'; did you mean 'multimnist'?"),
@@ -92,7 +92,7 @@ MISTAKES = [
     # resources
     (changed(resources=3), "resources must be a mapping such as {per_task: …, driver: …}, not 3"),
     (resources(slot=3), "resources: unknown key 'slot'; did you mean 'slots'?"),
-    (resources(slots=0), f"resources.slots {WHOLE} 0"),
+    (resources(slots=0), "resources.slots must be 'auto' or a whole number, 1 or more, not 0"),
     (resources(slots="all"), "resources.slots must be 'auto' or a whole number, 1 or more, not 'all'"),
     (resources(threads=0), f"resources.threads {WHOLE} 0"),
     (resources(timeout=0), "resources.timeout must be a number of seconds above 0, not 0"),
@@ -124,11 +124,11 @@ MISTAKES = [
     (with_static(samples=0), f"methods[0].samples {WHOLE} 0"),
     (
         changed(methods=[{"method": "equal"}, {"method": "alpha-vil"}, {"method": "equal", "dev": "hold"}]),
-        "methods[2]: the label 'equal' stands at methods[0] too; label: needed where one method stands twice",
+        "methods[2]: the label 'equal' is that of methods[0] too; give each a label of its own where one method is given twice",
     ),
     (
         changed(methods=[{"method": "equal"}, {"method": "alpha-vil", "label": "Equal"}]),
-        "methods[1]: the label 'Equal' stands at methods[0] too; label: needed where one method stands twice",
+        "methods[1]: the label 'Equal' is that of methods[0] too; give each a label of its own where one method is given twice",
     ),
     # options
     (with_static(weights={"rigth": 1}), "methods[0].weights: unknown task 'rigth'; did you mean 'right'?"),

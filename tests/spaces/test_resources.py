@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from avil_ray.spaces.resources import Resources, Share, read_resources, shares
+from avil_ray.spaces import fields
+from avil_ray.spaces.resources import Resources, Share, WorkerShare, shares
 
 
 def read(document):
-    problems: list[str] = []
-    found = read_resources(document, problems)
+    found, problems = fields.read(Resources, document, "resources")
     assert problems == []
     return found
 
@@ -15,13 +15,18 @@ def read(document):
 def test_defaults():
     assert read({}) == Resources()
     assert Resources() == Resources(
-        per_task=Share(cpu=1, gpu="auto"), driver=Share(cpu=1, gpu=0), slots="auto", threads=1, timeout=1800, retries=1
+        per_task=WorkerShare(cpu=1, gpu="auto"),
+        driver=Share(cpu=1, gpu=0),
+        slots="auto",
+        threads=1,
+        timeout=1800,
+        retries=1,
     )
 
 
 def test_what_is_given_and_defaults_for_the_rest():
     found = read({"per_task": {"cpu": 0.4}, "driver": {"cpu": 0, "gpu": 0.25}, "slots": 3, "timeout": 60, "retries": 0})
-    assert found.per_task == Share(cpu=0.4, gpu="auto")
+    assert found.per_task == WorkerShare(cpu=0.4, gpu="auto")
     assert found.driver == Share(cpu=0, gpu=0.25)
     assert (found.slots, found.timeout, found.retries, found.threads) == (3, 60.0, 0, 1)
 
@@ -45,8 +50,14 @@ def test_a_number_of_gpus_is_asked_whatever_is_there():
     assert per_task["GPU"] == 0.25
 
 
-def test_all_mistakes_are_told_and_the_rest_is_read():
-    problems: list[str] = []
-    found = read_resources({"slots": 0, "threads": 2, "driver": {"cpu": "one"}, "spead": 1}, problems)
-    assert [problem.split(" ")[0] for problem in problems] == ["resources:", "resources.driver.cpu", "resources.slots"]
-    assert found.threads == 2
+def test_all_mistakes_are_told():
+    document = {"slots": 0, "threads": 2, "driver": {"cpu": "one"}, "spead": 1, "per_task": {"gpus": 1, "cpu": -1}}
+    found, problems = fields.read(Resources, document, "resources")
+    assert found is None
+    assert problems == [
+        "resources.per_task.cpu must be a number of at least 0, not -1",
+        "resources.per_task: unknown key 'gpus'; did you mean 'gpu'?",
+        "resources.driver.cpu must be a number of at least 0, not 'one'",
+        "resources.slots must be 'auto' or a whole number, 1 or more, not 0",
+        "resources: unknown key 'spead'; did you mean 'threads'?",
+    ]

@@ -5,7 +5,12 @@ import pytest
 from space_files import BASE, REMOVED, changed
 
 from avil_ray.errors import UserError
-from avil_ray.spaces.settings import apply
+from avil_ray.spaces import settings
+from avil_ray.spaces.search_space import Contents
+
+
+def apply(document, changes):
+    return settings.apply(document, changes, Contents)
 
 
 def test_settings_change_a_copy():

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avil_ray.suites.cache import cache_folder, content_key, kept_arrays, replace_file, sha256
+from avil_ray.suites.cache import cache_folder, content_key, kept_arrays, sha256
 
 
 @pytest.fixture(autouse=True)
@@ -63,14 +63,6 @@ def test_arrays_are_there_even_where_they_cannot_be_kept(folder: Path, caplog: p
     with caplog.at_level(logging.WARNING):
         assert kept_arrays("kind", "key", lambda: {"a": np.arange(2)})["a"].tolist() == [0, 1]
     assert "cannot be written" in caplog.text
-
-
-def test_a_file_that_cannot_be_written_leaves_nothing_behind(folder: Path) -> None:
-    replace_file(folder / "file", b"old")
-    with pytest.raises(TypeError):
-        replace_file(folder / "file", "no bytes")  # type: ignore[arg-type]
-    assert [path.name for path in folder.iterdir()] == ["file"]
-    assert (folder / "file").read_bytes() == b"old"
 
 
 def test_checksums_are_sha256(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_in_a_sweep_trials_and_logged_models_have_the_matrices(tmp_path: Path, m
     assert "       218 parameters with alignment" in preview(read, {"CPU": 4.0}).lines()  # 110 and 3 times 6 x 6
     outcome = run_sweep(read, migrated_store.parent)
     (record,) = read_records(outcome.folder)
-    method = Alignment(weighting="alpha-vil", options={"alpha_steps": 2})
+    method = Alignment(weighting=avil.AlphaVIL(alpha_steps=2))
     expected = avil.train(tiny_suite(), method, rounds=2, steps_per_round=3, seed=0)
     assert record.test == expected.test
     client = open_store(f"sqlite:///{migrated_store}")

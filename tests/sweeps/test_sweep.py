@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from mlflow import MlflowClient
+from rich.console import Console
 from tiny_suite import tiny_suite
 
 import avil_ray as avil
-from avil_ray.reports.records import TrialRecord, read_records, trial_folder
+from avil_ray.reports.records import Cost, TrialRecord, read_records, trial_folder
 from avil_ray.spaces.search_space import read_search_space
+from avil_ray.storage import locked
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.tracking.store import open_store
@@ -62,6 +67,22 @@ def sweep(path: Path, storage: Path, **options: Any) -> Outcome:
 
 def by_key(folder: Path) -> dict[str, TrialRecord]:
     return {record.key: record for record in read_records(folder)}
+
+
+def untimed(record: TrialRecord) -> TrialRecord:
+    """A record without its times."""
+    return replace(record, cost=Cost(record.cost.gradient_steps))
+
+
+def spoil(folder: Path) -> None:
+    """Damage a sweep's folder in every way that a resumed sweep mends."""
+    (folder / "sweep.json").write_text("[]")
+    (trial_folder(folder, "alpha-vil/c000/s0") / "result.json").write_text("{")
+    (trial_folder(folder, "alpha-vil/c000/s1") / "history.csv").write_bytes(b"round\n0\n")
+    (trial_folder(folder, "static/c000/s0") / "theta.safetensors").write_bytes(b"")
+    running = trial_folder(folder, "static/c000/s1")
+    (running / "result.json").unlink()
+    (running / "checkpoint" / "checkpoint.safetensors").mkdir(parents=True)
 
 
 def runs(storage: Path) -> dict[str, Any]:
@@ -111,9 +132,23 @@ class TestSweep:
         with pytest.raises(avil.UserError, match="was run with rounds 3, asked is 4"):
             sweep(write(rounds=4), storage, resume=True)
         before = {run.info.run_id for run in runs(storage).values()}
-        again = sweep(write(), storage, resume=True)
-        assert by_key(again.folder) == records
+        with locked(outcome.folder), pytest.raises(avil.UserError, match="in use by process"):
+            sweep(write(), storage, resume=True)
+        spoil(outcome.folder)
+        console = Console(file=io.StringIO())
+        again = sweep(write(), storage, resume=True, console=console)
+        assert (again.failed, again.unfinished, again.trouble) == (0, 0, None)
+        assert list(map(untimed, by_key(again.folder).values())) == list(map(untimed, records.values()))
         assert {run.info.run_id for run in runs(storage).values()} == before
+        said = console.file.getvalue()
+        for key, reason in (
+            ("alpha-vil/c000/s0", "result.json: unreadable"),
+            ("alpha-vil/c000/s1", "history.csv is wrong"),
+            ("static/c000/s0", "theta.safetensors: unreadable"),
+        ):
+            assert re.search(f"{key} runs again: .*{reason}", said), said
+        assert "static/c000/s1: " in said
+        assert "the trial starts again from its first round" in said
 
     def test_a_trial_that_diverges_is_reported_with_its_reason_and_the_others_are_kept(
         self, write: Write, storage: Path

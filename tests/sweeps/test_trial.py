@@ -1,12 +1,27 @@
-"""What a trial tells the scheduler; the rest of a trial is tested with the sweep."""
+"""What a trial tells the scheduler, and what it goes on from; the rest of a trial is tested with the sweep."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from avil_ray.sweeps.trial import best_so_far
+from avil_ray import checkpoint
+from avil_ray.errors import WorkFailed
+from avil_ray.reports.records import read_record, trial_folder, write_record
+from avil_ray.rounds import Best, Progress
+from avil_ray.spaces.entries import TrialPlan
+from avil_ray.storage import LocalStorage
+from avil_ray.sweeps.sweep import ended_well, settle
+from avil_ray.sweeps.trial import CHECKPOINT, THETA, best_so_far, load_theta, make_ready, make_record, save_theta
+
+THREE = np.arange(3, dtype=np.float32)
+ROW = {"round": 0, "cost/gradient_steps": 12, "time/device": 0.5, "time/round": 0.25}
+PLAN = TrialPlan("equal/c000/s1", "equal", "equal", 0, {}, 1)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +38,119 @@ def test_a_scheduler_is_told_the_best_of_the_rounds_so_far(metric: str, figures:
 
 def test_without_a_finite_figure_it_is_told_none() -> None:
     assert math.isnan(best_so_far([{"select/auc": math.nan}], "auc"))
+
+
+def interrupted(tmp_path: Path) -> Path:
+    """The folder of a trial that has done two rounds."""
+    folder = trial_folder(tmp_path, PLAN.key)
+    (folder / CHECKPOINT).mkdir(parents=True)
+    for rows in ((ROW,), (ROW, {**ROW, "round": 1})):
+        progress = Progress(THREE, best=Best(0, 0.5, THREE), rows=rows)
+        checkpoint.save(LocalStorage(folder / CHECKPOINT), progress, {})
+    return folder
+
+
+def spoil(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("damage", [spoil, folder_instead])
+def test_a_trial_whose_checkpoints_are_damaged_starts_anew_and_that_is_said(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    folder = interrupted(tmp_path)
+    assert make_ready(folder) == []
+    assert make_ready(tmp_path / "nothing yet") == []
+    storage = LocalStorage(folder / CHECKPOINT)
+    damage(folder / CHECKPOINT / checkpoint.FILE)
+    assert make_ready(folder) == []
+    assert len(checkpoint.rows(storage)) == 1, "the previous one"
+    damage(folder / CHECKPOINT / checkpoint.PREVIOUS)
+    (said,) = make_ready(folder)
+    assert said.endswith("; the trial starts again from its first round")
+    assert str(folder / CHECKPOINT) in said
+    assert not checkpoint.exists(storage)
+
+
+def test_the_checkpoint_of_another_version_is_kept(tmp_path: Path) -> None:
+    folder = interrupted(tmp_path)
+    save_file({"theta": THREE}, folder / CHECKPOINT / checkpoint.FILE, {"avil_ray.format": "3"})
+    assert make_ready(folder) == []
+    assert (folder / CHECKPOINT / checkpoint.FILE).exists()
+
+
+def test_what_stands_in_the_place_of_a_trials_folders_gives_way(tmp_path: Path) -> None:
+    folder = trial_folder(tmp_path, PLAN.key)
+    (folder / THETA).mkdir(parents=True)
+    (folder / CHECKPOINT).touch()
+    assert make_ready(folder) == [f"{folder / CHECKPOINT} is not a folder; it is replaced"]
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    folder.touch()
+    assert make_ready(folder) == [f"{folder} is not a folder; it is replaced"]
+    assert not folder.exists()
+
+
+def test_a_trial_that_ended_otherwise_is_settled_with_its_cost(tmp_path: Path) -> None:
+    folder = interrupted(tmp_path)
+    settle(tmp_path, PLAN, None, None)
+    assert not (folder / "result.json").exists(), "it is neither failed nor stopped, so it was interrupted"
+    settle(tmp_path, PLAN, None, "stopped by asha")
+    record = read_record(folder)
+    assert (record.status, record.reason) == ("stopped", "stopped by asha after 2 rounds")
+    assert record.cost.gradient_steps == 24
+    settle(tmp_path, PLAN, "too late", None)
+    assert read_record(folder).status == "stopped"
+
+
+def test_a_damaged_checkpoint_does_not_keep_a_trial_from_being_settled(tmp_path: Path) -> None:
+    folder = interrupted(tmp_path)
+    for name in (checkpoint.FILE, checkpoint.PREVIOUS):
+        spoil(folder / CHECKPOINT / name)
+    settle(tmp_path, PLAN, "it diverged", None)
+    record = read_record(folder)
+    assert record.status == "failed"
+    assert str(record.reason).startswith("it diverged; what it cost is not known: ")
+    assert record.cost.gradient_steps == 0
+
+
+def test_a_trial_whose_files_are_damaged_has_not_ended(tmp_path: Path) -> None:
+    folder = trial_folder(tmp_path, PLAN.key)
+    assert not ended_well(tmp_path, PLAN)
+    facts = {"key": PLAN.key, "label": "equal", "method": "equal", "configuration": 0, "options": {}, "seed": 1}
+    write_record(folder, make_record(facts, "failed", [ROW]))
+    assert not ended_well(tmp_path, PLAN)
+    write_record(folder, make_record(facts, "stopped", [ROW]))
+    assert ended_well(tmp_path, PLAN)
+    write_record(folder, make_record(facts, "finished", [ROW], select=0.5, test={"accuracy": 0.5}))
+    with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .*No such file"):
+        ended_well(tmp_path, PLAN)
+    save_theta(folder / THETA, THREE)
+    assert ended_well(tmp_path, PLAN)
+    spoil(folder / THETA)
+    with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable"):
+        ended_well(tmp_path, PLAN)
+    spoil(folder / "result.json")
+    spoil(folder / "result.json")
+    with pytest.raises(WorkFailed, match=r"result.json: unreadable"):
+        ended_well(tmp_path, PLAN)
+
+
+def test_parameters_that_changed_are_found(tmp_path: Path) -> None:
+    path = tmp_path / THETA
+    save_theta(path, THREE)
+    assert load_theta(path).tolist() == [0, 1, 2]
+    assert load_file(path)["theta"].tolist() == [0, 1, 2], "plain safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .the checksum is wrong."):
+        load_theta(path)
+    path.unlink()
+    with pytest.raises(WorkFailed, match="No such file"):
+        load_theta(path)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import small
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +22,8 @@ def suite(task: Task) -> Suite:
 
 
 def target(labels: Tensor, **options: str) -> Task:
-    examples = Examples(torch.zeros(len(labels), 3), labels)
-    return Task("price", examples, examples, examples, examples, **options)
+    examples = Examples(torch.arange(len(labels)).float()[:, None], labels)
+    return Task("price", *small.apart(examples), **options)
 
 
 def message(examples: Examples, split: str, loss: str) -> str:
@@ -94,7 +95,7 @@ def test_a_metric_of_numbers_cannot_judge_classes() -> None:
 
 @pytest.mark.parametrize("metric", ["f1", "auc"])
 def test_a_metric_of_two_classes_cannot_judge_three(metric: str) -> None:
-    with pytest.raises(UserError, match=f"'{metric}' knows labels 0 and 1 only, but select has others; give accuracy"):
+    with pytest.raises(UserError, match=f"'{metric}' knows labels 0 and 1 only, but train has 2; give accuracy_and_macro_f1 or"):
         suite(target(torch.tensor([0, 1, 2, 1]), metric=metric)).draw(0)
     assert suite(target(CLASSES, metric=metric)).draw(0)["price"].metric == metric
 

@@ -19,7 +19,8 @@ def examples(count: int = 4, offset: int = 0) -> Examples:
 
 
 def task(name: str, *splits: str, **options: str) -> Task:
-    return Task(name, examples(), **{split: examples() for split in splits}, **options)
+    given = {split: examples(offset=4 * place) for place, split in enumerate(splits, start=1)}
+    return Task(name, examples(), **given, **options)
 
 
 def suite(*tasks: Task, target: str = "goal", names: tuple[str, ...] = ("goal", "other")) -> Suite:
@@ -65,10 +66,17 @@ def test_inputs_need_not_be_a_tensor() -> None:
     assert (len(both), inputs, labels.tolist()) == (3, ["c", "a"], [1, 0])
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a.b", "1st", "a-b"])
-def test_a_tasks_name_must_be_able_to_name_a_head(name: str) -> None:
-    with pytest.raises(UserError, match="letters, digits and underscores"):
+@pytest.mark.parametrize("name", ["", "a.b", " a", "a ", "a/b", "a:b", "a\nb", "[a]", "a\tb", "a\u00a0b"])
+def test_a_tasks_name_is_letters_digits_underscores_hyphens_and_spaces(name: str) -> None:
+    with pytest.raises(UserError, match=r"a name must be letters, digits, '_', '-' and spaces"):
         task(name)
+    with pytest.raises(UserError, match="suite 'own': task"):
+        suite(names=("goal", name))
+
+
+@pytest.mark.parametrize("name", ["two words", "1st", "a-b", "größe", "目标", "नमस्ते", "_", "type", "class"])
+def test_a_tasks_name_may_be_of_any_script(name: str) -> None:
+    assert task(name).name == name
 
 
 def test_an_unknown_loss_or_metric_gets_the_nearest_name() -> None:
@@ -92,7 +100,7 @@ def test_a_task_knows_which_direction_is_better(metric: str, mode: str) -> None:
 @pytest.mark.parametrize("name", ["learning_rate", "batch_size", "clip"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_learning_needs_numbers_above_0(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=f"learning: {name} must be above 0"):
+    with pytest.raises(UserError, match=f"learning: {name} must be a "):
         Learning(**{name: value})
 
 

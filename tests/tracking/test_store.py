@@ -100,11 +100,13 @@ def test_experiments_keep_their_files_beside_the_database(store, tmp_path, monke
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_a_deleted_experiment_is_the_users_choice_to_make(store):
+def test_a_deleted_experiment_is_restored_and_said(store, caplog):
     client = open_store(store.uri)
-    client.delete_experiment(open_experiment(client, store.uri, "moons"))
-    with pytest.raises(UserError, match="'moons' was deleted"):
-        open_experiment(client, store.uri, "moons")
+    identifier = open_experiment(client, store.uri, "moons")
+    client.delete_experiment(identifier)
+    assert open_experiment(client, store.uri, "moons") == identifier
+    assert "experiment 'moons' was deleted in MLflow; it is restored" in caplog.text
+    assert client.get_experiment(identifier).lifecycle_stage == "active"
 
 
 def test_quiet_leaves_levels_and_environment_as_they_were(monkeypatch):

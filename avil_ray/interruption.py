@@ -1,0 +1,79 @@
+"""What Ctrl-C and SIGTERM do: the first, answered at once, ends the work in order; the second ends the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WORDS = "\navil-ray: stopping; what is done is kept, a second Ctrl-C ends at once\n"
+SHOW_CURSOR = "\x1b[?25h"
+_TUNES_OWN = "TUNE_DISABLE_SIGINT_HANDLER"
+
+
+class Interruption:
+    """A block that goes on after the first signal, which only asks for its end.
+
+    Attributes
+    ----------
+    asked
+        Whether the end was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+        self._tunes_own: str | None = None
+
+    def __enter__(self) -> Self:
+        self._tunes_own = os.environ.get(_TUNES_OWN)
+        os.environ[_TUNES_OWN] = "1"
+        if threading.current_thread() is threading.main_thread():  # no other thread may, nor is any interrupted
+            self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        del os.environ[_TUNES_OWN]
+        if self._tunes_own is not None:
+            os.environ[_TUNES_OWN] = self._tunes_own
+
+    def tell_tune(self) -> None:
+        """Called while Ray Tune runs, between two of its steps: SIGUSR1 makes it end in order, where that was asked."""
+        if self.asked:
+            signal.raise_signal(signal.SIGUSR1)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked = True
+            _say(WORDS)
+        elif self._before[number] is end_the_command:
+            _exit()
+        else:
+            raise KeyboardInterrupt
+
+
+def end_the_command(number: int, frame: FrameType | None) -> NoReturn:
+    """The command line's handler: the first signal unwinds what runs, and the next one does not wait for that."""
+    for one in SIGNALS:
+        signal.signal(one, lambda *_: _exit())
+    _say(WORDS)
+    raise KeyboardInterrupt
+
+
+def _say(words: str) -> None:
+    """Not print: it could be what was interrupted."""
+    os.write(2, words.encode())
+
+
+def _exit() -> NoReturn:
+    """At once; a Ray of our own ends with this process."""
+    if os.isatty(2):
+        _say(SHOW_CURSOR)  # a live table hides it
+    os._exit(1)

@@ -1,0 +1,170 @@
+"""Whether training passes are repeatable: the same parameters and seeds, the same bits; seen before anything trains.
+
+Any worker may take any assignment, and a run may stop after any round and go on in another process. So a pass must
+depend on theta, the batch and the seed alone. State elsewhere (a counter, a buffer that is not persistent, a generator
+of its own) would train on unnoticed, and give other results there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avil_ray.errors import UserError
+from avil_ray.learning.hidden_state import Snapshot, changes, checksum, snapshot
+from avil_ray.learning.parameters import FlatModel
+from avil_ray.learning.passes import NO_MEMORY, Source, forward, told
+from avil_ray.randomness import seeded
+from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.objectives import LOSSES
+
+EXAMPLES = 8
+"""A batch of these tries the model out; of fewer where the batch size is smaller."""
+
+LARGEST = 1 << 20
+"""Arrays of more bytes among the inputs are the data themselves: not compared, as what is read from them is."""
+
+ON_GPU = 1e-2
+"""GPUs add in no fixed order, so there two passes agree up to this share only."""
+
+ADVICE = (
+    "make it a persistent buffer (of floating-point numbers, or a single count) that is changed in place, or draw "
+    "random numbers from the global generators of PyTorch, NumPy or Python, which are seeded around every pass"
+)
+
+Marks = dict[str, Tensor | int]
+"""What a pass led to: what is compared, and its numbers or their checksum."""
+
+
+def check_repeatable(
+    flat: FlatModel, trained: Sequence[Source], evaluated: Sequence[Source], learning: Learning, seed: int
+) -> None:
+    """Make every pass twice from theta as it stands, and compare bit by bit; theta is left as it was.
+
+    Parameters
+    ----------
+    trained, evaluated
+        What the model trains on, and what it is evaluated on. Of both a few examples are read, from either end.
+
+    Raises
+    ------
+    UserError
+        A pass fails, or its second run differs from the first, or changes what neither theta nor seeds cover.
+    """
+    theta, training = flat.values.clone(), flat.model.training
+    try:
+        first = _passes(flat, trained, evaluated, learning, seed, theta)
+        lost = flat.replaced()
+        if lost is not None:
+            hint = "change parameters and buffers in place (copy_, lerp_, add_)"
+            raise UserError(f"the model's training pass puts another tensor in the place of {lost!r}; {hint}")
+        before = _remembered(flat, [*trained, *evaluated])
+        second = _passes(flat, trained, evaluated, learning, seed, theta)
+        changed = changes(before, _remembered(flat, [*trained, *evaluated]))
+    finally:
+        flat.load(theta)
+        flat.zero_gradient()
+        flat.model.train(training)
+    named = f" (changed: {', '.join(changed[:3])})" if changed else ""
+    for task, marks in first.items():
+        for what, mark in marks.items():
+            if not _same(mark, second[task][what]):
+                raise UserError(f"{task} is not repeatable: {_said_of(what)}{named}; {ADVICE}")
+    if changed:
+        raise UserError(
+            f"training passes change {changed[0]!r}, which is neither a parameter nor a persistent buffer of "
+            f"floating-point numbers, so it does not travel with them: training is not repeatable; {ADVICE}"
+        )
+
+
+def _said_of(what: str) -> str:
+    if what == "inputs":
+        return "the same examples, read twice with the same seed, are not the same; the data have a state of their own"
+    return (
+        f"from the same parameters and seed, a second one has other {what}, so it depends on state outside its "
+        "parameters and buffers: a counter, a buffer that is not persistent, or a generator of its own"
+    )
+
+
+def _passes(
+    flat: FlatModel,
+    trained: Sequence[Source],
+    evaluated: Sequence[Source],
+    learning: Learning,
+    seed: int,
+    theta: Tensor,
+) -> dict[str, Marks]:
+    """What each pass leads to: forward and backward in training mode, forward only in evaluation mode."""
+    count, found = min(learning.batch_size, EXAMPLES), {}
+    with seeded(seed, "repeatable"):
+        flat.model.train()
+        for source in trained:
+            flat.load(theta)
+            found[f"task {source.task.name!r}: the model's training pass"] = _step(flat, source, count, learning)
+        flat.load(theta)
+        flat.model.eval()
+        for source in evaluated:
+            with torch.no_grad():
+                marks, _, _ = _forward(flat, source, count, learning)
+            found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
+    return found
+
+
+def _forward(flat: FlatModel, source: Source, count: int, learning: Learning) -> tuple[Marks, Tensor, Tensor]:
+    """The marks of so many inputs and of the outputs for them, those outputs, and the labels."""
+    rows = _rows(source, count)
+    inputs, _ = source.batch(rows)
+    outputs, labels = forward(flat, source, rows, learning)
+    return {"inputs": _mark_of_inputs(inputs), "outputs": _mark(outputs)}, outputs, labels
+
+
+def _rows(source: Source, count: int) -> Tensor:
+    """So many rows, from both ends of the splits; again from the start where there are fewer."""
+    half = count // 2
+    return torch.cat([torch.arange(count - half) % len(source), (len(source) - 1 - torch.arange(half)) % len(source)])
+
+
+def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Marks:
+    """A training pass, forward and backward."""
+    flat.zero_gradient()
+    marks, outputs, labels = _forward(flat, source, count, learning)
+    try:
+        LOSSES[source.task.loss](outputs, labels).mean().backward()
+    except NO_MEMORY:
+        raise
+    except Exception as error:
+        raise UserError(f"task {source.task.name!r}: the model's backward pass fails ({told(error)})") from error
+    flat.pull()
+    if flat.device.type == "cpu":
+        return {**marks, "gradients": checksum(flat.gradient), "buffers": checksum(flat.values[flat.space.buffers])}
+    norms = [flat.gradient[entry.where].norm() for entry in flat.space.entries]
+    return {**marks, "gradients": torch.stack(norms).cpu(), "buffers": flat.values[flat.space.buffers].cpu()}
+
+
+def _mark_of_inputs(inputs: Any) -> int:
+    tensors = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+    return hash(tuple(checksum(tensor) for tensor in tensors))
+
+
+def _mark(tensor: Tensor) -> Tensor | int:
+    return checksum(tensor) if tensor.device.type == "cpu" else tensor.detach().float().cpu()
+
+
+def _same(one: Tensor | int, other: Tensor | int) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        room = ON_GPU * float(one.abs().max()) if one.numel() else 0.0
+        return bool(torch.isclose(one, other, rtol=ON_GPU, atol=room, equal_nan=True).all())
+    return bool(one == other)
+
+
+def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
+    """What the model remembers besides theta, and the inputs besides their data."""
+    inputs = {
+        f"{'/'.join(source.splits)} inputs of {source.task.name}": source.examples.inputs
+        for source in sources
+        if not isinstance(source.examples.inputs, Tensor)
+    }
+    return snapshot({"": flat.model}, flat.tensors) | snapshot(inputs, (), LARGEST)

@@ -1,0 +1,70 @@
+"""A file of arrays and JSON: to the last bit or not at all."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from avil_ray.container import Container, Damaged, pack, unpack
+from avil_ray.errors import UserError
+
+
+def content() -> Container:
+    arrays = {
+        "a/theta": np.array([1.5, math.nan, -math.inf], np.float32),
+        "a/state/step": np.array(7),
+        "é": np.zeros((0, 3)),
+        "turned": np.arange(6, dtype=np.int16).reshape(2, 3).T,
+        "flags": np.array([True, False]),
+    }
+    return Container(arrays, {"list": [1, 0.1 + 0.2, None, True, "ä\n"], "nan": math.nan, "deep": {"x": {"y": []}}})
+
+
+def test_what_is_packed_comes_back_to_the_last_bit() -> None:
+    stored, found = content(), unpack(pack(content()))
+    assert set(found.arrays) == set(stored.arrays)
+    for name, array in stored.arrays.items():
+        assert (found.arrays[name].dtype, found.arrays[name].shape) == (array.dtype, array.shape), name
+        assert found.arrays[name].tobytes() == array.tobytes(), name
+    assert repr(found.facts) == repr(stored.facts)
+    assert unpack(pack(Container({}, {}))) == Container({}, {})
+
+
+def test_every_flipped_bit_is_found() -> None:
+    whole = pack(content())
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << (place % 8)
+        with pytest.raises(UserError) as caught:
+            unpack(bytes(changed))
+        assert "\n" not in str(caught.value)
+
+
+def test_every_part_of_a_file_is_damaged() -> None:
+    whole = pack(content())
+    for length in range(0, len(whole), 7):
+        with pytest.raises(Damaged):
+            unpack(whole[:length])
+    with pytest.raises(Damaged):
+        unpack(whole + b"\0")
+
+
+@pytest.mark.parametrize(
+    "other", [b"\x00" * 100, b"\xff" * 100, b"theta: 1\n" * 20, (10**5).to_bytes(8, "little") + b"[" * 10**5]
+)
+def test_another_kind_of_file_is_damaged(other: bytes) -> None:
+    with pytest.raises(Damaged):
+        unpack(other)
+
+
+def test_a_small_container_costs_less_than_a_millisecond() -> None:
+    small = Container({f"{index}": np.zeros(2000, np.float32) for index in range(4)}, {"rows": [{"x": 0.5}] * 20})
+    best = math.inf
+    for _ in range(20):
+        started = time.perf_counter()
+        unpack(pack(small))
+        best = min(best, time.perf_counter() - started)
+    assert best < 1e-3
