@@ -235,7 +235,7 @@ def data(
     for task in built.draw(0).values():
         splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))
         sizes = ", ".join(f"{split} {len(examples)}" for split, examples in splits if examples is not None)
-        print(f"{plain(task.name)}: {sizes} ({task.metric})")
+        print(f"{plain(task.name)}: {sizes} ({plain(task.measure.name)})")
 
 
 @app.command(epilog="avil-ray ui --port 5000")

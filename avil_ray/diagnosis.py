@@ -35,11 +35,12 @@ from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.passes import Source
 from avil_ray.pools.inline import InlinePool
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
-from avil_ray.tasks.checks import check_metric
+from avil_ray.tasks.metric_checks import check_metrics
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -123,10 +124,10 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
     target = Target(suite, tasks, seed, device)
     goal = target.task
     assert goal.dev is not None
-    check_metric(goal.name, goal.metric, goal.loss, {"dev": goal.dev.labels}, judged=("dev",))
+    check_metrics(goal, judged=("dev",))
     if target.space.trunk == slice(0, 0):
         raise UserError(f"suite {suite.name!r}: its tasks share no trainable parameters, so none can help another")
-    theta, dev, metric = target.flat.vector(), target.objective(HELD, 0), target.task.metric
+    theta, dev, metric = target.flat.vector(), target.objective(HELD, 0), target.task.measure.name
     deltas, costs = {}, []
     with InlinePool(suite, tasks, seed, device) as pool:
         for task in suite.task_names:
@@ -144,7 +145,7 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
     dev_steps = math.ceil(target.take_examples_adapted() / suite.learning.batch_size)
     return _Found(
         metric=metric,
-        mode=target.task.mode,
+        mode=target.task.measure.mode,
         cosines=_cosines(list(deltas.values())),
         loss_changes=np.array([one["loss"] - alone["loss"] for one in joint]),
         metric_changes=np.array([one[metric] - alone[metric] for one in joint]),
@@ -182,7 +183,7 @@ def _cosines(deltas: Sequence[Tensor]) -> Floats:
 
 def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tuple[Floats | None, str]:
     """The score of every two tasks' train inputs [tasks, tasks], or None; and what is to be said of it, if anything."""
-    first = {name: task.train.batch(torch.arange(1))[0] for name, task in tasks.items()}
+    first = {name: Source(task, "train").sample(1).inputs for name, task in tasks.items()}
     odd = [name for name, inputs in first.items() if not (isinstance(inputs, Tensor) and inputs.is_floating_point())]
     if odd:
         what = "token ids or the like, not vectors of numbers"
@@ -191,11 +192,14 @@ def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tupl
     if len(sizes) > 1:
         told = " and ".join(f"{name} has {size:,} numbers an input" for size, name in list(sizes.items())[:2])
         return None, f"The similarity of inputs is not defined here: {told}."
+    streams = [name for name, task in tasks.items() if not hasattr(task.train, "__len__")]
+    if streams:
+        return None, f"The similarity of inputs is not measured: nobody knows how many examples {streams[0]} has."
     drawn: list[Tensor] = []
     factors: list[Tensor] = []
     for task in tasks.values():
         rows = numpy_generator(seed, "affinity", "inputs").permutation(len(task.train))[:MOST_INPUTS]
-        inputs = task.train.batch(torch.from_numpy(rows))[0].flatten(1)
+        inputs = Source(task, "train").batch(torch.from_numpy(rows)).inputs.flatten(1)
         known = [factor for before, factor in zip(drawn, factors, strict=True) if torch.equal(before, inputs)]
         factors.append(known[0] if known else covariance_factor(inputs))
         drawn.append(inputs)
@@ -227,10 +231,10 @@ def covariance_score(one: Tensor, other: Tensor) -> float:
 
 def _said_of_shared(tasks: Mapping[str, Task], target: str) -> str:
     """A sentence where every task's inputs begin with the target's, or the target's with them."""
-    own = tasks[target].train
+    own = Source(tasks[target], "train")
     for task in tasks.values():
         rows = torch.arange(min(len(task.train), len(own), MOST_INPUTS))
-        if not torch.equal(task.train.batch(rows)[0], own.batch(rows)[0]):
+        if not torch.equal(Source(task, "train").batch(rows).inputs, own.batch(rows).inputs):
             return ""
     same = len({len(task.train) for task in tasks.values()}) == 1
     told = "" if same else " (less only because some have fewer of them)"

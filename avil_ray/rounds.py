@@ -98,7 +98,8 @@ def run_rounds(
 ) -> Progress:
     """Run the rounds that `progress` still lacks: broadcast, train, gather, fit, apply, log. Test is never touched.
 
-    A round in which nothing is to be trained is left out, and leaves no line in the history.
+    A round in which nothing is to be trained is left out, and leaves no line in the history. With `patience` in the
+    suite's learning, rounds end early: see `out_of_patience`.
 
     Raises
     ------
@@ -110,10 +111,15 @@ def run_rounds(
     for number, (phase, first, index) in enumerate(schedule(method, rounds)):
         if number <= done_before:
             continue
+        if out_of_patience(progress, number, setting.suite.learning.patience):
+            break
         started = time.perf_counter()
         if number == first:
             progress = begin(phase, progress, setting, target)
-        work = phase.method.assign(setting, progress.state, number - first)
+        steps = phase.rounds * setting.steps  # what a schedule of the learning rate runs over
+        work = [
+            replace(one, foretold_steps=steps) for one in phase.method.assign(setting, progress.state, number - first)
+        ]
         if not work:
             continue
         updates = _answers(pool.run(work, progress.theta, number), work)
@@ -124,12 +130,17 @@ def run_rounds(
         place = {"round": number, "phase": index, "line": progress.index, "finish": float(phase.method.finishes)}
         facts = {**_without_part(updates, target.suite.target), **facts}
         row = {**place, **history_row(score, facts, updates, target, started, gathered)}
-        done = Round(number, theta, state, score[target.task.metric], row)
-        progress = progress.after(done, np.greater if target.task.mode == "max" else np.less)
+        done = Round(number, theta, state, score[target.task.measure.name], row)
+        progress = progress.after(done, np.greater if target.task.measure.mode == "max" else np.less)
         on_round(progress, done)
         require_learning(progress.rows, target.suite.target, updates, PATIENCE)
     require_learning(progress.rows, target.suite.target, updates, 1)
     return progress
+
+
+def out_of_patience(progress: Progress, number: int, patience: int | None) -> bool:
+    """Whether round `number` need not run, as so many rounds before it have brought no better figure on select."""
+    return patience is not None and progress.best is not None and number - progress.best.number > patience
 
 
 def schedule(method: Method, rounds: int) -> list[tuple[Phase, int, int]]:
@@ -172,7 +183,7 @@ def ahead(one: Line, other: Line, task: Task) -> bool:
     if math.isnan(figure) or math.isnan(to_beat):
         return not math.isnan(figure)
     assert task.select is not None
-    gain, unit = (figure - to_beat, 1.0) if task.mode == "max" else (to_beat - figure, abs(to_beat))
+    gain, unit = (figure - to_beat, 1.0) if task.measure.mode == "max" else (to_beat - figure, abs(to_beat))
     return gain > AHEAD * unit / math.sqrt(len(task.select))
 
 

@@ -132,6 +132,9 @@ def train(
         whole(name, value, 1)
     whole("seed", seed, 0)
     method.check(suite)
+    if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
+        name = type(method).__name__
+        raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
     suite = method.prepare(suite)
     configuration = describe(suite, method, rounds, steps_per_round, seed, threads)
 

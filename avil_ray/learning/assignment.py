@@ -42,6 +42,8 @@ class Assignment:
         How the target's dev examples are spent.
     first_step
         Where the order of examples goes on: the number of steps that this assignment has taken in earlier rounds.
+    foretold_steps
+        How many steps it is planned to take in all rounds, which a schedule of the learning rate runs over.
     keep_optimizer, optimizer
         Whether the optimizer's state comes back with the update, and the state to go on from (empty: a fresh start).
         What it holds of parts that this assignment does not train comes back as it was.
@@ -57,6 +59,7 @@ class Assignment:
     learning: Learning
     dev: DevUse = field(default_factory=DevUse)
     first_step: int = 0
+    foretold_steps: int | None = None
     keep_optimizer: bool = False
     optimizer: OptimizerState = field(default_factory=dict)
     rule: Rule = field(default_factory=Fixed)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from avil_ray.learning.assignment import Trouble
-from avil_ray.learning.passes import Source
 from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Weights
+from avil_ray.tasks.checks import tensors_of
+from avil_ray.tasks.examples import chosen
 
 LOWER = "a lower learning_rate may help"
 
@@ -18,7 +19,7 @@ HUGE = 1e15
 """A label beyond this overflows a squared error in float32, or its gradient."""
 
 
-def trouble(step: Step, weights: Weights, sources: Mapping[str, Source], start: Tensor) -> Trouble:
+def trouble(step: Step, weights: Weights, start: Tensor) -> Trouble:
     """Why the gradient of `step` is not finite, as long as theta is what the step began with.
 
     Parameters
@@ -32,7 +33,7 @@ def trouble(step: Step, weights: Weights, sources: Mapping[str, Source], start: 
     taking_part = [task for task, weight in weights.items() if isinstance(weight, Tensor) or weight]
     for task in taking_part:
         if not bool(torch.isfinite(step.losses(task)).all()):
-            why = _of_loss(step, task, sources[task], start)
+            why = _of_loss(step, task, start)
             return Trouble(task, f"the loss of task {task!r} is not finite {when}, {why}")
     for task in taking_part:
         if not bool(torch.isfinite(torch.as_tensor(weights[task])).all()):
@@ -50,13 +51,22 @@ def _finite_gradient(step: Step, task: str, theta: Tensor) -> bool:
     return bool(torch.isfinite(step.gradient_at(theta, {task: 1.0})).all())
 
 
-def _of_loss(step: Step, task: str, source: Source, start: Tensor) -> str:
+def _of_loss(step: Step, task: str, start: Tensor) -> str:
     """The first example whose loss is not finite, and what to do about it."""
-    place = int((~torch.isfinite(step.losses(task).detach())).nonzero()[0])
-    row = int(step.rows(task)[place])
-    where, label = source.place(row), float(source.examples.labels[row])
-    if abs(label) > HUGE:
-        return f"first for {where}, whose label is {label:g}; scale the labels"
+    batch, losses = step.batch(task), step.losses(task).detach()
+    place = int((~torch.isfinite(losses)).nonzero()[0])
+    where = batch.called
+    if batch.rows is not None and len(losses) == batch.count:
+        where = f"first for {batch.source.place(int(batch.rows[place]))}"
+        label = _largest(chosen(batch.targets, place))
+        if label > HUGE:
+            return f"{where}, whose label is {label:g}; scale the labels"
     if not bool(torch.isfinite(step.losses_at(task, start)[place])):
-        return f"first for {where}, nor was it when the round began; {_LOOK}"
-    return f"first for {where}; {LOWER}"
+        return f"{where}, nor was it when the round began; {_LOOK}"
+    return f"{where}; {LOWER}"
+
+
+def _largest(targets: Any) -> float:
+    """The largest size of a number among targets."""
+    tensors = (value for _, value in tensors_of("", targets))
+    return max((float(value.abs().max()) for value in tensors if isinstance(value, Tensor)), default=0.0)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, one_line
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
-from avil_ray.learning.passes import Source, forward
+from avil_ray.learning.passes import Source, forward, losses, total
 from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse
 from avil_ray.randomness import seeded
+from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.learning import Learning
-from avil_ray.tasks.objectives import LOSSES, METRICS
+from avil_ray.tasks.metrics import figure
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -49,25 +50,24 @@ class DevObjective:
     ) -> None:
         self.flat, self.learning = flat, learning or Learning()
         self._source, self._rows, self._seed = source, rows, seed
-        self._loss = LOSSES[source.task.loss]
         self.buffer = flat.values
         self.examples_seen = 0
 
     def __call__(self, theta: Tensor, /) -> tuple[float, Tensor]:
         """The loss at theta [P] and its gradient [P]; the gradient is overwritten by the next call."""
-        flat, total = self.flat, 0.0
+        flat, value = self.flat, 0.0
         flat.load(theta)
         flat.model.eval()
         flat.zero_gradient()
         with seeded(self._seed, "dev objective"):
             for rows in self._rows.split(self.learning.evaluation_batch):
-                losses = self._loss(*forward(flat, self._source, rows, self.learning))
-                loss = losses.sum() / len(self._rows)
+                found = losses(flat, self._source.batch(rows), self.learning)
+                loss = total(found, len(rows)) / len(self._rows)
                 loss.backward()
-                total += loss.item()
+                value += loss.item()
         flat.pull()
         self.examples_seen += len(self._rows)
-        return total, flat.gradient
+        return value, flat.gradient
 
     def figures(self, theta: Tensor | Vector) -> dict[str, float]:
         """The target's metric and mean loss at theta [P] on the same examples: forward only, but counted in full."""
@@ -145,33 +145,50 @@ class Target:
         """The first example of a split for which the outputs at theta [P] are not finite; "" where there is none."""
         self.flat.load(theta)
         source = Source(self.task, split)
-        outputs, _ = evaluated(self.flat, source, torch.arange(len(source)), self.suite.learning, self.seed)
-        broken = (~torch.isfinite(outputs)).flatten(1).any(1).nonzero()
-        if not len(broken):
-            return ""
-        return f"task {self.task.name!r}: the model's outputs for {source.place(int(broken[0]))} are not finite"
+        rows, learning = torch.arange(len(source)), self.suite.learning
+        for part, outputs, _, _ in evaluated(self.flat, source, rows, learning, self.seed):
+            for _, values in tensors_of("", outputs):
+                broken = (~torch.isfinite(values)).reshape(len(part), -1).any(1).nonzero()
+                if len(broken):
+                    where = source.place(int(part[int(broken[0])]))
+                    return f"task {self.task.name!r}: the model's outputs for {where} are not finite"
+        return ""
 
 
-def evaluated(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> tuple[Tensor, float]:
-    """The outputs for the examples at `rows` on the CPU, and the mean loss, in evaluation mode."""
+def evaluated(
+    flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int
+) -> Iterator[tuple[Tensor, Any, Any, float]]:
+    """Batch by batch, in evaluation mode: rows, outputs and targets on the CPU, and the sum of the losses."""
     flat.model.eval()
-    outputs, loss = [], 0.0
-    with torch.no_grad(), seeded(seed, "evaluation", *source.splits):
-        for part in rows.split(learning.evaluation_batch):
-            batch, labels = forward(flat, source, part, learning)
-            loss += float(LOSSES[source.task.loss](batch, labels).sum())
-            outputs.append(batch.detach().float().cpu())
-    return torch.cat(outputs), loss / len(rows)
+    for number, part in enumerate(rows.split(learning.evaluation_batch)):
+        with torch.no_grad(), seeded(seed, "evaluation", *source.splits, number):
+            batch = source.batch(part)
+            outputs, targets = forward(flat, batch, learning)
+            loss = float(total(source.task.losses(outputs, targets, batch.count), batch.count))
+        yield part, _on_cpu(outputs), batch.targets, loss
 
 
 def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> dict[str, float]:
-    """The task's metric and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}.
+    """The task's metrics and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}.
 
-    Both are NaN where an output is not finite: such a theta is worse than any other.
+    All are NaN where an output is not finite: such a theta is worse than any other.
     """
-    task = source.task
-    outputs, loss = evaluated(flat, source, rows, learning, seed)
-    if not bool(torch.isfinite(outputs).all()):
-        return {task.metric: math.nan, "loss": math.nan}
-    metric = METRICS[task.metric].function(outputs.numpy(), source.examples.labels[rows].numpy())
-    return {task.metric: metric, "loss": loss}
+    task, where = source.task, f"task {source.task.name!r}"
+    made, loss = {measure.name: measure.make() for measure in task.measures}, 0.0
+    for _, outputs, targets, part in evaluated(flat, source, rows, learning, seed):
+        if not all(bool(torch.isfinite(values).all()) for _, values in tensors_of("", outputs)):
+            return dict.fromkeys([*made, "loss"], math.nan)
+        loss += part
+        for name, metric in made.items():
+            with one_line(f"{where}: the metric {name} failed"):
+                metric.update(outputs, targets)
+    found = {name: figure(metric, f"{where}: {name}") for name, metric in made.items()}
+    return {**found, "loss": loss / len(rows)}
+
+
+def _on_cpu(values: Any) -> Any:
+    """Outputs on the CPU, in float32 where they are floating-point numbers of another precision."""
+    if isinstance(values, Mapping):
+        return {name: _on_cpu(value) for name, value in values.items()}
+    found = values.detach().cpu()
+    return found.float() if found.is_floating_point() else found

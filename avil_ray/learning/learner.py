@@ -14,15 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from avil_ray.learning.assignment import Assignment, OptimizerState, Trouble, Update
+from avil_ray.learning.assignment import Assignment, Trouble, Update
 from avil_ray.learning.diverged import trouble
+from avil_ray.learning.loading import StreamLoader, loaded
+from avil_ray.learning.optimizers import FlatOptimizer
 from avil_ray.learning.parameters import Vector, initial_model
-from avil_ray.learning.passes import Source, forward
+from avil_ray.learning.passes import Batch, Source
 from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Weights
-from avil_ray.randomness import numpy_generator, seeded
+from avil_ray.randomness import derive, numpy_generator, seeded
+from avil_ray.tasks.data import Stream
 from avil_ray.tasks.learning import Learning
-from avil_ray.tasks.objectives import LOSSES
 from avil_ray.tasks.order import batches
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -54,6 +56,7 @@ class Learner:
         self._counts = len(target.train), len(target.dev)
         self._sources = {name: Source(task, "train") for name, task in tasks.items() if name != suite.target}
         self._sources[suite.target] = Source(target, "train", "dev")
+        self._streams: dict[tuple[str, str], StreamLoader] = {}
 
     def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
         """Train from theta [P] in round `number`; theta itself is not changed."""
@@ -62,10 +65,9 @@ class Learner:
         with cpu_threads(self.threads), seeded(self.seed, number, assignment.name, "training"):
             flat.load(theta)
             flat.model.train()
-            named = self._trainable(assignment)
-            parameters = list(named.values())
-            optimizer = _optimizer(parameters, assignment.learning)
-            _restore(optimizer, assignment.optimizer, named)
+            optimizer = FlatOptimizer(
+                flat, self._parts(assignment), assignment.learning, assignment.foretold_steps, assignment.optimizer
+            )
             memory = {name: np.array(value) for name, value in assignment.memory.items()}
             losses: dict[str, list[float]] = {task: [] for task in assignment.weights}
             weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
@@ -74,11 +76,10 @@ class Learner:
                 weighed = assignment.rule.weigh(step)
                 step.backward(weighed)
                 passes += step.passes
-                norm = nn.utils.clip_grad_norm_(parameters, assignment.learning.clip)
+                norm = nn.utils.clip_grad_norm_(optimizer.parameters, assignment.learning.clip)
                 if diverged is None and not bool(torch.isfinite(norm)):
                     diverged = self._trouble(step, weighed, theta)
-                _warm_up(optimizer, assignment.learning, step.number)
-                optimizer.step()
+                optimizer.step(step.number)
                 flat.push()
                 for task, loss in step.mean_losses().items():
                     losses[task].append(loss)
@@ -92,7 +93,7 @@ class Learner:
             weights={task: _mean(values) for task, values in weights.items()},
             gradient_steps=passes,
             seconds=time.perf_counter() - started,
-            optimizer={**assignment.optimizer, **_state(optimizer, named)} if assignment.keep_optimizer else {},
+            optimizer={**assignment.optimizer, **optimizer.state()} if assignment.keep_optimizer else {},
             memory=memory,
             trouble=diverged,
         )
@@ -100,56 +101,61 @@ class Learner:
     def _trouble(self, step: Step, weights: Weights, start: Vector) -> Trouble:
         """Why the gradient is not finite; it is left as it is."""
         gradient = self.flat.gradient.clone()
-        found = trouble(step, weights, self._sources, torch.from_numpy(np.array(start)).to(gradient.device))
+        found = trouble(step, weights, torch.from_numpy(np.array(start)).to(gradient.device))
         self.flat.gradient.copy_(gradient)
         return found
 
     def _steps(self, assignment: Assignment, number: int, memory: dict[str, npt.NDArray[Any]]) -> Iterator[Step]:
         """The assignment's steps, each with the next batch of every task."""
-        orders = {task: self._order(assignment, task, number) for task in assignment.weights}
-
-        def batch(task: str, rows: Tensor) -> Tensor:
-            source = self._sources[task]
-            return LOSSES[source.task.loss](*forward(self.flat, source, rows, assignment.learning))
-
+        batches = {task: self._batches(assignment, task, number) for task in assignment.weights}
         for index in range(assignment.first_step, assignment.first_step + assignment.steps):
-            dev_rows = partial(self._dev_rows, assignment, number, index)
-            yield Step(index, self.suite.target, assignment.weights, memory, self.flat, batch, orders, dev_rows)
+            dev_batch = partial(self._dev_batch, assignment, number, index)
+            yield Step(
+                index,
+                self.suite.target,
+                assignment.weights,
+                memory,
+                self.flat,
+                assignment.learning,
+                batches,
+                dev_batch,
+            )
 
-    def _dev_rows(self, assignment: Assignment, number: int, step: int, draw: int) -> Tensor:
-        """The rows of a step's `draw`-th dev batch: a random part of those that adapt in this round."""
+    def _dev_batch(self, assignment: Assignment, number: int, step: int, draw: int) -> Batch:
+        """A step's `draw`-th dev batch: a random part of the examples that adapt in this round, not augmented."""
         _, rows = assignment.dev.rows(*self._counts, self.seed, number)
         generator = numpy_generator(self.seed, assignment.name, "dev batch", step, draw)
-        return rows[torch.from_numpy(generator.permutation(len(rows))[: assignment.learning.batch_size])]
+        chosen = rows[torch.from_numpy(generator.permutation(len(rows))[: assignment.learning.batch_size])]
+        with seeded(self.seed, assignment.name, "dev batch", step, draw):
+            return self._sources[self.suite.target].batch(chosen)
 
-    def _order(self, assignment: Assignment, task: str, number: int) -> Iterator[Tensor]:
-        """The batches of one task. A cross-fitted target has new rows each round, and so a new stream each round."""
+    def _batches(self, assignment: Assignment, task: str, number: int) -> Iterator[Batch]:
+        """The batches of one task. A cross-fitted target has new rows each round, and so a new order each round."""
+        source, learning = self._sources[task], assignment.learning
         first, purpose = assignment.first_step, (assignment.name, task)
-        rows = torch.arange(len(self._sources[task]))
+        if isinstance(source.data, Stream):
+            return self._streamed(source, learning, first, assignment.steps, purpose)
+        rows = torch.arange(len(source))
         if task == self.suite.target:
             rows, _ = assignment.dev.rows(*self._counts, self.seed, number)
             if assignment.dev.kind == "crossfit":
                 first, purpose = 0, (assignment.name, f"{task} in round {number}")
-        size, replacement = assignment.learning.batch_size, self._sources[task].task.replacement
-        return batches(rows, size, first, assignment.steps, self.seed, *purpose, replacement=replacement)
+        size, replacement = learning.batch_size, source.task.replacement
+        order = batches(rows, size, first, assignment.steps, self.seed, *purpose, replacement=replacement)
+        return loaded(source, order, first, derive(self.seed, *purpose, "data"), learning)
 
-    def _trainable(self, assignment: Assignment) -> dict[str, nn.Parameter]:
-        """The slices of theta that the assignment may move, as parameters that share its memory: trunk and own heads.
+    def _streamed(
+        self, source: Source, learning: Learning, first: int, steps: int, purpose: tuple[str, str]
+    ) -> Iterator[Batch]:
+        """The batches of a stream, which goes on from where it stands if this learner has read it so far."""
+        reader = self._streams.setdefault(purpose, StreamLoader(source))
+        return reader.batches(steps, first, derive(self.seed, *purpose, "data"), learning)
 
-        They are called "trunk" and "head of <task>".
-
-        Other heads get no gradient; leaving them out keeps weight decay from moving them all the same.
-        """
+    def _parts(self, assignment: Assignment) -> dict[str, slice]:
+        """What of theta the assignment may move: the trunk and the heads of its tasks, or one of the two."""
         space = self.flat.space
         trunk, heads = {"trunk": space.trunk}, {f"head of {task}": space.head(task) for task in assignment.weights}
-        parts = {"all": {**trunk, **heads}, "trunk": trunk, "heads": heads}[assignment.trains]
-        parameters = {}
-        for name, part in parts.items():
-            if part.stop > part.start:
-                parameter = nn.Parameter(self.flat.values[part])
-                parameter.grad = self.flat.gradient[part]
-                parameters[name] = parameter
-        return parameters
+        return {"all": {**trunk, **heads}, "trunk": trunk, "heads": heads}[assignment.trains]
 
 
 @contextmanager
@@ -163,44 +169,6 @@ def cpu_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _optimizer(parameters: list[nn.Parameter], learning: Learning) -> torch.optim.Optimizer:
-    if learning.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=learning.learning_rate, weight_decay=learning.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=learning.learning_rate, momentum=learning.momentum, weight_decay=learning.weight_decay
-    )
-
-
-def _warm_up(optimizer: torch.optim.Optimizer, learning: Learning, step: int) -> None:
-    """Set the learning rate of an assignment's step (from 0, across rounds) while it still rises."""
-    if step < learning.warmup:
-        share = (step + 1) / learning.warmup
-    elif step == learning.warmup:
-        share = 1.0
-    else:
-        return
-    for group in optimizer.param_groups:
-        group["lr"] = share * learning.learning_rate
-
-
 def _mean(values: list[float]) -> float:
     """The mean, exact where all values are equal; 0 of none."""
     return math.fsum(values) / max(1, len(values))
-
-
-def _state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> OptimizerState:
-    """The optimizer's tensors as arrays named `<parameter>.<what>`."""
-    return {
-        f"{name}.{what}": value.detach().cpu().numpy().copy()
-        for name, parameter in parameters.items()
-        for what, value in optimizer.state[parameter].items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _restore(optimizer: torch.optim.Optimizer, arrays: OptimizerState, parameters: Mapping[str, nn.Parameter]) -> None:
-    for key, array in arrays.items():
-        name, _, what = key.partition(".")
-        if name in parameters:
-            value = torch.from_numpy(np.array(array))
-            optimizer.state[parameters[name]][what] = value if what == "step" else value.to(parameters[name].device)

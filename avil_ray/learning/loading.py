@@ -1,7 +1,7 @@
-"""Batches of one task for given steps: read in this process, or by PyTorch's `DataLoader` in processes of its own.
+"""Training batches of one task for given steps: read in this process, or by PyTorch's `DataLoader` in others.
 
-What a batch holds is a pure function of (seed, track, task, step): the rows come from `tasks.order`, and the global
-generators are seeded for every example (or batch) by them, so that augmentation, and randomness inside a dataset,
+What a batch holds is a pure function of (seed, assignment, task, step): the rows come from `tasks.order`, and the
+global generators are seeded for every example (or batch), so that augmentation, and randomness inside a dataset,
 repeats in any process, with any number of loader processes.
 """
 
@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, one_line
+from avil_ray.learning.passes import Batch, Source
 from avil_ray.randomness import seeded
 from avil_ray.tasks.augmentation import Augment, is_batched
-from avil_ray.tasks.data import Batch, Source, Stream
+from avil_ray.tasks.data import Batch as Pair
+from avil_ray.tasks.data import Source as Data
+from avil_ray.tasks.data import Stream
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
@@ -26,80 +30,97 @@ Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Items:
+class Items(Dataset[Any]):
     """A dataset of `(step, place, row)` -> one augmented example, for PyTorch's `DataLoader`."""
 
-    source: Source
+    data: Data
     augment: Augment | None
     seed: int
 
-    def __getitem__(self, key: Key) -> Batch:
+    def __getitem__(self, key: Key) -> Pair:
         step, place, row = key
         with seeded(self.seed, step, place, row):
-            inputs, target = self.source.item(row)
+            inputs, target = self.data.item(row)
             return (inputs, target) if self.augment is None else self.augment(inputs, target)
 
 
-class Loader:
-    """Batches of a task's training data.
+def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learning: Learning) -> Iterator[Batch]:
+    """The batches of steps `first`, `first + 1`, …: of the rows [B] that `order` gives, one tensor a step.
 
-    Parameters
-    ----------
-    where
-        What messages call the data: "task 'left': its train split".
+    Raises
+    ------
+    UserError
+        The data or the augmentation fail, or give what the model and the loss cannot take.
     """
-
-    def __init__(self, source: Source, augment: Augment | None, where: str) -> None:
-        self._source, self._where = source, where
-        self._batch_augment = augment if augment is not None and is_batched(augment) else None
-        self._augment = None if self._batch_augment is not None else augment
-        if self._augment is not None and isinstance(source, Examples) and not isinstance(source.inputs, Tensor):
-            hint = "mark the callable with avil_ray.augmentation.batched, and it gets whole batches"
-            raise UserError(f"{where}: augment needs inputs in a tensor to take single examples of; {hint}")
-
-    def batches(self, rows: Iterator[Tensor], first: int, seed: int, learning: Learning) -> Iterator[Batch]:
-        """The batches of steps `first`, `first + 1`, …, one for each of `rows`."""
-        steps = enumerate(rows, first)
-        if isinstance(self._source, Examples) and self._augment is None:
-            plain = isinstance(self._source.inputs, Tensor)
-            found = ((step, self._whole(some, step, seed, plain=plain)) for step, some in steps)
-        elif learning.loader_processes == 0:
-            found = ((step, self._single(some, step, seed)) for step, some in steps)
-        else:
-            found = self._loaded(steps, seed, learning)
-        if self._batch_augment is None:
-            yield from (batch for _, batch in found)
+    augment, data = source.task.augmentation, source.data
+    assert not isinstance(data, Stream)
+    steps = enumerate(order, first)
+    pairs: Iterator[tuple[int, Tensor, Pair]]
+    if isinstance(data, Examples) and (augment is None or is_batched(augment)):
+        pairs = ((step, rows, _whole(source, rows, step, seed)) for step, rows in steps)
+    else:
+        items = Items(data, None if augment is None or is_batched(augment) else augment, seed)
+        _require_single(source, items)
+        pairs = _in_processes(items, steps, learning) if learning.loader_processes else _here(items, steps)
+    while True:
+        with one_line(f"{source.where} cannot be read"):
+            found = next(pairs, None)
+        if found is None:
             return
-        for step, (inputs, targets) in found:
-            with seeded(seed, "batch", step):
-                batch = self._batch_augment(inputs, targets)
-            yield batch
+        step, rows, (inputs, targets) = found
+        if augment is not None and is_batched(augment):
+            inputs, targets = augmented(source, augment, inputs, targets, step, seed)
+        yield source.checked(inputs, targets, rows, len(rows))
 
-    def _whole(self, rows: Tensor, step: int, seed: int, *, plain: bool) -> Batch:
-        if plain:
-            return self._source.batch(rows)
-        with seeded(seed, "rows", step):  # inputs of one's own may draw random numbers as they are read
-            return self._source.batch(rows)
 
-    def _single(self, rows: Tensor, step: int, seed: int) -> Batch:
-        items = Items(self._source, self._augment, seed)
-        return self._source.collated([items[step, place, row] for place, row in enumerate(rows.tolist())])
+def _whole(source: Source, rows: Tensor, step: int, seed: int) -> Pair:
+    """A batch of examples in memory; inputs of one's own may draw random numbers as they are read."""
+    if isinstance(source.data, Examples) and isinstance(source.data.inputs, Tensor):
+        return source.data.batch(rows)
+    with seeded(seed, "rows", step):
+        batch = source.batch(rows)
+    return batch.inputs, batch.targets
 
-    def _loaded(
-        self, steps: Iterator[tuple[int, Tensor]], seed: int, learning: Learning
-    ) -> Iterator[tuple[int, Batch]]:
-        keys = [[(step, place, row) for place, row in enumerate(rows.tolist())] for step, rows in steps]
-        loader: DataLoader[Batch] = DataLoader(
-            Items(self._source, self._augment, seed),  # type: ignore[arg-type] (any object with [key] will do)
-            batch_sampler=keys,  # type: ignore[arg-type] (keys need not be numbers)
-            collate_fn=self._source.collated,
-            num_workers=learning.loader_processes,
-            prefetch_factor=learning.prefetch,
-            pin_memory=learning.pin_memory,
-            generator=torch.Generator(),  # else it would draw from the generator that dropout draws from
+
+def _here(items: Items, steps: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor, Pair]]:
+    for step, rows in steps:
+        found = [items[step, place, row] for place, row in enumerate(rows.tolist())]
+        yield step, rows, items.data.collated(found)
+
+
+def _in_processes(
+    items: Items, steps: Iterator[tuple[int, Tensor]], learning: Learning
+) -> Iterator[tuple[int, Tensor, Pair]]:
+    known = list(steps)
+    loader: DataLoader[Any] = DataLoader(
+        items,
+        batch_sampler=[[(step, place, row) for place, row in enumerate(rows.tolist())] for step, rows in known],
+        collate_fn=items.data.collated,
+        num_workers=learning.loader_processes,
+        prefetch_factor=learning.prefetch,
+        pin_memory=learning.pin_memory,
+        generator=torch.Generator(),  # else it would draw from the generator that dropout draws from
+    )
+    for (step, rows), (inputs, targets) in zip(known, loader, strict=True):
+        yield step, rows, (inputs, targets)
+
+
+def _require_single(source: Source, items: Items) -> None:
+    """Raise `UserError` where single examples cannot be taken: inputs of one's own know batches only."""
+    if items.augment is not None and isinstance(items.data, Examples) and not isinstance(items.data.inputs, Tensor):
+        hint = "mark the callable with avil_ray.augmentation.batched, and it gets whole batches"
+        raise UserError(f"{source.where}: augment needs inputs in a tensor to take single examples of; {hint}")
+
+
+def augmented(source: Source, augment: Augment, inputs: Any, targets: Any, number: int, seed: int) -> Pair:
+    """A batch, or an example, as `augment` changes it: the same for the same number and seed."""
+    with seeded(seed, "augment", number), one_line(f"task {source.task.name!r}: augment failed"):
+        found = augment(inputs, targets)
+    if not (isinstance(found, tuple | list) and len(found) == 2):
+        raise UserError(
+            f"task {source.task.name!r}: augment must return (inputs, target), not a {type(found).__name__}"
         )
-        for index, batch in enumerate(loader):
-            yield keys[index][0][0], (batch[0], batch[1])
+    return found[0], found[1]
 
 
 class StreamLoader:
@@ -108,37 +129,41 @@ class StreamLoader:
     The generators are seeded at the start of each pass and before each example, so a replay gives the same examples.
     """
 
-    def __init__(self, stream: Stream, augment: Augment | None, where: str) -> None:
-        self._stream, self._where = stream, where
-        self._batch_augment = augment if augment is not None and is_batched(augment) else None
-        self._augment = None if self._batch_augment is not None else augment
+    def __init__(self, source: Source) -> None:
+        assert isinstance(source.data, Stream)
+        self._source, self._stream = source, source.data
         self._seed: int | None = None
-        self._examples: Iterator[Batch] = iter(())
+        self._examples: Iterator[Pair] = iter(())
         self._taken = 0
 
     def batches(self, steps: int, first: int, seed: int, learning: Learning) -> Iterator[Batch]:
         """The batches of steps `first` … `first + steps - 1` of the stream, each of exactly `batch_size` examples."""
-        if seed != self._seed or self._taken != first * learning.batch_size:
+        size, augment = learning.batch_size, self._source.task.augmentation
+        if seed != self._seed or self._taken != first * size:
             self._seed, self._taken, self._examples = seed, 0, self._endless(seed)
-            for _ in range(first * learning.batch_size):
-                next(self._examples)
-                self._taken += 1
+            for _ in range(first * size):
+                self._next()
         for step in range(first, first + steps):
-            items = []
-            for index in range(self._taken, self._taken + learning.batch_size):
-                inputs, target = next(self._examples)
-                if self._augment is not None:
-                    with seeded(seed, "augment", index):
-                        inputs, target = self._augment(inputs, target)
-                items.append((inputs, target))
-            self._taken += learning.batch_size
-            batch = self._stream.collated(items)
-            if self._batch_augment is not None:
-                with seeded(seed, "batch", step):
-                    batch = self._batch_augment(*batch)
-            yield batch
+            items = [self._next() for _ in range(size)]
+            if augment is not None and not is_batched(augment):
+                numbers = range(step * size, (step + 1) * size)
+                items = [
+                    augmented(self._source, augment, *item, number, seed)
+                    for item, number in zip(items, numbers, strict=True)
+                ]
+            with one_line(f"{self._source.where} cannot be read"):
+                inputs, targets = self._stream.collated(items)
+            if augment is not None and is_batched(augment):
+                inputs, targets = augmented(self._source, augment, inputs, targets, step, seed)
+            yield self._source.checked(inputs, targets, None, size)
 
-    def _endless(self, seed: int) -> Iterator[Batch]:
+    def _next(self) -> Pair:
+        with one_line(f"{self._source.where} cannot be read"):
+            found = next(self._examples)
+        self._taken += 1
+        return found
+
+    def _endless(self, seed: int) -> Iterator[Pair]:
         """One pass after another."""
         index, number = 0, 0
         while True:
@@ -155,5 +180,5 @@ class StreamLoader:
                 index += 1
                 yield found
             if index == before:
-                raise UserError(f"{self._where} gave no example; give at least one")
+                raise UserError(f"{self._source.where} gave no example; give at least one")
             number += 1

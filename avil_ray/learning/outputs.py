@@ -8,18 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avil_ray.errors import UserError, told
+from avil_ray.errors import UserError
 from avil_ray.learning.parameters import to_device
-from avil_ray.tasks.checks import CROSS_ENTROPY, OF_TWO_CLASSES, SPLITS, check_batch, kind_of
-from avil_ray.tasks.examples import Examples
+from avil_ray.learning.passes import Batch, Source
+from avil_ray.tasks.checks import BINARY, SPLITS, kind_of, tensors_of
+from avil_ray.tasks.data import Stream
+from avil_ray.tasks.examples import Examples, chosen
+from avil_ray.tasks.losses import CrossEntropy, cross_entropy_of, of_classes
+from avil_ray.tasks.named_metrics import METRICS
 from avil_ray.tasks.task import Task
+
+NUMBERS = ("mean_squared_error", "mean_absolute_error", BINARY)
+"""Losses whose outputs have the targets' shape."""
 
 
 @torch.no_grad()
 def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device) -> None:
-    """Check that the model's outputs fit each task's loss and labels, by two examples of each split (of test, by zeros in their place).
+    """Check that the model's outputs fit each task's loss and targets, by two examples of each split.
 
-    The model is in evaluation mode meanwhile; nothing is changed.
+    Of test no inputs are read: zeros stand in their place. The model is in evaluation mode meanwhile; nothing is
+    changed.
 
     Raises
     ------
@@ -31,37 +39,33 @@ def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device)
     model.eval()
     for task in tasks:
         for split in SPLITS:
-            examples = getattr(task, split)
-            inputs = None if examples is None else _first_inputs(task, split, examples)
-            if inputs is not None:
-                _check_outputs(task, split, _outputs(model, task, split, inputs, device), min(2, len(examples)))
+            batch = None if getattr(task, split) is None else _first(task, split)
+            if batch is not None:
+                _check_outputs(task, split, _outputs(model, task, split, batch.inputs, device), batch)
     model.train(training)
 
 
-def _first_inputs(task: Task, split: str, examples: Examples) -> Any:
-    """The first two inputs. Test is not read: numbers stand for its own, or None where it is no tensor."""
-    if split == "test":
-        inputs = examples.inputs
-        given = isinstance(inputs, Tensor)
-        return torch.zeros((min(2, len(inputs)), *inputs.shape[1:]), dtype=inputs.dtype) if given else None
-    where = f"task {task.name!r}: its {split} split"
-    rows = torch.arange(min(2, len(examples)))
-    try:
-        inputs, _ = examples.batch(rows)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{where}: inputs[indices] fails for a tensor of indices ({told(error)})") from error
-    tensors = inputs.values() if isinstance(inputs, Mapping) else [inputs]
-    for found in tensors:
+def _first(task: Task, split: str) -> Batch | None:
+    """The first two examples; None of a test split whose inputs zeros cannot stand for."""
+    source = Source(task, split)
+    if isinstance(source.data, Stream):
+        batch = source.sample(2)
+    elif split == "test":
+        if not (isinstance(source.data, Examples) and isinstance(source.data.inputs, Tensor)):
+            return None
+        rows, inputs = torch.arange(min(2, len(source))), source.data.inputs
+        zeros = torch.zeros((len(rows), *inputs.shape[1:]), dtype=inputs.dtype)
+        return Batch(source, zeros, chosen(source.data.labels, rows), rows, len(rows))
+    else:
+        batch = source.batch(torch.arange(min(2, len(source))))
+    for _, found in tensors_of("inputs", batch.inputs):
         if not isinstance(found, Tensor):
-            wrong = kind_of(inputs) + ("" if found is inputs else f" with {kind_of(found)} in it")
-            raise UserError(f"{where}: inputs[indices] must be a tensor or a mapping of tensors, not {wrong}")
-    check_batch(task, examples, rows, inputs)
-    return inputs
+            wrong = kind_of(batch.inputs) + ("" if found is batch.inputs else f" with {kind_of(found)} in it")
+            raise UserError(f"{source.where}: inputs must come as a tensor or a mapping of tensors, not {wrong}")
+    return batch
 
 
-def _outputs(model: nn.Module, task: Task, split: str, inputs: Any, device: torch.device) -> Tensor:
+def _outputs(model: nn.Module, task: Task, split: str, inputs: Any, device: torch.device) -> Any:
     try:
         outputs = model(to_device(inputs, device), task.name)
     except (torch.OutOfMemoryError, UserError):
@@ -69,39 +73,69 @@ def _outputs(model: nn.Module, task: Task, split: str, inputs: Any, device: torc
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"task {task.name!r}: the model fails on its {split} inputs ({reason})") from error
-    if not isinstance(outputs, Tensor):
-        raise UserError(f"task {task.name!r}: the model must give a tensor of outputs, not {kind_of(outputs)}")
     return outputs
 
 
-def _check_outputs(task: Task, split: str, outputs: Tensor, count: int) -> None:
+def _check_outputs(task: Task, split: str, outputs: Any, batch: Batch) -> None:
     where = f"task {task.name!r}"
-    found = f"{where}: the model's outputs for {count} examples have shape {list(outputs.shape)}"
-    if task.loss != CROSS_ENTROPY:
-        if outputs.shape != (count,):
-            hint = "a head of nn.Sequential(nn.Linear(…, 1), nn.Flatten(0)) gives that"
-            raise UserError(f"{found}, but {task.loss} needs one number each, [{count}]; {hint}")
-    elif outputs.ndim != 2 or len(outputs) != count:
-        raise UserError(f"{found}, but {CROSS_ENTROPY} needs [{count}, classes]")
-    else:
-        _check_classes(task, outputs.shape[1])
-    if not outputs.is_floating_point():
-        raise UserError(f"{where}: the model's outputs must be floating-point numbers, not {outputs.dtype}")
-    if not bool(torch.isfinite(outputs).all()):
-        raise UserError(f"{where}: the model's outputs for its {split} inputs are not finite before training begins")
+    for _, values in tensors_of("outputs", outputs):
+        if not isinstance(values, Tensor):
+            raise UserError(f"{where}: the model must give a tensor of outputs, not {kind_of(values)}")
+        if not values.is_floating_point():
+            raise UserError(f"{where}: the model's outputs must be floating-point numbers, not {values.dtype}")
+    if of_classes(task.loss) or task.loss in NUMBERS:
+        _check_shape(task, outputs, batch)
+    for _, values in tensors_of("outputs", outputs):
+        if not bool(torch.isfinite(values).all()):
+            raise UserError(
+                f"{where}: the model's outputs for its {split} inputs are not finite before training begins"
+            )
+    task.losses(outputs, to_device(batch.targets, _device(outputs)), batch.count)
 
 
-def _check_classes(task: Task, outputs: int) -> None:
+def _device(outputs: Any) -> torch.device:
+    found: torch.device = next(value for _, value in tensors_of("", outputs)).device
+    return found
+
+
+def _check_shape(task: Task, outputs: Any, batch: Batch) -> None:
+    """Check what the named losses need, and what broadcasting would hide."""
+    if isinstance(outputs, Mapping) or isinstance(batch.targets, Mapping):
+        raise UserError(f"task {task.name!r}: loss {task.loss!r} needs tensors; give a loss of your own for mappings")
+    shape, wanted, count = list(outputs.shape), list(batch.targets.shape), batch.count
+    found = f"task {task.name!r}: the model's outputs for {count} examples have shape {shape}"
+    if not of_classes(task.loss):
+        if shape != wanted:
+            hint = "; a head of nn.Sequential(nn.Linear(…, 1), nn.Flatten(0)) gives that" if len(wanted) == 1 else ""
+            needed = f"one number each, [{count}]" if len(wanted) == 1 else f"the targets' shape, {wanted}"
+            raise UserError(f"{found}, but {task.loss} needs {needed}{hint}")
+        return
+    loss = cross_entropy_of(task.loss)
+    sides: list[Any] = [count, "classes", *wanted[1:]] if loss.class_dimension == 1 else [count, *wanted[1:], "classes"]
+    classes = shape[loss.class_dimension] if len(shape) == len(sides) else 0
+    if shape != [classes if side == "classes" else side for side in sides]:
+        name = task.loss if isinstance(task.loss, str) else "cross_entropy"
+        raise UserError(f"{found}, but {name} needs [{', '.join(map(str, sides))}]")
+    _check_classes(task, classes, loss)
+
+
+def _check_classes(task: Task, outputs: int, loss: CrossEntropy) -> None:
     for split in SPLITS:
         examples = getattr(task, split)
-        highest = -1 if examples is None else int(examples.labels.max())
-        if highest >= outputs:
+        highest = int(examples.labels.max()) if isinstance(examples, Examples) else -1
+        if highest >= outputs and highest != loss.ignore_index:
             raise UserError(
                 f"task {task.name!r}: {split} labels go up to {highest}, but its head has {outputs} outputs "
                 f"(classes 0 to {outputs - 1})"
             )
-    if task.metric in OF_TWO_CLASSES and outputs != 2 and task.test is not None:
+    if loss.weights is not None and len(loss.weights) != outputs:
         raise UserError(
-            f"task {task.name!r}: metric {task.metric!r} knows classes 0 and 1 only, but its head has {outputs} "
-            "outputs; give the head 2, or the metric accuracy_and_macro_f1 or matthews"
+            f"task {task.name!r}: its loss has {len(loss.weights)} class weights, but its head has {outputs} outputs"
         )
+    for metric in (task.metric, *task.also):
+        two = isinstance(metric, str) and METRICS[metric].kind == "two classes"
+        if two and outputs != 2 and task.test is not None:
+            raise UserError(
+                f"task {task.name!r}: metric {metric!r} knows classes 0 and 1 only, but its head has {outputs} "
+                "outputs; give the head 2, or the metric accuracy_and_macro_f1 or matthews"
+            )

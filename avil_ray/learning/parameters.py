@@ -243,8 +243,8 @@ def autocast(device: torch.device, precision: Literal["fp32", "bf16"]) -> Abstra
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
 
-def to_device(inputs: Any, device: torch.device) -> Any:
-    """A batch's inputs on the device: a tensor, or a mapping of tensors (a tokenizer's output)."""
-    if isinstance(inputs, Tensor):
-        return inputs.to(device, non_blocking=True)
-    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+def to_device(values: Any, device: torch.device) -> Any:
+    """A batch's inputs or targets on the device: a tensor, or a mapping of such (a tokenizer's output)."""
+    if isinstance(values, Tensor):
+        return values.to(device, non_blocking=True)
+    return {name: to_device(value, device) for name, value in values.items()}

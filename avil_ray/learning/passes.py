@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,7 +13,10 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import FlatModel, autocast, to_device
-from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.checks import check_batch
+from avil_ray.tasks.data import Source as Data
+from avil_ray.tasks.data import Stream, join
+from avil_ray.tasks.examples import chosen
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.task import Task
 
@@ -26,16 +31,28 @@ class Source:
     ----------
     task, splits
         The task, and the names of the splits, in order.
+
+    Attributes
+    ----------
+    data
+        Where the examples come from; a stream has no rows and no length.
     """
 
     def __init__(self, task: Task, *splits: str) -> None:
-        parts: dict[str, Examples] = {split: getattr(task, split) for split in splits}
+        parts = {split: task.source(split) for split in splits}
         self.task, self.splits = task, splits
-        self.examples = reduce(Examples.join, parts.values())
-        self._sizes = {split: len(part) for split, part in parts.items()}
+        first = next(iter(parts.values()))
+        self.data: Data | Stream = first if isinstance(first, Stream) else reduce(join, parts.values())  # type: ignore[arg-type]
+        self._sizes = {split: len(part) for split, part in parts.items() if not isinstance(part, Stream)}
 
     def __len__(self) -> int:
-        return len(self.examples)
+        assert not isinstance(self.data, Stream)
+        return len(self.data)
+
+    @property
+    def where(self) -> str:
+        """What messages call the data."""
+        return f"task {self.task.name!r}: its {' or '.join(self.splits)} split"
 
     def place(self, row: int) -> str:
         """What a row is called: "row 7 of its train split"."""
@@ -45,66 +62,111 @@ class Source:
             row -= size
         raise IndexError(row)
 
-    def batch_of(self, rows: Tensor) -> str:
-        """What a batch is called: "in a batch of 8 that begins with row 7 of its train split"."""
-        return f"in a batch of {len(rows)} that begins with {self.place(int(rows[0]))}"
-
-    def batch(self, rows: Tensor) -> tuple[Any, Tensor]:
-        """The inputs and labels at `rows` [B].
+    def batch(self, rows: Tensor) -> Batch:
+        """The examples at `rows` [B].
 
         Raises
         ------
         UserError
-            The inputs cannot be read, or are not finite. A tensor's numbers have been looked at when the task was made;
-            those of other inputs are looked at here.
+            They cannot be read, or are not what the model and the loss can take: see `checked`.
         """
+        assert not isinstance(self.data, Stream)
         try:
-            inputs, labels = self.examples.batch(rows)
+            inputs, targets = self.data.batch(rows)
         except NO_MEMORY:
             raise
         except (Exception, SystemExit) as error:
             raise UserError(
-                f"task {self.task.name!r}: its inputs cannot be read, {self.batch_of(rows)} ({told(error)})"
+                f"task {self.task.name!r}: its inputs cannot be read, {_begins(self, rows)} ({told(error)})"
             ) from error
-        if not isinstance(self.examples.inputs, Tensor):
-            self._require_finite(inputs, rows)
-        return inputs, labels
+        return self.checked(inputs, targets, rows, len(rows))
 
-    def _require_finite(self, inputs: Any, rows: Tensor) -> None:
-        for values in inputs.values() if isinstance(inputs, Mapping) else [inputs]:
-            if isinstance(values, Tensor) and values.is_floating_point() and not bool(torch.isfinite(values).all()):
-                broken = (~torch.isfinite(values)).flatten(1).any(1).nonzero() if len(values) == len(rows) else rows[:0]
-                where = (
-                    self.place(int(rows[int(broken[0])])) if len(broken) else f"its {' or '.join(self.splits)} split"
-                )
-                hint = "leave such examples out, or fill in the numbers that are missing"
-                raise UserError(f"task {self.task.name!r}: the inputs of {where} are not finite; {hint}")
+    def sample(self, count: int) -> Batch:
+        """So many examples to try the model out with: from both ends of the splits, or the first ones of a stream."""
+        if isinstance(self.data, Stream):
+            items = list(islice(self.data.items(), count))
+            if not items:
+                raise UserError(f"{self.where} gave no example; give at least one")
+            return self.checked(*self.data.collated(items), None, len(items))
+        half = count // 2
+        ends = torch.arange(count - half) % len(self), (len(self) - 1 - torch.arange(half)) % len(self)
+        return self.batch(torch.cat(ends))
+
+    def checked(self, inputs: Any, targets: Any, rows: Tensor | None, count: int) -> Batch:
+        """A batch of the data, looked at where the whole could not be: see `tasks.checks.check_batch`."""
+        check_batch(self.task, self.data, rows, (inputs, targets), count)
+        return Batch(self, inputs, targets, rows, count)
 
 
-def forward(flat: FlatModel, source: Source, rows: Tensor, learning: Learning) -> tuple[Tensor, Tensor]:
-    """The model's outputs for the examples at `rows` [B], and their labels [B], on the model's device.
+@dataclass(frozen=True)
+class Batch:
+    """Some examples of a source.
+
+    Attributes
+    ----------
+    inputs, targets
+        Tensors [count, …], or mappings of them.
+    rows
+        [count]: which examples they are; None of a stream.
+    """
+
+    source: Source
+    inputs: Any
+    targets: Any
+    rows: Tensor | None
+    count: int
+
+    @property
+    def called(self) -> str:
+        """What a batch is called: "in a batch of 8 that begins with row 7 of its train split"."""
+        return f"in a batch of {self.count}" if self.rows is None else _begins(self.source, self.rows)
+
+    def parts(self, size: int) -> Iterator[Batch]:
+        """The batch in parts of at most `size` examples."""
+        for start in range(0, self.count, size):
+            part = slice(start, min(start + size, self.count))
+            rows = None if self.rows is None else self.rows[part]
+            inputs, targets = chosen(self.inputs, part), chosen(self.targets, part)
+            yield Batch(self.source, inputs, targets, rows, part.stop - part.start)
+
+
+def _begins(source: Source, rows: Tensor) -> str:
+    return f"in a batch of {len(rows)} that begins with {source.place(int(rows[0]))}"
+
+
+def forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Any, Any]:
+    """The model's outputs for a batch, and its targets, on the model's device.
 
     Raises
     ------
     UserError
-        The data or the model fail, or the model's forward pass changes gradients: those of several tasks are summed up
-        in them, so it would undo what other tasks have left there.
+        The model fails, or its forward pass changes gradients: those of several tasks are summed up in them, so it
+        would undo what other tasks have left there.
     """
-    inputs, labels = source.batch(rows)
-    name, before = source.task.name, flat.gradient_marks()
+    name, before = batch.source.task.name, flat.gradient_marks()
     try:
         with autocast(flat.device, learning.precision):
-            outputs = flat.model(to_device(inputs, flat.device), name)
+            outputs = flat.model(to_device(batch.inputs, flat.device), name)
     except NO_MEMORY:
         raise
     except (Exception, SystemExit) as error:
         mode = "training" if flat.model.training else "evaluation"
-        where = source.batch_of(rows)
-        raise UserError(f"task {name!r}: the model fails in {mode} mode, {where} ({told(error)})") from error
+        raise UserError(f"task {name!r}: the model fails in {mode} mode, {batch.called} ({told(error)})") from error
     if flat.gradient_marks() != before:
         hint = "leave zero_grad() and backward() to the training loop"
         raise UserError(f"task {name!r}: the model's forward pass changes its parameters' gradients; {hint}")
-    return outputs, labels.to(flat.device)
+    return outputs, to_device(batch.targets, flat.device)
+
+
+def losses(flat: FlatModel, batch: Batch, learning: Learning) -> Tensor:
+    """The loss of each example of a batch [B], or [1] where the task's loss gives the batch's mean; with its graph."""
+    outputs, targets = forward(flat, batch, learning)
+    return batch.source.task.losses(outputs, targets, batch.count)
+
+
+def total(found: Tensor, count: int) -> Tensor:
+    """The sum of the losses of so many examples, as `losses` gives them."""
+    return found.sum() if len(found) == count else found[0] * count
 
 
 def told(error: BaseException) -> str:

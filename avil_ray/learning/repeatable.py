@@ -16,10 +16,11 @@ from torch import Tensor
 from avil_ray.errors import UserError
 from avil_ray.learning.hidden_state import Snapshot, changes, checksum, snapshot
 from avil_ray.learning.parameters import FlatModel
-from avil_ray.learning.passes import NO_MEMORY, Source, forward, told
+from avil_ray.learning.passes import NO_MEMORY, Batch, Source, forward, told
 from avil_ray.randomness import seeded
+from avil_ray.tasks.checks import tensors_of
+from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
-from avil_ray.tasks.objectives import LOSSES
 
 EXAMPLES = 8
 """A batch of these tries the model out; of fewer where the batch size is smaller."""
@@ -108,31 +109,25 @@ def _passes(
         flat.model.eval()
         for source in evaluated:
             with torch.no_grad():
-                marks, _, _ = _forward(flat, source, count, learning)
+                marks, *_ = _forward(flat, source, count, learning)
             found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
     return found
 
 
-def _forward(flat: FlatModel, source: Source, count: int, learning: Learning) -> tuple[Marks, Tensor, Tensor]:
-    """The marks of so many inputs and of the outputs for them, those outputs, and the labels."""
-    rows = _rows(source, count)
-    inputs, _ = source.batch(rows)
-    outputs, labels = forward(flat, source, rows, learning)
-    return {"inputs": _mark_of_inputs(inputs), "outputs": _mark(outputs)}, outputs, labels
-
-
-def _rows(source: Source, count: int) -> Tensor:
-    """So many rows, from both ends of the splits; again from the start where there are fewer."""
-    half = count // 2
-    return torch.cat([torch.arange(count - half) % len(source), (len(source) - 1 - torch.arange(half)) % len(source)])
+def _forward(flat: FlatModel, source: Source, count: int, learning: Learning) -> tuple[Marks, Any, Any, Batch]:
+    """The marks of so many inputs and of the outputs for them, those outputs, and the targets."""
+    batch = source.sample(count)
+    outputs, targets = forward(flat, batch, learning)
+    return {"inputs": _mark_of(batch.inputs), "outputs": _mark_of(outputs)}, outputs, targets, batch
 
 
 def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Marks:
     """A training pass, forward and backward."""
     flat.zero_gradient()
-    marks, outputs, labels = _forward(flat, source, count, learning)
+    marks, outputs, targets, batch = _forward(flat, source, count, learning)
+    loss = source.task.losses(outputs, targets, batch.count).mean()
     try:
-        LOSSES[source.task.loss](outputs, labels).mean().backward()
+        loss.backward()
     except NO_MEMORY:
         raise
     except Exception as error:
@@ -144,13 +139,11 @@ def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Ma
     return {**marks, "gradients": torch.stack(norms).cpu(), "buffers": flat.values[flat.space.buffers].cpu()}
 
 
-def _mark_of_inputs(inputs: Any) -> int:
-    tensors = inputs.values() if isinstance(inputs, Mapping) else [inputs]
-    return hash(tuple(checksum(tensor) for tensor in tensors))
-
-
-def _mark(tensor: Tensor) -> Tensor | int:
-    return checksum(tensor) if tensor.device.type == "cpu" else tensor.detach().float().cpu()
+def _mark_of(values: Any) -> Tensor | int:
+    """What tells a tensor, or a mapping of tensors, from another."""
+    if isinstance(values, Mapping):
+        return hash(tuple(checksum(value) for _, value in tensors_of("", values)))
+    return checksum(values) if values.device.type == "cpu" else values.detach().float().cpu()
 
 
 def _same(one: Tensor | int, other: Tensor | int) -> bool:
@@ -161,10 +154,12 @@ def _same(one: Tensor | int, other: Tensor | int) -> bool:
 
 
 def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
-    """What the model remembers besides theta, and the inputs besides their data."""
-    inputs = {
-        f"{'/'.join(source.splits)} inputs of {source.task.name}": source.examples.inputs
-        for source in sources
-        if not isinstance(source.examples.inputs, Tensor)
-    }
-    return snapshot({"": flat.model}, flat.tensors) | snapshot(inputs, (), LARGEST)
+    """What the model remembers besides theta, and the data besides their examples."""
+    data = {f"{'/'.join(source.splits)} inputs of {source.task.name}": _object(source.data) for source in sources}
+    plain = {name: found for name, found in data.items() if not isinstance(found, Tensor)}
+    return snapshot({"": flat.model}, flat.tensors) | snapshot(plain, (), LARGEST)
+
+
+def _object(data: Any) -> Any:
+    """What of the data may remember something."""
+    return data.inputs if isinstance(data, Examples) else data

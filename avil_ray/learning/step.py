@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from avil_ray.errors import UserError
 from avil_ray.learning.parameters import FlatModel, ParameterSpace
-
-Batch = Callable[[str, Tensor], Tensor]
-"""Task and rows -> the loss of each of these examples [batch] at the model's present parameters."""
+from avil_ray.learning.passes import Batch, losses, total
+from avil_ray.tasks.learning import Learning
 
 
 class Step:
@@ -44,15 +44,16 @@ class Step:
         weights: Mapping[str, float],
         memory: dict[str, npt.NDArray[Any]],
         flat: FlatModel,
-        batch: Batch,
-        orders: Mapping[str, Iterator[Tensor]],
-        dev_rows: Callable[[int], Tensor],
+        learning: Learning,
+        batches: Mapping[str, Iterator[Batch]],
+        dev_batch: Callable[[int], Batch],
     ) -> None:
         self.number, self.target, self.weights, self.memory = number, target, weights, memory
         self.passes = 0
-        self._flat, self._batch, self._orders, self._dev_rows = flat, batch, orders, dev_rows
-        self._drawn: dict[str, Tensor] = {}
+        self._flat, self._learning, self._batches, self._dev_batch = flat, learning, batches, dev_batch
+        self._drawn: dict[str, Batch] = {}
         self._losses: dict[str, Tensor] = {}
+        self._means: dict[str, float] = {}
         self._gradients: dict[str, Tensor] = {}
 
     @property
@@ -65,18 +66,36 @@ class Step:
         """A copy of theta [P] as it stands before the step."""
         return self._flat.values.detach().clone()
 
-    def rows(self, task: str) -> Tensor:
-        """The rows of the task's batch [batch]."""
+    def batch(self, task: str) -> Batch:
+        """The task's batch of examples."""
         if task not in self._drawn:
-            self._drawn[task] = next(self._orders[task])
+            self._drawn[task] = next(self._batches[task])
         return self._drawn[task]
 
     def losses(self, task: str) -> Tensor:
-        """The training loss of each example of the task's batch [batch], with its graph."""
+        """The training losses of the task's batch, with their graph: of each example [batch], or [1], their mean.
+
+        Their graph is held for the whole batch, whatever `micro_batch` is.
+        """
         if task not in self._losses:
             self.passes += 1
-            self._losses[task] = self._batch(task, self.rows(task))
+            self._losses[task] = losses(self._flat, self.batch(task), self._learning)
+            self._means[task] = self._losses[task].mean().item()
         return self._losses[task]
+
+    def losses_of_examples(self, task: str) -> Tensor:
+        """The training loss of each example of the task's batch [batch], for rules that weigh single examples.
+
+        Raises
+        ------
+        UserError
+            The task's loss gives the batch's mean only.
+        """
+        found = self.losses(task)
+        if len(found) != self.batch(task).count:
+            hint = "give a loss that returns a tensor [batch], one for each example"
+            raise UserError(f"task {task!r}: this method weighs single examples, but the loss gives their mean; {hint}")
+        return found
 
     def gradient(self, task: str) -> Tensor:
         """The gradient [P] of the task's mean training loss, unweighted; the target's is among those of the tasks."""
@@ -91,14 +110,14 @@ class Step:
         """
         self.passes += 1
         with self._measuring(theta):
-            loss = self._batch(self.target, self._dev_rows(draw)).mean()
+            loss = losses(self._flat, self._dev_batch(draw), self._learning).mean()
             return loss.item(), self._backward(loss)
 
     def losses_at(self, task: str, theta: Tensor) -> Tensor:
-        """The loss of each example of the task's batch [batch] at `theta` [P], without a graph."""
+        """The losses of the task's batch at `theta` [P], as of `losses`, without a graph."""
         self.passes += 1
         with self._measuring(theta), torch.no_grad():
-            return self._batch(task, self.rows(task)).clone()
+            return losses(self._flat, self.batch(task), self._learning).clone()
 
     def gradient_at(self, theta: Tensor, weights: Mapping[str, float | Tensor]) -> Tensor:
         """The gradient [P] at `theta` [P] of the weighted training losses of the tasks in `weights`.
@@ -109,7 +128,7 @@ class Step:
         with self._measuring(theta):
             self._flat.zero_gradient()
             for task, weight in weights.items():
-                (weight * self._batch(task, self.rows(task))).mean().backward()
+                (weight * losses(self._flat, self.batch(task), self._learning)).mean().backward()
             self._flat.pull()
             return self._flat.gradient.clone()
 
@@ -122,19 +141,39 @@ class Step:
         taking_part = {task: weight for task, weight in weights.items() if isinstance(weight, Tensor) or weight}
         ready = {task: weight for task, weight in taking_part.items() if self._is_ready(task, weight)}
         for task, weight in weights.items():
-            losses = self.losses(task)
+            if self._is_accumulated(task, weight) and task in taking_part:
+                self._accumulate(task, float(weight))
+                continue
+            found = self.losses(task)
             if task in taking_part and task not in ready:
-                (weight * losses.mean() if isinstance(weight, float | int) else (weight * losses).mean()).backward()
+                (weight * found.mean() if isinstance(weight, float | int) else (weight * found).mean()).backward()
         self._flat.pull()
         for task, weight in ready.items():
             self._flat.gradient.add_(self._gradients[task], alpha=float(weight))
 
     def mean_losses(self) -> dict[str, float]:
         """Task -> its mean training loss, for the tasks that have been seen."""
-        return {task: losses.mean().item() for task, losses in self._losses.items()}
+        return dict(self._means)
 
     def _is_ready(self, task: str, weight: float | Tensor) -> bool:
         return task in self._gradients and not isinstance(weight, Tensor)
+
+    def _is_accumulated(self, task: str, weight: float | Tensor) -> bool:
+        """Whether the task's batch goes through the model in parts: no rule has looked at its losses."""
+        size = self._learning.micro_batch
+        fresh = task not in self._losses and not isinstance(weight, Tensor)
+        return size is not None and fresh and size < self.batch(task).count
+
+    def _accumulate(self, task: str, weight: float) -> None:
+        """Add the gradient of the task's weighted mean loss, a part of the batch after another: one graph at a time."""
+        batch, mean = self.batch(task), 0.0
+        assert self._learning.micro_batch is not None
+        for part in batch.parts(self._learning.micro_batch):
+            share = total(losses(self._flat, part, self._learning), part.count) / batch.count
+            (weight * share).backward()
+            mean += share.item()
+        self.passes += 1
+        self._means[task] = mean
 
     def _backward(self, loss: Tensor, *, keep: bool = False) -> Tensor:
         self._flat.zero_gradient()

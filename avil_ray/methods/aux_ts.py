@@ -169,7 +169,7 @@ def _inputs(step: Step) -> dict[str, Tensor]:
     cosines = [cosine(own, step.gradient(task)[trunk]) for task in tasks if task != step.target]
     inputs = {}
     for task in tasks:
-        losses = step.losses(task).detach().float()
+        losses = step.losses_of_examples(task).detach().float()
         facts = torch.tensor([*(float(task == each) for each in tasks), *cosines], device=losses.device)
         inputs[task] = torch.cat([losses[:, None], facts.expand(len(losses), -1)], dim=1)
     return inputs

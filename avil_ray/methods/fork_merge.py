@@ -211,7 +211,7 @@ class Judge:
     def __call__(self, theta: Vector) -> Goodness:
         """More is better; the worst where an output or theta itself is not finite."""
         figures: Mapping[str, float] = self.objective.figures(theta)
-        metric, loss = figures[self.target.task.metric], figures["loss"]
+        metric, loss = figures[self.target.task.measure.name], figures["loss"]
         if not (math.isfinite(metric) and math.isfinite(loss) and np.isfinite(theta).all()):
             return self.worst
-        return (metric if self.target.task.mode == "max" else -metric), -loss
+        return (metric if self.target.task.measure.mode == "max" else -metric), -loss

@@ -75,7 +75,7 @@ class Race(Method):
         self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
     ) -> tuple[Vector, State, Facts]:
         """Go on from the set that is best on select, the smallest of equals; from theta where all of them diverged."""
-        metric, sign = target.task.metric, 1.0 if target.task.mode == "max" else -1.0
+        metric, sign = target.task.measure.name, 1.0 if target.task.measure.mode == "max" else -1.0
         scores = {update.assignment: target.evaluate("select", update.theta)[metric] for update in updates}
         finished = [update for update in updates if math.isfinite(scores[update.assignment])]
         facts = {f"race/{name.removeprefix('with ')}": score for name, score in scores.items()}

@@ -44,8 +44,8 @@ from typing_extensions import Doc
 from avil_ray.errors import UserError
 from avil_ray.methods.joint import WEIGHTS, FixedWeights
 from avil_ray.methods.method import Setting, State
-from avil_ray.tasks.checks import CROSS_ENTROPY
 from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.losses import of_classes
 from avil_ray.tasks.task import Task
 
 BLOCK = 1024
@@ -77,10 +77,10 @@ class SVDReweighting(FixedWeights):
 
     def start(self, setting: Setting, before: State | None = None) -> State:
         """The weights, from the tasks' examples: those of train, the target's dev ones too where they train."""
-        examples = {name: task.train for name, task in setting.tasks.items()}
+        examples = {name: _in_memory(task, task.train) for name, task in setting.tasks.items()}
         target = setting.tasks[setting.suite.target]
         if self.dev == "train" and target.dev is not None:
-            examples[target.name] = target.train.join(target.dev)
+            examples[target.name] = target.train.join(_in_memory(target, target.dev))
         moments = {name: _moments(task, examples[name]) for name, task in setting.tasks.items()}
         if len({len(found.inputs) for found in moments.values()}) > 1:
             sizes = ", ".join(f"{name} {len(found.inputs)}" for name, found in moments.items())
@@ -136,6 +136,14 @@ class Moments:
         return float(variance.sqrt()) if variance > ROUNDING * square else 0.0
 
 
+def _in_memory(task: Task, split: object) -> Examples:
+    """A split, if its examples have one label each and stand in memory: the covariances are of all of them."""
+    if isinstance(split, Examples) and isinstance(split.labels, Tensor) and split.labels.ndim == 1:
+        return split
+    needed = "avil_ray.Examples with one label each"
+    raise UserError(f"svd-reweighting: task {task.name!r} needs {needed}, as its weights come from all of them at once")
+
+
 def _moments(task: Task, examples: Examples) -> Moments:
     columns = _columns(task, examples.labels)
     sums: list[Tensor] = []
@@ -149,7 +157,7 @@ def _moments(task: Task, examples: Examples) -> Moments:
 
 def _columns(task: Task, labels: Tensor) -> Tensor:
     """The labels as numbers [N, columns]: a column for each class, or the number itself."""
-    columns = F.one_hot(labels) if task.loss == CROSS_ENTROPY else labels[:, None]
+    columns = F.one_hot(labels) if of_classes(task.loss) else labels[:, None]
     return columns.double()
 
 

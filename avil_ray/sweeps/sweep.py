@@ -105,6 +105,7 @@ def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
         folder=str(folder),
         suite=dict(space.suite),
         metric=facts.metric,
+        mode=facts.mode,
         rounds=space.rounds,
         steps_per_round=space.steps_per_round,
         per_task=per_task,

@@ -8,7 +8,6 @@ from typing import Any
 
 from avil_ray.catalog import settled_options
 from avil_ray.config import flatten, nest, read_options
-from avil_ray.errors import unknown
 from avil_ray.methods.method import Method
 from avil_ray.rounds import Round
 from avil_ray.tasks.suite import Suite
@@ -57,7 +56,7 @@ def trainable(
 
         chosen, options, learning = _divided(config)
         made = read_options(type(method), {**settled_options(method), **options}, "the trial's configuration")
-        whole = _with_learning(suite, learning)
+        whole = suite.learned_with(learning)
         last: dict[str, Any] = {}
 
         def after_round(done: Round) -> None:

@@ -22,7 +22,6 @@ from avil_ray.pools.pool import Pool
 from avil_ray.reports.records import HISTORY, Cost, Status, TrialRecord, trial_folder, write_record
 from avil_ray.rounds import Round
 from avil_ray.storage import LocalStorage, discard, locked, replace_file, why
-from avil_ray.tasks.objectives import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +40,8 @@ class Job:
         The sweep's folder on storage that every node sees.
     suite
         The suite's specification: name or factory, and options.
-    metric
-        The target's metric, which schedulers compare trials by.
+    metric, mode
+        The target's metric, which schedulers compare trials by, and which way is better.
     rounds, steps_per_round
         The length of a run.
     per_task, driver
@@ -54,6 +53,7 @@ class Job:
     folder: str
     suite: Mapping[str, Any]
     metric: str
+    mode: str
     rounds: int
     steps_per_round: int
     per_task: Mapping[str, float]
@@ -78,7 +78,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
     def report(row: Mapping[str, Any]) -> None:
         rows.append(row)
-        tune.report({**row, "score": best_so_far(rows, job.metric)})
+        tune.report({**row, "score": best_so_far(rows, job.metric, job.mode)})
 
     def after_round(done: Round) -> None:
         report(done.row)
@@ -129,12 +129,12 @@ def make_ready(folder: Path) -> list[str]:
     return said
 
 
-def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
+def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str, mode: str) -> float:
     """The best figure on select so far, which schedulers compare: NaN where no round has a finite figure.
 
     A round's own figure would not do, as a phase may start anew and be behind for some rounds.
     """
-    best = max if METRICS[metric].mode == "max" else min
+    best = max if mode == "max" else min
     return best((one for row in rows if math.isfinite(one := float(row[f"select/{metric}"]))), default=math.nan)
 
 

@@ -57,7 +57,9 @@ def check_split(where: str, source: Source | Stream, loss: str | LossFunction) -
         _check_dense(where, field, labels)
         _check_inputs(where, inputs)
         if len(inputs) != len(labels):
-            raise UserError(f"{where} has {len(inputs)} inputs but {len(labels)} {field}; give one label for each input")
+            raise UserError(
+                f"{where} has {len(inputs)} inputs but {len(labels)} {field}; give one label for each input"
+            )
         if len(labels) == 0:
             raise UserError(f"{where} is empty; give at least one example")
         check_targets(where, field, labels, loss)
@@ -138,7 +140,9 @@ def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, coun
         split, row = _place(task, source, rows, 0)
         where = f"task {task.name!r}: its {split} split: the batch with row {row}"
         if not isinstance(values, Tensor) or values.ndim == 0 or len(values) != count:
-            raise UserError(f"{where}: {field} must be a tensor [{count}, …] for {count} examples, not {kind_of(values)}")
+            raise UserError(
+                f"{where}: {field} must be a tensor [{count}, …] for {count} examples, not {kind_of(values)}"
+            )
         check_targets(where, field, values, task.loss)
 
 

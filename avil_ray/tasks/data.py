@@ -1,7 +1,7 @@
 """Where a split's examples come from: tensors in memory, a map-style dataset, or a stream.
 
-A dataset's item is `(inputs, target)`, or a mapping whose key `labels` or `label` is the target and whose other keys are
-the inputs. `collate` makes a batch of a list of items, as in PyTorch's `DataLoader`; its result has the same two forms.
+A dataset's item is `(inputs, target)`, or a mapping whose key `labels` or `label` is the target and whose other keys
+are the inputs. `collate` makes a batch of a list of items, as in PyTorch's `DataLoader`; it gives the same two forms.
 """
 
 from __future__ import annotations

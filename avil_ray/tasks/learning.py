@@ -26,14 +26,14 @@ class Learning:
 
     Examples
     --------
-    >>> Learning(optimizer="AdamW", learning_rate=1e-3, optimizer_options={"betas": [0.9, 0.98]}, schedule="cosine").clip
+    >>> Learning(optimizer="AdamW", optimizer_options={"betas": [0.9, 0.98]}, schedule="cosine").clip
     5.0
     """
 
     learning_rate: float = 0.05
     batch_size: int = 32
     micro_batch: int | None = None
-    """Examples that go forward and backward at a time: gradients of a batch's parts are accumulated. None: all of it."""
+    """Examples that go forward and backward at a time; gradients of a batch's parts add up. None: all of it."""
     optimizer: str = "sgd"
     """Any optimizer of `torch.optim`, by its name."""
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Learning:
     """Of SGD alone."""
     weight_decay: float = 0.0
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Parameters whose names begin so -> their own learning_rate and weight_decay: {"trunk": {"learning_rate": 1e-5}}."""
+    """Beginning of parameters' names -> their own learning_rate, weight_decay: {"trunk": {"learning_rate": 1e-5}}."""
     clip: float = 5.0
     """Largest 2-norm of a step's gradient; longer ones are scaled down to it. Infinity: none is."""
     warmup: int = 0
@@ -51,7 +51,7 @@ class Learning:
     """How the learning rate falls after that, to 0 at the foretold end of a phase: at rounds x steps_per_round of a
     method that trains in one go. A phase that may end early uses the length that it was planned for."""
     patience: int | None = None
-    """Rounds without a better figure on select after which a run ends; methods with a schedule of their own refuse it."""
+    """Rounds without a better figure on select after which a run ends; methods with phases of their own refuse it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
     evaluation_batch: int = 512

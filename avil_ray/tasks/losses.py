@@ -60,7 +60,9 @@ class CrossEntropy:
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, [B]."""
         outputs = full_precision(outputs).movedim(self.class_dimension, 1)
-        weights = None if self.weights is None else torch.tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
+        weights = (
+            None if self.weights is None else torch.tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
+        )
         losses = F.cross_entropy(
             outputs,
             targets,
@@ -88,9 +90,7 @@ class BinaryCrossEntropy:
         """The loss of each example, [B]."""
         outputs = full_precision(outputs)
         weight = None if self.positive_weight == 1.0 else torch.tensor(self.positive_weight).to(outputs)
-        losses = F.binary_cross_entropy_with_logits(
-            outputs, targets.to(outputs), reduction="none", pos_weight=weight
-        )
+        losses = F.binary_cross_entropy_with_logits(outputs, targets.to(outputs), reduction="none", pos_weight=weight)
         return per_example(losses)
 
 

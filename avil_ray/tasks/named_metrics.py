@@ -59,7 +59,7 @@ class Confusion:
 
     def __init__(self, figure: Callable[[Counts], float], class_dimension: int, ignore_index: int) -> None:
         self._figure, self._class_dimension, self._ignore_index = figure, class_dimension, ignore_index
-        self.reset()
+        self._matrices: list[Counts] = []
 
     def update(self, outputs: Tensor, targets: Tensor, /) -> None:
         """Count one batch."""
@@ -78,7 +78,7 @@ class Confusion:
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._matrices: list[Counts] = []
+        self._matrices = []
 
 
 class Errors:
@@ -86,7 +86,7 @@ class Errors:
 
     def __init__(self, figure: Callable[[dict[str, float]], float]) -> None:
         self._figure = figure
-        self.reset()
+        self._sums: dict[str, float] = {}
 
     def update(self, outputs: Tensor, targets: Tensor, /) -> None:
         """Add one batch."""
@@ -107,11 +107,11 @@ class Errors:
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._sums: dict[str, float] = {}
+        self._sums = {}
 
 
 class Ranked:
-    """A figure of one number per item and its label, kept until the end; of several labels [N, L], the mean of theirs."""
+    """A figure of one number per item and its label, kept until the end; of several labels [N, L], the mean."""
 
     def __init__(self, figure: Callable[[Any, Any], float]) -> None:
         self._figure = figure

@@ -46,7 +46,9 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     if found is None:
         raise unknown("optimizer", name, usable, "learning")
     if found.__name__ in REFUSED:
-        raise UserError(f"learning: optimizer {found.__name__}: {REFUSED[found.__name__]}; choose another such as AdamW")
+        raise UserError(
+            f"learning: optimizer {found.__name__}: {REFUSED[found.__name__]}; choose another such as AdamW"
+        )
     return found
 
 

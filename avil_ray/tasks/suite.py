@@ -6,7 +6,7 @@ A suite is a small description that travels to every worker; the data are drawn 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -15,6 +15,7 @@ from avil_ray.errors import UserError, one_line, unknown
 from avil_ray.tasks.checks import check_target, kind_of
 from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.metric_checks import check_metrics
 from avil_ray.tasks.model import check_model
 from avil_ray.tasks.task import Task
 
@@ -76,6 +77,13 @@ class Suite:
         """The names of all tasks but the target."""
         return tuple(name for name in self.task_names if name != self.target)
 
+    def learned_with(self, options: Mapping[str, Any]) -> Suite:
+        """The suite with some options of `learning` changed; a `UserError` for one that is unknown or wrong."""
+        for name in options:
+            if name not in Learning.__dataclass_fields__:
+                raise unknown("option", name, Learning.__dataclass_fields__, "learning")
+        return replace(self, learning=replace(self.learning, **options))
+
     def draw(self, seed: int) -> dict[str, Task]:
         """The tasks' data for one seed, checked: name -> task, in the order of `task_names`.
 
@@ -94,6 +102,7 @@ class Suite:
             raise UserError(f"{where}: tasks() gave {names}, task_names says {sorted(self.task_names)}")
         found = {task.name: task for task in tasks}
         check_target(where, found[self.target])
+        check_metrics(found[self.target])
         return {name: found[name] for name in self.task_names}
 
     def build(self) -> nn.Module:

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from avil_ray.errors import UserError
-from avil_ray.learning.loading import Loader, StreamLoader
+from avil_ray.learning.loading import StreamLoader, loaded
+from avil_ray.learning.passes import Source
 from avil_ray.tasks.augmentation import Noise, batched
-from avil_ray.tasks.data import Rows, Stream
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
+from avil_ray.tasks.task import Task
 
 ROWS = [torch.tensor([0, 2, 1]), torch.tensor([2, 2, 3]), torch.tensor([1, 0, 3])]
 PLAIN, TWO = Learning(batch_size=3), Learning(batch_size=3, loader_processes=2)
@@ -46,8 +47,14 @@ def noisy_batch(inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
     return inputs + torch.randn(inputs.shape), targets
 
 
-def loaded(loader: Loader, learning: Learning = PLAIN, first: int = 0, seed: int = 1) -> list[tuple[Tensor, Tensor]]:
-    return list(loader.batches(iter(ROWS[first:]), first, seed, learning))
+def source(train: Any, augment: Any = None) -> Source:
+    return Source(Task("a", train, augment=augment), "train")
+
+
+def batches(
+    source: Source, learning: Learning = PLAIN, first: int = 0, seed: int = 1
+) -> list[tuple[Tensor, Tensor]]:
+    return [(batch.inputs, batch.targets) for batch in loaded(source, iter(ROWS[first:]), first, seed, learning)]
 
 
 def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
@@ -55,30 +62,30 @@ def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -
     return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True))
 
 
-LOADERS = {
-    "drawing": lambda: Loader(Rows(Drawing()), None, "train"),
-    "augmented": lambda: Loader(Rows(Drawing()), Noise(), "train"),
-    "tensors": lambda: Loader(Examples(torch.zeros(4, 2), torch.arange(4)), Noise(), "train"),
-    "batched": lambda: Loader(Examples(torch.zeros(4, 2), torch.arange(4)), batched(noisy_batch), "train"),
+SOURCES = {
+    "drawing": lambda: source(Drawing()),
+    "augmented": lambda: source(Drawing(), Noise()),
+    "tensors": lambda: source(Examples(torch.zeros(4, 2), torch.arange(4)), Noise()),
+    "batched": lambda: source(Examples(torch.zeros(4, 2), torch.arange(4)), batched(noisy_batch)),
 }
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("kind", SOURCES)
 def test_a_batch_repeats_with_seed_and_step_alone(kind: str) -> None:
-    whole = loaded(LOADERS[kind]())
+    whole = batches(SOURCES[kind]())
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002
     random.seed(99)
-    assert same(loaded(LOADERS[kind]()), whole)
-    assert same(loaded(LOADERS[kind](), first=1), whole[1:])
-    assert not same(loaded(LOADERS[kind](), seed=2), whole)
+    assert same(batches(SOURCES[kind]()), whole)
+    assert same(batches(SOURCES[kind](), first=1), whole[1:])
+    assert not same(batches(SOURCES[kind](), seed=2), whole)
     first, second = whole[1][0][:2]
     assert not torch.equal(first, second), "the same example twice in a batch is augmented twice"
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("kind", SOURCES)
 def test_loader_processes_change_nothing(kind: str) -> None:
-    assert same(loaded(LOADERS[kind](), TWO), loaded(LOADERS[kind]()))
+    assert same(batches(SOURCES[kind](), TWO), batches(SOURCES[kind]()))
 
 
 def test_loading_leaves_the_global_generators_alone() -> None:
@@ -86,30 +93,30 @@ def test_loading_leaves_the_global_generators_alone() -> None:
     expected = torch.rand(3)
     for learning in (PLAIN, TWO):
         torch.manual_seed(5)
-        loaded(LOADERS["augmented"](), learning)
+        batches(SOURCES["augmented"](), learning)
         assert torch.equal(torch.rand(3), expected)
 
 
 def streamed(loader: StreamLoader, first: int, steps: int, seed: int = 1) -> list[tuple[Tensor, Tensor]]:
-    return list(loader.batches(steps, first, seed, PLAIN))
+    return [(batch.inputs, batch.targets) for batch in loader.batches(steps, first, seed, PLAIN)]
 
 
 def test_a_stream_goes_on_replays_and_begins_again() -> None:
-    whole = streamed(StreamLoader(Stream(Counting()), None, "train"), 0, 8)
+    whole = streamed(StreamLoader(source(Counting())), 0, 8)
     passes = torch.cat([targets for _, targets in whole]).tolist()
     assert sorted(passes[:10]) == sorted(passes[10:20]) == list(range(10))
     assert passes[:10] != passes[10:20]
-    loader = StreamLoader(Stream(Counting()), None, "train")
+    loader = StreamLoader(source(Counting()))
     assert same(streamed(loader, 0, 3) + streamed(loader, 3, 5), whole)
     assert same(streamed(loader, 2, 4), whole[2:6]), "a place that was passed is found by a replay"
-    assert same(streamed(StreamLoader(Stream(Counting()), None, "train"), 5, 3), whole[5:])
+    assert same(streamed(StreamLoader(source(Counting())), 5, 3), whole[5:])
     assert not same(streamed(loader, 0, 8, seed=2), whole)
 
 
 def test_a_stream_is_augmented_by_its_place() -> None:
-    whole = streamed(StreamLoader(Stream(Counting()), Noise(), "train"), 0, 5)
-    assert same(streamed(StreamLoader(Stream(Counting()), Noise(), "train"), 2, 3), whole[2:])
-    assert not same(streamed(StreamLoader(Stream(Counting()), None, "train"), 0, 5), whole)
+    whole = streamed(StreamLoader(source(Counting(), Noise())), 0, 5)
+    assert same(streamed(StreamLoader(source(Counting(), Noise())), 2, 3), whole[2:])
+    assert not same(streamed(StreamLoader(source(Counting())), 0, 5), whole)
 
 
 def test_an_empty_stream_is_one_line() -> None:
@@ -118,7 +125,7 @@ def test_an_empty_stream_is_one_line() -> None:
             return iter(())
 
     with pytest.raises(UserError, match="task 'a': its train split gave no example"):
-        streamed(StreamLoader(Stream(Empty()), None, "task 'a': its train split"), 0, 1)
+        streamed(StreamLoader(source(Empty())), 0, 1)
 
 
 def test_single_examples_cannot_be_taken_of_every_kind_of_inputs() -> None:
@@ -133,4 +140,4 @@ def test_single_examples_cannot_be_taken_of_every_kind_of_inputs() -> None:
             return self
 
     with pytest.raises(UserError, match="augment needs inputs in a tensor .* avil_ray.augmentation.batched"):
-        Loader(Examples(Words(), torch.arange(4)), Noise(), "task 'a'")
+        batches(source(Examples(Words(), torch.arange(4)), Noise()))

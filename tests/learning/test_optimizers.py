@@ -97,7 +97,9 @@ def test_a_group_without_parameters_is_refused() -> None:
 def test_schedules_follow_their_formulas() -> None:
     linear, cosine = Learning(schedule="linear", warmup=2), Learning(schedule="cosine")
     assert [rate_share(linear, step, 6) for step in range(7)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
-    assert [rate_share(cosine, step, 4) for step in range(4)] == [0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)]
+    assert [rate_share(cosine, step, 4) for step in range(4)] == [
+        0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)
+    ]
     assert rate_share(Learning(), 10**6, 4) == rate_share(cosine, 3, None) == 1.0
 
 

@@ -42,6 +42,10 @@ def test_what_an_augmentation_may_be() -> None:
     assert find_augment("flip", "task 'a'") is AUGMENTATIONS["flip"]
     on_batches = batched(lambda inputs, targets: (inputs, targets))
     assert is_batched(on_batches)
-    for wrong, said in (("flp", "did you mean 'flip'"), (Flip, "augment must be a name"), (["flip", on_batches], "list")):
+    for wrong, said in (
+        ("flp", "did you mean 'flip'"),
+        (Flip, "augment must be a name"),
+        (["flip", on_batches], "list"),
+    ):
         with pytest.raises(UserError, match=said):
             find_augment(wrong, "task 'a'")

@@ -47,7 +47,11 @@ def found(metric: object, mode: str | None = None) -> tuple[str, str, float]:
 
 def test_names_objects_and_functions_are_metrics() -> None:
     assert found("accuracy") == ("accuracy", "max", 0.75)
-    assert found(torchmetrics.classification.MulticlassAccuracy(2, average="micro")) == ("MulticlassAccuracy", "max", 0.75)
+    assert found(torchmetrics.classification.MulticlassAccuracy(2, average="micro")) == (
+        "MulticlassAccuracy",
+        "max",
+        0.75,
+    )
     assert find_measure(torchmetrics.MeanSquaredError(), None, "mean_squared_error", "task 'a'").mode == "min"
     assert found(share_of_ones, "max") == ("share_of_ones", "max", 0.75)
     assert found(Widest(), "min") == ("Widest", "min", 3.0)
