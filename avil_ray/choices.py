@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from avil_ray.errors import UserError, unknown
 
-
 Words = tuple[str | bool | None, ...]
 
 

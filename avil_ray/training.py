@@ -24,7 +24,7 @@ from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
 from avil_ray.rounds import Progress, Round, run_rounds
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def train(
     for name, value in (("rounds", rounds), ("steps_per_round", steps_per_round), ("threads", threads)):
         whole(name, value, 1)
     whole("seed", seed, 0)
+    require_suite(suite)
     method.check(suite)
     suite = method.prepare(suite)
     configuration = describe(suite, method, rounds, steps_per_round, seed, threads)

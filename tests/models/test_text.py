@@ -15,7 +15,7 @@ from avil_ray.models.text import (
     load_encoder,
     load_tokenizer,
     settled_model,
-    usual_pooling,
+    settled_pooling,
 )
 
 TEXTS = ["the cat sees a river", "a dog found the old city"]
@@ -122,13 +122,15 @@ def test_the_longest_text_that_is_allowed_can_be_encoded(encoders, kind, tmp_pat
 
 def test_an_encoder_says_how_it_is_pooled(encoders, tmp_path: Path) -> None:
     shutil.copytree(encoders["bert"], tmp_path / "model")
-    assert usual_pooling(str(tmp_path / "model")) == "cls"
+    encoder = load_encoder(encoders["bert"])
+    assert settled_pooling(str(tmp_path / "model"), encoder) == "cls"
     file = tmp_path / "model" / "config.json"
     shutil.copytree(encoders["bert"], tmp_path / "other")
     (tmp_path / "other" / "config.json").write_text(
         json.dumps(json.loads(file.read_text()) | {"classifier_pooling": "mean"})
     )
-    assert usual_pooling(str(tmp_path / "other")) == "mean"
+    assert settled_pooling(str(tmp_path / "other"), encoder) == "mean"
+    assert settled_pooling(str(tmp_path / "other"), encoder, "last") == "last"
 
 
 def test_wrong_models_are_one_line(tmp_path: Path) -> None:
@@ -158,9 +160,9 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rank": 0}, "lora_rank must be at least 1, not 0"),
-        ({"alpha": 0}, "lora_alpha must be at least 1, not 0"),
-        ({"dropout": 1.0}, "lora_dropout must be 0 or more and below 1, not 1.0"),
+        ({"rank": 0}, "lora_rank must be a whole number, 1 or more, not 0"),
+        ({"alpha": 0}, "lora_alpha must be a whole number, 1 or more, not 0"),
+        ({"dropout": 1.0}, "lora_dropout must be a number of at least 0 and below 1, not 1.0"),
     ],
 )
 def test_wrong_adapters_are_one_line(options, message) -> None:

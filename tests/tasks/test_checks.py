@@ -95,7 +95,8 @@ def test_a_metric_of_numbers_cannot_judge_classes() -> None:
 
 @pytest.mark.parametrize("metric", ["f1", "auc"])
 def test_a_metric_of_two_classes_cannot_judge_three(metric: str) -> None:
-    with pytest.raises(UserError, match=f"'{metric}' knows labels 0 and 1 only, but train has 2; give accuracy_and_macro_f1 or"):
+    said = f"'{metric}' knows labels 0 and 1 only, but train has 2; give accuracy_and_macro_f1 or matthews"
+    with pytest.raises(UserError, match=said):
         suite(target(torch.tensor([0, 1, 2, 1]), metric=metric)).draw(0)
     assert suite(target(CLASSES, metric=metric)).draw(0)["price"].metric == metric
 
