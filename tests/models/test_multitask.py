@@ -56,7 +56,7 @@ def test_tasks_may_be_called_like_attributes_of_a_module() -> None:
     assert torch.equal(again(inputs, "type"), model(inputs, "type"))
     assert "heads.two words.weight" in model.state_dict(), "ordinary names stay as they are"
     assert model.train().training
-    assert torch.equal(pickle.loads(pickle.dumps(model))(inputs, "keys"), model(inputs, "keys"))  # noqa: S301
+    assert torch.equal(pickle.loads(pickle.dumps(model))(inputs, "keys"), model(inputs, "keys"))
 
 
 def test_a_head_may_be_put_in_and_taken_out() -> None:

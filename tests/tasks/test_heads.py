@@ -34,7 +34,9 @@ def test_a_task_without_a_head_beside_others_with_one_is_refused() -> None:
 
 
 def test_a_head_that_is_no_tasks_is_refused() -> None:
-    assert refused(model("a", "b", "shared"), "a", "b").startswith("suite 'x': the head 'shared' is no task's; tasks are")
+    assert refused(model("a", "b", "shared"), "a", "b").startswith(
+        "suite 'x': the head 'shared' is no task's; tasks are"
+    )
     by_hand = nn.Module()
     by_hand.heads = nn.ModuleList([nn.Linear(2, 2)])
     assert "task 'a' has no head; there are: 0" in refused(by_hand, "a")
