@@ -40,7 +40,7 @@ from avil_ray.randomness import numpy_generator
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
 from avil_ray.tasks.checks import check_metric
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
 SEEDS = (0, 1, 2, 3)
@@ -70,6 +70,7 @@ def affinity(suite: Suite, *, steps: int = 60, seeds: Sequence[int] = SEEDS) -> 
     WorkFailed
         Where training diverges.
     """
+    require_suite(suite)
     whole("steps", steps, 1)
     for seed in seeds:
         whole("seed", seed, 0)

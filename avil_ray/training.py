@@ -25,7 +25,7 @@ from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
 from avil_ray.rounds import Progress, Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def train(
     for name, value in (("rounds", rounds), ("steps_per_round", steps_per_round), ("threads", threads)):
         whole(name, value, 1)
     whole("seed", seed, 0)
+    require_suite(suite)
     method.check(suite)
     suite = method.prepare(suite)
     configuration = describe(suite, method, rounds, steps_per_round, seed, threads)

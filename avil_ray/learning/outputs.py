@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from avil_ray.errors import UserError, told
 from avil_ray.learning.parameters import to_device
-from avil_ray.tasks.checks import CROSS_ENTROPY, OF_TWO_CLASSES, SPLITS, check_batch, kind_of
+from avil_ray.tasks.checks import CROSS_ENTROPY, JUDGED, OF_TWO_CLASSES, SPLITS, check_batch, kind_of
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.task import Task
 
 
 @torch.no_grad()
 def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device) -> None:
-    """Check that the model's outputs fit each task's loss and labels, by two examples of each split (of test, by zeros in their place).
+    """Check that the model's outputs fit each task's loss and labels, by two examples of each split.
 
-    The model is in evaluation mode meanwhile; nothing is changed.
+    Select and test are not read, zeros stand for them. The model is in evaluation mode meanwhile; nothing is changed.
 
     Raises
     ------
@@ -39,8 +39,8 @@ def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device)
 
 
 def _first_inputs(task: Task, split: str, examples: Examples) -> Any:
-    """The first two inputs. Test is not read: numbers stand for its own, or None where it is no tensor."""
-    if split == "test":
+    """The first two inputs. Select and test are not read: zeros stand for them; None where they are no tensors."""
+    if split in JUDGED:
         inputs = examples.inputs
         given = isinstance(inputs, Tensor)
         return torch.zeros((min(2, len(inputs)), *inputs.shape[1:]), dtype=inputs.dtype) if given else None

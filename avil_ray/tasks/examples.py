@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avil_ray.errors import UserError, told
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -34,6 +36,15 @@ class Examples:
 
     def join(self, other: Examples) -> Examples:
         """These examples, then the other ones."""
-        tensors = isinstance(self.inputs, Tensor)
-        inputs = torch.cat([self.inputs, other.inputs]) if tensors else self.inputs.join(other.inputs)
-        return Examples(inputs, torch.cat([self.labels, other.labels]))
+        labels = torch.cat([self.labels, other.labels])
+        if isinstance(self.inputs, Tensor):
+            return Examples(torch.cat([self.inputs, other.inputs]), labels)
+        try:
+            inputs = self.inputs.join(other.inputs)
+            found = len(inputs)
+        except Exception as error:
+            raise UserError(f"inputs.join(other) of a {type(self.inputs).__name__} fails ({told(error)})") from error
+        if found != len(labels):
+            lengths = f"{len(self)} and {len(other)} examples gave {found}"
+            raise UserError(f"inputs.join(other) of a {type(self.inputs).__name__}: {lengths}; it must keep all")
+        return Examples(inputs, labels)

@@ -30,8 +30,8 @@ class Learning:
 
     def __post_init__(self) -> None:
         check_choices(Learning, vars(self), "learning")
-        for name in ("batch_size", "evaluation_batch"):
-            whole(f"learning: {name}", getattr(self, name), 1)
+        whole("learning: batch_size", self.batch_size, 1, 10**7)
+        whole("learning: evaluation_batch", self.evaluation_batch, 1, 10**9)
         whole("learning: warmup", self.warmup, 0)
         between("learning: learning_rate", self.learning_rate, 0, math.inf)
         if self.clip != math.inf:

@@ -94,6 +94,8 @@ class Suite:
         if names != sorted(self.task_names):
             raise UserError(f"{where}: tasks() gave {names}, task_names says {sorted(self.task_names)}")
         found = {task.name: task for task in tasks}
+        for task in tasks:
+            task.check()
         check_target(where, found[self.target])
         return {name: found[name] for name in self.task_names}
 
@@ -118,8 +120,8 @@ def require_suite(value: object) -> Suite:
     if isinstance(value, Suite):
         return value
     name = getattr(value, "__name__", None)
-    hint = f"{name} is a function or class: call it, {name}(…)" if callable(value) and name else f"not {kind_of(value)}"
-    raise UserError(f"suite must be an avil_ray.Suite; {hint}")
+    hint = f"; {name} makes one where it is called: {name}(…)" if callable(value) and name else ""
+    raise UserError(f"suite must be an avil_ray.Suite, not {kind_of(value)}{hint}")
 
 
 @contextmanager

@@ -41,6 +41,16 @@ class Task:
     replacement: bool = False
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check everything that stands in the task, again where its tensors may have changed since it was made.
+
+        Raises
+        ------
+        UserError
+            Something is wrong; the message names task, split and field.
+        """
         where = f"task {self.name!r}"
         check_name(where, self.name)
         if not isinstance(self.loss, str) or self.loss not in LOSSES:

@@ -71,7 +71,6 @@ def still_weights(*auxiliaries: tuple[float, float]) -> list[float]:
     def tasks(seed: int) -> list[avil.Task]:
         kind = {"loss": "mean_squared_error", "metric": "mean_squared_error"}
 
-
         def examples(x: tuple[float, float], count: int) -> avil.Examples:
             return avil.Examples(torch.tensor([x] * count), torch.ones(count))
 
