@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from avil_ray.errors import UserError, unknown
+from avil_ray.randomness import seeded
 from avil_ray.tasks.checks import check_metric
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.task import Task
@@ -64,7 +65,8 @@ class Suite:
 
     def draw(self, seed: int) -> dict[str, Task]:
         """The tasks' data for one seed, checked: name -> task, in the order of `task_names`."""
-        tasks = self.tasks(seed)
+        with seeded(seed, "tasks"):
+            tasks = self.tasks(seed)
         if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
             raise UserError(f"suite {self.name!r}: tasks() gave {_shown(tasks)}, but must give a list of avil_ray.Task")
         found = {task.name: task for task in tasks}
