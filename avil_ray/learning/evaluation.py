@@ -146,7 +146,7 @@ class Target:
         self.flat.load(theta)
         source = Source(self.task, split)
         outputs, _ = evaluated(self.flat, source, torch.arange(len(source)), self.suite.learning, self.seed)
-        broken = (~torch.isfinite(outputs)).flatten(1).any(1).nonzero()
+        broken = (~torch.isfinite(outputs)).reshape(len(outputs), -1).any(1).nonzero()
         if not len(broken):
             return ""
         return f"task {self.task.name!r}: the model's outputs for {source.place(int(broken[0]))} are not finite"

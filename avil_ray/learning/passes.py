@@ -73,10 +73,10 @@ class Source:
     def _require_finite(self, inputs: Any, rows: Tensor) -> None:
         for values in inputs.values() if isinstance(inputs, Mapping) else [inputs]:
             if isinstance(values, Tensor) and values.is_floating_point() and not bool(torch.isfinite(values).all()):
-                broken = (~torch.isfinite(values)).flatten(1).any(1).nonzero() if len(values) == len(rows) else rows[:0]
-                where = (
-                    self.place(int(rows[int(broken[0])])) if len(broken) else f"its {' or '.join(self.splits)} split"
-                )
+                where = f"some of its {' or '.join(self.splits)} split"
+                if len(values) == len(rows):
+                    broken = (~torch.isfinite(values)).reshape(len(rows), -1).any(1).nonzero()
+                    where = self.place(int(rows[int(broken[0])]))
                 hint = "leave such examples out, or fill in the numbers that are missing"
                 raise UserError(f"task {self.task.name!r}: the inputs of {where} are not finite; {hint}")
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from avil_ray.errors import UserError, WorkFailed, told, unknown
+from avil_ray.randomness import seeded
 from avil_ray.tasks.checks import check_target, kind_of
 from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
@@ -86,7 +87,7 @@ class Suite:
             `tasks` fails, or gives other tasks than promised; the target lacks a split, or its metric is undefined.
         """
         where = f"suite {self.name!r}"
-        with one_line(f"{where}: tasks() failed"):
+        with one_line(f"{where}: tasks() failed"), seeded(seed, "tasks"):
             tasks = self.tasks(seed)
         if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
             raise UserError(f"{where}: tasks() gave {_shown(tasks)}, but must give a list of avil_ray.Task")
