@@ -172,7 +172,7 @@ def affinity(
     print(f"tracked: run affinity ({run}) of experiment {experiment} in {shown(uri)}")
 
 
-@app.command(epilog="avil-ray report multimnist_demo")
+@app.command(epilog="avil-ray report multimnist-demo")
 def report(
     name: Annotated[str, typer.Argument(help="A sweep's name.")],
     storage: Storage = DEFAULT_STORAGE,

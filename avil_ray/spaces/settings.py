@@ -60,18 +60,16 @@ def _put(document: Any, parts: Sequence[int | str], value: Any, kind: type, wher
     inner = document
     for depth, part in enumerate(parts):
         above = parts[:depth]
-        if not isinstance(inner, dict | list):
+        if not isinstance(inner, list if isinstance(part, int) else dict):
             raise UserError(f"{where}: {written('', above)} is {short(inner)}, which has no parts to set")
         options = _options(document, above)
         names = options or keys(kind, above)
         if names and part not in names:
             raise unknown("option" if options else "key", part, names, where)
         if depth == len(parts) - 1:
-            inner[part] = value  # type: ignore[index]
-        elif isinstance(inner, dict):
-            inner = inner.setdefault(part, {})
+            inner[part] = value
         else:
-            inner = inner[part]  # type: ignore[index]
+            inner = inner[part] if isinstance(part, int) else inner.setdefault(part, {})
 
 
 def _options(document: Mapping[str, Any], above: Sequence[int | str]) -> tuple[str, ...]:
