@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from avil_ray import __version__
 from avil_ray.errors import UserError, WorkFailed, unknown
 
 # Typer brings a click of its own, at a private path; this is the base of all errors in how a command is written.
@@ -32,6 +33,21 @@ Settings = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
 DEFAULT_STORAGE = Path("avil-results")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"avil-ray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What comes before any command."""
 
 
 @app.command(epilog="avil-ray run multimnist --method equal --pool ray --set size=18 --set target_labels=300")
@@ -146,16 +162,14 @@ def affinity(
 
     from rich.console import Console
 
-    from avil_ray.catalog import build_suite
     from avil_ray.config import parse_setting
     from avil_ray.diagnosis import affinity as diagnose
     from avil_ray.reports.affinity_report import sentences, terminal_table, write_affinity
-    from avil_ray.running import require_writable
+    from avil_ray.running import named_suite, require_writable
     from avil_ray.tracking.affinity import log_affinity
     from avil_ray.tracking.store import experiment_name, shown, tracking_uri
 
-    options = dict(parse_setting(text) for text in settings or [])
-    built = build_suite({"name": suite, **options, **({} if target is None else {"target": target})})
+    built = named_suite(suite, dict(parse_setting(text) for text in settings or []), target)
     uri, experiment = tracking_uri(storage), experiment_name(built.name)
     if output is not None:
         require_writable(output)
@@ -212,10 +226,11 @@ def data(
     settings: Settings = None,
 ) -> None:
     """Fetch or check a suite's data."""
-    from avil_ray.catalog import FETCHES, build_suite, load
+    from avil_ray.catalog import FETCHES, load
     from avil_ray.config import parse_setting
+    from avil_ray.running import named_suite
 
-    built = build_suite({"name": suite, **dict(parse_setting(text) for text in settings or [])})
+    built = named_suite(suite, dict(parse_setting(text) for text in settings or []))
     for line in load(FETCHES[suite])(built) if suite in FETCHES else ():
         print(line)
     for task in built.draw(0).values():

@@ -52,8 +52,37 @@ SPACES: list[dict[str, Any]] = [
     },
 ]
 
-WORDS = ["", "auto", "none", "grid", "equal", "1", "1e3", "é", "任务", "a b", "a.b", "a\nb", "\x1b[31m", "[/b]", "x" * 300]
-WORDS += ["method", "label", "samples", "weights", "name", "factory", "options", "null", "../..", "{}", "\u2028", "👩‍🔬"]
+WORDS = [
+    "",
+    "auto",
+    "none",
+    "grid",
+    "equal",
+    "1",
+    "1e3",
+    "é",
+    "任务",
+    "a b",
+    "a.b",
+    "a\nb",
+    "\x1b[31m",
+    "[/b]",
+    "x" * 300,
+]
+WORDS += [
+    "method",
+    "label",
+    "samples",
+    "weights",
+    "name",
+    "factory",
+    "options",
+    "null",
+    "../..",
+    "{}",
+    "\u2028",
+    "👩‍🔬",
+]
 NUMBERS = [0, -1, 1, 2, 7, 0.0, -0.0, 0.5, 1.5, -2.5, 1e-320, 1e300, math.inf, -math.inf, math.nan, 10**30, -(10**30)]
 PLAIN: list[Any] = [None, True, False, datetime.date(2020, 1, 1), b"\x00\xff", {1, 2}, [], {}, [[]], {None: 1}, {2: 3}]
 DISTRIBUTIONS: list[Any] = [
@@ -80,9 +109,55 @@ ODD = [*WORDS, *NUMBERS, *PLAIN, *DISTRIBUTIONS]
 HARD = ["train", "select", "test", "inputs", "classes", "width", "helpful", "harmful", "neutral", "noise"]
 """Options that say how much data or model there is: a large number there is work rather than a mistake."""
 
-TEXTS = ["\t", ":", "- ", "[", "]", "{", "}", "&a ", "*a", "*a ", "!!binary ", "!!set ", "!!python/name:os.system ", "!x "]
-TEXTS += ["'", '"', "#", "|", ">", "%", "@", "`", "?", ",", "\n", "\n---\n", "\n...\n", "<<: ", "\x00", "\x07", "\ufeff"]
-TEXTS += ["\\", '"\\ud800"', "1e400", "9" * 400, "0x" + "f" * 400, "[" * 200, "{a: " * 60, "1:30", "0b_", "=", "~", ".nan"]
+TEXTS = [
+    "\t",
+    ":",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "&a ",
+    "*a",
+    "*a ",
+    "!!binary ",
+    "!!set ",
+    "!!python/name:os.system ",
+    "!x ",
+]
+TEXTS += [
+    "'",
+    '"',
+    "#",
+    "|",
+    ">",
+    "%",
+    "@",
+    "`",
+    "?",
+    ",",
+    "\n",
+    "\n---\n",
+    "\n...\n",
+    "<<: ",
+    "\x00",
+    "\x07",
+    "\ufeff",
+]
+TEXTS += [
+    "\\",
+    '"\\ud800"',
+    "1e400",
+    "9" * 400,
+    "0x" + "f" * 400,
+    "[" * 200,
+    "{a: " * 60,
+    "1:30",
+    "0b_",
+    "=",
+    "~",
+    ".nan",
+]
 TEXTS += ["!!bool maybe", "!!int ''", "!!timestamp x", "!!float x", "- - - -", "é", "\u2028", "\x85", "2020-13-45"]
 
 
@@ -100,7 +175,9 @@ def mutated_space(number: int) -> str:
     document = copy.deepcopy(chance.choice(SPACES))
     for _ in range(chance.choice([0, 1, 1, 1, 2, 4])):
         _change(document, chance)
-    text = yaml.dump(document, sort_keys=False, allow_unicode=True, default_flow_style=chance.choice([None, False, True]))
+    text = yaml.dump(
+        document, sort_keys=False, allow_unicode=True, default_flow_style=chance.choice([None, False, True])
+    )
     for _ in range(chance.choice([0, 0, 0, 1, 1, 3])):
         at = chance.randrange(len(text) + 1)
         cut = chance.choice([0, 0, 0, 1, 3, 30])
@@ -155,7 +232,9 @@ def setting(number: int) -> str:
     """A `--set` option on the first of the search spaces."""
     chance = random.Random(f"setting {number}")
     known = [".".join(map(str, place)) for place in places(SPACES[0]) if place[0] != "methods"]
-    known += [f"methods.{one['method']}.{name}" for one in SPACES[0]["methods"] for name in method_options(one["method"])]
+    known += [
+        f"methods.{one['method']}.{name}" for one in SPACES[0]["methods"] for name in method_options(one["method"])
+    ]
     known += ["methods.static.weights.helpful_1", "methods.static.label", "methods.equal.samples", "search.trials"]
     known += ["resources.slots", "resources.per_task.gpu", "methods", "methods.static", "suite.target_labels"]
     key = chance.choice(known)
@@ -177,13 +256,28 @@ def command_line(number: int) -> list[str]:
         for _ in range(chance.choice([1, 1, 2, 3])):
             words += _run_option(chance, method)
     elif command in ("sweep", "check"):
-        words = [command, "broken.yaml", *_some(chance, ["--name", "--seeds", "--storage", "--max-concurrent", "--resume"])]
+        words = [
+            command,
+            "broken.yaml",
+            *_some(chance, ["--name", "--seeds", "--storage", "--max-concurrent", "--resume"]),
+        ]
     elif command == "affinity":
-        words = ["affinity", suite, "--steps", chance.choice(["0", "-1", "x", "1e3", ""]), "--seeds", chance.choice(WORDS)]
+        words = [
+            "affinity",
+            suite,
+            "--steps",
+            chance.choice(["0", "-1", "x", "1e3", ""]),
+            "--seeds",
+            chance.choice(WORDS),
+        ]
     elif command == "report":
         words = ["report", chance.choice(WORDS), *_some(chance, ["--storage"])]
     elif command == "list":
-        words = ["list", chance.choice(["suites", "methods", "suite", ""]), *chance.choice([[], [suite], [method], ["x"]])]
+        words = [
+            "list",
+            chance.choice(["suites", "methods", "suite", ""]),
+            *chance.choice([[], [suite], [method], ["x"]]),
+        ]
     elif command == "data":
         words = ["data", suite, *_small(suite), *_some(chance, ["--set"])]
     else:
@@ -213,5 +307,20 @@ def _run_option(chance: random.Random, method: str) -> list[str]:
 
 def _some(chance: random.Random, options: list[str]) -> list[str]:
     option = chance.choice(options)
-    words = [*WORDS, "0", "-1", "1.5", "1e400", str(10**30), "nan", "ray ", "rya", "inlin", "a=b", "/dev/null/x", "0,0", "0,x"]
+    words = [
+        *WORDS,
+        "0",
+        "-1",
+        "1.5",
+        "1e400",
+        str(10**30),
+        "nan",
+        "ray ",
+        "rya",
+        "inlin",
+        "a=b",
+        "/dev/null/x",
+        "0,0",
+        "0,x",
+    ]
     return [option, chance.choice(words)] if chance.random() < 0.9 else [option]

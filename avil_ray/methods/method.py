@@ -23,6 +23,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
+from avil_ray.methods.values import check_numbers
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -81,6 +82,7 @@ class Method(ABC):
         for name, words in _choices(type(self)).items():
             if getattr(self, name) not in words:
                 raise unknown(name, getattr(self, name), [word for word in words if word is not None])
+        check_numbers(self)
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
 

@@ -113,7 +113,7 @@ class Lora:
         if not 0 <= self.dropout < 1:
             raise UserError(f"lora_dropout must be 0 or more and below 1, not {self.dropout}")
         if find_spec("peft") is None:
-            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[lora]'")
+            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[text]'")
 
 
 def settled_model(where: str, model: str) -> str:
