@@ -184,9 +184,7 @@ def train(
 
 def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:
     """Raise `UserError` where an argument is of a wrong kind."""
-    if not isinstance(suite, Suite):
-        hint = f"call it: {suite.__name__}()" if isinstance(suite, FunctionType) else "avil_ray.suites has some"
-        raise UserError(f"suite must be an avil_ray.Suite, not {_kind(suite)}; {hint}")
+    require_suite(suite)
     if not isinstance(method, Method):
         hint = f"{method.__name__}() makes one" if isinstance(method, type) else "avil_ray.AlphaVIL() is one"
         raise UserError(f"method must be an avil_ray.Method, not {_kind(method)}; {hint}")

@@ -30,7 +30,6 @@ from avil_ray.methods.method import Method
 from avil_ray.pools.inline import InlinePool
 from avil_ray.rounds import Round
 from avil_ray.storage import LocalStorage, locked
-from avil_ray.training import describe
 
 RUN: dict[str, Any] = {"rounds": 3, "steps_per_round": 3, "seed": 4}
 METHODS: dict[str, Method] = {

@@ -122,7 +122,7 @@ class Lora:
             whole(f"lora_{name}", getattr(self, name), 1)
         at_least("lora_dropout", self.dropout, 0, 1)
         if find_spec("peft") is None:
-            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[lora]'")
+            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[text]'")
 
 
 def settled_model(where: str, model: str) -> str:
