@@ -26,7 +26,7 @@ from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
 from avil_ray.rounds import Progress, Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -92,8 +92,8 @@ def test_a_metric_of_two_classes_needs_two_outputs() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1])
     goal = avil.Task("tone", *small.apart(avil.Examples(INPUTS, labels)), metric="f1")
     assert refused(goal, model(nn.Linear(3, 3))) == (
-        "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the metric "
-        "accuracy_and_macro_f1 or matthews"
+        "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the "
+        "metric accuracy_and_macro_f1 or matthews"
     )
     check_outputs(model(nn.Linear(3, 2)), [goal], CPU)
     check_outputs(model(nn.Linear(3, 3)), [avil.Task("tone", goal.train, metric="f1")], CPU)
