@@ -1,10 +1,10 @@
-# `make demo` and `make test` need Python 3.11 or newer and nothing else; each sets up .venv once.
+# `make demo`, `make test` and `make test-slow` need Python 3.11 or newer and nothing else; each sets up .venv once.
 
 PYTHON ?= python3
 READY := .venv/.ready
 SWEEP ?= search_spaces/multimnist_demo.yaml
 
-.PHONY: venv demo test lint ui bench results clean
+.PHONY: venv demo test test-slow lint ui bench results clean
 
 venv: $(READY)
 
@@ -23,6 +23,9 @@ demo: $(READY)
 
 test: $(READY)
 	.venv/bin/python -m pytest
+
+test-slow: $(READY)
+	.venv/bin/python -m pytest -m slow
 
 lint: $(READY)
 	.venv/bin/ruff check .

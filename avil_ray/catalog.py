@@ -163,21 +163,23 @@ def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Ma
     if inner is None:
         return options
     options = nest(options, where)
-    name, parts = options.pop(inner, _name(getattr(cls(), inner))), options.pop(INNER, {})
+    name, parts = options.pop(inner, method_name(getattr(cls(), inner))), options.pop(INNER, {})
     if not isinstance(parts, Mapping):
         raise UserError(said(where, f"{INNER} should be a mapping such as {{name: value}}, not {short(parts)}"))
     try:
-        if name == _name(cls()):
+        if name == method_name(cls()):
             raise UserError(f"{name} cannot weigh the tasks; name another method, such as equal")
         return {**options, inner: build_method(name, parts)}
     except UserError as error:
         raise UserError(said(where, f"{inner}: {error}")) from None
 
 
-def _name(method: Method) -> str:
+def method_name(method: Method) -> str:
     """What the catalogue calls a method."""
-    reference = f"{type(method).__module__}:{type(method).__qualname__}"
-    return next(name for name, one in METHODS.items() if one == reference)
+    for name in METHODS:
+        if method_class(name) is type(method):
+            return name
+    raise UserError(f"{type(method).__name__} is not in the catalogue; name one of {', '.join(METHODS)}")
 
 
 def settled_options(method: Method) -> dict[str, Any]:
@@ -192,7 +194,7 @@ def settled_options(method: Method) -> dict[str, Any]:
     inner = _inner(type(method))
     if inner is not None:
         other: Method = getattr(method, inner)
-        values |= {inner: _name(other), INNER: settled_options(other)}
+        values |= {inner: method_name(other), INNER: settled_options(other)}
     return {name: _plain(value) for name, value in flatten(values).items() if value is not None}
 
 

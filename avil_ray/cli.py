@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from avil_ray import __version__
 from avil_ray.errors import UserError, WorkFailed, unknown
 from avil_ray.interruption import SIGNALS, end_the_command
 from avil_ray.plain import plain
@@ -42,6 +43,21 @@ OF_THE_MACHINE = {
     errno.ENAMETOOLONG, errno.EIO, errno.ENOTDIR, errno.ESTALE,
 }  # fmt: skip
 """Errors of files that no program can prevent: a full disk, a folder that may not be written to."""
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"avil-ray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What comes before any command."""
 
 
 @app.command(epilog="avil-ray run multimnist --method equal --pool ray --set size=18 --set target_labels=300")
@@ -157,16 +173,14 @@ def affinity(
     from rich.console import Console
     from rich.text import Text
 
-    from avil_ray.catalog import build_suite
     from avil_ray.config import parse_setting
     from avil_ray.diagnosis import affinity as diagnose
     from avil_ray.reports.affinity_report import sentences, terminal_table, write_affinity
-    from avil_ray.running import require_writable
+    from avil_ray.running import named_suite, require_writable
     from avil_ray.tracking.affinity import log_affinity
     from avil_ray.tracking.store import experiment_name, shown, tracking_uri
 
-    options = dict(parse_setting(text) for text in settings or [])
-    built = build_suite({"name": suite, **options, **({} if target is None else {"target": target})})
+    built = named_suite(suite, dict(parse_setting(text) for text in settings or []), target)
     uri, experiment = tracking_uri(storage), experiment_name(built.name)
     if output is not None:
         require_writable(output)
@@ -183,7 +197,7 @@ def affinity(
     print(f"tracked: run affinity ({run}) of experiment {plain(experiment)} in {plain(shown(uri))}")
 
 
-@app.command(epilog="avil-ray report multimnist_demo")
+@app.command(epilog="avil-ray report multimnist-demo")
 def report(
     name: Annotated[str, typer.Argument(help="A sweep's name.")],
     storage: Storage = DEFAULT_STORAGE,
@@ -226,10 +240,11 @@ def data(
     settings: Settings = None,
 ) -> None:
     """Fetch or check a suite's data."""
-    from avil_ray.catalog import FETCHES, build_suite, load
+    from avil_ray.catalog import FETCHES, load
     from avil_ray.config import parse_setting
+    from avil_ray.running import named_suite
 
-    built = build_suite({"name": suite, **dict(parse_setting(text) for text in settings or [])})
+    built = named_suite(suite, dict(parse_setting(text) for text in settings or []))
     for line in load(FETCHES[suite])(built) if suite in FETCHES else ():
         print(plain(line))
     for task in built.draw(0).values():

@@ -264,6 +264,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         Where there is no `=`, no key, or the value is not YAML.
     """
     key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise UserError(f"--set {text}: write it as key=value")
-    return key.strip(), read_yaml(value, f"--set {key.strip()}")
+    key = key.strip()
+    if not separator or not key or not key.isprintable():
+        raise UserError(f"--set {text if text.isprintable() else short(text)}: write it as key=value")
+    return key, read_yaml(value, f"--set {key}")

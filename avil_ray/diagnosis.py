@@ -33,15 +33,15 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector
+from avil_ray.learning.passes import Source
 from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
-from avil_ray.learning.passes import Source
 from avil_ray.pools.inline import InlinePool
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
 from avil_ray.tasks.metric_checks import check_metrics
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
 SEEDS = (0, 1, 2, 3)
@@ -71,6 +71,7 @@ def affinity(suite: Suite, *, steps: int = 60, seeds: Sequence[int] = SEEDS) -> 
     WorkFailed
         Where training diverges.
     """
+    require_suite(suite)
     whole("steps", steps, 1)
     for seed in seeds:
         whole("seed", seed, 0)

@@ -68,9 +68,9 @@ def whole(where: str, value: object, lowest: int, highest: int | None = None, wh
     UserError
         It is not; the message says what is allowed.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool) and lowest <= value:
-        if highest is None or value <= highest:
-            return int(value)
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if number is not None and lowest <= number and not (highest and number > highest):
+        return number
     allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
     raise UserError(f"{where} must be a whole number, {allowed}{why and f' ({why})'}, not {value!r}")
 

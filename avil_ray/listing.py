@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from typing_extensions import Doc
 
-from avil_ray.catalog import METHODS, SUITES, load, summary
+from avil_ray.catalog import INNER, METHODS, SUITES, load, method_name, method_options, settled_options, summary
 from avil_ray.errors import unknown
 
 CATALOGUES = {"suites": SUITES, "methods": METHODS}
@@ -40,12 +40,14 @@ def _method(cls: Any) -> Iterator[str]:
     yield summary(cls)
     yield f"source: {cls.source}"
     yield "options:"
-    hints = get_type_hints(cls, include_extras=True)
-    for field in dataclasses.fields(cls):
+    hints, method = get_type_hints(cls, include_extras=True), cls()
+    values = settled_options(method)
+    for field in (field for field in dataclasses.fields(cls) if field.init):
         docs = [note.documentation for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Doc)]
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        yield f"  {field.name} = {default}: {'; '.join(docs)}"
+        value = values.get(field.name, getattr(method, field.name))
+        yield f"  {field.name}{'' if value is None else f' = {value}'}: {'; '.join(docs)}"
+    if INNER in method_options(method_name(method)):
+        yield f"  {INNER} = {{}}: options of that method, such as {{learning_rate: 0.1}}; those left out are its own"
 
 
 def _suite(factory: Any) -> Iterator[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from avil_ray.catalog import build_method, build_suite, method_class, suite_factory
-from avil_ray.config import parse_setting
+from avil_ray.catalog import build_method, build_suite, method_options, suite_factory
+from avil_ray.config import nest, option_names, parse_setting
 from avil_ray.errors import UserError, unknown
 from avil_ray.plain import plain
 from avil_ray.rounds import Round
+from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
 
 HISTORY, THETA, RESULT = "history.csv", "theta.safetensors", "result.json"
@@ -33,11 +32,11 @@ def run_once(
     resume: bool,
 ) -> None:
     """Train, print a line a round and the figures at the end, and write the results to `output`."""
-    suite_options, method_options = divide(suite_name, method_name, [parse_setting(text) for text in settings])
-    if target is not None:
-        suite_options["target"] = target
-    suite = build_suite({"name": suite_name, **suite_options})
-    method = build_method(method_name, method_options)
+    if pool not in ("inline", "ray"):
+        raise unknown("pool", pool, ("inline", "ray"), "--pool")
+    of_suite, of_method = divide(suite_name, method_name, [parse_setting(text) for text in settings])
+    suite = named_suite(suite_name, of_suite, target)
+    method = build_method(method_name, of_method)
     if output is not None:
         require_writable(output)
     result = train(
@@ -60,6 +59,14 @@ def run_once(
         print(f"written to {plain(output)}")
 
 
+def named_suite(name: str, options: Mapping[str, Any], target: str | None = None) -> Suite:
+    """A suite of the catalogue with options from the command line; `target` comes before the option of that name."""
+    for key in ("name", "factory"):
+        if key in options:
+            raise unknown("option", key, option_names(suite_factory(name)), "--set")
+    return build_suite({**options, **({} if target is None else {"target": target}), "name": name})
+
+
 def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort `--set` options into the suite's and the method's; `suite.` or `method.` before a name says which.
 
@@ -68,12 +75,11 @@ def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tupl
     UserError
         For an option that neither has, or that both have and no prefix tells apart.
     """
-    of_suite = list(inspect.signature(suite_factory(suite)).parameters)
-    of_method = [field.name for field in fields(method_class(method))]
+    of_suite, of_method = option_names(suite_factory(suite)), method_options(method)
     chosen: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for key, value in settings:
         prefix, _, rest = key.partition(".") if key.startswith(("suite.", "method.")) else ("", "", key)
-        name, _, inner = rest.partition(".")
+        name = rest.partition(".")[0]
         homes = [which for which, names in enumerate((of_suite, of_method)) if name in names]
         if prefix:
             homes = [("suite", "method").index(prefix)]
@@ -81,12 +87,8 @@ def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tupl
             raise unknown("option", name, [*of_suite, *of_method], f"--set {key}")
         if len(homes) > 1:
             raise UserError(f"--set {key}: suite and method both have it; write suite.{name} or method.{name}")
-        options = chosen[homes[0]]
-        if inner:
-            options.setdefault(name, {})[inner] = value
-        else:
-            options[name] = value
-    return chosen
+        chosen[homes[0]][rest] = value
+    return nest(chosen[0]), nest(chosen[1])
 
 
 def print_round(done: Round) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from avil_ray import checkpoint
+from avil_ray.configuration import describe
 from avil_ray.errors import UserError, WorkFailed, whole
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
@@ -25,7 +26,7 @@ from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
 from avil_ray.rounds import Progress, Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ OpenPool = Callable[[], AbstractContextManager[Pool]]
 """A function that gives a pool for the duration of a run."""
 
 
-@dataclass(frozen=True)
+MOST = {"rounds": 10**6, "steps_per_round": 10**9, "threads": 1024, "workers": 10**4, "seed": 2**63 - 1}
+"""The largest values of arguments; beyond them no run would ever end, or start."""
+
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a run led to.
 
@@ -62,6 +67,10 @@ class Result:
     select: float
     theta: Vector
     rows: tuple[Mapping[str, float], ...]
+
+    def __repr__(self) -> str:
+        what = f"suite={self.suite.name!r}, method={type(self.method).__name__}, seed={self.seed}"
+        return f"Result({what}, best_round={self.best_round}, select={self.select}, test={dict(self.test)})"
 
     @property
     def history(self) -> pd.DataFrame:
@@ -128,15 +137,18 @@ def train(
     WorkFailed
         Where training diverges or a worker cannot be had.
     """
-    for name, value in (("rounds", rounds), ("steps_per_round", steps_per_round), ("threads", threads)):
-        whole(name, value, 1)
-    whole("seed", seed, 0)
+    _check_arguments(suite, method, pool, output, resume, on_round)
+    numbers = {"rounds": rounds, "steps_per_round": steps_per_round, "threads": threads, "seed": seed}
+    numbers |= {} if workers is None else {"workers": workers}
+    for name, value in numbers.items():
+        if whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
+            raise UserError(f"{name} must be at most {MOST[name]:,}")
     method.check(suite)
     if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
         name = type(method).__name__
         raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
     suite = method.prepare(suite)
-    configuration = describe(suite, method, rounds, steps_per_round, seed, threads)
+    configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
 
     def after_round(progress: Progress, done: Round) -> None:
         if storage is not None:
@@ -151,11 +163,15 @@ def train(
         cpu_threads(threads),
     ):
         target = Target(suite, tasks, seed, device)
-        progress = progress or Progress(target.flat.vector())
+        if progress is None:
+            progress = Progress(target.flat.vector())
+            target.check_evaluation(progress.theta)
         if len(progress.theta) != target.space.size:
             sizes = f"{len(progress.theta)} parameters, the suite's model has {target.space.size}"
             raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
+            if not callable(getattr(opened, "run", None)):
+                raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
             setting = Setting(suite, steps_per_round, tasks)
             progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
         best = progress.best
@@ -163,17 +179,34 @@ def train(
         if not math.isfinite(best.score):
             raise WorkFailed("diverged: no round has a finite figure on select; a lower learning_rate may help")
         test = target.evaluate("test", best.theta)
+        if not all(map(math.isfinite, test.values())):
+            where = target.not_finite("test", best.theta) or f"its figures on test are {dict(test)}"
+            raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
 
 
-def describe(suite: Suite, method: Method, rounds: int, steps: int, seed: int, threads: int) -> dict[str, Any]:
-    """The configuration of a run as flat JSON values: what must be equal for a checkpoint to be gone on from."""
-    options = {f"method.{name}": value for name, value in dataclasses.asdict(method).items()}
-    data = {f"suite.{name}": value for name, value in suite.options.items()}
-    run = {"rounds": rounds, "steps_per_round": steps, "seed": seed, "threads": threads}
-    named = {"suite": suite.name, "target": suite.target, "method": type(method).__name__}
-    described: dict[str, Any] = json.loads(json.dumps({**named, **run, **options, **data}, default=str))
-    return described
+def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:
+    """Raise `UserError` where an argument is of a wrong kind."""
+    require_suite(suite)
+    if not isinstance(method, Method):
+        hint = f"{method.__name__}() makes one" if isinstance(method, type) else "avil_ray.AlphaVIL() is one"
+        raise UserError(f"method must be an avil_ray.Method, not {_kind(method)}; {hint}")
+    if not callable(pool) and pool not in ("inline", "ray"):
+        raise UserError(f"pool must be 'inline' or 'ray', not {pool!r}")
+    if output is not None and not (isinstance(output, str | PathLike) and str(output)):
+        raise UserError(f"output must be the path of a folder, not {_kind(output)}")
+    if not isinstance(resume, bool):
+        raise UserError(f"resume must be True or False, not {_kind(resume)}")
+    if on_round is not None and not callable(on_round):
+        raise UserError(f"on_round must be a function of a round, not {_kind(on_round)}")
+
+
+def _kind(value: Any) -> str:
+    """What a wrong argument is, on one line."""
+    if isinstance(value, type | FunctionType):
+        return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) < 60 else f'{text[:57]}...'} ({type(value).__name__})"
 
 
 @contextmanager
@@ -202,12 +235,13 @@ def _open(
     threads: int,
     workers: int | None,
 ) -> AbstractContextManager[Pool]:
-    if callable(pool):
-        return pool()
     if pool == "inline":
         return InlinePool(suite, tasks, seed, device, threads)
     if pool == "ray":
         from avil_ray.pools.ray_pool import local_pool
 
         return local_pool(suite, seed, threads, workers)
-    raise UserError(f"pool must be 'inline' or 'ray', not {pool!r}")
+    opened = pool()
+    if not isinstance(opened, AbstractContextManager):
+        raise UserError(f"pool must be a function that gives a context manager, but gave {_kind(opened)}")
+    return opened

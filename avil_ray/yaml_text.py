@@ -13,6 +13,10 @@ DEEPEST, MOST_VALUES = 40, 100_000
 """How deep a document may nest, and how many values it may have once its aliases are written out."""
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 class _Refused(yaml.MarkedYAMLError):
     """What YAML allows and this project does not."""
 
@@ -29,6 +33,8 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
+                if _CONTROLS.search(key.value):
+                    raise _Refused(f"the key {key.value!r} holds a character that cannot be printed", key)
                 if key.value in seen:
                     raise _Refused(f"the key {key.value!r} is given twice", key)
                 seen.add(key.value)
@@ -47,6 +53,12 @@ class _Loader(yaml.SafeLoader):
             why = " ".join(str(error).split()) if isinstance(error, ValueError) else f"not of the type {node.tag!r}"
             raise _Refused(f"not YAML: {why}", node) from None
 
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        """As PyYAML, but not half a character, which no file can hold."""
+        if _HALVES.search(node.value):
+            raise _Refused(f"{node.value!r} holds half a character (a surrogate)", node)
+        return super().construct_yaml_str(node)
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """As PyYAML, but not a number that no float holds and that Python may refuse to print."""
         if len(node.value) > 250:
@@ -55,6 +67,7 @@ class _Loader(yaml.SafeLoader):
 
 
 # YAML 1.1, which PyYAML follows, reads 1e-3 as text: it wants a dot (1.0e-3)
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")

@@ -44,7 +44,20 @@ methods:
         (["run", "synthetic", "--rounds", "0"], "rounds must be a whole number, 1 or more, not 0"),
         (["run", "synthetic", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
         (["run", "multimnist", "--set", "target_labels=99999"], "target_labels"),
-        (["run", "synthetic", "--pool", "cloud"], "pool must be 'inline' or 'ray', not 'cloud'"),
+        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; there are: inline, ray"),
+        (["run", "synthetic", "--pool", "rya"], "--pool: unknown pool 'rya'; did you mean 'ray'?"),
+        (["run", "synthetic", "--set", "suite.name=glue"], "--set: unknown option 'name'"),
+        (["data", "synthetic", "--set", "name=multimnist"], "--set: unknown option 'name'"),
+        (["affinity", "synthetic", "--set", "factory=a:b"], "--set: unknown option 'factory'"),
+        (
+            ["run", "synthetic", "--method", "static", "--set", "weights.helpful_1=1", "--set", "weights=3"],
+            "weights should",
+        ),
+        (
+            ["run", "synthetic", "--method", "static", "--set", "weights=3", "--set", "weights.helpful_1=1"],
+            "weights is 3 already",
+        ),
+        (["run", "synthetic", "--method", "alignment", "--set", "options=3"], "options should be a mapping"),
         (["run", "synthetic", "--output", "/dev/null/x"], "cannot be written"),
         (["run", "synthetic", "--resume"], "resume needs the output folder"),
         (["run", "synthetic", "--round", "3"], "No such option: --round"),
@@ -165,6 +178,11 @@ def test_set_options_go_to_the_suite_or_the_method_that_has_them() -> None:
         {"helpful": 1, "width": 4},
         {"weights": {"helpful_1": 0.5}, "finish": "none"},
     )
+    aligned = [("weighting", "static"), ("options.weights.helpful_1", 0.5)]
+    assert divide("synthetic", "alignment", aligned)[1] == {
+        "weighting": "static",
+        "options": {"weights": {"helpful_1": 0.5}},
+    }
     with pytest.raises(UserError, match="unknown option 'width2'"):
         divide("synthetic", "static", [("width2", 1)])
 
@@ -190,6 +208,26 @@ def test_check_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*command, "--help") == 0
     assert "avil-ray" in capsys.readouterr().out
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from avil_ray import __version__
+
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"avil-ray {__version__}\n"
+
+
+def test_a_method_is_listed_with_the_values_in_force(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("list", "methods", "alpha-vil") == 0
+    listed = capsys.readouterr().out
+    assert "  alpha_steps = 10: most steps" in listed
+    assert "  dev = crossfit: " in listed
+    assert "  learning_rate: learning rate of the gradient steps; the suite's own where not given" in listed
+    assert "None" not in listed
+    assert call("list", "methods", "alignment") == 0
+    listed = capsys.readouterr().out
+    assert "  weighting = equal: the method that weighs the tasks" in listed
+    assert "  options = {}: " in listed
 
 
 def test_python_dash_m_is_the_same_command() -> None:

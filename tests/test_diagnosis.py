@@ -205,8 +205,8 @@ class Sealed:
 def test_select_and_test_are_not_looked_at(found: Affinity) -> None:
     def sealed(seed: int) -> list[avil.Task]:
         target, *others = small.draw(seed)
-        closed = avil.Examples(Sealed(), torch.zeros(30, dtype=torch.int64))
-        return [dataclasses.replace(target, select=closed, test=closed), *others]
+        select, test = (avil.Examples(Sealed(), torch.zeros(30, dtype=torch.int64)) for _ in range(2))
+        return [dataclasses.replace(target, select=select, test=test), *others]
 
     again = affinity(dataclasses.replace(small.small_suite(), tasks=sealed), steps=STEPS, seeds=SEEDS)
     assert again.loss_changes.tobytes() == found.loss_changes.tobytes()

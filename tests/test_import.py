@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_a_run_in_this_process_needs_neither_ray_nor_mlflow_nor_transformers() -
 
 BLOCKED = """
 import sys
-for name in ("ray", "mlflow"):
+for name in {blocked!r}:
     sys.modules[name] = None  # importing it raises ImportError
 import importlib
 for module in {modules!r}:
@@ -50,15 +51,63 @@ for module in {modules!r}:
 
 
 @pytest.mark.parametrize("floor", ["tasks", "learning", "methods", "models", "suites"])
-def test_the_lower_floors_import_without_ray_and_mlflow(floor: str) -> None:
+def test_the_lower_floors_import_without_ray_and_mlflow_and_all_but_suites_without_pydantic(floor: str) -> None:
     modules = [f"avil_ray.{floor}.{path.stem}" for path in (ROOT / floor).glob("*.py") if path.stem != "__init__"]
     assert modules
-    fresh(BLOCKED.format(modules=modules))
+    blocked = ("ray", "mlflow") if floor == "suites" else ("ray", "mlflow", "pydantic")
+    fresh(BLOCKED.format(modules=modules, blocked=blocked))
 
 
-def test_the_block_blocks() -> None:
+@pytest.mark.parametrize(("module", "blocked"), [("pools.ray_pool", "ray"), ("config", "pydantic")])
+def test_the_block_blocks(module: str, blocked: str) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        fresh(BLOCKED.format(modules=["avil_ray.pools.ray_pool"]))
+        fresh(BLOCKED.format(modules=[f"avil_ray.{module}"], blocked=(blocked,)))
+
+
+FLOORS = [
+    {"errors", "choices", "plain", "randomness", "telemetry", "yaml_text", "storage", "container"},
+    {"reports"},
+    {"tracking"},
+    {"tasks", "models"},
+    {"learning"},
+    {"pools"},
+    {"methods"},
+    {"config"},
+    {"catalog", "rounds", "checkpoint", "configuration"},
+    {"training", "diagnosis"},
+    {"suites"},
+    {"spaces"},
+    {"sweeps"},
+    {"running", "listing"},
+    {"cli"},
+]
+"""From the ground up. A package may import from its own floor and from those below."""
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms of the house that a module imports from, inside functions and for annotations too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("avil_ray.")}
+
+
+def test_no_module_imports_upward() -> None:
+    height = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    rooms = {path.stem for path in ROOT.iterdir() if path.suffix in ("", ".py") and path.stem[0] != "_"}
+    assert rooms <= set(height), "a room that has no floor"
+    upward = [
+        f"{path.relative_to(ROOT)} imports {room}"
+        for path in ROOT.rglob("*.py")
+        if path.stem not in ("__init__", "__main__")
+        for room in imported(path)
+        if height[room] > height[path.relative_to(ROOT).parts[0].removesuffix(".py")]
+    ]
+    assert upward == []
 
 
 def test_every_promised_name_is_there_and_no_other() -> None:

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 import avil_ray as avil
 from avil_ray import checkpoint
+from avil_ray.configuration import describe
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.methods.method import Method
 from avil_ray.pools.inline import InlinePool
 from avil_ray.rounds import Round
 from avil_ray.storage import LocalStorage, locked
-from avil_ray.training import describe
 
 RUN: dict[str, Any] = {"rounds": 3, "steps_per_round": 3, "seed": 4}
 METHODS: dict[str, Method] = {
@@ -267,7 +267,8 @@ def test_a_run_without_a_figure_fails_rather_than_reading_test() -> None:
         return [avil.Task("goal", *splits, loss="mean_squared_error", metric="mean_squared_error")]
 
     suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Overflowing)
-    with pytest.raises(WorkFailed, match="diverged: no round has a finite figure on select"):
+    said = "task 'goal': the model's outputs for row 5 of its select split are not finite, before anything has trained"
+    with pytest.raises(UserError, match=said):
         avil.train(suite, avil.TargetOnly(), **RUN)
 
 

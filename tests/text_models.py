@@ -9,7 +9,7 @@ import torch
 
 
 def save_encoder(folder: Path, texts: Iterable[str], kind: str = "bert", seed: int = 0) -> Path:
-    """A BERT with WordPiece or a RoBERTa with byte-level BPE, both made of the texts given."""
+    """A BERT with WordPiece, or a RoBERTa or GPT-2 with byte-level BPE, all made of the texts given."""
     import transformers
 
     folder.mkdir(parents=True)
@@ -27,6 +27,9 @@ def save_encoder(folder: Path, texts: Iterable[str], kind: str = "bert", seed: i
     torch.manual_seed(seed)
     if kind == "bert":
         model: transformers.PreTrainedModel = transformers.BertModel(transformers.BertConfig(**sizes))
+    elif kind == "gpt2":
+        sizes |= {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 66}
+        model = transformers.GPT2Model(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=2))
     else:
         config = transformers.RobertaConfig(**sizes, type_vocab_size=1, bos_token_id=0, eos_token_id=2)
         model = transformers.RobertaModel(config)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import to_device
 from avil_ray.learning.passes import Batch, Source
-from avil_ray.tasks.checks import BINARY, SPLITS, kind_of, tensors_of
+from avil_ray.tasks.checks import BINARY, JUDGED, SPLITS, kind_of, tensors_of
 from avil_ray.tasks.data import Stream
 from avil_ray.tasks.examples import Examples, chosen
 from avil_ray.tasks.losses import CrossEntropy, cross_entropy_of, of_classes
@@ -26,8 +26,7 @@ NUMBERS = ("mean_squared_error", "mean_absolute_error", BINARY)
 def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device) -> None:
     """Check that the model's outputs fit each task's loss and targets, by two examples of each split.
 
-    Of test no inputs are read: zeros stand in their place. The model is in evaluation mode meanwhile; nothing is
-    changed.
+    Select and test are not read, zeros stand for them. The model is in evaluation mode meanwhile; nothing is changed.
 
     Raises
     ------
@@ -46,11 +45,11 @@ def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device)
 
 
 def _first(task: Task, split: str) -> Batch | None:
-    """The first two examples; None of a test split whose inputs zeros cannot stand for."""
+    """The first two examples. Select and test are not read: zeros stand for them; None where they cannot."""
     source = Source(task, split)
     if isinstance(source.data, Stream):
         batch = source.sample(2)
-    elif split == "test":
+    elif split in JUDGED:
         if not (isinstance(source.data, Examples) and isinstance(source.data.inputs, Tensor)):
             return None
         rows, inputs = torch.arange(min(2, len(source))), source.data.inputs

@@ -107,8 +107,6 @@ class Alignment(Aligned):
     """A matrix for each task between its inputs and the trunk, with any method's weights."""
 
     weighting: Annotated[Method, Doc("the method that weighs the tasks")] = field(default_factory=Equal)
-    kind: str = field(default="", init=False)
-    """The class of `weighting`, as runs are compared by their fields' plain values, which do not tell it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +119,6 @@ class Alignment(Aligned):
             raise UserError(f"learning_rate is {rate}, but that of the weighting {own}; give one")
         if rate is not None:  # one rate in one place: equal runs are then equal methods
             object.__setattr__(self, "weighting", replace(self.weighting, learning_rate=None))
-        object.__setattr__(self, "kind", type(self.weighting).__name__)
 
     @property
     def inner(self) -> Method:

@@ -39,7 +39,7 @@ from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
 from avil_ray.methods.joint import LearnedJoint, TargetAlone, TargetLonger, fine_tune
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State, dropped_facts
+from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.methods.race import Race, Winner
 
 log = logging.getLogger(__name__)
@@ -188,8 +188,7 @@ class AlphaVIL(Method):
         """Fit alpha, step, move the weights. What is not finite is dropped, and counted in `dropped`."""
         recipe, tasks = self.recipe, [update.assignment for update in updates]
         base = torch.from_numpy(theta.copy()).to(target.device)
-        deltas, dropped = gather(theta, updates, target)
-        facts = {"dropped": float(len(dropped)), **dropped_facts(updates, dropped)}
+        deltas, facts = gather(theta, updates, target)
         facts |= geometry(deltas[:, target.space.parameters], tasks, target.suite.target)
         split_off(base, deltas, tasks, target, full_heads=recipe.auxiliary_heads == "full")
 
@@ -210,15 +209,14 @@ class AlphaVIL(Method):
             learning_rate=ADAM_RATE * layers if recipe.alpha_optimizer == "adam" else None,
             safeguard=recipe.safeguard,
         )
-        if not isfinite(fit.loss_before):  # then no alpha can be told from another, and the target learns nothing
-            facts[f"dropped/{target.suite.target}"] = 1.0
         moved = base.addmv(deltas.T, fit.alpha.to(deltas))
         alpha = fit.alpha.view(len(tasks), layers)
         ratio = alpha.mean(1) / unit
         if not bool(torch.isfinite(moved).all()):
             moved, facts["dropped"] = torch.from_numpy(theta.copy()), facts["dropped"] + 1
-            facts[f"dropped/{target.suite.target}"] = 1.0
             log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
+        if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned counts for nothing
+            facts[f"dropped/{target.suite.target}"] = 1.0
 
         weights = dict(state["weights"])
         if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task

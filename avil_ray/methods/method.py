@@ -22,6 +22,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
+from avil_ray.methods.values import check_numbers
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -78,6 +79,7 @@ class Method(ABC):
 
     def __post_init__(self) -> None:
         check_choices(type(self), vars(self))
+        check_numbers(self)
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
 

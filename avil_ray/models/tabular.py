@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, at_least
 
 
 class MLP(nn.Sequential):
@@ -26,6 +26,7 @@ class MLP(nn.Sequential):
     def __init__(self, inputs: int, hidden: Sequence[int], *, dropout: float = 0.0) -> None:
         if not hidden or min(inputs, *hidden) < 1:
             raise UserError(f"MLP: widths must be 1 or more, and there must be one at least, not {[inputs, *hidden]}")
+        at_least("MLP: dropout", dropout, 0, 1)
         layers: list[nn.Module] = []
         for before, after in pairwise([inputs, *hidden]):
             layers += [nn.Linear(before, after), nn.ReLU()]

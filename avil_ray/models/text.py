@@ -14,10 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, at_least, whole
 from avil_ray.telemetry import no_calls_home
 
-Pooling = Literal["cls", "mean"]
+Pooling = Literal["cls", "mean", "last"]
 
 MARKED = 2
 """How many spans of a text can be marked: a task with `marks` gets the features of each of them too."""
@@ -43,7 +43,8 @@ class TextEncoder(nn.Module):
     encoder
         `transformers.AutoModel`, without a pooler.
     pooling
-        What stands for the text: the first token's vector (cls), or the mean over its tokens (mean).
+        What stands for the text: the first token's vector (cls), the mean over its tokens (mean), or the last token's
+        vector (last).
     """
 
     def __init__(self, encoder: nn.Module, pooling: Pooling = "cls") -> None:
@@ -59,11 +60,21 @@ class TextEncoder(nn.Module):
             batch = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
         marks = batch.pop("marks", None)
         states: Tensor = self.encoder(**batch).last_hidden_state
-        features = states[:, 0] if self.pooling == "cls" else masked_mean(states, batch["attention_mask"])
+        features = _pooled(states, batch["attention_mask"], self.pooling)
         if marks is not None:
             spans = [masked_mean(states, marks == number) for number in range(1, MARKED + 1)]
             features = torch.cat([features, *spans], dim=-1)
         return features.reshape(shape[0], shape[1], -1) if len(shape) == 3 else features
+
+
+def _pooled(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """One vector for each text [B, width], from its tokens' states [B, length, width] and mask [B, length]."""
+    if pooling == "mean":
+        return masked_mean(states, mask)
+    if pooling == "cls":
+        return states[:, 0]
+    last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), last]
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
@@ -108,12 +119,10 @@ class Lora:
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha"):
-            if getattr(self, name) < 1:
-                raise UserError(f"lora_{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"lora_dropout must be 0 or more and below 1, not {self.dropout}")
+            whole(f"lora_{name}", getattr(self, name), 1)
+        at_least("lora_dropout", self.dropout, 0, 1)
         if find_spec("peft") is None:
-            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[lora]'")
+            raise UserError("peft: lora needs the package peft; run: pip install 'avil-ray[text]'")
 
 
 def settled_model(where: str, model: str) -> str:
@@ -124,7 +133,7 @@ def settled_model(where: str, model: str) -> str:
     UserError
         It looks like a path, but no such folder holds a model.
     """
-    path = Path(model).expanduser()
+    path, model = Path(model).expanduser(), str(model)
     if not path.exists() and not model.startswith((".", "/", "~")) and model.count("/") <= 1:
         return model
     if not path.is_dir():
@@ -211,9 +220,40 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
     return tokenizer, max_length or min(USUAL_LENGTH, longest)
 
 
-def usual_pooling(model: str) -> Pooling:
-    """How the encoder's kind is usually pooled: as its configuration says, else by its first token."""
+def settled_pooling(model: str, encoder: nn.Module, pooling: Pooling | None = None) -> Pooling:
+    """How an encoder's texts are pooled: as asked for, else as is usual for its kind.
+
+    Usual is what its configuration says, else the first token; the last one where a token sees only those before it.
+
+    Raises
+    ------
+    UserError
+        The first token is asked for, but it sees no other.
+    """
+    causal = pooling in ("cls", None) and is_causal(encoder)
+    if causal and pooling == "cls":
+        raise UserError(
+            f"model {model}: pooling cls takes a text's first token, but this is a decoder, whose first token sees no "
+            "other; give pooling last or mean, or an encoder"
+        )
+    if pooling is not None:
+        return pooling
+    if causal:
+        return "last"
     return "mean" if getattr(load_config(model), "classifier_pooling", "cls") == "mean" else "cls"
+
+
+@torch.no_grad()
+def is_causal(encoder: nn.Module) -> bool:
+    """Whether a token sees only those before it: the first one's state is then the same whatever follows.
+
+    It is tried out, as configurations do not say: GPT-2's has `is_decoder` false, and BERT may be made a decoder.
+    """
+    training = encoder.training
+    ids = torch.tensor([[1, 2, 3, 4], [1, 4, 2, 3]], device=next(encoder.parameters()).device)
+    states = encoder.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    encoder.train(training)
+    return bool(torch.allclose(states[0, 0], states[1, 0], rtol=1e-5, atol=1e-6))
 
 
 @contextmanager

@@ -60,6 +60,9 @@ class AlphaFinding:
 
     uncontested: int = 0
     """In how many of these runs a single set was left, so that nothing raced."""
+    dropped: tuple[tuple[str, int], ...] = ()
+    """Tasks whose updates were dropped, as they were not finite, and in how many rounds of all runs."""
+
     alone: int = 0
     """In how many of these runs the target alone was not behind on select, so that its own rounds are the result."""
 
@@ -83,7 +86,24 @@ class AlphaFinding:
         ):
             if count:
                 lines.append(said if self.seeds == 1 else f"in {count} of these runs {said}")
-        return lines
+        return [*lines, *said_of_dropped(self.dropped)]
+
+
+def dropped_rounds(histories: Sequence[pd.DataFrame], tasks: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """The tasks whose training was dropped, as it was not finite, and in how many rounds of these histories."""
+    counts = {
+        task: sum(int((history[f"dropped/{task}"] > 0).sum()) for history in histories if f"dropped/{task}" in history)
+        for task in tasks
+    }
+    return tuple((task, count) for task, count in counts.items() if count)
+
+
+def said_of_dropped(dropped: Sequence[tuple[str, int]]) -> list[str]:
+    """Sentences on tasks whose training was dropped."""
+    if not dropped:
+        return []
+    told = ", ".join(f"{task} in {count} round{'' if count == 1 else 's'}" for task, count in dropped)
+    return [f"dropped, as their steps or losses were not finite: {told}"]
 
 
 def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
@@ -148,13 +168,23 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
     winners = tuple((task, sum(race[f"weight/{task}"] > 0 for race in races)) for task in tasks) if races else ()
     uncontested = sum(race.filter(like="race/").notna().sum() == 1 for race in races)
     alone = sum(bool(history.sort_values("round")["line"].iloc[-1]) for history in histories if "line" in history)
-    return AlphaFinding(label, rounds, len(main), tuple(rows), winners, uncontested, alone)
+    return AlphaFinding(
+        label=label,
+        rounds=rounds,
+        seeds=len(main),
+        tasks=tuple(rows),
+        winners=winners,
+        uncontested=uncontested,
+        dropped=dropped_rounds(histories, tasks),
+        alone=alone,
+    )
 
 
 def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
     """Which tasks helped and which were turned down in one run, in words, with the evidence and the caveat."""
     if not _known(history, tasks):
-        return "This method fits no alpha: there is nothing to explain."
+        nothing = "This method fits no alpha: there is nothing to explain."
+        return "\n".join([nothing, *(f"- {text}" for text in said_of_dropped(dropped_rounds([history], tasks)))])
     found = find("", [history], tasks)
     lines = [f"Over the last {found.rounds} rounds that fit alpha:", *(f"- {text}" for text in found.sentences(target))]
     for row in found.tasks:

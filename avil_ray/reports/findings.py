@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avil_ray.reports import formats
-from avil_ray.reports.alphas import TaskAlpha
+from avil_ray.reports.alphas import TaskAlpha, dropped_rounds, said_of_dropped
 from avil_ray.reports.comparison import Comparison, MethodSummary, PairedDifference, Verdict
 from avil_ray.reports.statistics import PairedEstimate
 
@@ -174,7 +174,7 @@ def failure_groups(comparison: Comparison) -> list[FailureGroup]:
 
 
 def other_ends(comparison: Comparison) -> list[str]:
-    """Sentences on the trials that neither finished nor failed."""
+    """Sentences on the trials that neither finished nor failed, and on training that was dropped in those that did."""
     said = []
     for method in comparison.methods:
         if stopped := method.count("stopped"):
@@ -184,6 +184,9 @@ def other_ends(comparison: Comparison) -> list[str]:
             said.append(
                 f"{method.label}: {formats.counted(unfinished, 'trial')} has no result yet; resume the sweep to get it."
             )
+        histories = [record.history for record in method.records]
+        dropped = said_of_dropped(dropped_rounds(histories, comparison.facts.tasks))
+        said += [f"{method.label}: {sentence} (of {sum(map(len, histories)):,})." for sentence in dropped]
     return said
 
 

@@ -56,22 +56,19 @@ def _below_label(entries: Any, rest: str, where: str) -> list[int | str]:
     return ["methods", labels.index(label), *rest.removeprefix(f"{label}.").split(".")]
 
 
-def _put(document: Any, parts: Sequence[int | str], value: Any, kind: type, where: str) -> None:
-    inner = document
+def _put(document: dict[str, Any], parts: Sequence[int | str], value: Any, kind: type, where: str) -> None:
+    inner: Any = document
+    last = inner
     for depth, part in enumerate(parts):
-        above = parts[:depth]
-        if not isinstance(inner, dict | list):
-            raise UserError(f"{where}: {written('', above)} is {short(inner)}, which has no parts to set")
+        above, place = parts[:depth], written("", parts[:depth])
+        if {int: list, str: dict}[type(part)] is not type(inner):
+            raise UserError(f"{where}: {place} is {short(inner)}, which has no parts to set")
         options = _options(document, above)
         names = options or keys(kind, above)
         if names and part not in names:
             raise unknown("option" if options else "key", part, names, where)
-        if depth == len(parts) - 1:
-            inner[part] = value  # type: ignore[index]
-        elif isinstance(inner, dict):
-            inner = inner.setdefault(part, {})
-        else:
-            inner = inner[part]  # type: ignore[index]
+        last, inner = inner, inner[part] if isinstance(part, int) else inner.setdefault(part, {})
+    last[parts[-1]] = value
 
 
 def _options(document: Mapping[str, Any], above: Sequence[int | str]) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, between, unknown, whole
+from avil_ray.choices import check_choices
+from avil_ray.errors import UserError, between, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.text import (
     MARKED,
@@ -33,7 +34,7 @@ from avil_ray.models.text import (
     load_config,
     load_encoder,
     settled_model,
-    usual_pooling,
+    settled_pooling,
 )
 from avil_ray.randomness import numpy_generator
 from avil_ray.suites.glue_data import Place, Table, table, tasks_in
@@ -112,7 +113,8 @@ def glue(
     model
         The encoder: a folder, or a name on the hub.
     pooling
-        What stands for a text: cls (its first token) or mean (of its tokens). Not given: as is usual for the encoder.
+        What stands for a text: cls (its first token), mean (of its tokens) or last (its last token). Not given: as is
+        usual for the encoder; last for a decoder, whose first token sees no other.
     max_length
         Tokens of a text or pair; of a longer pair the longer text is cut. Not given: 128, or what the encoder takes.
     target_labels
@@ -147,12 +149,7 @@ def glue(
     UserError
         An unknown task, a folder that is not there, the package peft missing, or a number out of its range.
     """
-    if pooling not in ("cls", "mean", None):
-        raise UserError(f"glue: pooling must be 'cls' or 'mean', not {pooling!r}")
-    if peft not in ("none", "lora"):
-        raise UserError(f"glue: peft must be 'none' or 'lora', not {peft!r}")
-    if optimizer not in RATES:
-        raise unknown("optimizer", optimizer, RATES, "glue")
+    check_choices(glue, locals(), "glue")
     folder = None if data_dir is None else absolute(data_dir)
     there = list(USUAL) if folder is None else tasks_in(folder)
     target = there[0] if target is None else target
@@ -206,14 +203,15 @@ def glue(
 
 def build_model(tasks: Sequence[str], model: str, pooling: Pooling | None, lora: Lora | None) -> nn.Module:
     """An encoder that all tasks share, and one linear head each; those of tasks with spans see the spans too."""
-    encoder = TextEncoder(load_encoder(model, lora=lora), pooling or usual_pooling(model))
+    encoder = load_encoder(model, lora=lora)
+    trunk = TextEncoder(encoder, settled_pooling(model, encoder, pooling))
     width = load_config(model).hidden_size
 
     def head(task: str) -> nn.Module:
         spans = MARKED if task in ("wic", "wsc") else 0
         return TextHead(width * (1 + spans), TASKS[task].width)
 
-    return MultitaskModel(encoder, {task: head(task) for task in tasks})
+    return MultitaskModel(trunk, {task: head(task) for task in tasks})
 
 
 def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -> list[Task]:

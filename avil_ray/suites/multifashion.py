@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.choices import check_choices
+from avil_ray.errors import UserError
 from avil_ray.suites.multimnist import QUESTIONS as OF_DIGITS
 from avil_ray.suites.multimnist import TEN
 from avil_ray.suites.options import absolute, checked_sizes
@@ -87,9 +88,7 @@ def multifashion(
     UserError
         An unknown task or kind of picture, or a number out of its range.
     """
-    for side, kind in (("left", left), ("right", right)):
-        if kind not in ("fashion", "mnist"):
-            raise unknown(side, kind, ("fashion", "mnist"), "multifashion")
+    check_choices(multifashion, locals(), "multifashion")
     if (left, right) == ("mnist", "mnist"):
         raise UserError("multifashion: left and right are both mnist, which is the suite multimnist; name that one")
     if mnist_dir is not None and "mnist" not in (left, right):

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from avil_ray.choices import check_choices
 from avil_ray.errors import UserError, between, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
 from avil_ray.suites.label_source import IMAGE_COLUMN, ImageFolder, Source, make_source
-from avil_ray.suites.options import absolute, auxiliary_names
+from avil_ray.suites.options import absolute, auxiliary_names, widths
 from avil_ray.suites.partition import Shares, partition
 from avil_ray.suites.tables import Answers, task_name
 from avil_ray.tasks.examples import Examples
@@ -104,13 +105,11 @@ def multilabel(
         A file, column, label or image that is not there or is something else; a number out of its range.
     """
     given = {name: _plain(value) for name, value in locals().items() if value is not None}
-    if metric not in ("auc", "f1"):
-        raise UserError(f"multilabel: metric must be 'auc' or 'f1', not {metric!r}")
+    check_choices(multilabel, locals(), "multilabel")
     whole("multilabel: size", size, SMALLEST)
     if auxiliary_labels is not None:
         whole("multilabel: auxiliary_labels", auxiliary_labels, 1)
-    if isinstance(hidden, str) or not hidden or not all(isinstance(width, int) and width > 0 for width in hidden):
-        raise UserError(f"multilabel: hidden must be one width or more, each 1 or more, not {hidden!r}")
+    hidden = widths("multilabel: hidden", hidden)
     shares = _shares(select_fraction, test_fraction, target_labels, dev_fraction)
     pictures = None
     if images is not None:
@@ -128,7 +127,7 @@ def multilabel(
         target=target,
         task_names=names,
         tasks=partial(draw, source=source, names=names, metric=metric, shares=shares, most=auxiliary_labels),
-        model=partial(build_model, names, source, tuple(hidden)),
+        model=partial(build_model, names, source, hidden),
         learning=Learning(learning_rate=0.02),
         options=given | {"target": target, "auxiliaries": list(auxiliaries)},
     )

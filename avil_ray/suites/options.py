@@ -12,6 +12,9 @@ from pathlib import Path
 
 from avil_ray.errors import UserError, between, unknown, whole
 
+MOST_EXAMPLES = 10_000_000
+"""No more are drawn for a split: it would fit in no memory."""
+
 
 def absolute(path: str | PathLike[str]) -> Path:
     """A path that a user gave, made absolute where it was given: workers may stand in another folder."""
@@ -28,7 +31,7 @@ def auxiliary_names(
     UserError
         A name that is not known, or an auxiliary that is the target.
     """
-    if target not in known:
+    if not isinstance(target, str) or target not in known:
         raise unknown("target", target, known, suite)
     if names is None:
         return tuple(name for name in usual if name != target)
@@ -36,11 +39,18 @@ def auxiliary_names(
         example = ", ".join([name for name in known if name != target][:2])
         raise UserError(f"{suite}: auxiliaries must be a list of names such as [{example}], not {names!r}")
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise unknown("auxiliary", name, known, suite)
         if name == target:
             raise UserError(f"{suite}: {name!r} is the target; name other tasks as auxiliaries")
     return tuple(names)
+
+
+def widths(where: str, value: object) -> tuple[int, ...]:
+    """The widths of layers that a user gave; `UserError` unless they are one or more, each a whole number from 1."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise UserError(f"{where} must be a list of one width or more, such as [64], not {value!r}")
+    return tuple(whole(where, width, 1) for width in value)
 
 
 def dev_labels(target_labels: int, dev_fraction: float) -> int:
@@ -97,7 +107,7 @@ def checked_sizes(
         A number out of its range; more labels than there are examples.
     """
     for name, count in (("train", train), ("select", select), ("test", test)):
-        whole(f"{suite}: {name}", count, 2)
+        whole(f"{suite}: {name}", count, 2, MOST_EXAMPLES)
 
     def labels(name: str, value: int | None, lowest: int) -> int:
         why = "the largest is option train"

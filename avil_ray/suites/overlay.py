@@ -107,7 +107,7 @@ def overlay_suite(
     for task, share in spoiled.items():
         if task not in auxiliaries:
             raise unknown("auxiliary", task, auxiliaries, f"{name}: random_labels")
-        if not 0 <= share <= 1:
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
             raise UserError(f"{name}: random_labels: {task} must be a share from 0 to 1, not {share}")
     asked = {task: questions[task] for task in (target, *auxiliaries)}
     return Suite(

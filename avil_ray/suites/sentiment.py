@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, between, unknown, whole
+from avil_ray.choices import check_choices
+from avil_ray.errors import UserError, between, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.text import TextEncoder, TextHead, load_config, load_encoder, settled_model
@@ -26,7 +27,7 @@ from avil_ray.randomness import numpy_generator
 from avil_ray.suites.cache import sha256
 from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import auxiliary_names, dev_labels
+from avil_ray.suites.options import auxiliary_names, dev_labels, widths
 from avil_ray.suites.sentiment_data import ENCODER_FILES, PACKAGED, RATED, corpus, packaged_encoder
 from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
 from avil_ray.tasks.examples import Examples
@@ -150,16 +151,13 @@ def sentiment(
     UserError
         An unknown task or kind of features, a folder that holds no model, or a number out of its range.
     """
-    if features not in ("frozen", "finetune"):
-        raise unknown("kind of features", features, ("frozen", "finetune"), "sentiment")
+    check_choices(sentiment, locals(), "sentiment")
     if model != PACKAGED:
         model = settled_model("sentiment", model)
     elif layers is None:
         layers = PACKAGED_LAYERS
     if layers is not None:
         whole("sentiment: layers", layers, 1)
-    if len(hidden) == 0:
-        raise UserError("sentiment: hidden must name the width of one layer at least, such as [64]")
     if auxiliary_labels is not None:
         whole("sentiment: auxiliary_labels", auxiliary_labels, 1)
     sizes = Sizes(
@@ -174,7 +172,7 @@ def sentiment(
         model=model,
         layers=layers,
         max_length=whole("sentiment: max_length", max_length, 3),
-        hidden=tuple(whole("sentiment: hidden", width, 1) for width in hidden),
+        hidden=widths("sentiment: hidden", hidden),
     )
     names = (target, *auxiliary_names("sentiment", target, auxiliaries, TASKS, TASKS))
     return Suite(

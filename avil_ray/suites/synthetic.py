@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, between, unknown, whole
+from avil_ray.choices import check_choices
+from avil_ray.errors import UserError, between, whole
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.randomness import numpy_generator
@@ -31,6 +32,9 @@ Floats = npt.NDArray[np.float64]
 
 TARGET_UNITS = 4
 """The target's teacher reads this many hidden units."""
+
+MOST_TASKS = 1000
+"""No more auxiliaries of a kind."""
 
 FREQUENCY = 1.25
 """A hidden unit is sin(1.25 z): near enough to linear to be learned, far enough to need the trunk."""
@@ -96,12 +100,11 @@ def synthetic(
     UserError
         An unknown kind of head, harmful tasks with separate heads, or a number out of its range.
     """
-    if head not in ("separate", "shared"):
-        raise unknown("head", head, ("separate", "shared"), "synthetic")
+    check_choices(synthetic, locals(), "synthetic")
     if harmful is None:
         harmful = 2 if head == "shared" else 0
     for name, count in (("helpful", helpful), ("neutral", neutral), ("harmful", harmful), ("noise", noise)):
-        whole(f"synthetic: {name}", count, 0)
+        whole(f"synthetic: {name}", count, 0, MOST_TASKS)
     if harmful and head == "separate":
         raise UserError("synthetic: no task is harmful behind a head of its own; give head: shared, or harmful: 0")
     options = {

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from avil_ray.errors import UserError, told
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -46,9 +48,18 @@ class Examples:
 
     def join(self, other: Examples) -> Examples:
         """These examples, then the other ones."""
-        tensors = isinstance(self.inputs, Tensor)
-        inputs = torch.cat([self.inputs, other.inputs]) if tensors else self.inputs.join(other.inputs)
-        return Examples(inputs, both(self.labels, other.labels))
+        labels = both(self.labels, other.labels)
+        if isinstance(self.inputs, Tensor):
+            return Examples(torch.cat([self.inputs, other.inputs]), labels)
+        try:
+            inputs = self.inputs.join(other.inputs)
+            found = len(inputs)
+        except Exception as error:
+            raise UserError(f"inputs.join(other) of a {type(self.inputs).__name__} fails ({told(error)})") from error
+        if found != len(self) + len(other):
+            lengths = f"{len(self)} and {len(other)} examples gave {found}"
+            raise UserError(f"inputs.join(other) of a {type(self.inputs).__name__}: {lengths}; it must keep all")
+        return Examples(inputs, labels)
 
 
 def length(values: Any) -> int:

@@ -35,7 +35,7 @@ def owner(name: str) -> str:
 
 
 def owned_parameters(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Each parameter once, in the model's order: its name, the task whose head alone it is part of ("": none's), itself.
+    """Each parameter once, in the model's order: its name, the task whose head alone it is part of or "", itself.
 
     Of a shared parameter's names, that of the trunk is taken where there is one.
     """
@@ -50,10 +50,8 @@ def owned_parameters(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]
 
 def heads_of(model: nn.Module) -> set[str]:
     """The names of the heads that a model has, those without parameters too."""
-    found = {owner(name) for name, _ in model.named_parameters(remove_duplicate=False)} - {""}
-    heads = getattr(model, "heads", None)
-    modules = heads._modules if isinstance(heads, nn.Module) else {}
-    return found | {name.removeprefix(ESCAPE) for name in modules}
+    named = [*model.named_modules(remove_duplicate=False), *model.named_parameters(remove_duplicate=False)]
+    return {owner(name) for name, _ in named} - {""}
 
 
 def check_heads(where: str, model: nn.Module, tasks: Collection[str]) -> None:

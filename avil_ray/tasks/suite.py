@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from avil_ray.errors import UserError, one_line, unknown
+from avil_ray.randomness import seeded
 from avil_ray.tasks.checks import check_target, kind_of
 from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
@@ -93,7 +94,7 @@ class Suite:
             `tasks` fails, or gives other tasks than promised; the target lacks a split, or its metric is undefined.
         """
         where = f"suite {self.name!r}"
-        with one_line(f"{where}: tasks() failed"):
+        with one_line(f"{where}: tasks() failed"), seeded(seed, "tasks"):
             tasks = self.tasks(seed)
         if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
             raise UserError(f"{where}: tasks() gave {_shown(tasks)}, but must give a list of avil_ray.Task")
@@ -101,6 +102,8 @@ class Suite:
         if names != sorted(self.task_names):
             raise UserError(f"{where}: tasks() gave {names}, task_names says {sorted(self.task_names)}")
         found = {task.name: task for task in tasks}
+        for task in tasks:
+            task.check()
         check_target(where, found[self.target])
         check_metrics(found[self.target])
         return {name: found[name] for name in self.task_names}
@@ -126,8 +129,8 @@ def require_suite(value: object) -> Suite:
     if isinstance(value, Suite):
         return value
     name = getattr(value, "__name__", None)
-    hint = f"{name} is a function or class: call it, {name}(…)" if callable(value) and name else f"not {kind_of(value)}"
-    raise UserError(f"suite must be an avil_ray.Suite; {hint}")
+    hint = f"; {name} makes one where it is called: {name}(…)" if callable(value) and name else ""
+    raise UserError(f"suite must be an avil_ray.Suite, not {kind_of(value)}{hint}")
 
 
 def _shown(tasks: Any) -> str:

@@ -77,6 +77,16 @@ class Task:
     augment: str | Augment | Sequence[str | Augment] | None = None
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check everything that stands in the task, again where its tensors may have changed since it was made.
+
+        Raises
+        ------
+        UserError
+            Something is wrong; the message names task, split and field.
+        """
         where = f"task {self.name!r}"
         check_name(where, self.name)
         find_loss(self.loss, where)

@@ -51,9 +51,7 @@ def source(train: Any, augment: Any = None) -> Source:
     return Source(Task("a", train, augment=augment), "train")
 
 
-def batches(
-    source: Source, learning: Learning = PLAIN, first: int = 0, seed: int = 1
-) -> list[tuple[Tensor, Tensor]]:
+def batches(source: Source, learning: Learning = PLAIN, first: int = 0, seed: int = 1) -> list[tuple[Tensor, Tensor]]:
     return [(batch.inputs, batch.targets) for batch in loaded(source, iter(ROWS[first:]), first, seed, learning)]
 
 
@@ -139,5 +137,5 @@ def test_single_examples_cannot_be_taken_of_every_kind_of_inputs() -> None:
         def join(self, other: Words) -> Words:
             return self
 
-    with pytest.raises(UserError, match="augment needs inputs in a tensor .* avil_ray.augmentation.batched"):
+    with pytest.raises(UserError, match=r"augment needs inputs in a tensor .* avil_ray\.augmentation\.batched"):
         batches(source(Examples(Words(), torch.arange(4)), Noise()))

@@ -86,3 +86,102 @@ def test_a_run_refuses_before_it_writes(tmp_path) -> None:
     with pytest.raises(avil.UserError, match="task 'tone': train labels go up to 2"):
         avil.train(suite, avil.TargetOnly(), rounds=1, steps_per_round=1, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_metric_of_two_classes_needs_two_outputs() -> None:
+    labels = torch.tensor([0, 1, 0, 1, 1])
+    goal = avil.Task("tone", *small.apart(avil.Examples(INPUTS, labels)), metric="f1")
+    assert refused(goal, model(nn.Linear(3, 3))) == (
+        "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the "
+        "metric accuracy_and_macro_f1 or matthews"
+    )
+    check_outputs(model(nn.Linear(3, 2)), [goal], CPU)
+    check_outputs(model(nn.Linear(3, 3)), [avil.Task("tone", goal.train, metric="f1")], CPU)
+
+
+class Wrong(nn.Module):
+    """A head that gives what it is made of, whatever its inputs."""
+
+    def __init__(self, outputs: object) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, inputs: Tensor) -> object:
+        return self.outputs
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        (
+            torch.full((2, 3), torch.nan),
+            "the model's outputs for its train inputs are not finite before training begins",
+        ),
+        (torch.zeros(2, 3, dtype=torch.int64), "the model's outputs must be floating-point numbers, not torch.int64"),
+        ({"logits": 1}, "the model must give a tensor of outputs, not a int"),
+    ],
+)
+def test_outputs_of_another_kind_are_refused(outputs: object, said: str) -> None:
+    assert refused(task(), model(Wrong(outputs))) == f"task 'tone': {said}"
+
+
+@pytest.mark.parametrize("split", ["dev", "select", "test"])
+def test_every_split_goes_through_the_model_but_select_and_test_are_not_read(split: str) -> None:
+    splits = dict(zip(("train", "dev", "select", "test"), small.apart(avil.Examples(INPUTS, CLASSES)), strict=True))
+    if split != "dev":  # which must be of train's shape anyway
+        wide = splits | {split: avil.Examples(torch.ones(5, 4), CLASSES)}
+        assert refused(avil.Task("tone", **wide), model(nn.Linear(3, 3))).startswith(
+            f"task 'tone': the model fails on its {split} inputs (RuntimeError: mat1 and mat2 shapes"
+        )
+    seen: list[Tensor] = []
+    trunk = nn.Identity()
+    trunk.register_forward_hook(lambda module, given, outputs: seen.append(given[0]))
+    check_outputs(model(nn.Linear(3, 3), trunk), [avil.Task("tone", **splits)], CPU)
+    assert [inputs.abs().sum() > 0 for inputs in seen] == [True, True, False, False]
+
+
+class Column:
+    """Inputs that are no tensor, and give what they are made of."""
+
+    def __init__(self, batch: object) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, rows: Tensor) -> object:
+        if isinstance(self.batch, Exception):
+            raise self.batch
+        return self.batch
+
+    def join(self, other: object) -> object:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ([1, 2], "inputs must come as a tensor or a mapping of tensors, not a list"),
+        ({"ids": [1, 2]}, "inputs must come as a tensor or a mapping of tensors, not a dict with a list in it"),
+        (torch.full((2, 3), torch.inf), "inputs[0, 0] is inf; leave out such examples"),
+    ],
+)
+def test_batches_of_another_kind_are_refused(batch: object, said: str) -> None:
+    whole = avil.Task("tone", avil.Examples(Column(batch), CLASSES))
+    assert refused(whole, model(nn.Linear(3, 3))).startswith(f"task 'tone': its train split: {said}")
+
+
+def test_inputs_that_cannot_be_read_are_one_line() -> None:
+    whole = avil.Task("tone", avil.Examples(Column(KeyError("no rows")), CLASSES))
+    said = "task 'tone': its inputs cannot be read, in a batch of 2 that begins with row 0 of its train split (KeyError"
+    assert refused(whole, model(nn.Linear(3, 3))).startswith(said)
+
+
+def test_inputs_that_cannot_be_joined_are_one_line() -> None:
+    column = avil.Examples(Column(INPUTS), CLASSES)
+    with pytest.raises(
+        avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must keep all"
+    ):
+        column.join(column)
+    with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a list fails \(AttributeError: "):
+        avil.Examples([1] * 5, CLASSES).join(column)

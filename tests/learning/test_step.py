@@ -103,7 +103,7 @@ class Reads(Rule):
         pool = target.train.join(target.dev)
         _, rows = DevUse("hold").rows(len(target.train), len(target.dev), SEED, NUMBER)
         held = {tuple(pool.batch(rows[i : i + 1])[0].flatten().tolist()) for i in range(len(rows))}
-        drawn = step._dev_rows(0)
+        drawn = step._dev_batch(0).rows
         assert {tuple(x.tolist()) for x in pool.batch(drawn)[0]} <= held
         inputs, labels = pool.batch(drawn)
         loss = F.cross_entropy(model(inputs, "left"), labels)
@@ -113,7 +113,7 @@ class Reads(Rule):
         torch.testing.assert_close(gradient, _gradient(model))
         shifted = theta + 0.01
         other = small.load(suite.model(), shifted.numpy())
-        inputs, labels = suite.draw(SEED)["right"].train.batch(step.rows("right"))
+        inputs, labels = suite.draw(SEED)["right"].train.batch(step.batch("right").rows)
         expected = F.cross_entropy(other(inputs, "right"), labels, reduction="none")
         torch.testing.assert_close(step.losses_at("right", shifted), expected.detach())
         return step.weights
@@ -146,7 +146,7 @@ class LooksElsewhere(Rule):
         shifted = step.theta + 0.01
         found = step.gradient_at(shifted, {"left": each, "noise": 0.3})
         model = small.load(initial_model(suite, SEED).model, shifted.numpy()).eval()
-        data = {task: suite.draw(SEED)[task].train.batch(step.rows(task)) for task in ("left", "noise")}
+        data = {task: suite.draw(SEED)[task].train.batch(step.batch(task).rows) for task in ("left", "noise")}
         losses = {task: F.cross_entropy(model(x, task), y, reduction="none") for task, (x, y) in data.items()}
         ((each * losses["left"]).mean() + 0.3 * losses["noise"].mean()).backward()
         torch.testing.assert_close(found[step.space.parameters], _gradient(model), rtol=1e-4, atol=1e-6)

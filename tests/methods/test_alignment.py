@@ -323,10 +323,6 @@ def test_wrong_options_in_python(options: dict[str, Any], said: str) -> None:
     assert str(caught.value) == said
 
 
-def test_runs_with_other_weightings_are_told_apart_by_their_plain_values() -> None:
-    assert dataclasses.asdict(Alignment()) != dataclasses.asdict(Alignment(weighting=avil.EqualFineTune()))
-
-
 def test_what_does_not_fit_the_suite_is_refused_before_anything_trains() -> None:
     with pytest.raises(UserError, match=r"^weights: unknown task 'x'"):
         aligned(weighting="static", options={"weights": {"x": 1.0}}).check(SUITE)

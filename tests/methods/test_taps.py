@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import avil_ray as avil
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.parameters import initial_model
 from avil_ray.methods.method import Method, Phase
 from avil_ray.methods.taps import TAPS, trunk_layers
@@ -81,7 +81,10 @@ def test_all_gates_shut_leave_the_shared_trunk_and_heads_that_train() -> None:
 
 def test_a_round_that_diverges_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     suite = small.small_suite(regression=True)
-    done = run(suite, OnlyGates(learning_rate=1e30), 2, 3)
+    done: list[Round] = []
+    run = {"rounds": 2, "steps_per_round": 3, "seed": SEED, "on_round": done.append}
+    with pytest.raises(WorkFailed, match=r"the loss of task 'left' is not finite in step 4.*a lower learning_rate"):
+        avil.train(suite, OnlyGates(learning_rate=1e30), **run)
     assert all(np.isfinite(each.theta).all() for each in done)
     assert [each.row["dropped"] for each in done] == [1.0, 1.0]
     assert "the update of the target is not finite" in caplog.text

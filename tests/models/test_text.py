@@ -11,11 +11,12 @@ from avil_ray.models.text import (
     Lora,
     TextEncoder,
     TextHead,
+    is_causal,
     load_config,
     load_encoder,
     load_tokenizer,
     settled_model,
-    usual_pooling,
+    settled_pooling,
 )
 
 TEXTS = ["the cat sees a river", "a dog found the old city"]
@@ -24,7 +25,7 @@ TEXTS = ["the cat sees a river", "a dog found the old city"]
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("encoders")
-    return {kind: str(save_encoder(folder / kind, TEXTS, kind)) for kind in ("bert", "roberta")}
+    return {kind: str(save_encoder(folder / kind, TEXTS, kind)) for kind in ("bert", "roberta", "gpt2")}
 
 
 def batch(lengths: list[int], width: int = 9) -> dict[str, torch.Tensor]:
@@ -33,7 +34,7 @@ def batch(lengths: list[int], width: int = 9) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.where(there == 1, ids, 0), "attention_mask": there}
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 def test_padding_changes_nothing(encoders, pooling) -> None:
     trunk = TextEncoder(load_encoder(encoders["bert"]), pooling).eval()
     together = batch([9, 4, 6])
@@ -43,7 +44,7 @@ def test_padding_changes_nothing(encoders, pooling) -> None:
         alone = {name: tensor[row : row + 1, :length] for name, tensor in together.items()}
         assert torch.allclose(trunk(alone)[0], features[row], atol=1e-5)
         states = trunk.encoder(**alone).last_hidden_state[0]
-        expected = states[0] if pooling == "cls" else states.mean(dim=0)
+        expected = {"cls": states[0], "mean": states.mean(dim=0), "last": states[-1]}[pooling]
         assert torch.allclose(expected, features[row], atol=1e-5)
 
 
@@ -122,13 +123,43 @@ def test_the_longest_text_that_is_allowed_can_be_encoded(encoders, kind, tmp_pat
 
 def test_an_encoder_says_how_it_is_pooled(encoders, tmp_path: Path) -> None:
     shutil.copytree(encoders["bert"], tmp_path / "model")
-    assert usual_pooling(str(tmp_path / "model")) == "cls"
+    encoder = load_encoder(encoders["bert"])
+    assert settled_pooling(str(tmp_path / "model"), encoder) == "cls"
     file = tmp_path / "model" / "config.json"
     shutil.copytree(encoders["bert"], tmp_path / "other")
     (tmp_path / "other" / "config.json").write_text(
         json.dumps(json.loads(file.read_text()) | {"classifier_pooling": "mean"})
     )
-    assert usual_pooling(str(tmp_path / "other")) == "mean"
+    assert settled_pooling(str(tmp_path / "other"), encoder) == "mean"
+    assert settled_pooling(str(tmp_path / "other"), encoder, "last") == "last"
+
+
+def test_a_decoders_texts_are_pooled_by_their_last_token(encoders) -> None:
+    encoder = load_encoder(encoders["gpt2"])
+    assert settled_pooling(encoders["gpt2"], encoder) == "last"
+    assert settled_pooling(encoders["gpt2"], encoder, "mean") == "mean"
+    assert encoder.training == load_encoder(encoders["bert"]).training
+    with pytest.raises(
+        UserError, match="pooling cls takes a text's first token, but this is a decoder, whose first tok"
+    ):
+        settled_pooling(encoders["gpt2"], encoder, "cls")
+    inputs = batch([9, 4]) | {
+        "input_ids": torch.tensor([[7, 8, 9, 10, 11, 12, 13, 14, 15], [7, 9, 8, 6, 0, 0, 0, 0, 0]])
+    }
+    trunk = TextEncoder(encoder.eval(), "last")
+    one, two = trunk(inputs)
+    assert not torch.allclose(one, two, atol=1e-3), "texts that begin alike differ"
+    left = {name: values[1:].roll(5, 1) for name, values in inputs.items()}
+    there = left["attention_mask"][0].nonzero()[-1]
+    assert torch.equal(trunk(left)[0], encoder(**left).last_hidden_state[0, there][0]), "padding may stand left"
+
+
+def test_what_a_token_sees_is_tried_out(encoders) -> None:
+    from transformers import BertConfig, BertModel
+
+    assert [is_causal(load_encoder(encoders[kind])) for kind in ("bert", "roberta", "gpt2")] == [False, False, True]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    assert is_causal(BertModel(BertConfig(vocab_size=30, is_decoder=True, **sizes)))
 
 
 def test_wrong_models_are_one_line(tmp_path: Path) -> None:
@@ -158,9 +189,9 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rank": 0}, "lora_rank must be at least 1, not 0"),
-        ({"alpha": 0}, "lora_alpha must be at least 1, not 0"),
-        ({"dropout": 1.0}, "lora_dropout must be 0 or more and below 1, not 1.0"),
+        ({"rank": 0}, "lora_rank must be a whole number, 1 or more, not 0"),
+        ({"alpha": 0}, "lora_alpha must be a whole number, 1 or more, not 0"),
+        ({"dropout": 1.0}, "lora_dropout must be a number of at least 0 and below 1, not 1.0"),
     ],
 )
 def test_wrong_adapters_are_one_line(options, message) -> None:

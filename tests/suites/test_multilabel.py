@@ -274,13 +274,13 @@ def test_a_relative_path_is_found_from_anywhere(table: Path, monkeypatch: pytest
         ({"target": "Clas6"}, "multilabel: unknown target 'Clas6'; did you mean 'Class6'?"),
         ({"auxiliaries": ["Class99"]}, "multilabel: unknown auxiliary 'Class99'; did you mean 'Class9'?"),
         ({"auxiliaries": ["Class6"]}, "multilabel: 'Class6' is the target; name other tasks as auxiliaries"),
-        ({"metric": "accuracy"}, "multilabel: metric must be 'auc' or 'f1', not 'accuracy'"),
+        ({"metric": "accuracy"}, "multilabel: unknown metric 'accuracy'; did you mean 'auc'?"),
         ({"target_labels": 1}, "multilabel: target_labels must be a whole number, 2 or more, not 1"),
         ({"test_fraction": 0.9}, "multilabel: test_fraction must be a number above 0 and below 0.85, not 0.9"),
         ({"size": 8}, "multilabel: size must be a whole number, 16 or more, not 8"),
         ({"labels": ["rain"]}, "multilabel: labels and group are for a table or images of your own; give these too, "),
         ({"table": "nowhere.csv"}, "multilabel: labels must name the table's label columns, such as [rain, snow]"),
-        ({"hidden": []}, "multilabel: hidden must be one width or more, each 1 or more, not []"),
+        ({"hidden": []}, "multilabel: hidden must be a list of one width or more, such as [64], not []"),
     ],
 )
 def test_wrong_options_are_one_line_errors(options: dict[str, object], message: str) -> None:

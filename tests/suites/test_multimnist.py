@@ -182,7 +182,7 @@ def test_options_are_the_factorys_arguments() -> None:
             {"target_labels": 3001},
             "multimnist: target_labels must be a whole number, 2 to 3000 (the largest is option train), not 3001",
         ),
-        ({"select": 0}, "multimnist: select must be a whole number, 2 or more, not 0"),
+        ({"select": 0}, "multimnist: select must be a whole number, 2 to 10000000, not 0"),
     ],
 )
 def test_wrong_options_are_one_line_errors(options: dict[str, object], message: str) -> None:

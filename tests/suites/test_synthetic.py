@@ -158,7 +158,7 @@ def test_options_are_the_factorys_arguments(head: str) -> None:
             {"head": "separate", "harmful": 1},
             "synthetic: no task is harmful behind a head of its own; give head: shared, or harmful: 0",
         ),
-        ({"helpful": -1}, "synthetic: helpful must be a whole number, 0 or more, not -1"),
+        ({"helpful": -1}, "synthetic: helpful must be a whole number, 0 to 1000, not -1"),
         ({"relatedness": 1.0}, "synthetic: relatedness must be a number above 0 and below 1, not 1.0"),
         ({"inputs": 4}, "synthetic: inputs must be a whole number, 5 or more, not 4"),
         ({"classes": 1}, "synthetic: classes must be a whole number, 2 or more, not 1"),

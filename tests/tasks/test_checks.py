@@ -1,21 +1,44 @@
 """Every mistake is one line that names the task, the split and the field."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import small
 import torch
 from torch import Tensor, nn
 
+import avil_ray as avil
 from avil_ray.errors import UserError
+from avil_ray.tasks.checks import check_batch
 from avil_ray.tasks.examples import Examples
-from avil_ray.tasks.named_metrics import METRICS
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
-OF_NUMBERS = [name for name, metric in METRICS.items() if metric.kind == "numbers"]
-
 INPUTS = torch.zeros(4, 3)
 CLASSES = torch.tensor([0, 1, 0, 1])
+BROKEN = torch.zeros(4, 3)
+BROKEN[2, 1] = torch.nan
+NESTED = torch.nested.nested_tensor([INPUTS], layout=torch.jagged)
+
+
+class Column:
+    """Inputs that are no tensor; a batch is a mapping of tensors, or one tensor."""
+
+    def __init__(self, values: Tensor, key: str = "") -> None:
+        self.values, self.key = values, key
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Tensor) -> object:
+        return {self.key: self.values[rows], "ids": rows} if self.key else self.values[rows]
+
+    def join(self, other: "Column") -> "Column":
+        return Column(torch.cat([self.values, other.values]), self.key)
+
+
+COLUMN = Examples(Column(torch.arange(12.0).view(4, 3)), CLASSES)
 
 
 def suite(task: Task) -> Suite:
@@ -51,11 +74,26 @@ def test_the_split_is_named(split: str) -> None:
         (INPUTS, torch.tensor([torch.inf, 0, 0, 0]), "binary_cross_entropy", "labels[0] is inf; leave out examples"),
         (INPUTS, torch.tensor([0, 1, 2.5, 0]), "binary_cross_entropy", "labels lie from 0 to 2.5, but binary"),
         (INPUTS, torch.tensor([-1, 1, 1, -1]), "binary_cross_entropy", "labels lie from -1 to 1, but binary"),
-        (INPUTS, CLASSES[:, None], "cross_entropy", "labels must be a tensor [N], not a tensor [4, 1]"),
-        (INPUTS, [0, 1, 0, 1], "cross_entropy", "labels must be a tensor [N], not a list"),
-        (INPUTS, np.array([0, 1, 0, 1]), "cross_entropy", "labels must be a tensor [N], not a ndarray"),
+        (INPUTS, torch.tensor(1), "cross_entropy", "labels must be a tensor [N] or [N, …], not a tensor []"),
+        (INPUTS, [0, 1, 0, 1], "cross_entropy", "labels must be a tensor [N] or [N, …], not a list"),
+        (INPUTS, np.array([0, 1, 0, 1]), "cross_entropy", "labels must be a tensor [N] or [N, …], not a ndarray"),
         (INPUTS.numpy(), CLASSES, "cross_entropy", "inputs must be a tensor [N, …], or an object with len()"),
         (["a", "b", "c", "d"], CLASSES, "cross_entropy", "inputs.join(other), not a list"),
+        ("abcd", CLASSES, "cross_entropy", "inputs.join(other), not a str"),
+        (torch.tensor(3.0), CLASSES, "cross_entropy", "inputs.join(other), not a tensor []"),
+        (INPUTS.to_sparse(), CLASSES, "cross_entropy", "inputs must be an ordinary tensor, not a sparse one"),
+        (INPUTS, CLASSES.to_sparse(), "cross_entropy", "labels must be an ordinary tensor, not a sparse one"),
+        (INPUTS.cfloat(), CLASSES, "cross_entropy", "inputs must be an ordinary tensor, not a complex one"),
+        (INPUTS.to("meta"), CLASSES, "cross_entropy", "inputs must be an ordinary tensor, not a meta one"),
+        (
+            torch.nested.nested_tensor([INPUTS], layout=torch.jagged),
+            CLASSES[:1],
+            "cross_entropy",
+            "not a nested one; pad its parts",
+        ),
+        (INPUTS.clone().requires_grad_(), CLASSES, "cross_entropy", "not a differentiable one; give inputs.detach()"),
+        (BROKEN, CLASSES, "cross_entropy", "inputs[2, 1] is nan; leave out such examples, or put a number where one"),
+        (-BROKEN[:, 1].exp() / 0, CLASSES, "cross_entropy", "inputs[0] is -inf; leave out such examples"),
     ],
 )
 def test_what_is_wrong_with_a_split_is_told(inputs: object, labels: object, loss: str, told: str) -> None:
@@ -73,33 +111,88 @@ def test_every_loss_takes_labels_that_fit_it() -> None:
         assert len(Task("price", Examples(INPUTS, labels), loss=loss).train) == 4
 
 
-def test_a_metric_of_classes_cannot_judge_numbers() -> None:
-    task = target(torch.tensor([0.5, 1, 2, 3]), loss="mean_squared_error")
-    with pytest.raises(UserError) as caught:
+@pytest.mark.parametrize("given", [INPUTS.numpy(), [1, 2], (INPUTS, CLASSES), None])
+def test_other_things_than_examples_are_refused(given: object) -> None:
+    with pytest.raises(
+        UserError,
+        match=r"^task 'a': its train split must be avil_ray.Examples, a torch Dataset or a datasets.Dataset, not a",
+    ):
+        Task("a", given)
+    if given is not None:
+        with pytest.raises(UserError, match=r"^task 'a': its select split must be avil_ray.Examples"):
+            Task("a", Examples(INPUTS, CLASSES), select=given)
+
+
+def test_train_and_dev_must_go_together() -> None:
+    train = Examples(INPUTS, CLASSES)
+    for other, said in [
+        (INPUTS[:, :2], "float32 [3], not float32 [2]"),
+        (INPUTS.double(), "float32 [3], not float64 [3]"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            Task("a", train, Examples(other, CLASSES))
+        assert str(caught.value) == f"task 'a': its dev split: an input must be as train's, {said}"
+    with pytest.raises(
+        UserError, match=r"its dev split: inputs must be of train's kind, a tensor \[4, 3\], not a Column"
+    ):
+        Task("a", train, Examples(Column(INPUTS), CLASSES))
+
+
+@pytest.mark.parametrize(
+    "options", [{"loss": nn.CrossEntropyLoss}, {"metric": ["f1"]}, {"replacement": "no"}, {"augment": 3}]
+)
+def test_options_of_a_wrong_kind_are_one_line(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=f"^task 'a': (unknown )?{next(iter(options))}"):
+        Task("a", Examples(INPUTS, CLASSES), **options)
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "select", "test"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_inputs_that_are_not_finite_are_named_also_where_they_changed_later(split: str, value: float) -> None:
+    task = Task("price", *small.apart(Examples(torch.arange(8.0).view(4, 2), CLASSES)))
+    getattr(task, split).inputs[3, 1] = value
+    with pytest.raises(
+        UserError, match=rf"^task 'price': its {split} split: inputs\[3, 1\] is {value}; leave out such"
+    ):
         suite(task).draw(0)
-    assert str(caught.value) == (
-        "task 'price': metric 'accuracy' compares classes, but the loss is mean_squared_error; "
-        f"give one of {', '.join(OF_NUMBERS)}"
-    )
 
 
-def test_a_metric_of_numbers_cannot_judge_classes() -> None:
-    with pytest.raises(
-        UserError, match="task 'price': metric 'pearson' compares numbers, but the loss is cross_entropy"
-    ):
-        suite(target(CLASSES, metric="pearson")).draw(0)
+def test_large_inputs_are_scanned_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avil_ray.tasks.checks.BLOCK", 6)
+    with pytest.raises(UserError, match=r"inputs\[2, 1\] is nan"):
+        Task("a", Examples(BROKEN, CLASSES))
 
 
-@pytest.mark.parametrize("metric", ["f1", "auc"])
-def test_a_metric_of_two_classes_cannot_judge_three(metric: str) -> None:
-    with pytest.raises(
-        UserError, match=f"'{metric}' knows labels 0 and 1 only, but train has 2; give accuracy_and_macro_f1 or"
-    ):
-        suite(target(torch.tensor([0, 1, 2, 1]), metric=metric)).draw(0)
-    assert suite(target(CLASSES, metric=metric)).draw(0)["price"].metric == metric
+@pytest.mark.parametrize(("key", "field"), [("", "inputs"), ("pixels", "inputs['pixels']")])
+def test_inputs_that_cannot_be_scanned_are_checked_as_they_come(key: str, field: str) -> None:
+    splits = [Examples(Column(torch.zeros(4, 3), key), CLASSES) for _ in range(4)]
+    task = Task("price", *splits)
+    pool = task.train.join(task.dev)
+    for examples, row, split in [
+        (task.select, 2, "select"),
+        (task.test, 2, "test"),
+        (pool, 2, "train"),
+        (pool, 6, "dev"),
+    ]:
+        rows = torch.tensor([0, row])
+        check_batch(task, examples, rows, examples.batch(rows), 2)
+        examples.inputs.values[row, 1] = torch.inf
+        with pytest.raises(UserError) as caught:
+            check_batch(task, examples, rows, examples.batch(rows), 2)
+        assert str(caught.value).startswith(f"task 'price': its {split} split: {field}[2, 1] is inf; leave out such")
+        examples.inputs.values[row, 1] = 0
 
 
-@pytest.mark.parametrize("metric", OF_NUMBERS)
-def test_numbers_go_with_every_metric_of_numbers(metric: str) -> None:
-    task = target(torch.tensor([0.5, 1, 2, 3]), loss="mean_squared_error", metric=metric)
-    assert suite(task).draw(0)["price"].measure.mode == METRICS[metric].mode
+@pytest.mark.parametrize("split", ["train", "dev", "select", "test"])
+def test_a_run_checks_batches_as_they_come(split: str) -> None:
+    def tasks(seed: int) -> list[Task]:
+        made = small.draw(seed)
+        splits = [getattr(made[0], name) for name in ("train", "dev", "select", "test")]
+        columns = {"train": 0, "dev": 1, "select": 2, "test": 3}
+        splits[columns[split]].inputs[9, 3] = torch.nan
+        wrapped = [Examples(Column(one.inputs), one.labels) for one in splits]
+        return [Task("left", *wrapped), *made[1:]]
+
+    own = dataclasses.replace(small.small_suite(), tasks=tasks)
+    with pytest.raises(UserError, match=rf"^task 'left': its {split} split: inputs\[9, 3\] is nan"):
+        avil.train(own, avil.AlphaVIL(), rounds=2, steps_per_round=10)

@@ -40,7 +40,9 @@ def test_losses_are_what_their_names_say() -> None:
 
 def test_pixels_and_tokens_give_the_mean_over_those_that_count() -> None:
     outputs, targets = normal(2, 3, 4, 5), torch.randint(-1, 3, (2, 4, 5), generator=GENERATOR)
-    expected = torch.stack([F.cross_entropy(o[None], t[None], ignore_index=-1) for o, t in zip(outputs, targets)])
+    expected = torch.stack(
+        [F.cross_entropy(o[None], t[None], ignore_index=-1) for o, t in zip(outputs, targets, strict=True)]
+    )
     assert torch.allclose(CrossEntropy(ignore_index=-1)(outputs, targets), expected)
     tokens = outputs.flatten(2).movedim(1, -1)
     found = CrossEntropy(ignore_index=-1, class_dimension=-1)(tokens, targets.flatten(1))

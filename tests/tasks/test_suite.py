@@ -94,7 +94,7 @@ def test_an_empty_split_is_refused(split: str) -> None:
 
 @pytest.mark.parametrize(("metric", "mode"), [("accuracy", "max"), ("auc", "max"), ("mean_absolute_error", "min")])
 def test_a_task_knows_which_direction_is_better(metric: str, mode: str) -> None:
-    assert task("goal", metric=metric).mode == mode
+    assert task("goal", metric=metric).measure.mode == mode
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "batch_size", "clip"])

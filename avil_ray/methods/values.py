@@ -1,0 +1,65 @@
+"""Whether a method's options are the numbers that their annotations promise, in Python as in YAML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, cast, get_args, get_origin, get_type_hints
+
+from avil_ray.errors import UserError
+
+MOST = 1_000_000
+"""A whole number beyond it is taken for a mistake: no run would end."""
+
+_INSIDE = {
+    list: "a list of numbers, such as [0, 1]",
+    tuple: "two numbers, such as [0, 4]",
+    Mapping: "a mapping of names to numbers",
+}
+
+
+def check_numbers(method: Any) -> None:
+    """Raise `UserError` where an option that must be a number, or hold numbers, does not.
+
+    Single numbers must be finite; those of a list or of bounds may be infinite.
+    """
+    for name, hint in _hints(cast(Hashable, type(method))).items():
+        value, kinds = getattr(method, name), [hint, *get_args(hint)]
+        if value is None and NoneType in kinds:
+            continue
+        for kind in kinds if NoneType in kinds else kinds[:1]:
+            wrong = _wrong(value, kind)
+            if wrong:
+                raise UserError(f"{name} must be {wrong}, not {value!r}")
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls) if field.init}
+
+
+def _wrong(value: Any, kind: Any) -> str | None:
+    """What a value must be and is not; None where it is right, or the annotation promises no number."""
+    if kind is bool:
+        return None if isinstance(value, bool) else "true or false"
+    if kind is int:
+        return None if _number(value, Integral) and abs(value) <= MOST else f"a whole number, at most {MOST:,}"
+    if kind is float:
+        return None if _number(value, Real) and math.isfinite(value) else "a finite number"
+    kind, inside = get_origin(kind), [one for one in get_args(kind) if one in (int, float)]
+    if kind not in _INSIDE or not inside:
+        return None
+    several = isinstance(value, Mapping if kind is Mapping else Sequence) and not isinstance(value, str | bytes)
+    values = list(value.values() if isinstance(value, Mapping) else value) if several else [None]
+    right = all(_number(one, Integral if inside[0] is int else Real) for one in values)
+    return None if right and (kind is not tuple or len(values) == len(inside)) else _INSIDE[kind]
+
+
+def _number(value: Any, kind: type) -> bool:
+    """Whether it is a number of this kind; neither true nor NaN is one."""
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(value == value)
