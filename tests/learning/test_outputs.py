@@ -92,8 +92,8 @@ def test_a_metric_of_two_classes_needs_two_outputs() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1])
     goal = avil.Task("tone", *small.apart(avil.Examples(INPUTS, labels)), metric="f1")
     assert refused(goal, model(nn.Linear(3, 3))) == (
-        "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the metric "
-        "accuracy_and_macro_f1 or matthews"
+        "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the "
+        "metric accuracy_and_macro_f1 or matthews"
     )
     check_outputs(model(nn.Linear(3, 2)), [goal], CPU)
     check_outputs(model(nn.Linear(3, 3)), [avil.Task("tone", goal.train, metric="f1")], CPU)
@@ -174,9 +174,7 @@ def test_batches_of_another_kind_are_refused(batch: object, said: str) -> None:
 
 def test_inputs_that_cannot_be_joined_are_one_line() -> None:
     column = avil.Examples(Column(INPUTS), CLASSES)
-    with pytest.raises(
-        avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must keep all"
-    ):
+    with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must"):
         column.join(column)
     with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a list fails \(AttributeError: "):
         avil.Examples([1] * 5, CLASSES).join(column)
