@@ -174,9 +174,7 @@ def test_batches_of_another_kind_are_refused(batch: object, said: str) -> None:
 
 def test_inputs_that_cannot_be_joined_are_one_line() -> None:
     column = avil.Examples(Column(INPUTS), CLASSES)
-    with pytest.raises(
-        avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must keep all"
-    ):
+    with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must"):
         column.join(column)
     with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a list fails \(AttributeError: "):
         avil.Examples([1] * 5, CLASSES).join(column)

@@ -120,7 +120,7 @@ def test_the_size_of_evaluation_batches_changes_no_figure(size: int) -> None:
     [
         ({"warmup": -1}, "learning: warmup must be a whole number, 0 or more, not -1"),
         ({"precision": "fp16"}, "learning: unknown precision 'fp16'; did you mean 'bf16'?"),
-        ({"evaluation_batch": 0}, "learning: evaluation_batch must be a whole number, 1 or more, not 0"),
+        ({"evaluation_batch": 0}, "learning: evaluation_batch must be a whole number, 1 to 1000000000, not 0"),
     ],
 )
 def test_wrong_values_are_one_line(options: dict[str, object], message: str) -> None:
