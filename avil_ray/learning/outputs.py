@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import to_device
+from avil_ray.learning.passes import Source
 from avil_ray.tasks.checks import CROSS_ENTROPY
 from avil_ray.tasks.task import Task
 
@@ -25,12 +26,12 @@ def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device)
     training = model.training
     model.eval()
     for task in tasks:
-        inputs, labels = task.train.batch(torch.arange(len(task.train))[:2])
+        inputs, labels = Source(task, "train").batch(torch.arange(len(task.train))[:2])
         try:
             outputs = model(to_device(inputs, device), task.name)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"task {task.name!r}: the model fails on its train inputs ({reason})") from error
         _check_shape(task, outputs, len(labels))

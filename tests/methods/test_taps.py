@@ -83,7 +83,7 @@ def test_a_round_that_diverges_is_dropped(caplog: pytest.LogCaptureFixture) -> N
     suite = small.small_suite(regression=True)
     done: list[Round] = []
     run = {"rounds": 2, "steps_per_round": 3, "seed": SEED, "on_round": done.append}
-    with pytest.raises(WorkFailed, match="the loss of task 'left' is not finite in step 4.*a lower learning_rate"):
+    with pytest.raises(WorkFailed, match=r"the loss of task 'left' is not finite in step 4.*a lower learning_rate"):
         avil.train(suite, OnlyGates(learning_rate=1e30), **run)
     assert all(np.isfinite(each.theta).all() for each in done)
     assert [each.row["dropped"] for each in done] == [1.0, 1.0]
