@@ -33,10 +33,11 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector
+from avil_ray.learning.passes import Source
 from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
 from avil_ray.pools.inline import InlinePool
-from avil_ray.randomness import numpy_generator
+from avil_ray.randomness import numpy_generator, seeded
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
 from avil_ray.tasks.checks import check_metric
@@ -141,7 +142,8 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
             update = _round(pool, suite, steps, theta, suite.target, auxiliary)
             joint.append(_figures(dev, update))
             costs.append(update.gradient_steps)
-    scores, inputs = covariance_scores(tasks, suite.target, seed)
+    with seeded(seed, "affinity", "inputs"):
+        scores, inputs = covariance_scores(tasks, suite.target, seed)
     dev_steps = math.ceil(target.take_examples_adapted() / suite.learning.batch_size)
     return _Found(
         metric=metric,
@@ -196,7 +198,7 @@ def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tupl
     factors: list[Tensor] = []
     for task in tasks.values():
         rows = numpy_generator(seed, "affinity", "inputs").permutation(len(task.train))[:MOST_INPUTS]
-        inputs = task.train.batch(torch.from_numpy(rows))[0].flatten(1)
+        inputs = Source(task, "train").batch(torch.from_numpy(rows))[0].flatten(1)
         known = [factor for before, factor in zip(drawn, factors, strict=True) if torch.equal(before, inputs)]
         factors.append(known[0] if known else covariance_factor(inputs))
         drawn.append(inputs)
