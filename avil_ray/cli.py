@@ -37,6 +37,8 @@ Settings = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
 DEFAULT_STORAGE = Path("avil-results")
+INTERRUPTED = 130
+"""What Typer makes of a KeyboardInterrupt."""
 OF_THE_MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
     errno.ENAMETOOLONG, errno.EIO, errno.ENOTDIR, errno.ESTALE,
@@ -269,6 +271,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _status(arguments: list[str] | None) -> int:
     try:
         status: Any = app(arguments, standalone_mode=False)
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
         if sys.stdout is not None:
             sys.stdout.flush()
     except UserError as error:
