@@ -165,13 +165,14 @@ def affinity(
     from avil_ray.reports.affinity_report import sentences, terminal_table, write_affinity
     from avil_ray.running import require_writable
     from avil_ray.tracking.affinity import log_affinity
-    from avil_ray.tracking.store import experiment_name, shown, tracking_uri
+    from avil_ray.tracking.store import experiment_name, require_usable, shown, tracking_uri
 
     options = dict(parse_setting(text) for text in settings or [])
     built = build_suite({"name": suite, **options, **({} if target is None else {"target": target})})
     uri, experiment = tracking_uri(storage), experiment_name(built.name)
     if output is not None:
         require_writable(output)
+    require_usable(uri)
     found = diagnose(built, steps=steps, seeds=_seeds(seeds))
     console = Console()
     console.print(terminal_table(found))

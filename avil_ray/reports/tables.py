@@ -13,11 +13,11 @@ from avil_ray.reports.comparison import Comparison
 
 def terminal_table(comparison: Comparison) -> Table:
     """One row a method; the reference in bold. The title gives the outcome."""
-    facts = comparison.facts
+    facts, target = comparison.facts, plain(comparison.facts.target)
     table = Table(
         title=Text(plain(f"{facts.name}: {findings.headline(comparison)}"), style="bold"),
         caption=Text(
-            f"test {findings.metric_name(comparison)} of {plain(facts.target)} ({findings.better(comparison)}): mean ± 95 % "
+            f"test {findings.metric_name(comparison)} of {target} ({findings.better(comparison)}): mean ± 95 % "
             "interval over seeds; costs are sums over all trials of a method"
         ),
         box=SIMPLE_HEAD,
