@@ -38,6 +38,8 @@ Settings = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
 DEFAULT_STORAGE = Path("avil-results")
+INTERRUPTED = 130
+"""What Typer makes of a KeyboardInterrupt."""
 OF_THE_MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
     errno.ENAMETOOLONG, errno.EIO, errno.ENOTDIR, errno.ESTALE,
@@ -178,12 +180,13 @@ def affinity(
     from avil_ray.reports.affinity_report import sentences, terminal_table, write_affinity
     from avil_ray.running import named_suite, require_writable
     from avil_ray.tracking.affinity import log_affinity
-    from avil_ray.tracking.store import experiment_name, shown, tracking_uri
+    from avil_ray.tracking.store import experiment_name, require_usable, shown, tracking_uri
 
     built = named_suite(suite, dict(parse_setting(text) for text in settings or []), target)
     uri, experiment = tracking_uri(storage), experiment_name(built.name)
     if output is not None:
         require_writable(output)
+    require_usable(uri)
     found = diagnose(built, steps=steps, seeds=_seeds(seeds))
     console = Console()
     console.print(terminal_table(found))
@@ -287,6 +290,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _status(arguments: list[str] | None) -> int:
     try:
         status: Any = app(arguments, standalone_mode=False)
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
         if sys.stdout is not None:
             sys.stdout.flush()
     except UserError as error:

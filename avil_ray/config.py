@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
@@ -175,12 +176,14 @@ def _checked(types: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[dict
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    try:
-        return _kept_adapter(kind)
-    except TypeError:  # an annotation that cannot be hashed
-        return _new_adapter(kind)
-    except PydanticUserError:  # an annotation that says nothing that could be checked
-        return TypeAdapter(Any)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return _kept_adapter(kind)
+        except TypeError:  # an annotation that cannot be hashed
+            return _new_adapter(kind)
+        except (PydanticUserError, UserWarning):  # an annotation that is no type: nothing can be checked
+            return TypeAdapter(Any)
 
 
 def _new_adapter(kind: Any) -> TypeAdapter[Any]:

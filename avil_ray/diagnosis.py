@@ -37,7 +37,7 @@ from avil_ray.learning.passes import Source
 from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
 from avil_ray.pools.inline import InlinePool
-from avil_ray.randomness import numpy_generator
+from avil_ray.randomness import numpy_generator, seeded
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
 from avil_ray.tasks.metric_checks import check_metrics
@@ -142,7 +142,8 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
             update = _round(pool, suite, steps, theta, suite.target, auxiliary)
             joint.append(_figures(dev, update))
             costs.append(update.gradient_steps)
-    scores, inputs = covariance_scores(tasks, suite.target, seed)
+    with seeded(seed, "affinity", "inputs"):
+        scores, inputs = covariance_scores(tasks, suite.target, seed)
     dev_steps = math.ceil(target.take_examples_adapted() / suite.learning.batch_size)
     return _Found(
         metric=metric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,10 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.methods.method import Facts, Method, Phase, Setting, State
 from avil_ray.pools.pool import Pool
+from avil_ray.randomness import seeded
 from avil_ray.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 AHEAD = 0.2
 """How far a line of rounds has to lead on select, in units of 1 / sqrt(N) for its N examples."""
@@ -115,11 +119,11 @@ def run_rounds(
             break
         started = time.perf_counter()
         if number == first:
-            progress = begin(phase, progress, setting, target)
+            with seeded(target.seed, number, "begin"):
+                progress = begin(phase, progress, setting, target)
         steps = phase.rounds * setting.steps  # what a schedule of the learning rate runs over
-        work = [
-            replace(one, foretold_steps=steps) for one in phase.method.assign(setting, progress.state, number - first)
-        ]
+        assignments = phase.method.assign(setting, progress.state, number - first)
+        work = [replace(assignment, foretold_steps=steps) for assignment in assignments]
         if not work:
             continue
         updates = _answers(pool.run(work, progress.theta, number), work)
@@ -128,13 +132,13 @@ def run_rounds(
         require_finite(theta, updates, number)
         score = target.evaluate("select", theta)
         place = {"round": number, "phase": index, "line": progress.index, "finish": float(phase.method.finishes)}
-        facts = {**_without_part(updates, target.suite.target), **facts}
+        facts = {**_without_part(updates, target.suite.target, number), **facts}
         row = {**place, **history_row(score, facts, updates, target, started, gathered)}
         done = Round(number, theta, state, score[target.task.measure.name], row)
         progress = progress.after(done, np.greater if target.task.measure.mode == "max" else np.less)
         on_round(progress, done)
-        require_learning(progress.rows, target.suite.target, updates, PATIENCE)
-    require_learning(progress.rows, target.suite.target, updates, 1)
+        require_learning(progress, updates, target, PATIENCE)
+    require_learning(progress, updates, target, 1)
     return progress
 
 
@@ -197,31 +201,36 @@ def _answers(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
     return found
 
 
-def _without_part(updates: Sequence[Update], target: str) -> dict[str, float]:
-    """`dropped/<task>` for auxiliaries whose loss was not finite but did no harm, as their weight was 0 then."""
-    return {
-        f"dropped/{task}": 1.0
-        for update in updates
-        if np.isfinite(update.theta).all()
-        for task, loss in update.losses.items()
-        if task != target and not math.isfinite(loss)
-    }
+def _without_part(updates: Sequence[Update], target: str, number: int) -> dict[str, float]:
+    """`dropped/<task>` for tasks that broke and yet left theta finite.
+
+    Their gradient was so long that clipping left nothing of it, or an auxiliary's weight was 0 where its loss was not
+    finite.
+    """
+    gone = []
+    for update in updates:
+        if not np.isfinite(update.theta).all():
+            continue
+        gone += [task for task, loss in update.losses.items() if task != target and not math.isfinite(loss)]
+        if update.trouble is not None:
+            gone.append(update.trouble.task)
+            log.warning("round %d: nothing was learned in a step: %s", number, update.trouble.text)
+    return {f"dropped/{task}": 1.0 for task in gone if task}
 
 
-def require_learning(
-    rows: Sequence[Mapping[str, float]], target: str, updates: Sequence[Update], patience: int
-) -> None:
+def require_learning(progress: Progress, updates: Sequence[Update], target: Target, patience: int) -> None:
     """Raise `WorkFailed` where all rounds so far, and `patience` at least, have dropped what the target learned.
 
     Such a run would end where it began, or have learned from its auxiliaries only.
     """
-    dropped = [row[f"dropped/{target}"] for row in rows if f"dropped/{target}" in row]
+    name = target.suite.target
+    told_of = (f"dropped/{name}", f"train_loss/{name}")
+    dropped = [row.get(told_of[0], 0.0) for row in progress.rows if any(column in row for column in told_of)]
     if len(dropped) < patience or not all(dropped):
         return
-    told = [update.trouble for update in updates if update.trouble]
-    told.sort(key=lambda trouble: trouble.task != target)
-    why = told[0].text if told else "its loss on dev is not finite, or its outputs on select"
-    raise WorkFailed(f"what the target {target!r} learned was dropped in every round so far ({len(dropped)}): {why}")
+    told = sorted((update.trouble for update in updates if update.trouble), key=lambda trouble: trouble.task != name)
+    why = told[0].text if told else target.not_finite(progress.theta, "train", "dev") or "its loss on dev is not finite"
+    raise WorkFailed(f"what the target {name!r} learned was dropped in every round so far ({len(dropped)}): {why}")
 
 
 def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:

@@ -180,7 +180,7 @@ def train(
             raise WorkFailed("diverged: no round has a finite figure on select; a lower learning_rate may help")
         test = target.evaluate("test", best.theta)
         if not all(map(math.isfinite, test.values())):
-            where = target.not_finite("test", best.theta) or f"its figures on test are {dict(test)}"
+            where = target.not_finite(best.theta, "test") or f"its figures on test are {dict(test)}"
             raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
 

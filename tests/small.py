@@ -79,6 +79,45 @@ def apart(examples: avil.Examples) -> list[avil.Examples]:
     return [avil.Examples(copy.copy(examples.inputs), examples.labels[order]) for order in orders]
 
 
+Change = Callable[["Inputs", Tensor], Tensor]
+
+
+class Inputs:
+    """Inputs that are no tensor: `change` sees what is read from them, in every split."""
+
+    def __init__(self, values: Tensor, change: Change) -> None:
+        self.values, self.change, self.reads = values, change, 0
+        self.own = np.random.default_rng(1)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.change(self, self.values[rows])
+
+    def join(self, other: Inputs) -> Inputs:
+        return Inputs(torch.cat([self.values, other.values]), self.change)
+
+
+def suite_with(change: Change, only: tuple[str, str] | None = None, suite: avil.Suite | None = None) -> avil.Suite:
+    """The small suite, or another one, on such inputs; with `change` in one task's split only where that is given."""
+    suite = suite or small_suite()
+
+    def tasks(seed: int) -> list[avil.Task]:
+        found = []
+        for task in suite.tasks(seed):
+            splits = {}
+            for split in ("train", "dev", "select", "test"):
+                examples = getattr(task, split)
+                changed = change if only in (None, (task.name, split)) else lambda _, x: x
+                if examples is not None:
+                    splits[split] = avil.Examples(Inputs(examples.inputs, changed), examples.labels)
+            found.append(dataclasses.replace(task, **splits))
+        return found
+
+    return dataclasses.replace(suite, tasks=tasks)
+
+
 def opposed_suite() -> avil.Suite:
     """One head for all: `right` is the target's own task on the same rows, `noise` the opposite of it."""
 

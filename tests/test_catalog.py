@@ -74,6 +74,61 @@ def test_a_module_or_factory_that_breaks_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("SystemExit(3)", "SystemExit: 3"),
+        ("SystemExit", "SystemExit"),
+        ("GeneratorExit", "GeneratorExit"),
+        ("type('Own', (BaseException,), {})('no\\nway')", "Own: no way"),
+        ("RecursionError('deep')", "RecursionError: deep"),
+        ("MemoryError", "MemoryError"),
+        ("UnicodeDecodeError('utf-8', b'', 0, 1, 'odd')", "UnicodeDecodeError: 'utf-8' codec can't decode bytes"),
+    ],
+)
+def test_whatever_a_module_or_factory_raises_is_one_line(raised, told, tmp_path, monkeypatch):
+    name = f"raising_{abs(hash(raised))}"
+    (tmp_path / f"{name}_module.py").write_text(f"raise {raised}\n")
+    (tmp_path / f"{name}_factory.py").write_text(f"def make():\n    raise {raised}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for kind, where in (("module", "cannot be imported"), ("factory", "it failed")):
+        with pytest.raises(UserError) as caught:
+            build_suite({"factory": f"{name}_{kind}:make"})
+        assert f"{where}: {told}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_in_a_factory_ends_the_command(tmp_path, monkeypatch):
+    (tmp_path / "interrupted_factory.py").write_text("def make():\n    raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        build_suite({"factory": "interrupted_factory:make"})
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("builtins:dict", "suite factory builtins:dict: it returned a dict, not an avil_ray.Suite"),
+        ("builtins:print", "suite factory builtins:print: it returned a NoneType, not an avil_ray.Suite"),
+        ("math:sin", "suite factory math:sin: it failed: TypeError: "),
+        ("math:pi", "suite factory math:pi: it is a float, not a function"),
+        ("odd_factory:quoted", "suite factory odd_factory:quoted: it returned a int, not an avil_ray.Suite"),
+        ("odd_factory:number", "suite factory odd_factory:number: it returned a int, not an avil_ray.Suite"),
+        ("a b:c", "'a b:c': No module named 'a b'; is its folder on PYTHONPATH?"),
+        ("a..b:c", "'a..b:c': No module named 'a'; is its folder on PYTHONPATH?"),
+        ("sys:", "'sys:': write a factory as 'package.module:function'"),
+    ],
+)
+def test_odd_factories_are_one_line(reference, message, tmp_path, monkeypatch):
+    (tmp_path / "odd_factory.py").write_text(
+        "def quoted(size: 'no such type' = 1):\n    return size\n\ndef number(size: 3 = 1):\n    return size\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as caught:
+        build_suite({"factory": reference, **({"size": 2} if "odd" in reference else {})})
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("alphavil", {}, "unknown method 'alphavil'; did you mean 'alpha-vil'?"),

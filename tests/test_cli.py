@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from simulated import make_facts, make_record
 
 from avil_ray import cli
+from avil_ray.reports.records import trial_folder, write_record
 
 RUN = ["run", "synthetic", "--rounds", "2", "--steps-per-round", "3", "--set", "train=60", "--set", "target_labels=40"]
 
@@ -200,6 +204,25 @@ def test_check_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
     Path("space.yaml").write_text(SPACE)
     assert call("check", "space.yaml") == 0
     assert "1 configuration x 1 seed = 1 trial" in capsys.readouterr().out
+
+
+def test_a_damaged_record_is_listed_in_the_report_and_the_rest_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("avil-results", "digits")
+    for seed in (0, 1):
+        record = make_record("equal", seed)
+        write_record(trial_folder(folder, record.key), record)
+    (folder / "sweep.json").write_text(json.dumps(asdict(make_facts(("equal",), seeds=(0, 1)))))
+    (folder / "trials" / "equal-c000-s1" / "result.json").write_text('{"key": 7}')
+    assert call("report", "digits") == 0
+    said = capsys.readouterr()
+    assert "equal" in said.out
+    assert said.err.startswith("failed: equal/c000/s1: ")
+    assert "unreadable" in said.err
+    assert said.err.count("\n") == 1
+    assert "equal/c000/s1" in (folder / "report.md").read_text()
+    (folder / "sweep.json").write_text("[]")
+    assert call("report", "digits") == 2
+    assert "sweep.json: cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

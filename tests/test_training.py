@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 import shutil
@@ -24,7 +23,6 @@ from torch import Tensor, nn
 
 import avil_ray as avil
 from avil_ray import checkpoint
-from avil_ray.configuration import describe
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.methods.method import Method
 from avil_ray.pools.inline import InlinePool
@@ -162,6 +160,33 @@ def refused(**options: Any) -> str:
         ({"threads": 0}, "threads must be a whole number, 1 or more, not 0"),
         ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
         ({"pool": "rai"}, "pool must be 'inline' or 'ray', not 'rai'"),
+        ({"pool": 3}, "pool must be 'inline' or 'ray', not 3"),
+        ({"pool": lambda: 5}, "pool must be a function that gives a context manager, but gave 5 (int)"),
+        ({"pool": lambda: nullcontext(5)}, "pool must open something with a method run(), not 5 (int)"),
+        (
+            {"pool": lambda: nullcontext(Silent())},
+            "pool: run() must give one Update for each assignment, in their order (joint)",
+        ),
+        ({"seed": 1.5}, "seed must be a whole number, 0 or more, not 1.5"),
+        ({"seed": 2**63}, "seed must be at most 9,223,372,036,854,775,807"),
+        ({"rounds": 10**12}, "rounds must be at most 1,000,000"),
+        ({"steps_per_round": 10**4000}, "steps_per_round must be at most 1,000,000,000"),
+        ({"threads": 10**6}, "threads must be at most 1,024"),
+        ({"workers": "2"}, "workers must be a whole number, 1 or more, not '2'"),
+        ({"output": 5}, "output must be the path of a folder, not 5 (int)"),
+        ({"output": ""}, "output must be the path of a folder, not '' (str)"),
+        ({"resume": "yes"}, "resume must be True or False, not 'yes' (str)"),
+        ({"on_round": 5}, "on_round must be a function of a round, not 5 (int)"),
+        (
+            {"method": "alpha-vil"},
+            "method must be an avil_ray.Method, not 'alpha-vil' (str); avil_ray.AlphaVIL() is one",
+        ),
+        ({"method": avil.Equal}, "method must be an avil_ray.Method, not the class Equal; Equal() makes one"),
+        ({"suite": "multimnist"}, "suite must be an avil_ray.Suite, not 'multimnist' (str); avil_ray.suites has some"),
+        (
+            {"suite": avil.suites.multimnist},
+            "suite must be an avil_ray.Suite, not the function multimnist; call it: multimnist()",
+        ),
         ({"method": avil.Static(weights={"x": 1.0})}, "weights: unknown task 'x'; there are: left, noise, right"),
         ({"resume": True, "output": None}, "resume needs the output folder of the run to go on with"),
     ],
@@ -247,6 +272,19 @@ def test_a_run_that_diverges_fails_and_says_why(method: Method, tmp_path: Path) 
     with pytest.raises(WorkFailed, match="diverged in round 0: the loss of task 'left' is not finite"):
         avil.train(small.small_suite(regression=True), method, **RUN, output=tmp_path)
     assert checkpoint.rows(LocalStorage(tmp_path)) == []
+
+
+class Silent:
+    def run(self, *_: Any) -> None:
+        """It gives back nothing."""
+
+
+def test_a_result_is_shown_on_one_short_line() -> None:
+    result = avil.train(small.small_suite(), avil.Equal(), **RUN)
+    assert repr(result) == (
+        f"Result(suite='small', method=Equal, seed=4, best_round={result.best_round}, select={result.select}, "
+        f"test={dict(result.test)})"
+    )
 
 
 class Overflowing(nn.Module):
@@ -411,22 +449,6 @@ def test_a_round_is_stored_before_it_is_told(tmp_path: Path) -> None:
         assert len(checkpoint.rows(LocalStorage(tmp_path))) == done.number + 1
 
     avil.train(small.small_suite(), avil.Equal(), **RUN, output=tmp_path, on_round=look)
-
-
-def test_a_configuration_is_flat_and_survives_json() -> None:
-    suite = avil.Suite(
-        name="x",
-        target="left",
-        task_names=small.TASKS,
-        tasks=small.draw,
-        model=nn.Identity,
-        options={"size": (3, 4), "file": Path("a/b")},
-    )
-    found = describe(suite, avil.AlphaVIL(alpha_bounds=(0.0, math.inf)), 2, 3, 4, 1)
-    assert found["suite.size"] == [3, 4]
-    assert found["suite.file"] == "a/b"
-    assert found["method.alpha_bounds"] == [0.0, math.inf]
-    assert (found["method"], found["rounds"], found["steps_per_round"], found["seed"]) == ("AlphaVIL", 2, 3, 4)
 
 
 def test_times_add_up_to_the_run() -> None:

@@ -65,3 +65,41 @@ def test_python_objects_are_refused(tmp_path):
     with pytest.raises(UserError, match="not YAML: could not determine a constructor"):
         read_yaml(f"a: !!python/object/apply:os.mkdir [{tmp_path / 'made'}]", "f.yaml")
     assert not (tmp_path / "made").exists()
+
+
+LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in zip("abcdef", "bcdefg", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [*a]", "an alias inside what it refers to"),
+        ("a: &a {b: [1, *a]}", "an alias inside what it refers to"),
+        ("[" * 5000, "nests deeper than 40 levels"),
+        ("[" * 41 + "]" * 41, "nests deeper than 40 levels"),
+        ("a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 30 + "*a" + "]" * 30, "line 2: nests deeper than 40 levels"),
+        (LAUGHS, "line 5: more than 100,000 values once its aliases are written out"),
+        ("a: " + "9" * 5000, "a number of more than 250 digits"),
+        ("a: 0x" + "f" * 5000, "a number of more than 250 digits"),
+        ("a: !!bool perhaps", "not YAML: not of the type 'tag:yaml.org,2002:bool'"),
+        ("a: !!int ''", "not YAML: not of the type 'tag:yaml.org,2002:int'"),
+        ("a: !!timestamp soon", "not YAML: not of the type 'tag:yaml.org,2002:timestamp'"),
+        ("a: !!float much", "not YAML: could not convert string to float: 'much'"),
+        ("a: !own 3", "not YAML: could not determine a constructor for the tag '!own'"),
+        ("{[1]: 2}", "not YAML: found unhashable key (while constructing a mapping)"),
+        ('"a\\nb": 1', "the key 'a\\nb' holds a character that cannot be printed"),
+        ('a: "\\ud800"', "'\\ud800' holds half a character (a surrogate)"),
+        ("a: \x00", 'not YAML: unacceptable character #x0000: special characters are not allowed in "<unicode string>", position 3'),
+    ],
+)  # fmt: skip
+def test_what_would_end_in_a_traceback_or_never_is_one_line(text, message):
+    with pytest.raises(UserError) as caught:
+        read_yaml(text, "f.yaml")
+    assert str(caught.value) == f"f.yaml: {message}"
+
+
+def test_aliases_and_depth_within_bounds_are_right():
+    assert read_yaml("[" * 40 + "]" * 40, "f.yaml")
+    assert read_yaml("a: &a {b: 1}\nc: [*a, *a]", "f.yaml")["c"] == [{"b": 1}, {"b": 1}]

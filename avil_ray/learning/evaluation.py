@@ -89,7 +89,13 @@ class Target:
         self.suite, self.seed = suite, seed
         self.task = tasks[suite.target]
         self.flat = initial_model(suite, seed, device)
+        start = self.flat.vector()
         check_outputs(self.flat.model, tasks.values(), self.flat.device)
+        self.flat.zero_gradient()
+        changed = self.flat.changed(start)
+        if changed is not None:
+            hint = "what it learns from its first batch would differ from worker to worker; only training may change it"
+            raise UserError(f"suite {suite.name!r}: the model changes {changed!r} when it is evaluated; {hint}")
         assert self.task.dev is not None
         self._counts = len(self.task.train), len(self.task.dev)
         self._pool = Source(self.task, "train", "dev")
@@ -136,15 +142,15 @@ class Target:
         """
         check_repeatable(self.flat, [], [Source(self.task, "select")], self.suite.learning, self.seed)
         for split in ("dev", "select"):
-            where = self.not_finite(split, theta)
+            where = self.not_finite(theta, split)
             if where:
                 hint = "look for a division, a root or a logarithm at 0 in the model, and at the example"
                 raise UserError(f"{where}, before anything has trained; {hint}")
 
-    def not_finite(self, split: Literal["dev", "select", "test"], theta: Vector) -> str:
-        """The first example of a split for which the outputs at theta [P] are not finite; "" where there is none."""
+    def not_finite(self, theta: Vector, *splits: str) -> str:
+        """The first example of these splits for which the outputs at theta [P] are not finite; "" where none is."""
         self.flat.load(theta)
-        source = Source(self.task, split)
+        source = Source(self.task, *splits)
         rows, learning = torch.arange(len(source)), self.suite.learning
         for part, outputs, _, _ in evaluated(self.flat, source, rows, learning, self.seed):
             for _, values in tensors_of("", outputs):

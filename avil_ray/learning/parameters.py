@@ -193,9 +193,18 @@ class FlatModel:
         new = (name for name, tensor in now.items() if tensor.requires_grad and name not in known)
         return next(new, None)
 
+    def changed(self, theta: Vector) -> str | None:
+        """The name of the first parameter or buffer that is not as in theta [P], bit by bit; None where all are."""
+        self.pull()
+        places = (self.vector().view(np.int32) != theta.view(np.int32)).nonzero()[0]
+        entries = self.space.entries
+        return next((entry.name for entry in entries if len(places) and places[0] < entry.where.stop), None)
+
     def zero_gradient(self) -> None:
-        """Set the gradient to zero, in place."""
+        """Set the gradient to zero, in place, where backward passes add to it."""
         self.gradient.zero_()
+        for parameter, gradient, _ in self._gradients:
+            parameter.grad = gradient
         for tensor, _ in self._casts:
             tensor.grad = None
 

@@ -42,6 +42,7 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from avil_ray.errors import UserError
+from avil_ray.learning.passes import Source
 from avil_ray.methods.joint import WEIGHTS, FixedWeights
 from avil_ray.methods.method import Setting, State
 from avil_ray.tasks.examples import Examples
@@ -77,11 +78,11 @@ class SVDReweighting(FixedWeights):
 
     def start(self, setting: Setting, before: State | None = None) -> State:
         """The weights, from the tasks' examples: those of train, the target's dev ones too where they train."""
-        examples = {name: _in_memory(task, task.train) for name, task in setting.tasks.items()}
+        sources = {name: Source(task, "train") for name, task in setting.tasks.items()}
         target = setting.tasks[setting.suite.target]
         if self.dev == "train" and target.dev is not None:
-            examples[target.name] = target.train.join(_in_memory(target, target.dev))
-        moments = {name: _moments(task, examples[name]) for name, task in setting.tasks.items()}
+            sources[target.name] = Source(target, "train", "dev")
+        moments = {name: _moments(source) for name, source in sources.items()}
         if len({len(found.inputs) for found in moments.values()}) > 1:
             sizes = ", ".join(f"{name} {len(found.inputs)}" for name, found in moments.items())
             raise UserError(f"svd-reweighting: tasks need as many numbers per example as each other, but have {sizes}")
@@ -136,23 +137,24 @@ class Moments:
         return float(variance.sqrt()) if variance > ROUNDING * square else 0.0
 
 
-def _in_memory(task: Task, split: object) -> Examples:
-    """A split, if its examples have one label each and stand in memory: the covariances are of all of them."""
-    if isinstance(split, Examples) and isinstance(split.labels, Tensor) and split.labels.ndim == 1:
-        return split
-    needed = "avil_ray.Examples with one label each"
-    raise UserError(f"svd-reweighting: task {task.name!r} needs {needed}, as its weights come from all of them at once")
+def _labels(source: Source) -> Tensor:
+    """The labels [N] of examples in memory, one each: the covariances are of all of them."""
+    data = source.data
+    if isinstance(data, Examples) and isinstance(data.labels, Tensor) and data.labels.ndim == 1:
+        return data.labels
+    hint = "needs avil_ray.Examples with one label each, as the weights come from all examples at once"
+    raise UserError(f"svd-reweighting: task {source.task.name!r} {hint}")
 
 
-def _moments(task: Task, examples: Examples) -> Moments:
-    columns = _columns(task, examples.labels)
+def _moments(source: Source) -> Moments:
+    columns = _columns(source.task, _labels(source))
     sums: list[Tensor] = []
-    for rows, inputs in _blocks(task, examples):
+    for rows, inputs in _blocks(source):
         labels = columns[rows]
         parts = [inputs.sum(0), (inputs**2).sum(0), inputs.T @ labels]
         sums = [total + part for total, part in zip(sums, parts, strict=True)] if sums else parts
-    inputs, squares, products = (total / len(examples) for total in sums)
-    return Moments(len(examples), inputs, squares, columns.mean(0), (columns**2).mean(0), products)
+    inputs, squares, products = (total / len(source) for total in sums)
+    return Moments(len(source), inputs, squares, columns.mean(0), (columns**2).mean(0), products)
 
 
 def _columns(task: Task, labels: Tensor) -> Tensor:
@@ -161,14 +163,14 @@ def _columns(task: Task, labels: Tensor) -> Tensor:
     return columns.double()
 
 
-def _blocks(task: Task, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+def _blocks(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and their inputs, flattened [block, d]: in blocks, as a column of images may be read as it is asked for."""
-    for rows in torch.arange(len(examples)).split(BLOCK):
-        inputs, _ = examples.batch(rows)
+    for rows in torch.arange(len(source)).split(BLOCK):
+        inputs = source.batch(rows).inputs
         if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-            hint = "train on fixed features instead (of texts: features: frozen)"
+            hint, name = "train on fixed features instead (of texts: features: frozen)", source.task.name
             raise UserError(
-                f"svd-reweighting: the inputs of task {task.name!r} are token ids or other whole numbers, but X^T y "
+                f"svd-reweighting: the inputs of task {name!r} are token ids or other whole numbers, but X^T y "
                 f"needs numbers that can be multiplied; {hint}"
             )
         yield rows, inputs.flatten(1).double()

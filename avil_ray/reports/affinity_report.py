@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from avil_ray.plain import plain
 from avil_ray.reports import drawing, formats
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.reports.heat_map import affinity_map
@@ -34,10 +35,10 @@ def verdict(affinity: Affinity, auxiliary: str) -> Verdict:
 
 def terminal_table(affinity: Affinity) -> Table:
     """One row an auxiliary, the lowest change of the dev loss first."""
-    target, seeds = affinity.target, formats.counted(len(affinity.seeds), "seed")
+    target, seeds = plain(affinity.target), formats.counted(len(affinity.seeds), "seed")
     spread = "one seed, so no interval" if len(affinity.seeds) == 1 else f"mean ± 95 % interval over {seeds}"
     table = Table(
-        title=Text(f"{affinity.suite}: one round of {affinity.steps} steps", style="bold"),
+        title=Text(f"{plain(affinity.suite)}: one round of {affinity.steps} steps", style="bold"),
         caption=Text(
             f"dev loss and metric: of {target} after a round beside the auxiliary, minus those after a round alone; "
             f"cosine: of the two tasks' steps over the shared parameters; {spread}"
@@ -56,7 +57,7 @@ def terminal_table(affinity: Affinity) -> Table:
         table.add_column(name, justify=justify, overflow="fold", vertical="bottom")  # type: ignore[arg-type]
     for auxiliary in affinity.ranked:
         found = affinity.of(auxiliary)
-        cells = [auxiliary, _figure(found["loss_change"], 3), verdict(affinity, auxiliary)]
+        cells = [plain(auxiliary), _figure(found["loss_change"], 3), verdict(affinity, auxiliary)]
         cells += [_figure(found["metric_change"], 3), _figure(found["cosine"], 2)]
         cells += [formats.number(float(found["input_similarity"].mean()), 2)] if "input_similarity" in found else []
         table.add_row(*map(Text, cells))
@@ -88,11 +89,13 @@ def write_affinity(folder: Path, affinity: Affinity) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     cosines = pd.DataFrame(affinity.cosine_matrix, columns=list(affinity.tasks))
     cosines.insert(0, "task", affinity.tasks)
-    drawn = affinity_map(affinity, drawing.LIGHT)
+    with drawing.own_look():
+        drawn = affinity_map(affinity, drawing.LIGHT)
+        picture = drawing.png(drawn.figure)
     contents = {
         "affinity.csv": affinity.frame().to_csv(index=False).encode(),
         "cosines.csv": cosines.to_csv(index=False).encode(),
-        f"{drawn.name}.png": drawing.png(drawn.figure),
+        f"{drawn.name}.png": picture,
     }
     for name, content in contents.items():
         replace_file(folder / name, content)

@@ -6,10 +6,13 @@ Everything is set on `Figure` objects; pyplot and its global state are not touch
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -72,6 +75,17 @@ class Drawing:
     name: str
     caption: str
     figure: Figure
+
+
+@contextmanager
+def own_look() -> Iterator[None]:
+    """While figures are made: no text is taken for a formula, whatever the user's matplotlibrc says.
+
+    A letter that the font has not is drawn as a box, without a warning for each.
+    """
+    with rc_context({"text.usetex": False, "text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def styles(names: Sequence[str], theme: Theme) -> dict[str, Style]:

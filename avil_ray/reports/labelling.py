@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox, blended_transform_factory
 
+from avil_ray.plain import plain
 from avil_ray.reports.drawing import DOTS_PER_INCH, POINT, TEXT_SIZE, pixels
 
 LONGEST = 26
@@ -42,6 +43,7 @@ class Point:
 
 def shorten(name: str) -> str:
     """A name that fits a figure."""
+    name = plain(name)
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from avil_ray.plain import plain
 from avil_ray.reports import alphas, findings, formats
 from avil_ray.reports.comparison import Comparison
 
@@ -120,4 +121,4 @@ def _table(head: Sequence[str], cells: Iterable[Sequence[str]], sides: str) -> l
 
 def _safe(text: str) -> str:
     """Text on one line in which nothing is taken for Markdown or HTML; names like `left_odd` stay as they are."""
-    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\g<0>", plain(text))

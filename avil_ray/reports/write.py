@@ -33,11 +33,12 @@ def write_report(folder: Path, records: Iterable[TrialRecord], facts: SweepFacts
     make_folder(pictures)
     for old in pictures.glob("*.png"):
         discard(old)
-    light, dark = figures.draw_all(comparison), figures.draw_all(comparison, drawing.DARK)
     shown = []
-    for day, night in zip(light, dark, strict=True):
-        shown.append(Picture(day.caption, drawing.png(day.figure), drawing.png(night.figure)))
-        replace_file(pictures / f"{day.name}.png", shown[-1].light)
+    with drawing.own_look():
+        light, dark = figures.draw_all(comparison), figures.draw_all(comparison, drawing.DARK)
+        for day, night in zip(light, dark, strict=True):
+            shown.append(Picture(day.caption, drawing.png(day.figure), drawing.png(night.figure)))
+            replace_file(pictures / f"{day.name}.png", shown[-1].light)
     named = [(f"figures/{day.name}.png", day.caption) for day in light]
     replace_file(folder / "report.md", markdown_report(comparison, named).encode())
     replace_file(folder / "report.html", html_report(comparison, shown).encode())

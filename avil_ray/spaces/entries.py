@@ -61,25 +61,18 @@ class Search:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One method with all options decided.
-
-    Attributes
-    ----------
-    label, method
-        How tables call the entry, and the method's name in the catalogue.
-    index
-        Its number within the label, from 0.
-    options
-        Every option in force, flat (`weights.right`); `catalog.build_method` takes them.
-    chosen
-        Those that the search chose, flat; empty where nothing was free.
-    """
+    """One method with all options decided."""
 
     label: str
+    """How tables call the entry."""
     method: str
+    """The method's name in the catalogue."""
     index: int
+    """Its number within the label, from 0."""
     options: dict[str, Any]
+    """Every option in force, flat (`weights.right`); `catalog.build_method` takes them."""
     chosen: dict[str, Any] = field(default_factory=dict)
+    """Those that the search chose, flat; empty where nothing was free."""
 
 
 @dataclass(frozen=True)
@@ -101,28 +94,18 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `methods`.
-
-    Attributes
-    ----------
-    label, method
-        As in `Configuration`.
-    fixed
-        Option -> value, as given.
-    free
-        Option, dotted -> what it may be.
-    samples
-        Draws per grid point, or configurations in all with `random` and `optuna`; None where not given.
-    place
-        Where it stands in the file: "methods[2]".
-    """
+    """One line of `methods`."""
 
     label: Annotated[str, NAME]
     method: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Option -> value, as given."""
     free: Mapping[str, Distribution] = field(default_factory=dict)
+    """Option, dotted -> what it may be."""
     samples: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
+    """Draws per grid point, or configurations in all with `random` and `optuna`; None where not given."""
     place: str = ""
+    """Where it stands in the file: "methods[2]"."""
 
     def asked(self, search: Search) -> bool:
         """Whether Optuna proposes the entry's configurations, so that they cannot be told beforehand."""

@@ -90,12 +90,11 @@ def identity(value: Any) -> str:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHARACTERS = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
-NAME = must(
-    (
-        f"must be {_CHARACTERS}, as folders and MLflow runs are called by it",
-        lambda value: isinstance(value, str) and _NAME.fullmatch(value),
-    )
+_CALLED: Rule = (
+    f"must be {_CHARACTERS}, as folders and MLflow runs are called by it",
+    lambda value: isinstance(value, str) and _NAME.fullmatch(value),
 )
+NAME = must(_CALLED)
 
 
 def read(kind: type[T], document: Any, place: str = "") -> tuple[T | None, list[str]]:

@@ -26,40 +26,26 @@ Bundle = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One entry of the search space.
-
-    Attributes
-    ----------
-    label
-        How tables call it.
-    configurations, trials
-        How many there are; trials are configurations times seeds.
-    works
-        The work of a trial, configuration by configuration; an example stands in for what Optuna will propose.
-    slots
-        Workers of a trial.
-    assignments
-        How many it could use at most.
-    asked
-        What a trial occupies: {"CPU": 1.8, "GPU": 0.0}.
-    at_once
-        How many such trials fit the cluster side by side; 0 where not even one does.
-    lacking
-        What the cluster lacks for one trial, None where it has it.
-    parameters
-        The length of theta where the method trains another model than the suite's, None otherwise.
-    """
+    """One entry of the search space."""
 
     label: str
     configurations: int
     trials: int
+    """Configurations times seeds."""
     works: tuple[Work, ...]
+    """The work of a trial, configuration by configuration; an example stands in for what Optuna will propose."""
     slots: int
+    """Workers of a trial."""
     assignments: int
+    """How many it could use at most."""
     asked: Bundle
+    """What a trial occupies: {"CPU": 1.8, "GPU": 0.0}."""
     at_once: int
+    """How many such trials fit the cluster side by side; 0 where not even one does."""
     lacking: str | None
+    """What the cluster lacks for one trial, None where it has it."""
     parameters: int | None = None
+    """The length of theta where the method trains another model than the suite's, None otherwise."""
 
     @property
     def gradient_steps(self) -> int:

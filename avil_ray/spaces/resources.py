@@ -51,32 +51,22 @@ class WorkerShare(Share):
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What every trial may occupy.
-
-    Parameters
-    ----------
-    per_task
-        Of each worker; a trial has as many as `slots`.
-    driver
-        Of the process that combines updates, one a trial.
-    slots
-        Assignments that run at once. `auto`: all of a round, or as many as the cluster has room for.
-    threads
-        CPU threads of each process; results depend on them in the last bits.
-    timeout
-        Seconds that a trial waits for a worker before it counts as lost.
-    retries
-        How often a failed trial starts again from its last checkpoint.
-    """
+    """What every trial may occupy."""
 
     __pydantic_config__ = STRICT
 
     per_task: WorkerShare = field(default_factory=WorkerShare)
+    """Of each worker; a trial has as many as `slots`."""
     driver: Share = field(default_factory=Share)
+    """Of the process that combines updates, one a trial."""
     slots: Annotated[int | Literal["auto"], must(SLOTS, AT_MOST)] = "auto"
+    """Assignments that run at once. `auto`: all of a round, or as many as the cluster has room for."""
     threads: Annotated[int, whole(1, 10_000)] = 1
+    """CPU threads of each process; results depend on them in the last bits."""
     timeout: Annotated[float, must(SECONDS, AT_MOST)] = 1800.0
+    """Seconds that a trial waits for a worker before it counts as lost."""
     retries: Annotated[int, whole(0)] = 1
+    """How often a failed trial starts again from its last checkpoint."""
 
     def document(self) -> dict[str, Any]:
         """The resources as they stand in YAML."""

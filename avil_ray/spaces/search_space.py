@@ -41,30 +41,14 @@ MAPPING: Rule = ("must be a mapping such as {name: multimnist}", lambda value: i
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What stands in the file: what a sweep compares.
-
-    Attributes
-    ----------
-    name
-        The sweep's own name unless the command line gives another.
-    suite
-        The suite's specification: `build_suite` makes a suite of it.
-    rounds, steps_per_round
-        The length of every run.
-    seeds
-        Every configuration runs with each of them.
-    resources
-        What trials may occupy.
-    search
-        How free options are searched.
-    entries
-        The methods, in the order of tables and figures.
-    """
+    """What stands in the file: what a sweep compares."""
 
     __pydantic_config__ = STRICT
 
     name: Annotated[str, NAME]
+    """The sweep's own name unless the command line gives another."""
     suite: Annotated[Mapping[str, Any], PlainValidator(_suite), must(MAPPING)]
+    """The suite's specification: `build_suite` makes a suite of it."""
     rounds: Annotated[int, whole(1, 100_000)]
     steps_per_round: Annotated[int, whole(1, 10_000_000)]
     seeds: Annotated[
@@ -72,25 +56,21 @@ class Contents:
         filled("seed such as [0, 1, 2]"),
         distinct("; give each seed once"),
     ]
+    """Every configuration runs with each of them."""
     resources: Resources = field(default_factory=Resources)
     search: Search = field(default_factory=Search)
     entries: Annotated[tuple[Entry, ...], PlainValidator(_entries), filled("{method: …}"), Field(alias="methods")]
+    """The methods, in the order of tables and figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace(Contents):
-    """A search space as read.
-
-    Attributes
-    ----------
-    file
-        What messages call the file.
-    document
-        The whole as plain values, settings included.
-    """
+    """A search space as read."""
 
     file: str = field(default="search space", compare=False)
+    """What messages call the file."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The whole as plain values, settings included."""
 
     def configurations(self) -> list[Configuration]:
         """Every configuration, in file order; those that Optuna will propose are not among them (see `asked`)."""

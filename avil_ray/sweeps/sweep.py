@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -147,7 +148,8 @@ class Trials:
         with Watch(plans, done, self.console, self.interruption) as watch:
             self._tune(Stage(waiting, stage.rounds), watch)
         if not (folder / SPACE).exists():
-            raise WorkFailed(f"{folder}: the folder was removed while the sweep ran; start the sweep again")
+            advice = "remove what is left of it and start the sweep again"
+            raise WorkFailed(f"{folder}: {SPACE} was removed while the sweep ran; {advice}")
         for plan in waiting:
             stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
             settle(folder, plan, watch.failed.get(plan.key), stopped)
@@ -189,8 +191,12 @@ class Trials:
                 failure_config=tune.FailureConfig(max_failures=space.resources.retries),
             ),
         )
-        with _quiet_tune():
-            tuner.fit()
+        try:
+            with _quiet_tune():
+                tuner.fit()
+        except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
+            advice = "see to the disk, then go on with --resume: what was stored before is kept"
+            raise WorkFailed(f"{folder}: Ray Tune cannot keep its state there ({why(error)}); {advice}") from error
 
 
 def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:

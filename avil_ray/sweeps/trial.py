@@ -22,6 +22,7 @@ from avil_ray.pools.pool import Pool
 from avil_ray.reports.records import HISTORY, Cost, Status, TrialRecord, trial_folder, write_record
 from avil_ray.rounds import Round
 from avil_ray.storage import LocalStorage, discard, locked, replace_file, why
+from avil_ray.sweeps.storage import SPACE
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
     from avil_ray.training import train
 
     job, facts = Job(**config["job"]), config["trial"]
-    if not Path(job.folder).is_dir():
+    if not (Path(job.folder) / SPACE).exists():  # the folder alone may be one that Tune has made
         raise WorkFailed(f"{job.folder} is not there on this node: the storage must be mounted on every node")
     suite, folder = build_suite(job.suite), trial_folder(Path(job.folder), facts["key"])
     method = build_method(facts["method"], facts["options"])

@@ -23,6 +23,8 @@ from avil_ray.tasks.metrics import Measure, MetricLike, find_measure
 class Task:
     """One task: its data, its loss and its metric. Only the target needs dev, select and test.
 
+    A name is letters of any script, digits, `_`, `-` and spaces.
+
     `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and
     configuration, `test` is read once, after selection. No source item may stand in two of them.
 

@@ -98,8 +98,24 @@ def open_store(uri: str) -> MlflowClient:
             client.search_experiments(max_results=1)  # a server is not asked anything before the first request
             return client
     except Exception as error:  # whatever a driver, a server or a disk has to say
-        advice = "start or repair it, or unset MLFLOW_TRACKING_URI to keep the runs beside the results"
-        raise UserError(f"tracking store {shown(uri)!r} cannot be opened: {first_line(error)}; {advice}") from error
+        raise _unusable(uri, error) from error
+
+
+def require_usable(uri: str) -> None:
+    """UserError, within seconds, where the server does not answer or the file is no database; nothing is made."""
+    database = _database(uri)
+    try:
+        if uri.startswith("http"):
+            _require_answer(uri)
+        elif database is not None and database.exists():
+            _wait_for(database)
+    except Exception as error:  # as above
+        raise _unusable(uri, error) from error
+
+
+def _unusable(uri: str, error: Exception) -> UserError:
+    advice = "start or repair it, or unset MLFLOW_TRACKING_URI to keep the runs beside the results"
+    return UserError(f"tracking store {shown(uri)!r} cannot be opened: {first_line(error)}; {advice}")
 
 
 @contextmanager

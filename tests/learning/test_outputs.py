@@ -179,9 +179,7 @@ def test_inputs_that_cannot_be_read_are_one_line() -> None:
 
 def test_inputs_that_cannot_be_joined_are_one_line() -> None:
     column = avil.Examples(Column(INPUTS), CLASSES)
-    with pytest.raises(
-        avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must keep all"
-    ):
+    with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a Column: 5 and 5 examples gave 5; it must"):
         column.join(column)
     with pytest.raises(avil.UserError, match=r"inputs.join\(other\) of a list fails \(AttributeError: "):
         avil.Examples([1] * 5, CLASSES).join(column)

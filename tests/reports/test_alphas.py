@@ -165,3 +165,11 @@ def test_where_the_target_alone_was_not_behind_it_is_said_that_its_rounds_are_th
     assert finding([other, own, other]).sentences("left")[-1] == (
         "in 1 of these runs the target alone was as good on select, so its own rounds are their result"
     )
+
+
+def test_an_auxiliarys_dropped_updates_are_told_of() -> None:
+    history = rounds({"left": [0.5, 0.5], "noise": [0.5, 0.5]}).assign(**{"dropped/noise": [1.0, 0.0]})
+    said = "dropped, as their steps or losses were not finite: noise in 1 round"
+    assert finding([history]).sentences("left")[-1] == said
+    assert f"- {said}" in explain(history, ("left", "noise"), "left").splitlines()
+    assert said in explain(history.filter(like="dropped/"), ("left", "noise"), "left")

@@ -134,3 +134,14 @@ def test_trials_that_were_stopped_or_interrupted_are_told_of() -> None:
         "static: the scheduler stopped 2 trials early; paid for, but not to be chosen.",
         "static: 1 trial has no result yet; resume the sweep to get it.",
     ]
+
+
+def test_training_that_was_dropped_is_told_of() -> None:
+    records = [make_record("static", seed) for seed in (0, 1)]
+    for record in records:
+        record.history["dropped/noise"] = 0.0
+        record.history.loc[record.history.index[-1], "dropped/noise"] = 1.0
+    rounds = sum(len(record.history) for record in records)
+    assert findings.other_ends(compare(records, make_facts(("static",), seeds=(0, 1)))) == [
+        f"static: dropped, as their steps or losses were not finite: noise in 2 rounds (of {rounds})."
+    ]

@@ -67,6 +67,13 @@ def test_no_configuration_is_drawn_twice():
     assert sorted(found) == sorted(itertools.product((0, 0.5, 1), (0, 1)))
 
 
+def test_true_and_one_are_two_draws():
+    """They are equal in Python: the search for another draw would never end."""
+    free = {"learning_rate": Distribution("choice", (True, 1))}
+    found = [one["learning_rate"] for one in entry(free, samples=2).points(RANDOM)]
+    assert {repr(one) for one in found} == {"True", "1"}
+
+
 def test_random_runs_no_more_configurations_than_there_are():
     assert len(entry({"weights.right": RIGHT}).configurations(RANDOM)) == 3
 

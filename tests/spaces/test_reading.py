@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from space_files import BASE, REMOVED, changed, with_static, write
 
@@ -158,6 +160,24 @@ MISTAKES = [
         with_static(weights={"right": {"grid": [0, 1]}}, samples=3),
         "methods[0].samples: nothing is drawn here, so more than 1 would only repeat the grid",
     ),
+    (with_static(learning_rate={"grid": [1, "1"]}), "methods[0].learning_rate.grid: 1 and '1' mean the same"),
+    (with_static(weights={"right": {"choice": ["0.5", 1, 0.5]}}), "methods[0].weights.right.choice: '0.5' and 0.5 mean the same"),
+    (changed(methods=both(alpha_steps={"grid": [None, 10]})), "methods[0].alpha_steps.grid: None and 10 mean the same"),
+    (changed(methods=both(dev={"grid": ["hold", 1]})), "methods[0].dev should be 'crossfit' or 'hold', not 1"),
+    (with_static(learning_rate={"grid": [math.nan, 0.1]}), "methods[0].learning_rate must be a finite number, not nan"),
+    (with_static(learning_rate=math.inf), "methods[0].learning_rate must be a finite number, not inf"),
+    (with_static(learning_rate={2: 3}), "methods[0].learning_rate should be a number, not {'2': 3}"),
+    (with_static(weights={None: 1}), "methods[0].weights: unknown task 'None'; there are: left, left_large, left_odd, right"),
+    # too much of anything
+    (changed(rounds=10**30), "rounds must be at most 100,000, not 1000000000000000000000000000000"),
+    (changed(rounds=math.inf), f"rounds {WHOLE} inf"),
+    (changed(steps_per_round=10**30), "steps_per_round must be at most 10,000,000, not 1000000000000000000000000000000"),
+    (changed(seeds=[10**30]), "seeds[0] must be at most 9,223,372,036,854,775,807, not 1000000000000000000000000000000"),
+    (resources(timeout=1e300), "resources.timeout must be at most 100,000,000, not 1e+300"),
+    (resources(driver={"cpu": 1e30}), "resources.driver.cpu must be at most 100,000,000, not 1e+30"),
+    (with_static(samples=10**30), "methods[0].samples must be at most 10,000, not 1000000000000000000000000000000"),
+    (changed(search={"algorithm": "random", "trials": 10**30}), "search.trials must be at most 10,000, not 1000000000000000000000000000000"),
+    (changed(methods=both(alpha_steps=10**18)), "methods[0].alpha_steps must be a whole number, at most 1,000,000, not 1000000000000000000"),
     # search
     (changed(search="grid"), "search must be a mapping such as {algorithm: …, scheduler: …}, not 'grid'"),
     (changed(search={"algoritm": "grid"}), "search: unknown key 'algoritm'; did you mean 'algorithm'?"),
@@ -186,6 +206,15 @@ def test_each_mistake_is_one_line_with_file_and_place(tmp_path, document, messag
     with pytest.raises(UserError) as caught:
         read_search_space(path)
     assert str(caught.value) == found[0]
+
+
+def test_every_mistake_in_the_suites_options_is_told(tmp_path):
+    suite = {"name": "multimnist", "size": "big", "target_lables": 3, "dev_fraction": []}
+    assert problems(write(tmp_path, changed(suite=suite))) == [
+        "demo.yaml: suite.size should be a whole number, not 'big'",
+        "demo.yaml: suite: unknown option 'target_lables'; did you mean 'target_labels'?",
+        "demo.yaml: suite.dev_fraction should be a number, not []",
+    ]
 
 
 def test_too_many_target_labels(tmp_path):

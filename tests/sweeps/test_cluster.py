@@ -1,4 +1,4 @@
-"""Which Ray a sweep connects to."""
+"""Which Ray a sweep connects to, and what Tune hands to its trials."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from ray.tune.execution import class_cache
 
-from avil_ray.sweeps.cluster import _meant_to_be_joined
+from avil_ray.sweeps.cluster import connected
 
 WHERE = """
 import ray
@@ -29,6 +30,9 @@ def test_auto_does_not_join_a_ray_that_another_program_runs_for_itself() -> None
     assert line.removeprefix("at ") != ray.get_runtime_context().gcs_address
 
 
-def test_auto_joins_the_cluster_that_ray_address_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    assert _meant_to_be_joined()
+@pytest.mark.usefixtures("ray_session")
+def test_tune_gives_trials_no_credentials_and_leaves_them_in_the_folder_of_the_sweep() -> None:
+    with connected("auto"):
+        assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
+        assert "RAY_CHDIR_TO_TRIAL_DIR" in class_cache.ENV_VARS_TO_PROPAGATE
+        assert os.environ["RAY_CHDIR_TO_TRIAL_DIR"] == "0"
