@@ -189,9 +189,8 @@ class FlatModel:
             lost = now.get(entry.name) is not tensor
             if lost or (tensor.dtype == view.dtype and tensor.data_ptr() != view.data_ptr() and tensor.numel()):
                 return entry.name
-        known = {entry.name for entry in self.space.entries}
-        new = (name for name, tensor in now.items() if tensor.requires_grad and name not in known)
-        return next(new, None)
+        known = {id(tensor) for tensor in self._tensors.values()}  # a shared one goes by several names
+        return next((name for name, tensor in now.items() if tensor.requires_grad and id(tensor) not in known), None)
 
     def changed(self, theta: Vector) -> str | None:
         """The name of the first parameter or buffer that is not as in theta [P], bit by bit; None where all are."""

@@ -151,8 +151,10 @@ class RayPool:
 
         Raises
         ------
+        UserError
+            Where an assignment comes upon a mistake in the data or the model.
         WorkFailed
-            Where an assignment raises, nobody answers in time, or too many workers die.
+            Where an assignment fails otherwise, nobody answers in time, or too many workers die.
         """
         broadcast = ray.put(theta)
         waiting = sorted(assignments, key=self._expected_seconds, reverse=True)
@@ -171,7 +173,7 @@ class RayPool:
                 self._replace(slot, error)
                 waiting.insert(0, assignment)
             except RayError as error:
-                raise WorkFailed(f"round {number}, assignment {assignment.name!r}: {cause(error)}") from error
+                raise failure(error, f"round {number}, assignment {assignment.name!r}") from error
             else:
                 updates[assignment.name] = update
                 self._seconds[assignment.name] = update.seconds
@@ -211,15 +213,21 @@ class RayPool:
         except RayError as another:
             raise self._not_ready(another) from another
 
-    def _not_ready(self, error: RayError) -> WorkFailed:
+    def _not_ready(self, error: RayError) -> UserError | WorkFailed:
         if isinstance(error, RayTaskError):
-            return WorkFailed(f"a worker could not load the suite {self.suite.name!r}: {cause(error)}")
+            return failure(error, f"a worker could not load the suite {self.suite.name!r}")
         return WorkFailed(f"{self.slots.count} workers did not start within {self.timeout:g} s: {plain(error)}")
 
     def _kill(self) -> None:
         for worker in self._workers:
             ray.kill(worker)
         self._workers = []
+
+
+def failure(error: RayError, where: str) -> UserError | WorkFailed:
+    """What to raise where a worker raised: a user's mistake stays one, as in this process."""
+    raised = error.cause if isinstance(error, RayTaskError) else error
+    return UserError(str(raised)) if isinstance(raised, UserError) else WorkFailed(f"{where}: {cause(error)}")
 
 
 def cause(error: RayError) -> str:

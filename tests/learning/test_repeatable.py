@@ -309,7 +309,7 @@ def test_what_fails_in_the_training_pass_only_is_one_line_that_names_the_task() 
 
 def test_a_lazy_module_is_refused_by_name() -> None:
     lazy = of(lambda _, x: x)
-    with pytest.raises(UserError, match=r"suite 'small': the model's 'trunk.0.weight' has no shape yet"):
+    with pytest.raises(UserError, match=r"suite 'small': the model's trunk.0.weight has no size yet"):
         target_of(lambda: nn.Sequential(nn.LazyLinear(8), lazy()))
 
 
