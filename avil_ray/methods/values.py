@@ -15,6 +15,9 @@ from avil_ray.errors import UserError
 MOST = 1_000_000
 """A whole number beyond it is taken for a mistake: no run would end."""
 
+LARGEST = 1e38
+"""What single precision holds, about: PyTorch refuses to compute with more."""
+
 _INSIDE = {
     list: "a list of numbers, such as [0, 1]",
     tuple: "two numbers, such as [0, 4]",
@@ -50,7 +53,9 @@ def _wrong(value: Any, kind: Any) -> str | None:
     if kind is int:
         return None if _number(value, Integral) and abs(value) <= MOST else f"a whole number, at most {MOST:,}"
     if kind is float:
-        return None if _number(value, Real) and math.isfinite(value) else "a finite number"
+        if not _number(value, Real) or not math.isfinite(value):
+            return "a finite number"
+        return None if abs(value) <= LARGEST else f"at most {LARGEST:g} in size"
     kind, inside = get_origin(kind), [one for one in get_args(kind) if one in (int, float)]
     if kind not in _INSIDE or not inside:
         return None
