@@ -28,7 +28,7 @@ _INSIDE = {
 def check_numbers(method: Any) -> None:
     """Raise `UserError` where an option that must be a number, or hold numbers, does not.
 
-    Single numbers must be finite; those of a list or of bounds may be infinite.
+    Single numbers must be finite; methods check themselves what the numbers of a list may be.
     """
     for name, hint in _hints(cast(Hashable, type(method))).items():
         value, kinds = getattr(method, name), [hint, *get_args(hint)]
@@ -66,5 +66,5 @@ def _wrong(value: Any, kind: Any) -> str | None:
 
 
 def _number(value: Any, kind: type) -> bool:
-    """Whether it is a number of this kind; neither true nor NaN is one."""
-    return isinstance(value, kind) and not isinstance(value, bool) and bool(value == value)
+    """Whether it is a number of this kind, which true and false are not meant to be."""
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -24,11 +24,6 @@ from avil_ray.methods.svd_reweighting import SVDReweighting
         (avil.AlphaVIL, {"alpha_steps": 0}, "alpha_steps must be at least 1, not 0"),
         (avil.AlphaVIL, {"alpha_bounds": 3}, "alpha_bounds must be two numbers, such as [0, 4], not 3"),
         (avil.AlphaVIL, {"alpha_bounds": (0, 1, 2)}, "alpha_bounds must be two numbers, such as [0, 4], not (0, 1, 2)"),
-        (
-            avil.AlphaVIL,
-            {"alpha_bounds": (0, math.nan)},
-            "alpha_bounds must be two numbers, such as [0, 4], not (0, nan)",
-        ),
         (avil.AlphaVIL, {"safeguard": 1}, "safeguard must be true or false, not 1"),
         (avil.Equal, {"learning_rate": "0.1"}, "learning_rate must be a finite number, not '0.1'"),
         (avil.Equal, {"learning_rate": math.nan}, "learning_rate must be a finite number, not nan"),
