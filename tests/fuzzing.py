@@ -83,7 +83,26 @@ WORDS += [
     "\u2028",
     "👩‍🔬",
 ]
-NUMBERS = [0, -1, 1, 2, 7, 0.0, -0.0, 0.5, 1.5, -2.5, 1e-320, 1e300, math.inf, -math.inf, math.nan, 10**30, -(10**30)]
+NUMBERS = [
+    0,
+    -1,
+    1,
+    2,
+    7,
+    0.0,
+    -0.0,
+    0.5,
+    1.5,
+    -2.5,
+    1e-320,
+    1e38,
+    1e300,
+    math.inf,
+    -math.inf,
+    math.nan,
+    10**30,
+    -(10**30),
+]
 PLAIN: list[Any] = [None, True, False, datetime.date(2020, 1, 1), b"\x00\xff", {1, 2}, [], {}, [[]], {None: 1}, {2: 3}]
 DISTRIBUTIONS: list[Any] = [
     {"grid": []},

@@ -15,6 +15,9 @@ from avil_ray.errors import UserError
 MOST = 1_000_000
 """A whole number beyond it is taken for a mistake: no run would end."""
 
+LARGEST = 1e38
+"""What single precision holds, about: PyTorch refuses to compute with more."""
+
 _INSIDE = {
     list: "a list of numbers, such as [0, 1]",
     tuple: "two numbers, such as [0, 4]",
@@ -25,7 +28,7 @@ _INSIDE = {
 def check_numbers(method: Any) -> None:
     """Raise `UserError` where an option that must be a number, or hold numbers, does not.
 
-    Single numbers must be finite; those of a list or of bounds may be infinite.
+    Single numbers must be finite; methods check themselves what the numbers of a list may be.
     """
     for name, hint in _hints(cast(Hashable, type(method))).items():
         value, kinds = getattr(method, name), [hint, *get_args(hint)]
@@ -50,7 +53,9 @@ def _wrong(value: Any, kind: Any) -> str | None:
     if kind is int:
         return None if _number(value, Integral) and abs(value) <= MOST else f"a whole number, at most {MOST:,}"
     if kind is float:
-        return None if _number(value, Real) and math.isfinite(value) else "a finite number"
+        if not _number(value, Real) or not math.isfinite(value):
+            return "a finite number"
+        return None if abs(value) <= LARGEST else f"at most {LARGEST:g} in size"
     kind, inside = get_origin(kind), [one for one in get_args(kind) if one in (int, float)]
     if kind not in _INSIDE or not inside:
         return None
@@ -61,5 +66,5 @@ def _wrong(value: Any, kind: Any) -> str | None:
 
 
 def _number(value: Any, kind: type) -> bool:
-    """Whether it is a number of this kind; neither true nor NaN is one."""
-    return isinstance(value, kind) and not isinstance(value, bool) and bool(value == value)
+    """Whether it is a number of this kind, which true and false are not meant to be."""
+    return isinstance(value, kind) and not isinstance(value, bool)

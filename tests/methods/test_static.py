@@ -89,7 +89,7 @@ def test_a_methods_learning_rate_holds_for_all_its_phases() -> None:
     ("options", "said"),
     [
         ({"weights": {"right": -0.1}}, "weights: right: a weight must be a number of at least 0, not -0.1"),
-        ({"weights": {"right": float("nan")}}, "weights must be a mapping of names to numbers, not {'right': nan}"),
+        ({"weights": {"right": float("nan")}}, "weights: right: a weight must be a number of at least 0, not nan"),
         ({"weights": {"right": float("inf")}}, "weights: right: a weight must be a number of at least 0, not inf"),
         ({"finish": "joint"}, "unknown finish 'joint'; there are: fine-tune, none"),
         ({"dev": "crossfit"}, "unknown dev 'crossfit'; there are: hold, train"),
