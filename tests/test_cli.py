@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from simulated import make_facts, make_record
@@ -73,6 +79,10 @@ methods:
         (["list", "methods", "statik"], "unknown method 'statik'; did you mean 'static'?"),
         (["data", "multimist"], "unknown suite 'multimist'; did you mean 'multimnist'?"),
         (["ui"], "no tracking store is there yet"),
+        (["ui", "--port", "99999"], "less than or equal to 65535"),
+        (["ui", "--storage", "/dev/null"], "no tracking store is there yet"),
+        (["report", "small", "--storage", "/dev/null"], "unknown sweep 'small'"),
+        (["run", "[/mnt/data]\x1b[31m\n"], r"unknown suite '[/mnt/data]\x1b[31m"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(
@@ -257,3 +267,90 @@ def test_python_dash_m_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "avil_ray", "run", "synthetc"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "avil-ray: unknown suite 'synthetc'; did you mean 'synthetic'?\n"
+
+
+def test_a_port_in_use_and_a_server_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    (tmp_path / "mlflow.db").touch()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = str(server.getsockname()[1])
+        assert call("ui", "--storage", str(tmp_path), "--port", port) == 2
+    assert f"--port {port}: cannot be used" in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host:5000")
+    assert call("ui") == 2
+    assert capsys.readouterr().err == (
+        "avil-ray: the runs are kept on a server: open http://me:***@host:5000 in a browser\n"
+    )
+
+
+def test_a_dead_ray_address_is_one_line_for_a_run_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert call(*RUN, "--pool", "ray") == 2
+    assert "RAY_ADDRESS=127.0.0.1:9: no Ray cluster answers there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_what_the_machine_refuses_is_one_line(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number), "results/a\nb")
+
+    monkeypatch.setattr("avil_ray.listing.listing", refuse)
+    assert call("list", "suites") == 1
+    assert capsys.readouterr().err == f"avil-ray: results/a b: {os.strerror(number)}; what was done is kept\n"
+
+
+def test_our_own_mistakes_stay_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistake(*_: object) -> NoReturn:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("avil_ray.listing.listing", mistake)
+    with pytest.raises(KeyError):
+        call("list", "suites")
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "errors"),
+    [
+        ("avil list suites | true; exit ${PIPESTATUS[0]}", 1, ""),
+        ("avil list suites >&-; exit $?", 0, ""),
+        ("avil list suites <&- >/dev/null; exit $?", 0, ""),
+        ("PYTHONIOENCODING=ascii avil list methods alpha-vil >/dev/null; exit $?", 0, ""),
+        ("avil list suites >/dev/full; exit $?", 1, "avil-ray: No space left on device; what was done is kept\n"),
+        (
+            "rmdir $PWD; avil list suites; exit $?",
+            2,
+            "avil-ray: the current folder cannot be read (No such file or directory); start in one that exists\n",
+        ),
+    ],
+)
+def test_odd_places_to_start_from_are_no_traceback(script: str, status: int, errors: str) -> None:
+    root = Path(__file__).parents[1]
+    avil = f"avil() {{ PYTHONPATH={root} {sys.executable} -m avil_ray $*; }}; "
+    done = subprocess.run(["bash", "-c", avil + script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, errors)
+
+
+def test_an_interrupted_run_keeps_its_checkpoint_and_says_so_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "avil_ray", *RUN, "--rounds", "100000", "--output", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, env=environment
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.readline() == "\n"
+    assert process.stderr.readline() == "avil-ray: stopping; what is done is kept, a second Ctrl-C ends at once\n"
+    assert time.monotonic() - began < 1
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, "avil-ray: interrupted; what was done is kept\n")
+    assert (tmp_path / "out" / "checkpoint.safetensors").exists()

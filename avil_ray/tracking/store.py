@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from avil_ray.errors import UserError
 from avil_ray.plain import plain
@@ -23,6 +25,8 @@ logger = logging.getLogger("avil_ray.tracking")
 
 REACH_SECONDS, ANSWER_SECONDS = 5.0, 20.0
 """How long to wait for a connection to a server, and for its first answer."""
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Where servers of databases listen unless told otherwise."""
 PATIENT_SECONDS, LOCK_SECONDS = 2.0, 60.0
 """How long to wait for a locked database without a word, and then with one."""
 CREATION_SECONDS = 20.0
@@ -105,9 +109,9 @@ def require_usable(uri: str) -> None:
     """UserError, within seconds, where the server does not answer or the file is no database; nothing is made."""
     database = _database(uri)
     try:
-        if uri.startswith("http"):
+        if database is None:
             _require_answer(uri)
-        elif database is not None and database.exists():
+        elif database.exists():
             _wait_for(database)
     except Exception as error:  # as above
         raise _unusable(uri, error) from error
@@ -123,8 +127,7 @@ def _prepared(uri: str) -> Iterator[None]:
     """While a store is opened: its server answers, or its database is ours alone. Where that fails nothing stays."""
     database = _database(uri)
     if database is None:
-        if uri.startswith("http"):
-            _require_answer(uri)
+        _require_answer(uri)
         yield
         return
     lock = Path(f"{database}.lock")
@@ -146,6 +149,12 @@ def _require_answer(uri: str) -> None:
     """OSError where no server answers, whatever it answers: MLflow itself would try for minutes."""
     import requests
 
+    parts = urlsplit(uri)
+    kind = parts.scheme.partition("+")[0]
+    if kind in PORTS and parts.hostname:
+        socket.create_connection((parts.hostname, parts.port or PORTS[kind]), timeout=REACH_SECONDS).close()
+    if kind not in ("http", "https"):
+        return
     try:
         requests.get(uri, timeout=(REACH_SECONDS, ANSWER_SECONDS), allow_redirects=False, stream=True).close()
     except requests.exceptions.SSLError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -86,8 +87,14 @@ def test_workers_that_cannot_start_end_in_one_clear_error() -> None:
 
 
 def test_an_assignment_that_raises_names_itself() -> None:
-    with opened(1) as pool, pytest.raises(avil.WorkFailed, match="round 3, assignment 'z'"):
+    with opened(1) as pool, pytest.raises(avil.WorkFailed, match=r"^round 3, assignment 'z': \w+: [^\n]+$"):
         pool.run([Assignment(name="z", weights={"z": 1.0}, steps=1, learning=avil.Learning())], theta(), 3)
+
+
+def test_a_suite_that_cannot_travel_is_the_users_to_mend() -> None:
+    suite = replace(tiny_suite(), options={"lock": threading.Lock()})
+    with pytest.raises(avil.UserError, match=r"cannot be sent to workers: .*lock"):
+        RayPool(suite, 0, 1, Slots(1, {"CPU": 0.5})).__enter__()
 
 
 def test_the_longest_assignment_of_the_last_round_goes_first() -> None:

@@ -53,6 +53,8 @@ def test_tables_have_one_cell_for_each_column(comparison: Comparison) -> None:
         ("see [here](http://x)", r"see [here\](http://x)"),
         ("left_odd < 3 and _this_", r"left_odd < 3 and \_this\_"),
         ("&lt;b&gt;", r"\&lt;b\&gt;"),
+        ("no [/mnt/data] $x_{$", r"no [/mnt/data] \$x\_{\$"),
+        ("\x1b[31mred", r"\\x1b[31mred"),
     ],
 )
 def test_a_reason_cannot_become_markup(reason: str, written: str) -> None:

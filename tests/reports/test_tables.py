@@ -37,6 +37,13 @@ def test_nothing_is_lost_on_a_narrow_terminal(comparison: Comparison, width: int
         assert figure in text
 
 
-def test_labels_are_not_taken_for_markup() -> None:
-    records = [make_record("[red]x[/red]"), failed(make_record("alpha-vil"), "no")]
-    assert "[red]x[/red]" in printed(compare(records, make_facts(("[red]x[/red]",), seeds=(0,))), 120)
+@pytest.mark.parametrize("label", ["[red]x[/red]", "[/mnt/data]", ":smile:", "$x_{$"])
+def test_labels_are_not_taken_for_markup(label: str) -> None:
+    records = [make_record(label), failed(make_record("alpha-vil"), "no")]
+    assert label in printed(compare(records, make_facts((label,), seeds=(0,))), 120)
+
+
+def test_a_label_steers_no_terminal() -> None:
+    text = printed(compare([make_record("\x1b[2Jx")], make_facts(("\x1b[2Jx",), seeds=(0,))), 120)
+    assert r"\x1b[2Jx" in text
+    assert "\x1b" not in text

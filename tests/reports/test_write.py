@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from matplotlib import rc_context
 from simulated import make_facts, make_record, make_sweep
 
-from avil_ray.reports.records import read_records, trial_folder, write_record
+from avil_ray.reports.comparison import SweepFacts
+from avil_ray.reports.records import TrialRecord, read_records, trial_folder, write_record
 from avil_ray.reports.write import write_report
 
 FILES = {
@@ -48,3 +50,17 @@ def test_a_report_needs_neither_ray_nor_mlflow_nor_torch_nor_pyplot() -> None:
     code = "import sys, avil_ray.reports.write, avil_ray.reports.tables; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"ray", "mlflow", "torch", "matplotlib.pyplot"} & set(done.stdout.split())
+
+
+def test_odd_names_and_a_matplotlibrc_of_ones_own_spoil_no_report(tmp_path: Path) -> None:
+    odd = ("$x_{$ [/mnt/data]", "ä 标签 \x1b[2J")
+    records = [make_record(label, seed=seed) for label in odd for seed in (0, 1)]
+    facts = make_facts(odd, seeds=(0, 1), target="$x_{$")
+    plain = contents_of_report(tmp_path / "plain", records, facts)
+    with rc_context({"text.usetex": True, "text.parse_math": True}):
+        assert contents_of_report(tmp_path / "own", records, facts) == plain
+
+
+def contents_of_report(folder: Path, records: list[TrialRecord], facts: SweepFacts) -> dict[str, bytes]:
+    write_report(folder, records, facts)
+    return contents(folder)

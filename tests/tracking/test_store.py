@@ -1,9 +1,12 @@
 import logging
 import os
+import socket
+import sqlite3
 import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from avil_ray.errors import UserError
 from avil_ray.tracking.store import (
@@ -13,6 +16,7 @@ from avil_ray.tracking.store import (
     open_experiment,
     open_store,
     quiet,
+    require_usable,
     shown,
     tracking_uri,
 )
@@ -70,6 +74,21 @@ def test_passwords_are_not_shown():
     assert "secret" not in first_line(RuntimeError("no route to postgresql://me:secret@host/db\nmore"))
 
 
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgresql://me:se@cr/et@host/db", "postgresql://me:***@host/db"),
+        ("https://secret@host/x", "https://***@host/x"),
+        ("no route to http://me:secret@host:80/x and more", "no route to http://me:***@host:80/x and more"),
+        ("mysql://host/db?user=me&password=secret&x=1", "mysql://host/db?user=me&password=***&x=1"),
+        ("https://host/x?access_token=secret", "https://host/x?access_token=***"),
+        ("sqlite:////results/mlflow.db", "sqlite:////results/mlflow.db"),
+    ],
+)
+def test_secrets_of_every_kind_are_not_shown(text, hidden):
+    assert shown(text) == hidden
+
+
 def test_a_long_error_keeps_what_it_is_and_why():
     said = first_line(RuntimeError("cannot send " + "x" * 500 + " connection refused\nmore"))
     assert said.startswith("RuntimeError: cannot send")
@@ -87,6 +106,66 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
     (tmp_path / "mlflow.db").write_text("not a database")
     with pytest.raises(UserError, match="cannot be opened"):
         open_store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "htp://127.0.0.1:5000",
+        "postgresql+nothing://me:secret@127.0.0.1:9/db",
+        "postgresql://me:secret@127.0.0.1:9/db",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:9",
+        "http://",
+        "sqlite:///{folder}/file/mlflow.db",
+        "sqlite:///{folder}/no/such/folder",
+    ],
+)
+def test_a_wrong_store_is_one_line_and_leaves_nothing(uri, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "no").mkdir()
+    if uri.endswith("no/such/folder"):
+        (tmp_path / "no" / "such").mkdir()
+        (tmp_path / "no" / "such" / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="tracking store") as caught:
+        open_store(uri.format(folder=tmp_path))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr("avil_ray.tracking.store.ANSWER_SECONDS", 0.2)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for ask in (open_store, require_usable):
+            with pytest.raises(UserError, match=r"no answer within 0\.2 s"):
+                ask(uri)
+
+
+def test_a_locked_database_is_waited_for_with_a_word_and_a_limit(store, monkeypatch, caplog):
+    monkeypatch.setattr("avil_ray.tracking.store.PATIENT_SECONDS", 0.1)
+    monkeypatch.setattr("avil_ray.tracking.store.LOCK_SECONDS", 0.3)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError, match=r"another process has locked it for 0\.3 s"):
+        open_store(store.uri)
+    assert "which another process has locked; 0.3 s at most" in caplog.text
+    other.execute("ROLLBACK")
+    other.close()
+    open_store(store.uri)
+
+
+def test_a_store_that_another_process_creates_is_waited_for_with_a_limit(store, monkeypatch, caplog):
+    monkeypatch.setattr("avil_ray.tracking.store.CREATION_SECONDS", 0.1)
+    monkeypatch.setattr("avil_ray.tracking.store.LOCK_SECONDS", 0.2)
+    with FileLock(f"{store.path}.lock"), pytest.raises(UserError, match=r"another process has held .*mlflow\.db\.lock"):
+        open_store(store.uri)
+    assert "which another process has locked" in caplog.text
 
 
 def test_experiments_keep_their_files_beside_the_database(store, tmp_path, monkeypatch):

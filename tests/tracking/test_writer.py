@@ -288,3 +288,43 @@ def test_a_model_that_cannot_be_exported_is_no_failure(store, caplog, tmp_path):
     assert tracker.trouble is None
     assert "cannot be exported" in caplog.text
     assert store.run(KEY).data.tags["avil.model"].startswith("the model cannot be exported")
+
+
+@pytest.mark.parametrize("what", ["run", "runs", "experiment", "for good"])
+def test_what_was_deleted_in_mlflow_is_found_again(store, record, what):
+    store.tracker().log_record(record())
+    client = open_store(store.uri)
+    before = store.runs()
+    parent, trial = store.run(None), store.run(record().key)
+    if what == "experiment":
+        client.delete_experiment(parent.info.experiment_id)
+    else:
+        for run in (parent, trial) if what == "runs" else (parent,):
+            client.delete_run(run.info.run_id)
+    if what == "for good":
+        client._tracking_client.store._hard_delete_run(parent.info.run_id)
+    tracker = store.tracker()
+    tracker.log_record(record())
+    after = store.runs()
+    assert tracker.trouble is None
+    assert set(after) == set(before)
+    again = store.run(None)
+    assert (again.info.run_id == parent.info.run_id) == (what != "for good")
+    assert store.run(record().key).info.run_id == trial.info.run_id
+    assert store.run(record().key).data.tags["mlflow.parentRunId"] == again.info.run_id
+
+
+def test_a_fresh_sweep_takes_none_of_the_deleted_runs(store, record):
+    store.tracker().log_record(record())
+    before = {run.info.run_id for run in store.runs().values()}
+    open_store(store.uri).delete_run(store.run(record().key).info.run_id)
+    tracker = store.tracker()
+    tracker.forget()
+    tracker.prepare()
+    tracker.log_record(record())
+    assert before.isdisjoint(run.info.run_id for run in store.runs().values())
+
+
+def test_a_store_is_reached_before_anything_is_made_in_it(store):
+    Tracker(store.uri, store.experiment, store.sweep).reach()
+    assert open_store(store.uri).get_experiment_by_name(store.experiment) is None
