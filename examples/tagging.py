@@ -48,11 +48,17 @@ def suite(tagged: int = 40) -> avil.Suite:
 def tasks(seed: int, tagged: int) -> list[avil.Task]:
     """The data for one seed. Only the target needs dev, select and test."""
     dev = tagged // 3
-    counts = {"train": tagged - dev, "dev": dev, "select": 200, "test": 500}
-    splits = {split: tags_of(sentences(seed, split, count)) for split, count in counts.items()}
     others = sentences(seed, "kind", 2000)
     return [
-        avil.Task("tags", **splits, loss=tagging_loss, metric=TagAccuracy()),
+        avil.Task(
+            "tags",
+            train=tags_of(sentences(seed, "train", tagged - dev)),
+            dev=tags_of(sentences(seed, "dev", dev)),
+            select=tags_of(sentences(seed, "select", 200)),
+            test=tags_of(sentences(seed, "test", 500)),
+            loss=tagging_loss,
+            metric=TagAccuracy(),
+        ),
         avil.Task("kind", avil.Examples(others["words"], others["kinds"])),
     ]
 
@@ -107,7 +113,8 @@ class Words(nn.Module):
         vectors = vectors + F.relu(self.near(vectors))
         vectors = vectors + F.relu(self.far(vectors))
         # what is no word is zero, so that a mean over places is one over words but for its scale
-        return (vectors * (words != 0)[:, None]).movedim(1, -1)
+        known: Tensor = vectors * (words != 0)[:, None]
+        return known.movedim(1, -1)
 
 
 class KindHead(nn.Linear):
