@@ -335,6 +335,13 @@ def test_answers_stay_with_what_they_are_of() -> None:
     assert scales == {1.0, 1.2, 1.5}
 
 
+def test_an_answer_is_the_nearest_pixels() -> None:
+    columns = torch.arange(36)
+    for seed in range(20):  # on a ramp of colours the scaled image says where each of its pixels comes from
+        image, answers = augmented("segmentation", seed, columns.float().expand(3, 24, 36), columns.expand(24, 36))
+        assert (image[0] - answers).abs().max() <= 0.501
+
+
 def test_augmentation_makes_up_no_answers(folder: Path) -> None:
     for kind in KINDS:
         image, answers = images(folder, kind)[0]
