@@ -18,6 +18,8 @@ SUITES = {
     "multifashion": "avil_ray.suites.multifashion:multifashion",
     "multilabel": "avil_ray.suites.multilabel:multilabel",
     "multimnist": "avil_ray.suites.multimnist:multimnist",
+    "nyuv2": "avil_ray.suites.nyuv2:nyuv2",
+    "scenes": "avil_ray.suites.scenes:scenes",
     "sentiment": "avil_ray.suites.sentiment:sentiment",
     "synthetic": "avil_ray.suites.synthetic:synthetic",
 }

@@ -4,6 +4,8 @@ from avil_ray.suites.glue import glue
 from avil_ray.suites.multifashion import multifashion
 from avil_ray.suites.multilabel import multilabel
 from avil_ray.suites.multimnist import multimnist
+from avil_ray.suites.nyuv2 import nyuv2
+from avil_ray.suites.scenes import scenes
 from avil_ray.suites.sentiment import sentiment
 from avil_ray.suites.synthetic import synthetic
 
@@ -12,6 +14,8 @@ __all__ = [
     "multifashion",
     "multilabel",
     "multimnist",
+    "nyuv2",
+    "scenes",
     "sentiment",
     "synthetic",
 ]

@@ -1,0 +1,259 @@
+"""Losses and metrics of dense tasks: a class, a depth or a surface normal for each pixel where it is known.
+
+| task | outputs | targets | a pixel's target is unknown where it is |
+|---|---|---|---|
+| segmentation | [B, classes, H, W] | int64 [B, H, W] | -1 |
+| depth | [B, 1, H, W] | float [B, 1, H, W] | 0 |
+| normals | [B, 3, H, W] | float [B, 3, H, W], of length 1 | (0, 0, 0) |
+
+Unknown pixels count nowhere. The losses and metrics are those of Liu, Johns and Davison, "End-to-end multi-task
+learning with attention" (MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704), with two differences. A loss is the mean
+over an example's known pixels, so that examples count alike; theirs is the mean over all of a batch's. A metric is one
+mean over all known pixels of a split; theirs depends on how the split is cut into batches where it averages over them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avil_ray.errors import UserError
+from avil_ray.models.dense import Kind
+
+UNKNOWN = -1
+"""The class of a pixel that nobody knows."""
+
+BINS_PER_DEGREE = 100
+"""The median angle is exact to a hundredth of a degree."""
+
+
+def objectives(kind: Kind) -> dict[str, Any]:
+    """A dense task's `loss`, `metric` and `also`: what `Task` takes."""
+    if kind == "segmentation":
+        return {"loss": PixelCrossEntropy(), "metric": MeanIoU(), "also": (PixelAccuracy(),)}
+    if kind == "depth":
+        return {"loss": DepthLoss(), "metric": AbsoluteError(), "also": (RelativeError(),)}
+    within = tuple(WithinAngle(degrees) for degrees in (11.25, 22.5, 30.0))
+    return {"loss": NormalsLoss(), "metric": MeanAngle(), "also": (MedianAngle(), *within)}
+
+
+def known_depth(targets: Tensor) -> Tensor:
+    """Where the depth is known: [B, 1, H, W] of bool."""
+    return targets > 0
+
+
+def known_normals(targets: Tensor) -> Tensor:
+    """Where the normal is known: [B, H, W] of bool."""
+    return (targets != 0).any(dim=1)
+
+
+@dataclass(frozen=True)
+class PixelCrossEntropy:
+    """The mean cross-entropy of each example's known pixels, [B]; 0 where none is known."""
+
+    ignore_index: int = UNKNOWN
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example."""
+        # one pixel a row: for maps CUDA has a kernel whose sums depend on the order in which threads finish
+        rows = _full(outputs).movedim(1, -1).flatten(0, -2)
+        losses = F.cross_entropy(rows, targets.flatten(), ignore_index=self.ignore_index, reduction="none")
+        return _means(losses.view_as(targets), targets != self.ignore_index)
+
+
+@dataclass(frozen=True)
+class DepthLoss:
+    """The mean absolute error of each example's known depths, [B]; 0 where none is known."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example."""
+        return _means((_full(outputs) - targets).abs(), known_depth(targets))
+
+
+@dataclass(frozen=True)
+class NormalsLoss:
+    """1 - the mean cosine between output and target at each example's known normals, [B]; 0 where none is known."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example."""
+        outputs = _full(outputs)
+        return _means(1 - F.cosine_similarity(outputs, targets.to(outputs), dim=1), known_normals(targets))
+
+
+def _full(outputs: Tensor) -> Tensor:
+    """Outputs in float32 at least: a loss in half precision would be too coarse to compare."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
+def _means(values: Tensor, known: Tensor) -> Tensor:
+    """The mean of each example's values [B, …] where they are known, [B]; 0 where none is."""
+    counts = known.flatten(1).sum(dim=1).clamp(min=1)
+    return torch.where(known, values, 0).flatten(1).sum(dim=1) / counts
+
+
+@dataclass
+class PixelMean(ABC):
+    """A metric that is the mean of one number per known pixel, over all batches since the last `reset`."""
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool] = False
+    _sum: float = field(default=0.0, init=False, repr=False, compare=False)
+    _count: int = field(default=0, init=False, repr=False, compare=False)
+
+    @abstractmethod
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """One number for each known pixel of a batch, [pixels]."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in one batch."""
+        numbers = self.numbers(outputs, targets).double()
+        self._sum += float(numbers.sum())
+        self._count += len(numbers)
+
+    def compute(self) -> float:
+        """The mean."""
+        _check_any(self.name, self._count)
+        return self._sum / self._count
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._sum, self._count = 0.0, 0
+
+
+class PixelAccuracy(PixelMean):
+    """The share of known pixels whose class is right."""
+
+    name = "pixel_accuracy"
+    higher_is_better = True
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """1 where the class is right, else 0."""
+        return (outputs.argmax(dim=1) == targets)[targets != UNKNOWN]
+
+
+class AbsoluteError(PixelMean):
+    """The mean absolute error of depth, in the targets' unit."""
+
+    name = "absolute_error"
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """|output - target|."""
+        return (outputs - targets).abs()[known_depth(targets)]
+
+
+class RelativeError(PixelMean):
+    """The mean absolute error of depth as a share of the depth."""
+
+    name = "relative_error"
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """|output - target| / target."""
+        known = known_depth(targets)
+        return (outputs[known] - targets[known]).abs() / targets[known]
+
+
+class MeanAngle(PixelMean):
+    """The mean angle between output and target, in degrees."""
+
+    name = "mean_angle"
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The angles."""
+        return angles(outputs, targets)
+
+
+@dataclass
+class WithinAngle(PixelMean):
+    """The share of normals whose angle to the target is below a number of degrees."""
+
+    higher_is_better = True
+    degrees: float = 11.25
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """`within_11_25` and so on."""
+        return f"within_{self.degrees:g}".replace(".", "_")
+
+    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """1 where the angle is below, else 0."""
+        return angles(outputs, targets) < self.degrees
+
+
+@dataclass
+class MedianAngle:
+    """The median angle between output and target, in degrees, to a hundredth of a degree.
+
+    Counts per hundredth of a degree are kept, and no angles.
+    """
+
+    name: ClassVar[str] = "median_angle"
+    higher_is_better: ClassVar[bool] = False
+    _counts: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in one batch."""
+        bins = (angles(outputs, targets) * BINS_PER_DEGREE).long().clamp(max=180 * BINS_PER_DEGREE - 1)
+        self._counts += torch.bincount(bins, minlength=len(self._counts))
+
+    def compute(self) -> float:
+        """The median: of an even number of angles, the mean of the two in the middle."""
+        count = int(self._counts.sum())
+        _check_any(self.name, count)
+        middle = torch.tensor([(count - 1) // 2, count // 2])
+        bins = torch.searchsorted(self._counts.cumsum(0), middle, right=True)
+        return float((bins + 0.5).mean()) / BINS_PER_DEGREE
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._counts = torch.zeros(180 * BINS_PER_DEGREE, dtype=torch.int64)
+
+
+@dataclass
+class MeanIoU:
+    """The mean over classes of intersection over union; a class that is neither in outputs nor in targets is left out.
+
+    Pixels of unknown class count nowhere.
+    """
+
+    name: ClassVar[str] = "miou"
+    higher_is_better: ClassVar[bool] = True
+    _confusion: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in one batch."""
+        classes, known = outputs.shape[1], targets != UNKNOWN
+        pairs = targets[known] * classes + outputs.argmax(dim=1)[known]
+        counts = torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        self._confusion = counts if self._confusion is None else self._confusion + counts
+
+    def compute(self) -> float:
+        """The mean."""
+        confusion = torch.zeros(1, 1) if self._confusion is None else self._confusion
+        _check_any(self.name, int(confusion.sum()))
+        right = confusion.diagonal().double()
+        union = confusion.sum(dim=0) + confusion.sum(dim=1) - right
+        return float((right / union)[union > 0].mean())
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._confusion = None
+
+
+def angles(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The angle between output and target at each known normal of a batch, in degrees, float64 [pixels]."""
+    # the cosine of a small angle is so near to 1 that float32 would lose it
+    cosines = F.cosine_similarity(outputs.double(), targets.double(), dim=1)[known_normals(targets)]
+    return torch.rad2deg(torch.acos(cosines.clamp(-1, 1)))
+
+
+def _check_any(metric: str, pixels: int) -> None:
+    if pixels == 0:
+        raise UserError(f"metric {metric}: no pixel of the split has a known target; give examples that have")
