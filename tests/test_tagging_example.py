@@ -15,7 +15,6 @@ import avil_ray as avil
 from avil_ray.catalog import build_suite
 
 FACTORY = {"factory": "examples.tagging:suite"}
-waits = pytest.mark.skip(reason="waits for Task to take datasets")
 
 
 @pytest.fixture
@@ -79,7 +78,6 @@ def test_padding_changes_nothing(tagging: ModuleType) -> None:
     assert model(words, "kind").shape == (30, len(tagging.KINDS))
 
 
-@waits
 @pytest.mark.parametrize("method", [avil.TargetOnly(), avil.Equal(), avil.AlphaVIL()])
 def test_the_example_learns_with_every_kind_of_method(tagging: ModuleType, method: avil.Method) -> None:
     result = avil.train(build_suite(FACTORY), method, rounds=6, steps_per_round=15)

@@ -21,7 +21,6 @@ HEIGHT, WIDTH, CLASSES = 8, 12, 5
 KINDS = tuple(FOLDERS)
 ANSWERS = ("label", "depth", "normal")
 WHOLE = Shares(dev=0.2, select=0.15, target_labels=None, auxiliary_labels=None)
-waits = pytest.mark.skip(reason="waits for Task to take datasets")
 
 
 def arrays(seed: int, height: int = HEIGHT, width: int = WIDTH) -> dict[str, np.ndarray]:
@@ -355,7 +354,6 @@ def test_augmentation_makes_up_no_answers(folder: Path) -> None:
                 assert ((lengths < 1e-6) | ((lengths - 1).abs() < 1e-5)).all()
 
 
-@waits
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("target", KINDS)
 def test_any_task_may_be_the_target(folder: Path, target: str, augment: bool) -> None:
@@ -370,7 +368,6 @@ def test_any_task_may_be_the_target(folder: Path, target: str, augment: bool) ->
     assert all(np.isfinite(list(results[0].test.values())))
 
 
-@waits
 def test_the_official_validation_images_are_test_and_nothing_else(folder: Path) -> None:
     task, *others = draw(0, folder=folder, names=KINDS, classes=CLASSES, shares=WHOLE, augment=False)
     parts = {split: getattr(task, split).part.name for split in ("train", "dev", "select", "test")}

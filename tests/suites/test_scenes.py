@@ -14,7 +14,6 @@ from avil_ray.suites.scenes import CLASSES, KINDS, View, draw_scenes, light, sce
 
 SMALL = {"train": 24, "target_labels": 12, "select": 6, "test": 8, "size": 16, "width": 4}
 WALL, SPHERE, BOX, CONE = range(CLASSES)
-waits = pytest.mark.skip(reason="waits for Task to take datasets")
 
 
 def numbers_of_a_body(form: int, turned: float = 0.0) -> np.ndarray:
@@ -183,7 +182,6 @@ def test_wrong_options_are_one_line_errors(options: dict[str, object], message: 
     assert str(caught.value) == message
 
 
-@waits
 @pytest.mark.parametrize("target", KINDS)
 def test_any_task_may_be_the_target(target: str) -> None:
     suite = scenes(target=target, **SMALL)
@@ -197,7 +195,6 @@ def test_any_task_may_be_the_target(target: str) -> None:
     assert all(np.isfinite(list(result.test.values())))
 
 
-@waits
 def test_tasks_share_their_train_images() -> None:
     tasks = scenes(**SMALL).draw(0)
     rows = torch.arange(8)
@@ -205,7 +202,6 @@ def test_tasks_share_their_train_images() -> None:
     assert all(torch.equal(images[0], others) for others in images)
 
 
-@waits
 def test_alpha_vil_repeats_bit_for_bit() -> None:
     first, again = (avil.train(scenes(**SMALL), avil.AlphaVIL(), rounds=2, steps_per_round=2) for _ in range(2))
     histories = [result.history.filter(regex="^(?!time/)") for result in (first, again)]
