@@ -74,7 +74,10 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (s)."""
+        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (s).
+
+        `dropped/<task>` is 1 where a task's training was thrown away, as it was not finite.
+        """
         import pandas as pd
 
         return pd.DataFrame(list(self.rows))

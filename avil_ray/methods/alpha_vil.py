@@ -211,7 +211,6 @@ class AlphaVIL(Method):
         )
         moved = base.addmv(deltas.T, fit.alpha.to(deltas))
         alpha = fit.alpha.view(len(tasks), layers)
-        ratio = alpha.mean(1) / unit
         if not bool(torch.isfinite(moved).all()):
             moved, facts["dropped"] = torch.from_numpy(theta.copy()), facts["dropped"] + 1
             log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
@@ -220,7 +219,7 @@ class AlphaVIL(Method):
 
         weights = dict(state["weights"])
         if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
-            weights = self._moved_weights(weights, ratio)
+            weights = self._moved_weights(weights, alpha.mean(1) / unit)
         facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha.mean(1), strict=True)}
         facts |= {f"weight/{task}": float(weight) for task, weight in state["weights"].items()}
         facts |= _leave_one_out(objective, base, deltas, fit, tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from simulated import failed, make_facts, make_record
 
@@ -137,11 +138,8 @@ def test_trials_that_were_stopped_or_interrupted_are_told_of() -> None:
 
 
 def test_training_that_was_dropped_is_told_of() -> None:
-    records = [make_record("static", seed) for seed in (0, 1)]
-    for record in records:
-        record.history["dropped/noise"] = 0.0
-        record.history.loc[record.history.index[-1], "dropped/noise"] = 1.0
-    rounds = sum(len(record.history) for record in records)
+    history = pd.DataFrame({"dropped/noise": [0.0, 1.0, 1.0, float("nan")], "dropped/left": 0.0})
+    records = [make_record("static", seed, history=history) for seed in (0, 1)]
     assert findings.other_ends(compare(records, make_facts(("static",), seeds=(0, 1)))) == [
-        f"static: dropped, as their steps or losses were not finite: noise in 2 rounds (of {rounds})."
+        "static: dropped, as their steps or losses were not finite: noise in 4 rounds (of 8)."
     ]
