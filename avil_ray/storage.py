@@ -37,7 +37,7 @@ class Storage(Protocol):
         """Replace the content; WorkFailed where that is not possible, and the old one is kept."""
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file, replacing the one that is called so."""
+        """Rename a file, replacing the one that is called so; a power cut may undo the last renames."""
 
     def exists(self, name: str) -> bool:
         """Whether there is something of this name."""
@@ -72,7 +72,6 @@ class LocalStorage:
             if (self.folder / to).is_dir():
                 discard(self.folder / to)
             (self.folder / name).replace(self.folder / to)
-            _sync_folder(self.folder)
         except OSError as error:
             raise cannot_write(self.folder / to, error) from error
 
