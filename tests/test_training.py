@@ -182,10 +182,13 @@ def refused(**options: Any) -> str:
             "method must be an avil_ray.Method, not 'alpha-vil' (str); avil_ray.AlphaVIL() is one",
         ),
         ({"method": avil.Equal}, "method must be an avil_ray.Method, not the class Equal; Equal() makes one"),
-        ({"suite": "multimnist"}, "suite must be an avil_ray.Suite, not 'multimnist' (str); avil_ray.suites has some"),
+        (
+            {"suite": "multimnist"},
+            "suite must be an avil_ray.Suite, not a str; avil_ray.suites has functions that make one",
+        ),
         (
             {"suite": avil.suites.multimnist},
-            "suite must be an avil_ray.Suite, not the function multimnist; call it: multimnist()",
+            "suite must be an avil_ray.Suite, not a function; call multimnist(…), which makes one",
         ),
         ({"method": avil.Static(weights={"x": 1.0})}, "weights: unknown task 'x'; there are: left, noise, right"),
         ({"resume": True, "output": None}, "resume needs the output folder of the run to go on with"),

@@ -38,16 +38,20 @@ def tiny_suite(delay: float = 0.0) -> avil.Suite:
     return avil.Suite(name="tiny", target="a", task_names=TASKS, tasks=partial(draw, delay=delay), model=model)
 
 
-class BreaksOnce(nn.Module):
-    """Raises in the training step after so many, once: the flag file remembers that it has."""
+training_passes = [0]
+"""Of this process: a count in the model would be refused, as it does not travel with theta."""
 
-    def __init__(self, flag: Path, after: int) -> None:
+
+class BreaksOnce(nn.Module):
+    """Raises in a process's training pass of that number, once: the flag file remembers that it has."""
+
+    def __init__(self, flag: Path, number: int) -> None:
         super().__init__()
-        self.flag, self.left = flag, after
+        self.flag, self.number = flag, number
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        self.left -= self.training
-        if self.left == 0 and not self.flag.exists():
+        training_passes[0] += self.training
+        if training_passes[0] == self.number and not self.flag.exists():
             self.flag.touch()
             raise RuntimeError("broken on purpose")
         return inputs

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from avil_ray.choices import check_choices
 from avil_ray.errors import UserError, between, whole
 from avil_ray.models.dense import Kind, dense_model
 from avil_ray.randomness import numpy_generator
@@ -90,6 +91,7 @@ def nyuv2(
         target_labels=target_labels,
         auxiliary_labels=auxiliary_labels,
     )
+    check_choices(nyuv2, {"augment": augment}, "nyuv2")
     whole("nyuv2: classes", classes, 2)
     whole("nyuv2: width", width, 1)
     options = {"target": target, "auxiliaries": list(names[1:]), "dev_fraction": dev_fraction, "classes": classes}

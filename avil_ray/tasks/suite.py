@@ -129,8 +129,12 @@ def require_suite(value: object) -> Suite:
     if isinstance(value, Suite):
         return value
     name = getattr(value, "__name__", None)
-    hint = f"; {name} makes one where it is called: {name}(…)" if callable(value) and name else ""
-    raise UserError(f"suite must be an avil_ray.Suite, not {kind_of(value)}{hint}")
+    called = (
+        f"call {name}(…), which makes one"
+        if callable(value) and name
+        else "avil_ray.suites has functions that make one"
+    )
+    raise UserError(f"suite must be an avil_ray.Suite, not {kind_of(value)}; {called}")
 
 
 def _shown(tasks: Any) -> str:

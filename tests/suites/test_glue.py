@@ -246,7 +246,7 @@ def test_too_few_examples_are_one_line(data, models) -> None:
 
 def test_without_peft_lora_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avil_ray.models.text.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"peft: lora needs the package peft; run: pip install 'avil-ray\[lora\]'"):
+    with pytest.raises(UserError, match=r"peft: lora needs the package peft; run: pip install 'avil-ray\[text\]'"):
         glue(peft="lora")
 
 

@@ -168,7 +168,7 @@ class TestSweep:
     def test_a_trial_that_fails_once_goes_on_from_its_checkpoint(
         self, write: Write, storage: Path, tmp_path: Path
     ) -> None:
-        suite = {"factory": "tiny_suite:breaks_once", "flag": str(tmp_path / "flag"), "after": 6}
+        suite = {"factory": "tiny_suite:breaks_once", "flag": str(tmp_path / "flag"), "after": 8}
         outcome = sweep(write(suite=suite, seeds=[0], methods=[{"method": "alpha-vil"}]), storage)
         assert (tmp_path / "flag").exists()
         assert outcome.failed == 0

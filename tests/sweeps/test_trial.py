@@ -33,11 +33,12 @@ PLAN = TrialPlan("equal/c000/s1", "equal", "equal", 0, {}, 1)
     ],
 )
 def test_a_scheduler_is_told_the_best_of_the_rounds_so_far(metric: str, figures: list[float], best: float) -> None:
-    assert best_so_far([{f"select/{metric}": figure} for figure in figures], metric) == best
+    mode = "min" if "error" in metric else "max"
+    assert best_so_far([{f"select/{metric}": figure} for figure in figures], metric, mode) == best
 
 
 def test_without_a_finite_figure_it_is_told_none() -> None:
-    assert math.isnan(best_so_far([{"select/auc": math.nan}], "auc"))
+    assert math.isnan(best_so_far([{"select/auc": math.nan}], "auc", "max"))
 
 
 def interrupted(tmp_path: Path) -> Path:

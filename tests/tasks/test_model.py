@@ -116,10 +116,13 @@ def test_tasks_that_fail_or_come_twice_are_one_line() -> None:
 
 
 def test_the_function_that_makes_a_suite_is_no_suite() -> None:
-    with pytest.raises(UserError, match=r"^suite must be an avil_ray.Suite, not a function; synthetic makes one where"):
+    said = r"^suite must be an avil_ray.Suite, not a function; call synthetic\(…\), which makes one$"
+    with pytest.raises(UserError, match=said):
         avil.train(avil.suites.synthetic, avil.Equal())
-    with pytest.raises(UserError, match=r"synthetic\(…\)$"):
+    with pytest.raises(UserError, match=r"call synthetic\(…\), which makes one$"):
         avil.affinity(avil.suites.synthetic)
-    with pytest.raises(UserError, match=r"^suite must be an avil_ray.Suite, not a str$"):
+    with pytest.raises(
+        UserError, match=r"^suite must be an avil_ray.Suite, not a str; avil_ray.suites has functions that make one$"
+    ):
         require_suite("multimnist")
     assert require_suite(small.small_suite()) is not None
