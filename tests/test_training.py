@@ -184,7 +184,7 @@ def refused(**options: Any) -> str:
         ({"method": avil.Equal}, "method must be an avil_ray.Method, not the class Equal; Equal() makes one"),
         (
             {"suite": "multimnist"},
-            "suite must be an avil_ray.Suite, not a str; avil_ray.suites has functions that make one",
+            "suite must be an avil_ray.Suite, not a str; avil_ray.suites makes some",
         ),
         (
             {"suite": avil.suites.multimnist},

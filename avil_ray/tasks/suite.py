@@ -129,11 +129,7 @@ def require_suite(value: object) -> Suite:
     if isinstance(value, Suite):
         return value
     name = getattr(value, "__name__", None)
-    called = (
-        f"call {name}(…), which makes one"
-        if callable(value) and name
-        else "avil_ray.suites has functions that make one"
-    )
+    called = f"call {name}(…), which makes one" if callable(value) and name else "avil_ray.suites makes some"
     raise UserError(f"suite must be an avil_ray.Suite, not {kind_of(value)}; {called}")
 
 
