@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import math
 import re
 from dataclasses import dataclass, replace
@@ -36,7 +38,7 @@ class Work:
     dev_steps: int
 
 
-def work_of(method: Method, suite: Suite, tasks: dict[str, Task], rounds: int, steps_per_round: int) -> Work:
+def work_of(method: Method, suite: Suite, tasks: Mapping[str, Task], rounds: int, steps_per_round: int) -> Work:
     """The work of one trial of `method`; `tasks` are the suite's data for any seed, of which only the sizes matter."""
     setting, target = Setting(method.prepare(suite), steps_per_round, tasks), tasks[suite.target]
     assert target.dev is not None
