@@ -122,8 +122,8 @@ def _in_processes(
         yield step, rows, pair
 
 
-def _unchanged(pair: Pair | UserError) -> Pair | UserError:
-    return pair
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 def _require_single(source: Source, items: Items) -> None:

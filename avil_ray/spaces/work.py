@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
