@@ -24,6 +24,7 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.models.dense import Kind
+from avil_ray.tasks.losses import CrossEntropy, full_precision, per_example
 
 UNKNOWN = -1
 """The class of a pixel that nobody knows."""
@@ -35,7 +36,7 @@ BINS_PER_DEGREE = 100
 def objectives(kind: Kind) -> dict[str, Any]:
     """A dense task's `loss`, `metric` and `also`: what `Task` takes."""
     if kind == "segmentation":
-        return {"loss": PixelCrossEntropy(), "metric": MeanIoU(), "also": (PixelAccuracy(),)}
+        return {"loss": CrossEntropy(ignore_index=UNKNOWN), "metric": "miou", "also": ("pixel_accuracy",)}
     if kind == "depth":
         return {"loss": DepthLoss(), "metric": AbsoluteError(), "also": (RelativeError(),)}
     within = tuple(WithinAngle(degrees) for degrees in (11.25, 22.5, 30.0))
@@ -53,26 +54,12 @@ def known_normals(targets: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PixelCrossEntropy:
-    """The mean cross-entropy of each example's known pixels, [B]; 0 where none is known."""
-
-    ignore_index: int = UNKNOWN
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each example."""
-        # one pixel a row: for maps CUDA has a kernel whose sums depend on the order in which threads finish
-        rows = _full(outputs).movedim(1, -1).flatten(0, -2)
-        losses = F.cross_entropy(rows, targets.flatten(), ignore_index=self.ignore_index, reduction="none")
-        return _means(losses.view_as(targets), targets != self.ignore_index)
-
-
-@dataclass(frozen=True)
 class DepthLoss:
     """The mean absolute error of each example's known depths, [B]; 0 where none is known."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example."""
-        return _means((_full(outputs) - targets).abs(), known_depth(targets))
+        return per_example((full_precision(outputs) - targets).abs(), known_depth(targets))
 
 
 @dataclass(frozen=True)
@@ -81,19 +68,8 @@ class NormalsLoss:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example."""
-        outputs = _full(outputs)
-        return _means(1 - F.cosine_similarity(outputs, targets.to(outputs), dim=1), known_normals(targets))
-
-
-def _full(outputs: Tensor) -> Tensor:
-    """Outputs in float32 at least: a loss in half precision would be too coarse to compare."""
-    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-
-
-def _means(values: Tensor, known: Tensor) -> Tensor:
-    """The mean of each example's values [B, …] where they are known, [B]; 0 where none is."""
-    counts = known.flatten(1).sum(dim=1).clamp(min=1)
-    return torch.where(known, values, 0).flatten(1).sum(dim=1) / counts
+        outputs = full_precision(outputs)
+        return per_example(1 - F.cosine_similarity(outputs, targets.to(outputs), dim=1), known_normals(targets))
 
 
 @dataclass
@@ -123,17 +99,6 @@ class PixelMean(ABC):
     def reset(self) -> None:
         """Forget all batches."""
         self._sum, self._count = 0.0, 0
-
-
-class PixelAccuracy(PixelMean):
-    """The share of known pixels whose class is right."""
-
-    name = "pixel_accuracy"
-    higher_is_better = True
-
-    def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1 where the class is right, else 0."""
-        return (outputs.argmax(dim=1) == targets)[targets != UNKNOWN]
 
 
 class AbsoluteError(PixelMean):
@@ -214,37 +179,6 @@ class MedianAngle:
     def reset(self) -> None:
         """Forget all batches."""
         self._counts = torch.zeros(180 * BINS_PER_DEGREE, dtype=torch.int64)
-
-
-@dataclass
-class MeanIoU:
-    """The mean over classes of intersection over union; a class that is neither in outputs nor in targets is left out.
-
-    Pixels of unknown class count nowhere.
-    """
-
-    name: ClassVar[str] = "miou"
-    higher_is_better: ClassVar[bool] = True
-    _confusion: Tensor | None = field(default=None, init=False, repr=False, compare=False)
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in one batch."""
-        classes, known = outputs.shape[1], targets != UNKNOWN
-        pairs = targets[known] * classes + outputs.argmax(dim=1)[known]
-        counts = torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-        self._confusion = counts if self._confusion is None else self._confusion + counts
-
-    def compute(self) -> float:
-        """The mean."""
-        confusion = torch.zeros(1, 1) if self._confusion is None else self._confusion
-        _check_any(self.name, int(confusion.sum()))
-        right = confusion.diagonal().double()
-        union = confusion.sum(dim=0) + confusion.sum(dim=1) - right
-        return float((right / union)[union > 0].mean())
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        self._confusion = None
 
 
 def angles(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -59,18 +59,16 @@ class CrossEntropy:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, [B]."""
-        outputs = full_precision(outputs).movedim(self.class_dimension, 1)
-        weights = (
-            None if self.weights is None else torch.tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
-        )
+        # one place a row: for maps CUDA has a kernel whose sums depend on the order in which threads finish
+        rows = full_precision(outputs).movedim(self.class_dimension, -1).flatten(0, -2)
         losses = F.cross_entropy(
-            outputs,
-            targets,
-            weight=weights,
+            rows,
+            targets.flatten(),
+            weight=None if self.weights is None else torch.tensor(self.weights).to(rows),
             ignore_index=self.ignore_index,
             label_smoothing=self.smoothing,
             reduction="none",
-        )
+        ).view_as(targets)
         return losses if losses.ndim == 1 else per_example(losses, targets != self.ignore_index)
 
 
@@ -164,8 +162,8 @@ def per_example(losses: Tensor, counted: Tensor | None = None) -> Tensor:
         return losses
     if counted is None:
         return losses.flatten(1).mean(1)
-    counted = counted.to(losses).reshape(len(losses), -1)
-    return (losses.reshape(len(losses), -1) * counted).sum(1) / counted.sum(1).clamp(min=1)
+    counts = counted.reshape(len(losses), -1).sum(1).clamp(min=1)
+    return torch.where(counted, losses, 0).reshape(len(losses), -1).sum(1) / counts
 
 
 def full_precision(outputs: Tensor) -> Tensor:

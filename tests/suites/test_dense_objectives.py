@@ -15,18 +15,16 @@ from avil_ray.suites.dense_objectives import (
     AbsoluteError,
     DepthLoss,
     MeanAngle,
-    MeanIoU,
     MedianAngle,
     NormalsLoss,
-    PixelAccuracy,
-    PixelCrossEntropy,
     RelativeError,
     WithinAngle,
     objectives,
 )
+from avil_ray.tasks.metrics import find_measure
 
 KINDS = ("segmentation", "depth", "normals")
-METRICS = [PixelAccuracy(), MeanIoU(), AbsoluteError(), RelativeError(), MeanAngle(), MedianAngle(), WithinAngle(22.5)]
+METRICS = [AbsoluteError(), RelativeError(), MeanAngle(), MedianAngle(), WithinAngle(22.5)]
 Pixels = list[tuple[list[float], list[float]]]
 
 
@@ -45,7 +43,7 @@ def batch(kind: str, examples: int = 4, side: int = 6, seed: int = 0) -> tuple[T
 
 
 def kind_of(metric: object) -> str:
-    every = {kind: [objectives(kind)["metric"], *objectives(kind)["also"]] for kind in KINDS}
+    every = {kind: [objectives(kind)["metric"], *objectives(kind)["also"]] for kind in ("depth", "normals")}
     return next(kind for kind, metrics in every.items() if type(metric) in map(type, metrics))
 
 
@@ -96,7 +94,7 @@ def miou(found: Pixels, classes: int = 5) -> float:
 @pytest.mark.parametrize(
     ("kind", "loss", "one"),
     [
-        ("segmentation", PixelCrossEntropy(), cross_entropy),
+        ("segmentation", objectives("segmentation")["loss"], cross_entropy),
         ("depth", DepthLoss(), lambda output, target: abs(output[0] - target[0])),
         ("normals", NormalsLoss(), lambda output, target: 1 - math.cos(math.radians(angle(output, target)))),
     ],
@@ -142,13 +140,24 @@ def test_losses_of_half_precision_are_float32(kind: str) -> None:
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_a_metric_is_what_a_loop_over_pixels_finds_however_batches_are_cut(metric) -> None:
     outputs, targets = batch(kind_of(metric), examples=7)
-    expected = (miou if metric.name == "miou" else REFERENCES[metric.name])(pixels(outputs, targets))
+    expected = REFERENCES[metric.name](pixels(outputs, targets))
     exact = 0.005 if metric.name == "median_angle" else 1e-9
     for sizes in ([7], [3, 4], [1] * 7):
         metric.reset()
         for part in zip(outputs.split(sizes), targets.split(sizes), strict=True):
             metric.update(*part)
         assert metric.compute() == pytest.approx(expected, abs=exact)
+
+
+@pytest.mark.parametrize(("name", "reference"), [("miou", miou), ("pixel_accuracy", REFERENCES["pixel_accuracy"])])
+def test_segmentations_metrics_are_what_a_loop_over_pixels_finds(name: str, reference: object) -> None:
+    outputs, targets = batch("segmentation", examples=7)
+    found = objectives("segmentation")
+    assert name in (found["metric"], *found["also"])
+    metric = find_measure(name, None, found["loss"], "a task").make()
+    for part in zip(outputs.split([3, 4]), targets.split([3, 4]), strict=True):
+        metric.update(*part)
+    assert metric.compute() == pytest.approx(reference(pixels(outputs, targets)), abs=1e-9)
 
 
 def test_the_median_of_an_even_number_of_angles_is_the_mean_of_the_middle_two() -> None:
@@ -170,13 +179,6 @@ def test_small_angles_are_not_lost_in_float32() -> None:
     assert metric.compute() == pytest.approx(0.01, rel=0.01)
 
 
-def test_a_class_that_is_nowhere_is_left_out_and_one_only_in_outputs_counts() -> None:
-    metric = MeanIoU()
-    outputs = torch.eye(4)[torch.tensor([[0, 0], [1, 2]])].movedim(-1, 0)[None]
-    metric.update(outputs, torch.tensor([[[0, 0], [1, 1]]]))
-    assert metric.compute() == pytest.approx((1 + 0.5 + 0) / 3)
-
-
 def test_a_vector_whose_numbers_add_up_to_0_is_known() -> None:
     targets = torch.tensor([1.0, -1.0, 0.0])[None, :, None, None] / math.sqrt(2)
     assert NormalsLoss()(-targets, targets).tolist() == pytest.approx([2.0])
@@ -184,10 +186,9 @@ def test_a_vector_whose_numbers_add_up_to_0_is_known() -> None:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_no_known_pixel_is_one_line(metric) -> None:
-    kind = kind_of(metric)
-    outputs, targets = batch(kind)
+    outputs, targets = batch(kind_of(metric))
     metric.reset()
-    metric.update(outputs, torch.full_like(targets, -1 if kind == "segmentation" else 0))
+    metric.update(outputs, torch.zeros_like(targets))
     with pytest.raises(UserError, match=f"^metric {metric.name}: no pixel of the split has a known target; "):
         metric.compute()
 
@@ -195,7 +196,7 @@ def test_no_known_pixel_is_one_line(metric) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_objectives_travel_and_keep_their_names(kind: str) -> None:
     found = objectives(kind)
-    names = [metric.name for metric in (found["metric"], *found["also"])]
+    names = [getattr(metric, "name", metric) for metric in (found["metric"], *found["also"])]
     assert len(set(names)) == len(names)
     assert "0x" not in repr(found)
     again = pickle.loads(pickle.dumps(found))
@@ -214,5 +215,5 @@ def test_a_copy_and_a_fresh_metric_say_the_same_of_themselves_and_share_nothing(
 
 def test_which_way_is_better() -> None:
     better = {type(metric).__name__: metric.higher_is_better for metric in METRICS}
-    assert {name for name, higher in better.items() if higher} == {"PixelAccuracy", "MeanIoU", "WithinAngle"}
+    assert {name for name, higher in better.items() if higher} == {"WithinAngle"}
     assert [WithinAngle(degrees).name for degrees in (11.25, 30)] == ["within_11_25", "within_30"]

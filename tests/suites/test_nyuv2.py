@@ -16,6 +16,7 @@ from avil_ray.suites import nyuv2_data
 from avil_ray.suites.dense_objectives import objectives
 from avil_ray.suites.nyuv2 import Shares, draw, nyuv2, split_rows
 from avil_ray.suites.nyuv2_data import FOLDERS, DenseImages, ScaleCropFlip, read_layout
+from avil_ray.tasks.metrics import find_measure
 
 HEIGHT, WIDTH, CLASSES = 8, 12, 5
 KINDS = tuple(FOLDERS)
@@ -76,7 +77,8 @@ def test_batches_are_what_the_model_the_loss_and_the_metrics_take(folder: Path, 
     losses = found["loss"](outputs, targets)
     assert losses.shape == (3,)
     assert losses.min() > 0
-    for metric in (found["metric"], *found["also"]):
+    for given in (found["metric"], *found["also"]):
+        metric = find_measure(given, None, found["loss"], kind).make()
         metric.update(outputs.detach(), targets)
         assert np.isfinite(metric.compute())
 
@@ -363,8 +365,7 @@ def test_any_task_may_be_the_target(folder: Path, target: str, augment: bool) ->
     assert counts == {"train": 6, "dev": 1, "select": 1, "test": 3}
     results = [avil.train(suite, avil.AlphaVIL(), rounds=2, steps_per_round=1) for _ in range(2)]
     assert results[0].test == results[1].test
-    found = objectives(target)
-    assert set(results[0].test) == {"loss", *(metric.name for metric in (found["metric"], *found["also"]))}
+    assert set(results[0].test) == {"loss", *(measure.name for measure in tasks[target].measures)}
     assert all(np.isfinite(list(results[0].test.values())))
 
 

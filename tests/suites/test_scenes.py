@@ -11,6 +11,7 @@ from avil_ray.errors import UserError
 from avil_ray.models.dense import dense_model
 from avil_ray.suites.dense_objectives import objectives
 from avil_ray.suites.scenes import CLASSES, KINDS, View, draw_scenes, light, scenes, stand
+from avil_ray.tasks.metrics import find_measure
 
 SMALL = {"train": 24, "target_labels": 12, "select": 6, "test": 8, "size": 16, "width": 4}
 WALL, SPHERE, BOX, CONE = range(CLASSES)
@@ -147,10 +148,11 @@ def test_a_plain_loop_learns_every_task(task: str, figure: float) -> None:
         objective["loss"](model(inputs, task), targets).mean().backward()
         optimizer.step()
     inputs, targets = draw_scenes(0, "test", 100, 16).examples(task, 0, "test", 100).batch(torch.arange(100))
-    metric = objective["metric"]
+    measure = find_measure(objective["metric"], None, objective["loss"], task)
+    metric = measure.make()
     with torch.no_grad():
         metric.update(model(inputs, task), targets)
-    assert (metric.compute() > figure) if metric.higher_is_better else (metric.compute() < figure)
+    assert (metric.compute() > figure) if measure.mode == "max" else (metric.compute() < figure)
 
 
 def test_the_suite_travels_light_and_options_are_the_factorys_arguments() -> None:
@@ -190,8 +192,7 @@ def test_any_task_may_be_the_target(target: str) -> None:
     assert counts == {"train": 8, "dev": 4, "select": 6, "test": 8}
     assert all(len(tasks[name].train) == 24 for name in suite.auxiliaries)
     result = avil.train(suite, avil.Equal(), rounds=1, steps_per_round=2)
-    found = objectives(KINDS[target])
-    assert set(result.test) == {"loss", *(metric.name for metric in (found["metric"], *found["also"]))}
+    assert set(result.test) == {"loss", *(measure.name for measure in tasks[target].measures)}
     assert all(np.isfinite(list(result.test.values())))
 
 
