@@ -1,4 +1,4 @@
-"""Factories as users write them, from PyTorch's and other people's classes alone; runs in other processes import them."""
+"""Factories as users write them, from PyTorch's and other people's classes; runs in other processes import them."""
 
 from __future__ import annotations
 

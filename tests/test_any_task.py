@@ -182,7 +182,7 @@ def test_an_augmentation_with_a_generator_of_its_own_is_refused(auxiliary: str) 
         goal, other = own_tasks.pair(seed, auxiliary=auxiliary)
         return [goal, avil.Task("aux", other.train, augment=Shaky())]
 
-    with pytest.raises(avil.UserError, match="task 'aux': .* augmented twice .* augment has a state of its own"):
+    with pytest.raises(avil.UserError, match=r"task 'aux': .* augmented twice .* augment has a state of its own"):
         avil.train(own_tasks.suite(tasks, own_tasks.classifier), avil.Equal(), **RUN)
 
 
@@ -199,7 +199,10 @@ def test_the_models_head_may_give_a_mapping() -> None:
 
     def tasks(seed: int) -> list[avil.Task]:
         data = own_tasks.parts(own_tasks.Drawing(*own_tasks.points(seed)))
-        return [avil.Task("goal", **data, loss=loss, metric=right, mode="max"), own_tasks.pair(1, auxiliary="stream")[1]]
+        return [
+            avil.Task("goal", **data, loss=loss, metric=right, mode="max"),
+            own_tasks.pair(1, auxiliary="stream")[1],
+        ]
 
     def model() -> nn.Module:
         return avil.MultitaskModel(own_tasks.Trunk(), {"goal": Both(8, 3), "aux": nn.Linear(8, 3)})
