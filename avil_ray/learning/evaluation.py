@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError, one_line
+from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
 from avil_ray.learning.passes import Source, forward, losses, total
 from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse
-from avil_ray.randomness import seeded
+from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.metrics import figure
@@ -89,8 +90,11 @@ class Target:
         self.suite, self.seed = suite, seed
         self.task = tasks[suite.target]
         self.flat = initial_model(suite, seed, device)
+        check_groups(self.space, suite.learning)
         start = self.flat.vector()
-        check_outputs(self.flat.model, tasks.values(), self.flat.device)
+        if len({self._try_out(tasks) for _ in range(2)}) > 1:
+            hint = "draw them in model(), which is seeded, or anew in every pass"
+            raise UserError(f"suite {suite.name!r}: the model or the data keep random numbers of their first use; {hint}")
         self.flat.zero_gradient()
         changed = self.flat.changed(start)
         if changed is not None:
@@ -102,6 +106,12 @@ class Target:
         trained = [self._pool if name == suite.target else Source(task, "train") for name, task in tasks.items()]
         check_repeatable(self.flat, trained, [Source(self.task, "dev")], suite.learning, seed)
         self._objectives: list[DevObjective] = []
+
+    def _try_out(self, tasks: Mapping[str, Task]) -> int:
+        """Check the model's outputs; what that drew from the global generators."""
+        with seeded(self.seed, "outputs"):
+            check_outputs(self.flat.model, tasks.values(), self.flat.device)
+            return drawn()
 
     @property
     def space(self) -> ParameterSpace:

@@ -17,7 +17,7 @@ from avil_ray.errors import UserError
 from avil_ray.learning.hidden_state import Snapshot, changes, checksum, snapshot
 from avil_ray.learning.parameters import FlatModel
 from avil_ray.learning.passes import NO_MEMORY, Batch, Source, forward, told
-from avil_ray.randomness import seeded
+from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
@@ -63,8 +63,11 @@ def check_repeatable(
             hint = "change parameters and buffers in place (copy_, lerp_, add_)"
             raise UserError(f"the model's training pass puts another tensor in the place of {lost!r}; {hint}")
         before = _remembered(flat, [*trained, *evaluated])
+        one_more = _passes(flat, trained[:1], evaluated[:1], learning, seed, theta)  # puts what takes turns out of step
+        between = _remembered(flat, [*trained, *evaluated])
         second = _passes(flat, trained, evaluated, learning, seed, theta)
-        changed = changes(before, _remembered(flat, [*trained, *evaluated]))
+        after = _remembered(flat, [*trained, *evaluated])
+        changed = sorted({*changes(before, between), *changes(before, after)})
     finally:
         flat.load(theta)
         flat.zero_gradient()
@@ -72,7 +75,7 @@ def check_repeatable(
     named = f" (changed: {', '.join(changed[:3])})" if changed else ""
     for task, marks in first.items():
         for what, mark in marks.items():
-            if not _same(mark, second[task][what]):
+            if not all(_same(mark, found[task][what]) for found in (one_more, second) if task in found):
                 raise UserError(f"{task} is not repeatable: {_said_of(what)}{named}; {ADVICE}")
     if changed:
         raise UserError(
@@ -84,6 +87,11 @@ def check_repeatable(
 def _said_of(what: str) -> str:
     if what == "inputs":
         return "the same examples, read twice with the same seed, are not the same; the data have a state of their own"
+    if what == "random numbers":
+        return (
+            "from the same parameters and seed, a second one draws other random numbers, so it keeps some of the "
+            "first one's (in a cache, say), which another process would draw anew"
+        )
     return (
         f"from the same parameters and seed, a second one has other {what}, so it depends on state outside its "
         "parameters and buffers: a counter, a buffer that is not persistent, or a generator of its own"
@@ -100,17 +108,19 @@ def _passes(
 ) -> dict[str, Marks]:
     """What each pass leads to: forward and backward in training mode, forward only in evaluation mode."""
     count, found = min(learning.batch_size, EXAMPLES), {}
-    with seeded(seed, "repeatable"):
-        flat.model.train()
-        for source in trained:
-            flat.load(theta)
-            found[f"task {source.task.name!r}: the model's training pass"] = _step(flat, source, count, learning)
+    flat.model.train()
+    for source in trained:
         flat.load(theta)
-        flat.model.eval()
-        for source in evaluated:
-            with torch.no_grad():
-                marks, *_ = _forward(flat, source, count, learning)
-            found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
+        with seeded(seed, "repeatable", source.task.name):
+            marks = {**_step(flat, source, count, learning), "random numbers": drawn()}
+        found[f"task {source.task.name!r}: the model's training pass"] = marks
+    flat.load(theta)
+    flat.model.eval()
+    for source in evaluated:
+        with seeded(seed, "repeatable", *source.splits), torch.no_grad():
+            marks, *_ = _forward(flat, source, count, learning)
+            marks["random numbers"] = drawn()
+        found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
     return found
 
 

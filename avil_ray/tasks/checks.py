@@ -63,6 +63,9 @@ def check_split(where: str, source: Source | Stream, loss: str | LossFunction) -
         if len(labels) == 0:
             raise UserError(f"{where} is empty; give at least one example")
         check_targets(where, field, labels, loss)
+        ignored = cross_entropy_of(loss).ignore_index
+        if of_classes(loss) and bool((labels == ignored).all()):
+            raise UserError(f"{where}: {field} are all {ignored}, so none counts; leave the task or the split out")
     found = _first_not_finite(inputs) if isinstance(inputs, Tensor) else None
     if found is not None:
         raise _not_finite(where, "inputs", found, inputs[found].item())

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, one_line, unknown
 from avil_ray.tasks.losses import LossFunction, cross_entropy_of
 from avil_ray.tasks.named_metrics import METRICS
 
@@ -138,7 +138,8 @@ def figure(metric: Metric, where: str) -> float:
     UserError
         Where it is no single number.
     """
-    found = metric.compute()
+    with one_line(f"{where}: the metric failed"):
+        found = metric.compute()
     try:
         return float(found)
     except (TypeError, ValueError, RuntimeError):
