@@ -24,7 +24,7 @@ def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
 
 
 def drawn() -> int:
-    """Where the global generators of PyTorch, NumPy and Python stand: equal where as much was drawn from equal seeds."""
+    """Where the global generators stand: the same where as much was drawn since the same seed."""
     _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
     states = [torch.random.get_rng_state().numpy(), np.append(keys, position)]
     return hash((tuple(zlib.crc32(state.tobytes()) for state in states), random.getstate()))

@@ -183,7 +183,9 @@ def train(
             raise WorkFailed(_no_figure(target, best.theta))
         test = target.evaluate("test", best.theta)
         if not all(map(math.isfinite, test.values())):
-            where = target.not_finite(best.theta, "test") or f"task {suite.target!r}: its figures on test are {dict(test)}"
+            where = (
+                target.not_finite(best.theta, "test") or f"task {suite.target!r}: its figures on test are {dict(test)}"
+            )
             raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
 

@@ -94,7 +94,9 @@ class Target:
         start = self.flat.vector()
         if len({self._try_out(tasks) for _ in range(2)}) > 1:
             hint = "draw them in model(), which is seeded, or anew in every pass"
-            raise UserError(f"suite {suite.name!r}: the model or the data keep random numbers of their first use; {hint}")
+            raise UserError(
+                f"suite {suite.name!r}: the model or the data keep random numbers of their first use; {hint}"
+            )
         self.flat.zero_gradient()
         changed = self.flat.changed(start)
         if changed is not None:

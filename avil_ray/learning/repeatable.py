@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.learning.hidden_state import Snapshot, changes, checksum, snapshot
+from avil_ray.learning.loading import tried
 from avil_ray.learning.parameters import FlatModel
 from avil_ray.learning.passes import NO_MEMORY, Batch, Source, forward, told
 from avil_ray.randomness import drawn, seeded
@@ -85,8 +86,11 @@ def check_repeatable(
 
 
 def _said_of(what: str) -> str:
-    if what == "inputs":
-        return "the same examples, read twice with the same seed, are not the same; the data have a state of their own"
+    if what in ("inputs", "labels"):
+        return (
+            "the same examples, read twice with the same seed, are not the same; the data or their augmentation have "
+            "a state of their own"
+        )
     if what == "random numbers":
         return (
             "from the same parameters and seed, a second one draws other random numbers, so it keeps some of the "
@@ -112,29 +116,30 @@ def _passes(
     for source in trained:
         flat.load(theta)
         with seeded(seed, "repeatable", source.task.name):
-            marks = {**_step(flat, source, count, learning), "random numbers": drawn()}
+            marks = {**_step(flat, source, count, learning, seed), "random numbers": drawn()}
         found[f"task {source.task.name!r}: the model's training pass"] = marks
     flat.load(theta)
     flat.model.eval()
     for source in evaluated:
         with seeded(seed, "repeatable", *source.splits), torch.no_grad():
-            marks, *_ = _forward(flat, source, count, learning)
+            marks, *_ = _forward(flat, source.sample(count), learning)
             marks["random numbers"] = drawn()
         found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
     return found
 
 
-def _forward(flat: FlatModel, source: Source, count: int, learning: Learning) -> tuple[Marks, Any, Any, Batch]:
-    """The marks of so many inputs and of the outputs for them, those outputs, and the targets."""
-    batch = source.sample(count)
+def _forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Marks, Any, Any]:
+    """The marks of a batch and of the outputs for it, those outputs, and the targets."""
     outputs, targets = forward(flat, batch, learning)
-    return {"inputs": _mark_of(batch.inputs), "outputs": _mark_of(outputs)}, outputs, targets, batch
+    marks = {"inputs": _mark_of(batch.inputs), "labels": _mark_of(batch.targets), "outputs": _mark_of(outputs)}
+    return marks, outputs, targets
 
 
-def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Marks:
-    """A training pass, forward and backward."""
+def _step(flat: FlatModel, source: Source, count: int, learning: Learning, seed: int) -> Marks:
+    """A training pass, forward and backward, on examples as training sees them."""
     flat.zero_gradient()
-    marks, outputs, targets, batch = _forward(flat, source, count, learning)
+    batch = tried(source, count, seed, learning)
+    marks, outputs, targets = _forward(flat, batch, learning)
     loss = source.task.losses(outputs, targets, batch.count).mean()
     try:
         loss.backward()
@@ -167,6 +172,9 @@ def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
     """What the model remembers besides theta, and the data besides their examples."""
     data = {f"{'/'.join(source.splits)} inputs of {source.task.name}": _object(source.data) for source in sources}
     plain = {name: found for name, found in data.items() if not isinstance(found, Tensor)}
+    tasks = {source.task.name: source.task for source in sources}
+    for name, task in tasks.items():
+        plain |= {f"{what} of {name}": getattr(task, what) for what in ("augment", "collate", "loss")}
     return snapshot({"": flat.model}, flat.tensors) | snapshot(plain, (), LARGEST)
 
 
