@@ -180,12 +180,23 @@ def train(
         best = progress.best
         assert best is not None
         if not math.isfinite(best.score):
-            raise WorkFailed("diverged: no round has a finite figure on select; a lower learning_rate may help")
+            raise WorkFailed(_no_figure(target, best.theta))
         test = target.evaluate("test", best.theta)
         if not all(map(math.isfinite, test.values())):
-            where = target.not_finite(best.theta, "test") or f"its figures on test are {dict(test)}"
+            where = (
+                target.not_finite(best.theta, "test") or f"task {suite.target!r}: its figures on test are {dict(test)}"
+            )
             raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
+
+
+def _no_figure(target: Target, theta: Vector) -> str:
+    """Why no round has a finite figure on select."""
+    broken = target.not_finite(theta, "select")
+    if broken:
+        return f"diverged: no round has a finite figure on select ({broken}); a lower learning_rate may help"
+    name = f"task {target.task.name!r}: the metric {target.task.measure.name}"
+    return f"{name} is not finite on select in any round, although the outputs are; look at the metric and its labels"
 
 
 def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:
