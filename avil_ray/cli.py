@@ -246,13 +246,16 @@ def data(
     from avil_ray.catalog import FETCHES, load
     from avil_ray.config import parse_setting
     from avil_ray.running import named_suite
+    from avil_ray.tasks.data import Stream
 
     built = named_suite(suite, dict(parse_setting(text) for text in settings or []))
     for line in load(FETCHES[suite])(built) if suite in FETCHES else ():
         print(plain(line))
     for task in built.draw(0).values():
         splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))
-        sizes = ", ".join(f"{split} {len(examples)}" for split, examples in splits if examples is not None)
+        streams = isinstance(task.source("train"), Stream)
+        given = ((split, examples) for split, examples in splits if examples is not None)
+        sizes = "train a stream" if streams else ", ".join(f"{split} {len(examples)}" for split, examples in given)
         print(f"{plain(task.name)}: {sizes} ({plain(task.measure.name)})")
 
 

@@ -40,6 +40,7 @@ from avil_ray.pools.inline import InlinePool
 from avil_ray.randomness import numpy_generator, seeded
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.rounds import require_finite
+from avil_ray.tasks.data import Stream
 from avil_ray.tasks.metric_checks import check_metrics
 from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
@@ -194,7 +195,7 @@ def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tupl
     if len(sizes) > 1:
         told = " and ".join(f"{name} has {size:,} numbers an input" for size, name in list(sizes.items())[:2])
         return None, f"The similarity of inputs is not defined here: {told}."
-    streams = [name for name, task in tasks.items() if not hasattr(task.train, "__len__")]
+    streams = [name for name, task in tasks.items() if isinstance(task.source("train"), Stream)]
     if streams:
         return None, f"The similarity of inputs is not measured: nobody knows how many examples {streams[0]} has."
     drawn: list[Tensor] = []

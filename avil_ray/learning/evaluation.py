@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError, one_line
+from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
 from avil_ray.learning.passes import Source, forward, losses, total
@@ -89,19 +90,27 @@ class Target:
         self.suite, self.seed = suite, seed
         self.task = tasks[suite.target]
         self.flat = initial_model(suite, seed, device)
+        check_groups(self.flat.space, suite.learning)
+        assert self.task.dev is not None
+        self._counts = len(self.task.train), len(self.task.dev)
+        self._pool = Source(self.task, "train", "dev")
+        whole = isinstance(tasks, dict)  # else each task is drawn when asked for, and let go of after its checks
+        for names in [list(tasks)] if whole else [[name] for name in tasks]:
+            self._check({name: tasks[name] for name in names})
+        self._objectives: list[DevObjective] = []
+
+    def _check(self, tasks: Mapping[str, Task]) -> None:
+        """Check that the model can be trained on these tasks, and evaluated on dev."""
         start = self.flat.vector()
         check_outputs(self.flat.model, tasks.values(), self.flat.device)
         self.flat.zero_gradient()
         changed = self.flat.changed(start)
         if changed is not None:
             hint = "what it learns from its first batch would differ from worker to worker; only training may change it"
-            raise UserError(f"suite {suite.name!r}: the model changes {changed!r} when it is evaluated; {hint}")
-        assert self.task.dev is not None
-        self._counts = len(self.task.train), len(self.task.dev)
-        self._pool = Source(self.task, "train", "dev")
-        trained = [self._pool if name == suite.target else Source(task, "train") for name, task in tasks.items()]
-        check_repeatable(self.flat, trained, [Source(self.task, "dev")], suite.learning, seed)
-        self._objectives: list[DevObjective] = []
+            raise UserError(f"suite {self.suite.name!r}: the model changes {changed!r} when it is evaluated; {hint}")
+        trained = [self._pool if task is self.task else Source(task, "train") for task in tasks.values()]
+        evaluated = [Source(self.task, "dev")] if self.suite.target in tasks else []
+        check_repeatable(self.flat, trained, evaluated, self.suite.learning, self.seed)
 
     @property
     def space(self) -> ParameterSpace:

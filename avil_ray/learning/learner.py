@@ -51,12 +51,22 @@ class Learner:
         self.suite, self.seed, self.threads = suite, seed, threads
         with cpu_threads(threads):
             self.flat = initial_model(suite, seed, device)
-        target = tasks[suite.target]
-        assert target.dev is not None
-        self._counts = len(target.train), len(target.dev)
-        self._sources = {name: Source(task, "train") for name, task in tasks.items() if name != suite.target}
-        self._sources[suite.target] = Source(target, "train", "dev")
+        self._tasks = tasks
+        self._sources: dict[str, Source] = {}
         self._streams: dict[tuple[str, str], StreamLoader] = {}
+
+    def _source(self, name: str) -> Source:
+        """The examples that a task trains on; a task that never trains here is never asked for."""
+        if name not in self._sources:
+            splits = ("train", "dev") if name == self.suite.target else ("train",)
+            self._sources[name] = Source(self._tasks[name], *splits)
+        return self._sources[name]
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        """How many train and dev examples the target has."""
+        sizes = self._source(self.suite.target).sizes
+        return sizes["train"], sizes["dev"]
 
     def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
         """Train from theta [P] in round `number`; theta itself is not changed."""
@@ -127,11 +137,11 @@ class Learner:
         generator = numpy_generator(self.seed, assignment.name, "dev batch", step, draw)
         chosen = rows[torch.from_numpy(generator.permutation(len(rows))[: assignment.learning.batch_size])]
         with seeded(self.seed, assignment.name, "dev batch", step, draw):
-            return self._sources[self.suite.target].batch(chosen)
+            return self._source(self.suite.target).batch(chosen)
 
     def _batches(self, assignment: Assignment, task: str, number: int) -> Iterator[Batch]:
         """The batches of one task. A cross-fitted target has new rows each round, and so a new order each round."""
-        source, learning = self._sources[task], assignment.learning
+        source, learning = self._source(task), assignment.learning
         first, purpose = assignment.first_step, (assignment.name, task)
         if isinstance(source.data, Stream):
             return self._streamed(source, learning, first, assignment.steps, purpose)

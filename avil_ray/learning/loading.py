@@ -7,7 +7,7 @@ repeats in any process, with any number of loader processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from avil_ray.learning.passes import Batch, Source
 from avil_ray.randomness import seeded
 from avil_ray.tasks.augmentation import Augment, is_batched
 from avil_ray.tasks.data import Batch as Pair
+from avil_ray.tasks.data import Columns, Stream
 from avil_ray.tasks.data import Source as Data
-from avil_ray.tasks.data import Stream
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
@@ -31,17 +31,27 @@ Key = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Items(Dataset[Any]):
-    """A dataset of `(step, place, row)` -> one augmented example, for PyTorch's `DataLoader`."""
+    """A dataset of the keys of a batch -> the batch, each example augmented, for PyTorch's `DataLoader`.
 
+    What fails comes back as a `UserError`: raised in a loader process it would arrive as that process's traceback.
+    """
+
+    source: Source
     data: Data
     augment: Augment | None
     seed: int
 
-    def __getitem__(self, key: Key) -> Pair:
-        step, place, row = key
+    def __getitem__(self, keys: Sequence[Key]) -> Pair | UserError:
+        try:
+            with one_line(f"{self.source.where} cannot be read"):
+                return self.data.collated([self._item(*key) for key in keys])
+        except UserError as error:
+            return error
+
+    def _item(self, step: int, place: int, row: int) -> Pair:
         with seeded(self.seed, step, place, row):
-            inputs, target = self.data.item(row)
-            return (inputs, target) if self.augment is None else self.augment(inputs, target)
+            pair = self.data.item(row)
+            return pair if self.augment is None else augmented(self.source, self.augment, *pair)
 
 
 def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learning: Learning) -> Iterator[Batch]:
@@ -55,11 +65,11 @@ def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learn
     augment, data = source.task.augmentation, source.data
     assert not isinstance(data, Stream)
     steps = enumerate(order, first)
-    pairs: Iterator[tuple[int, Tensor, Pair]]
+    pairs: Iterator[tuple[int, Tensor, Pair | UserError]]
     if isinstance(data, Examples) and (augment is None or is_batched(augment)):
         pairs = ((step, rows, _whole(source, rows, step, seed)) for step, rows in steps)
     else:
-        items = Items(data, None if augment is None or is_batched(augment) else augment, seed)
+        items = Items(source, data, None if augment is None or is_batched(augment) else augment, seed)
         _require_single(source, items)
         pairs = _in_processes(items, steps, learning) if learning.loader_processes else _here(items, steps)
     while True:
@@ -67,10 +77,13 @@ def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learn
             found = next(pairs, None)
         if found is None:
             return
-        step, rows, (inputs, targets) = found
+        step, rows, pair = found
+        if isinstance(pair, UserError):
+            raise pair
         if augment is not None and is_batched(augment):
-            inputs, targets = augmented(source, augment, inputs, targets, step, seed)
-        yield source.checked(inputs, targets, rows, len(rows))
+            with seeded(seed, "augment", step):
+                pair = augmented(source, augment, *pair)
+        yield source.checked(*pair, rows, len(rows))
 
 
 def _whole(source: Source, rows: Tensor, step: int, seed: int) -> Pair:
@@ -82,27 +95,35 @@ def _whole(source: Source, rows: Tensor, step: int, seed: int) -> Pair:
     return batch.inputs, batch.targets
 
 
-def _here(items: Items, steps: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor, Pair]]:
+def _keys(step: int, rows: Tensor) -> list[Key]:
+    return [(step, place, row) for place, row in enumerate(rows.tolist())]
+
+
+def _here(items: Items, steps: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor, Pair | UserError]]:
     for step, rows in steps:
-        found = [items[step, place, row] for place, row in enumerate(rows.tolist())]
-        yield step, rows, items.data.collated(found)
+        yield step, rows, items[_keys(step, rows)]
 
 
 def _in_processes(
     items: Items, steps: Iterator[tuple[int, Tensor]], learning: Learning
-) -> Iterator[tuple[int, Tensor, Pair]]:
+) -> Iterator[tuple[int, Tensor, Pair | UserError]]:
     known = list(steps)
     loader: DataLoader[Any] = DataLoader(
         items,
-        batch_sampler=[[(step, place, row) for place, row in enumerate(rows.tolist())] for step, rows in known],
-        collate_fn=items.data.collated,
+        sampler=[_keys(step, rows) for step, rows in known],
+        batch_size=None,  # what the dataset gives is a batch already
+        collate_fn=_unchanged,
         num_workers=learning.loader_processes,
         prefetch_factor=learning.prefetch,
         pin_memory=learning.pin_memory,
         generator=torch.Generator(),  # else it would draw from the generator that dropout draws from
     )
-    for (step, rows), (inputs, targets) in zip(known, loader, strict=True):
-        yield step, rows, (inputs, targets)
+    for (step, rows), pair in zip(known, loader, strict=True):
+        yield step, rows, pair
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 def _require_single(source: Source, items: Items) -> None:
@@ -112,15 +133,18 @@ def _require_single(source: Source, items: Items) -> None:
         raise UserError(f"{source.where}: augment needs inputs in a tensor to take single examples of; {hint}")
 
 
-def augmented(source: Source, augment: Augment, inputs: Any, targets: Any, number: int, seed: int) -> Pair:
-    """A batch, or an example, as `augment` changes it: the same for the same number and seed."""
-    with seeded(seed, "augment", number), one_line(f"task {source.task.name!r}: augment failed"):
+def augmented(source: Source, augment: Augment, inputs: Any, targets: Any) -> Pair:
+    """A batch, or an example, as `augment` changes it."""
+    with one_line(f"task {source.task.name!r}: augment failed"):
         found = augment(inputs, targets)
     if not (isinstance(found, tuple | list) and len(found) == 2):
         raise UserError(
             f"task {source.task.name!r}: augment must return (inputs, target), not a {type(found).__name__}"
         )
-    return found[0], found[1]
+    changed, target = found
+    if isinstance(inputs, Columns) and isinstance(changed, Mapping):
+        changed = Columns(changed, inputs.key)  # collate is given items of the form in which the dataset has them
+    return changed, target
 
 
 class StreamLoader:
@@ -148,14 +172,17 @@ class StreamLoader:
             if augment is not None and not is_batched(augment):
                 numbers = range(step * size, (step + 1) * size)
                 items = [
-                    augmented(self._source, augment, *item, number, seed)
-                    for item, number in zip(items, numbers, strict=True)
+                    self._augmented(augment, item, number, seed) for item, number in zip(items, numbers, strict=True)
                 ]
             with one_line(f"{self._source.where} cannot be read"):
                 inputs, targets = self._stream.collated(items)
             if augment is not None and is_batched(augment):
-                inputs, targets = augmented(self._source, augment, inputs, targets, step, seed)
+                inputs, targets = self._augmented(augment, (inputs, targets), step, seed)
             yield self._source.checked(inputs, targets, None, size)
+
+    def _augmented(self, augment: Augment, pair: Pair, number: int, seed: int) -> Pair:
+        with seeded(seed, "augment", number):
+            return augmented(self._source, augment, *pair)
 
     def _next(self) -> Pair:
         with one_line(f"{self._source.where} cannot be read"):

@@ -121,8 +121,10 @@ def _check_shape(task: Task, outputs: Any, batch: Batch) -> None:
 def _check_classes(task: Task, outputs: int, loss: CrossEntropy) -> None:
     for split in SPLITS:
         examples = getattr(task, split)
-        highest = int(examples.labels.max()) if isinstance(examples, Examples) else -1
-        if highest >= outputs and highest != loss.ignore_index:
+        labels = examples.labels if isinstance(examples, Examples) else torch.empty(0)
+        counted = labels[labels != loss.ignore_index]
+        highest = int(counted.max()) if len(counted) else -1
+        if highest >= outputs:
             raise UserError(
                 f"task {task.name!r}: {split} labels go up to {highest}, but its head has {outputs} outputs "
                 f"(classes 0 to {outputs - 1})"

@@ -36,6 +36,8 @@ class Source:
     ----------
     data
         Where the examples come from; a stream has no rows and no length.
+    sizes
+        Split -> its number of examples; without streams.
     """
 
     def __init__(self, task: Task, *splits: str) -> None:
@@ -43,7 +45,7 @@ class Source:
         self.task, self.splits = task, splits
         first = next(iter(parts.values()))
         self.data: Data | Stream = first if isinstance(first, Stream) else reduce(join, parts.values())  # type: ignore[arg-type]
-        self._sizes = {split: len(part) for split, part in parts.items() if not isinstance(part, Stream)}
+        self.sizes = {split: len(part) for split, part in parts.items() if not isinstance(part, Stream)}
 
     def __len__(self) -> int:
         assert not isinstance(self.data, Stream)
@@ -56,7 +58,7 @@ class Source:
 
     def place(self, row: int) -> str:
         """What a row is called: "row 7 of its train split"."""
-        for split, size in self._sizes.items():
+        for split, size in self.sizes.items():
             if row < size:
                 return f"row {row} of its {split} split"
             row -= size

@@ -8,6 +8,7 @@ of its own) would train on unnoticed, and give other results there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.learning.hidden_state import Snapshot, changes, checksum, snapshot
+from avil_ray.learning.loading import StreamLoader, loaded
 from avil_ray.learning.parameters import FlatModel
 from avil_ray.learning.passes import NO_MEMORY, Batch, Source, forward, told
 from avil_ray.randomness import seeded
 from avil_ray.tasks.checks import tensors_of
+from avil_ray.tasks.data import Stream
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
@@ -82,6 +85,8 @@ def check_repeatable(
 
 
 def _said_of(what: str) -> str:
+    if what.startswith("augmented"):
+        return "the same examples, augmented twice with the same seed, are not the same; augment has a state of its own"
     if what == "inputs":
         return "the same examples, read twice with the same seed, are not the same; the data have a state of their own"
     return (
@@ -125,6 +130,7 @@ def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Ma
     """A training pass, forward and backward."""
     flat.zero_gradient()
     marks, outputs, targets, batch = _forward(flat, source, count, learning)
+    marks |= _augmented(source, count, learning)
     loss = source.task.losses(outputs, targets, batch.count).mean()
     try:
         loss.backward()
@@ -137,6 +143,19 @@ def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Ma
         return {**marks, "gradients": checksum(flat.gradient), "buffers": checksum(flat.values[flat.space.buffers])}
     norms = [flat.gradient[entry.where].norm() for entry in flat.space.entries]
     return {**marks, "gradients": torch.stack(norms).cpu(), "buffers": flat.values[flat.space.buffers].cpu()}
+
+
+def _augmented(source: Source, count: int, learning: Learning) -> Marks:
+    """The marks of so many examples as they train, where they are augmented."""
+    if source.task.augmentation is None:
+        return {}
+    here = replace(learning, batch_size=count, loader_processes=0)
+    if isinstance(source.data, Stream):
+        batches = StreamLoader(source).batches(1, 0, 0, here)
+    else:
+        batches = loaded(source, iter([torch.arange(count) % len(source)]), 0, 0, here)
+    batch = next(batches)
+    return {"augmented inputs": _mark_of(batch.inputs), "augmented targets": _mark_of(batch.targets)}
 
 
 def _mark_of(values: Any) -> Tensor | int:
@@ -156,6 +175,7 @@ def _same(one: Tensor | int, other: Tensor | int) -> bool:
 def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
     """What the model remembers besides theta, and the data besides their examples."""
     data = {f"{'/'.join(source.splits)} inputs of {source.task.name}": _object(source.data) for source in sources}
+    data |= {f"augment of {source.task.name}": source.task.augmentation for source in sources}
     plain = {name: found for name, found in data.items() if not isinstance(found, Tensor)}
     return snapshot({"": flat.model}, flat.tensors) | snapshot(plain, (), LARGEST)
 

@@ -162,7 +162,7 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     return Preview(space, suite, _data(suite, tasks), parameters_of(suite), total(nodes), rows, frozen_in(suite))
 
 
-def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: dict[str, Task], nodes: Sequence[Bundle]) -> Row:
+def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: Mapping[str, Task], nodes: Sequence[Bundle]) -> Row:
     search = space.search
     known = entry.configurations(search) or [entry.configuration(0, next(entry.points(search)))]
     methods = [build_method(one.method, one.options) for one in known]

@@ -80,7 +80,7 @@ class SearchSpace(Contents):
         """Every configuration with every seed, in file order."""
         return [plan(configuration, seed) for configuration in self.configurations() for seed in self.seeds]
 
-    def draw(self) -> dict[str, Task]:
+    def draw(self) -> Mapping[str, Task]:
         """The suite's data for the first seed, as a check before anything runs: some mistakes show only there.
 
         Raises
@@ -89,9 +89,12 @@ class SearchSpace(Contents):
             Where the data cannot be had, or are less than the options ask for.
         """
         try:
-            return build_suite(self.suite).draw(self.seeds[0])
+            tasks = build_suite(self.suite).draw(self.seeds[0])
+            for _ in tasks.values():  # those that are drawn when asked for are checked then
+                pass
         except UserError as error:
             raise UserError(f"{self.file}: {reading.suite_line(self.suite, str(error))}") from error
+        return tasks
 
     def dump(self) -> str:
         """The space as run, in YAML, settings and defaults included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,7 +37,7 @@ class Work:
     dev_steps: int
 
 
-def work_of(method: Method, suite: Suite, tasks: dict[str, Task], rounds: int, steps_per_round: int) -> Work:
+def work_of(method: Method, suite: Suite, tasks: Mapping[str, Task], rounds: int, steps_per_round: int) -> Work:
     """The work of one trial of `method`; `tasks` are the suite's data for any seed, of which only the sizes matter."""
     setting, target = Setting(method.prepare(suite), steps_per_round, tasks), tasks[suite.target]
     assert target.dev is not None

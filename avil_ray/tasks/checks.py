@@ -239,7 +239,7 @@ def _same(one: Any, two: Any) -> bool:
     if one is two:
         return True
     if isinstance(one, Subset) and isinstance(two, Subset):
-        return one.dataset is two.dataset and not set(map(int, one.indices)).isdisjoint(map(int, two.indices))
+        return one.dataset is two.dataset and len(np.intersect1d(one.indices, two.indices)) > 0
     if not (isinstance(one, Examples) and isinstance(two, Examples)):
         return False
     if one.inputs is two.inputs:

@@ -28,6 +28,17 @@ TARGETS = ("labels", "label")
 """The keys under which a mapping's target is looked for."""
 
 
+class Columns(dict[str, Any]):
+    """The inputs of an item that was a mapping, and the key under which its target stood."""
+
+    def __init__(self, inputs: Mapping[str, Any], key: str) -> None:
+        super().__init__(inputs)
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Columns, (dict(self), self.key)
+
+
 @dataclass(frozen=True)
 class Rows:
     """A map-style dataset, read item by item: nothing of it is held.
@@ -159,7 +170,7 @@ def divided(item: Any) -> Batch:
     if isinstance(item, Mapping):
         key = next((key for key in TARGETS if key in item), None)
         if key is not None:
-            return {name: value for name, value in item.items() if name != key}, item[key]
+            return Columns({name: value for name, value in item.items() if name != key}, key), item[key]
         raise UserError(f"an item has no key {' or '.join(map(repr, TARGETS))} among {', '.join(map(str, item))}")
     raise UserError(f"an item must be (inputs, target), or a mapping with 'labels', not {_kind(item)}")
 
@@ -175,14 +186,22 @@ def collated(items: Sequence[Batch], collate: Collate | None) -> Batch:
 def _whole(item: Batch) -> Any:
     """An item as a dataset's author gave it, for a collate function of theirs."""
     inputs, target = item
-    return {**inputs, "labels": target} if isinstance(inputs, Mapping) else (inputs, target)
+    return {**inputs, inputs.key: target} if isinstance(inputs, Columns) else (inputs, target)
 
 
 def _tensors(value: Any) -> Any:
-    """Lists of numbers, as `datasets` gives them, as tensors; the default collate would turn them inside out."""
+    """Numbers and lists of them, as `datasets` gives them, as tensors.
+
+    The default collate would turn lists inside out, and make float64 of Python's numbers.
+    """
     if isinstance(value, Mapping):
         return {key: _tensors(inner) for key, inner in value.items()}
-    return torch.from_numpy(np.asarray(value)) if isinstance(value, list) else value
+    if isinstance(value, float):
+        return torch.tensor(value)
+    if not isinstance(value, list):
+        return value
+    numbers = np.asarray(value)
+    return torch.from_numpy(numbers.astype(np.float32) if numbers.dtype == np.float64 else numbers)
 
 
 def _kind(value: Any) -> str:

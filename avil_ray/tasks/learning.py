@@ -57,7 +57,8 @@ class Learning:
     evaluation_batch: int = 512
     """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
     loader_processes: int = 0
-    """Processes of a worker that read a task's dataset; 0: the worker reads it. A stream is read by the worker."""
+    """Processes of a worker that read a task's dataset for training; 0: the worker reads it. A stream is read by the
+    worker, and what a run is evaluated on by the process that evaluates."""
     prefetch: int = 2
     """Batches that each of them reads ahead."""
     pin_memory: bool = False

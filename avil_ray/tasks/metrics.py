@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from avil_ray.errors import UserError, unknown
-from avil_ray.tasks.losses import LossFunction, cross_entropy_of
+from avil_ray.errors import UserError, one_line, unknown
+from avil_ray.tasks.losses import LossFunction, cross_entropy_of, of_classes
 from avil_ray.tasks.named_metrics import METRICS
 
 Mode = Literal["max", "min"]
@@ -116,7 +116,8 @@ def find_measure(
         if mode not in (None, named.mode):
             raise UserError(f"{where}: mode is {mode!r}, but {metric} is better where it is {_better(named.mode)}")
         conventions = cross_entropy_of(loss)
-        return Measure(metric, named.mode, lambda: named.make(conventions.class_dimension, conventions.ignore_index))
+        dimension = conventions.class_dimension if of_classes(loss) else None
+        return Measure(metric, named.mode, lambda: named.make(dimension, conventions.ignore_index))
     if isinstance(metric, type) or not (isinstance(metric, Metric) or callable(metric)):
         kind = f"the class {metric.__name__}" if isinstance(metric, type) else f"a {type(metric).__name__}"
         needed = "a name, an object with update, compute and reset, or a function f(outputs, targets)"
@@ -138,7 +139,8 @@ def figure(metric: Metric, where: str) -> float:
     UserError
         Where it is no single number.
     """
-    found = metric.compute()
+    with one_line(f"{where}: the metric failed"):
+        found = metric.compute()
     try:
         return float(found)
     except (TypeError, ValueError, RuntimeError):

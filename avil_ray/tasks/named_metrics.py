@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from avil_ray.tasks.predictions import predicted_classes
+
 Counts = npt.NDArray[np.int64]
 """A confusion matrix [classes, classes]: labels are rows, predictions are columns."""
 
@@ -31,10 +33,14 @@ class Streaming(Protocol):
         """Forget all batches."""
 
 
+Make = Callable[[int | None, int], Streaming]
+"""Makes a metric, given where outputs have their classes (None: their shape tells) and which targets do not count."""
+
+
 class Accuracy:
     """The share of places at which the predicted class is the label."""
 
-    def __init__(self, class_dimension: int, ignore_index: int) -> None:
+    def __init__(self, class_dimension: int | None, ignore_index: int) -> None:
         self._class_dimension, self._ignore_index = class_dimension, ignore_index
         self.reset()
 
@@ -57,7 +63,7 @@ class Accuracy:
 class Confusion:
     """A figure of the confusion matrix; of several labels per example [N, L], the mean of each label's figure."""
 
-    def __init__(self, figure: Callable[[Counts], float], class_dimension: int, ignore_index: int) -> None:
+    def __init__(self, figure: Callable[[Counts], float], class_dimension: int | None, ignore_index: int) -> None:
         self._figure, self._class_dimension, self._ignore_index = figure, class_dimension, ignore_index
         self._matrices: list[Counts] = []
 
@@ -156,13 +162,6 @@ class MeanOf:
             part.reset()
 
 
-def predicted_classes(outputs: Tensor, targets: Tensor, class_dimension: int) -> Tensor:
-    """The predicted classes, of the targets' shape: the largest output, or the sign where each label has one logit."""
-    if outputs.shape == targets.shape:
-        return (outputs > 0).to(targets.dtype)
-    return outputs.argmax(dim=class_dimension)
-
-
 def _columns(values: Tensor) -> npt.NDArray[Any]:
     """Values [N] or [N, …] as [N, columns]."""
     return (values[:, None] if values.ndim == 1 else values.flatten(1)).numpy()
@@ -253,28 +252,28 @@ class NamedMetric:
     varied
         Whether it is undefined where all labels of a split are the same.
     make
-        A fresh one, given where outputs have their classes and which targets do not count.
+        A fresh one.
     """
 
     mode: Literal["max", "min"]
     kind: Kind
     varied: bool
-    make: Callable[[int, int], Streaming]
+    make: Make
 
 
-def _confusion(figure: Callable[[Counts], float]) -> Callable[[int, int], Streaming]:
+def _confusion(figure: Callable[[Counts], float]) -> Make:
     return partial(Confusion, figure)
 
 
-def _errors(figure: Callable[[dict[str, float]], float]) -> Callable[[int, int], Streaming]:
+def _errors(figure: Callable[[dict[str, float]], float]) -> Make:
     return lambda *_: Errors(figure)
 
 
-def _ranked(figure: Callable[[Any, Any], float]) -> Callable[[int, int], Streaming]:
+def _ranked(figure: Callable[[Any, Any], float]) -> Make:
     return lambda *_: Ranked(figure)
 
 
-def _mean_of(makes: Iterable[Callable[[int, int], Streaming]]) -> Callable[[int, int], Streaming]:
+def _mean_of(makes: Iterable[Make]) -> Make:
     return lambda *conventions: MeanOf(*[make(*conventions) for make in makes])
 
 

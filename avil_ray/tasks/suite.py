@@ -1,12 +1,13 @@
 """WHAT is learned: a target task, its auxiliaries, their data, and a model.
 
-A suite is a small description that travels to every worker; the data are drawn there, once, by `Suite.draw(seed)`.
+A suite is a small description that travels to every worker; the data are drawn there by `Suite.draw(seed)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from avil_ray.errors import UserError, one_line, unknown
 from avil_ray.randomness import seeded
 from avil_ray.tasks.checks import check_target, kind_of
+from avil_ray.tasks.drawn import DrawnTasks
 from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.metric_checks import check_metrics
@@ -36,7 +38,9 @@ class Suite:
     tasks
         `tasks(seed)` -> one `Task` per name. It runs once on every worker; with the same seed it must give the same
         data. Draw fresh splits for each seed, and confidence intervals cover the choice of data too; ignore the seed,
-        and they cover initialisation and order only.
+        and they cover initialisation and order only. Or, for large data, a mapping of each name to a function
+        `task(seed)` -> its `Task`: a worker then loads only the tasks that it trains, and the driver keeps only the
+        target; a function may run more than once.
     model
         `model()` -> a module with `forward(inputs, task)` and head parameters named `heads.<task>.…`
         (`MultitaskModel`). Its initial values come from PyTorch's generator, which is seeded around the call.
@@ -49,7 +53,7 @@ class Suite:
     name: str
     target: str
     task_names: tuple[str, ...]
-    tasks: Callable[[int], Sequence[Task]]
+    tasks: Callable[[int], Sequence[Task]] | Mapping[str, Callable[[int], Task]]
     model: Callable[[], nn.Module]
     learning: Learning = field(default_factory=Learning)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -66,10 +70,14 @@ class Suite:
         twice = {name for name in self.task_names if self.task_names.count(name) > 1}
         if twice:
             raise UserError(f"{where}: task {min(twice)!r} stands twice; name each task once")
-        for field_name, gives in (("tasks", "the tasks of a seed"), ("model", "the model")):
-            value = getattr(self, field_name)
+        if isinstance(self.tasks, Mapping) and sorted(map(str, self.tasks)) != sorted(self.task_names):
+            raise UserError(f"{where}: tasks has {sorted(self.tasks)}, task_names says {sorted(self.task_names)}")
+        one = self.tasks if isinstance(self.tasks, Mapping) else {}
+        several = {} if one else {"tasks": (self.tasks, "the tasks of a seed")}
+        each = {f"tasks[{name!r}]": (function, "the task of a seed") for name, function in one.items()}
+        for called, (value, gives) in {**several, **each, "model": (self.model, "the model")}.items():
             if not callable(value) or isinstance(value, nn.Module):
-                raise UserError(f"{where}: {field_name} must be a function that makes {gives}, not {kind_of(value)}")
+                raise UserError(f"{where}: {called} must be a function that makes {gives}, not {kind_of(value)}")
         if not isinstance(self.learning, Learning):
             raise UserError(f"{where}: learning must be an avil_ray.Learning, not {kind_of(self.learning)}")
 
@@ -85,14 +93,18 @@ class Suite:
                 raise unknown("option", name, Learning.__dataclass_fields__, "learning")
         return replace(self, learning=replace(self.learning, **options))
 
-    def draw(self, seed: int) -> dict[str, Task]:
+    def draw(self, seed: int) -> Mapping[str, Task]:
         """The tasks' data for one seed, checked: name -> task, in the order of `task_names`.
+
+        Where `tasks` is a mapping, a task is made and checked when it is asked for: see `DrawnTasks`.
 
         Raises
         ------
         UserError
             `tasks` fails, or gives other tasks than promised; the target lacks a split, or its metric is undefined.
         """
+        if isinstance(self.tasks, Mapping):
+            return DrawnTasks(self.task_names, partial(self._draw_one, self.tasks, seed))
         where = f"suite {self.name!r}"
         with one_line(f"{where}: tasks() failed"), seeded(seed, "tasks"):
             tasks = self.tasks(seed)
@@ -104,9 +116,25 @@ class Suite:
         found = {task.name: task for task in tasks}
         for task in tasks:
             task.check()
-        check_target(where, found[self.target])
-        check_metrics(found[self.target])
+        self._check_target(found[self.target])
         return {name: found[name] for name in self.task_names}
+
+    def _draw_one(self, functions: Mapping[str, Callable[[int], Task]], seed: int, name: str) -> Task:
+        where = f"suite {self.name!r}: tasks[{name!r}]"
+        with one_line(f"{where} failed"), seeded(seed, "tasks", name):
+            task = functions[name](seed)
+        if not isinstance(task, Task):
+            raise UserError(f"{where} gave {kind_of(task)}, but must give an avil_ray.Task")
+        if task.name != name:
+            raise UserError(f"{where} gave the task {task.name!r}; it must be called {name!r}")
+        task.check()
+        if name == self.target:
+            self._check_target(task)
+        return task
+
+    def _check_target(self, task: Task) -> None:
+        check_target(f"suite {self.name!r}", task)
+        check_metrics(task)
 
     def build(self) -> nn.Module:
         """The model, checked; its initial values come from PyTorch's generator as it stands.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import datasets
@@ -59,6 +60,43 @@ def test_collate_makes_the_batch() -> None:
     inputs, targets = find_source(Sentences(), padded, "task 'a'").batch(torch.tensor([0, 2]))
     assert inputs["input_ids"].tolist() == [[0, 0, 0], [0, 1, 2]]
     assert targets.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("item", [{"x": 1, "label": 2}, {"x": 1, "labels": 2}, ({"x": 1}, 2), (1, 2)])
+def test_collate_is_given_items_as_the_dataset_has_them(item: Any) -> None:
+    seen: list[Any] = []
+
+    def collate(items: list[Any]) -> tuple[Tensor, Tensor]:
+        seen.extend(items)
+        return torch.zeros(len(items), 1), torch.zeros(len(items))
+
+    source = find_source(datasets_like([item] * 2), collate, "task 'a'")
+    source.batch(torch.tensor([1]))  # type: ignore[union-attr]
+    items = pickle.loads(pickle.dumps([source.item(0)]))  # type: ignore[union-attr]  # as from another process
+    source.collated(items)
+    assert seen == [item, item]
+
+
+def datasets_like(items: list[Any]) -> Dataset[Any]:
+    class Listed(Dataset[Any]):
+        def __len__(self) -> int:
+            return len(items)
+
+        def __getitem__(self, row: int) -> Any:
+            return items[row]
+
+    return Listed()
+
+
+def test_pythons_numbers_and_lists_become_single_precision() -> None:
+    items = datasets_like([{"x": [0.5, 1.0], "one": 0.25, "whole": [1, 2], "label": 2.0}] * 2)
+    inputs, targets = Rows(items).batch(torch.tensor([0, 1]))
+    assert {name: value.dtype for name, value in inputs.items()} == {
+        "x": torch.float32,
+        "one": torch.float32,
+        "whole": torch.int64,
+    }
+    assert targets.dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", ["tensors", "datasets"])
