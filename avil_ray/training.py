@@ -147,9 +147,7 @@ def train(
         if whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
             raise UserError(f"{name} must be at most {MOST[name]:,}")
     method.check(suite)
-    if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
-        name = type(method).__name__
-        raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
+    require_one_phase(suite, method, rounds)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
 
@@ -186,6 +184,13 @@ def train(
             where = target.not_finite(best.theta, "test") or f"its figures on test are {dict(test)}"
             raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
+
+
+def require_one_phase(suite: Suite, method: Method, rounds: int) -> None:
+    """Raise `UserError` where `patience` would end rounds that the method has planned."""
+    if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
+        name = type(method).__name__
+        raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
 
 
 def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:

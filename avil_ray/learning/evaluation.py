@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError, one_line
+from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
 from avil_ray.learning.passes import Source, forward, losses, total
@@ -89,6 +90,7 @@ class Target:
         self.suite, self.seed = suite, seed
         self.task = tasks[suite.target]
         self.flat = initial_model(suite, seed, device)
+        check_groups(self.space, suite.learning)
         start = self.flat.vector()
         check_outputs(self.flat.model, tasks.values(), self.flat.device)
         self.flat.zero_gradient()
