@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avil_ray.catalog import SUITES
+from avil_ray.errors import nearest
 from avil_ray.learning.evaluation import Target
 from avil_ray.reports.formats import options
 from avil_ray.spaces.work import frozen_in
@@ -16,9 +17,9 @@ from avil_ray.tasks.task import Task
 
 
 def names_suite(name: str) -> bool:
-    """Whether it is the name of a suite, or a factory, rather than the path of a search space."""
-    known = name in SUITES or (":" in name and not name.endswith((".yaml", ".yml")))
-    return known and not Path(name).is_file()
+    """Whether a suite, or a factory, is meant rather than the path of a search space."""
+    called_so = ":" in name or nearest(name, SUITES) is not None
+    return called_so and not name.endswith((".yaml", ".yml")) and not Path(name).exists()
 
 
 def described(suite: Suite, seed: int = 0) -> Iterator[str]:

@@ -22,6 +22,7 @@ from avil_ray.catalog import (
     suite_factory,
     summary,
 )
+from avil_ray.config import option_names
 from avil_ray.errors import UserError, unknown
 
 CATALOGUES = {"suites": SUITES, "methods": METHODS}
@@ -48,14 +49,14 @@ def listing(what: str, name: str | None) -> Iterator[str]:
 
 def _method(name: str) -> Iterator[str]:
     cls = method_class(name)
-    yield summary(cls)
+    yield summary(cls) or "(it has no docstring)"
     yield f"source: {getattr(cls, 'source', 'not given')}"
     yield "options:"
     hints, values = get_type_hints(cls, include_extras=True), _defaults(name)
     for field in (field for field in dataclasses.fields(cls) if field.init):
         docs = [note.documentation for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Doc)]
         value = values.get(field.name)
-        yield f"  {field.name}{'' if value is None else f' = {value}'}: {'; '.join(docs)}"
+        yield f"  {field.name}{'' if value is None else f' = {value}'}{': ' if docs else ''}{'; '.join(docs)}"
     if INNER in method_options(name):
         yield f"  {INNER} = {{}}: options of that method, such as {{learning_rate: 0.1}}; those left out are its own"
 
@@ -72,12 +73,14 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def _suite(factory: Any) -> Iterator[str]:
-    yield summary(factory)
+    yield summary(factory) or "(it has no docstring)"
     yield "options:"
     described = _described(inspect.getdoc(factory) or "")
-    for name, parameter in inspect.signature(factory).parameters.items():
+    for name in option_names(factory):
+        parameter = inspect.signature(factory).parameters[name]
         default = "(required)" if parameter.default is parameter.empty else parameter.default
-        yield f"  {name} = {default}: {described.get(name, '')}"
+        about = described.get(name)
+        yield f"  {name} = {default}{': ' + about if about else ''}"
 
 
 def _described(docstring: str) -> dict[str, str]:

@@ -223,7 +223,7 @@ def _as_yaml(space: Mapping[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = read_yaml(yaml.dump(dict(space), Dumper=_Dumper), "search space")
     except (yaml.YAMLError, RecursionError) as error:
         reason = "it refers to itself" if isinstance(error, RecursionError) else " ".join(map(str, error.args))
-        raise UserError(f"search space: must be plain values, as in YAML: {short(reason)}") from None
+        raise UserError(f"search space: must be plain values, as in YAML: {reason[:200]}") from None
     return document
 
 

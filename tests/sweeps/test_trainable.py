@@ -45,7 +45,9 @@ class TestInATuner:
         suite = breaks_once(str(tmp_path / "flag"), after=30)
         method = avil.Equal()
         retried = tune.FailureConfig(max_failures=1)
-        (one,) = fitted(tmp_path, avil.trainable(suite, method, rounds=4, steps_per_round=3), {}, failure_config=retried)
+        (one,) = fitted(
+            tmp_path, avil.trainable(suite, method, rounds=4, steps_per_round=3), {}, failure_config=retried
+        )
         assert one.error is None
         assert (tmp_path / "flag").exists()
         whole = avil.train(tiny_suite(), method, rounds=4, steps_per_round=3)
@@ -60,7 +62,7 @@ class TestInATuner:
 
 
 def test_what_is_no_suite_or_method_is_refused_before_any_trial() -> None:
-    with pytest.raises(UserError, match="suite must be an avil_ray.Suite"):
+    with pytest.raises(UserError, match=r"suite must be an avil_ray.Suite"):
         avil.trainable(tiny_suite, avil.Equal())
-    with pytest.raises(UserError, match="method must be an avil_ray.Method"):
+    with pytest.raises(UserError, match=r"method must be an avil_ray.Method"):
         avil.trainable(tiny_suite(), avil.Equal)
