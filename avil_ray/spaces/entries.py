@@ -159,6 +159,10 @@ class Entry:
             return []
         return [self.configuration(index, chosen) for index, chosen in enumerate(self.points(search))]
 
+    def examples(self, search: Search) -> list[Configuration]:
+        """The entry's configurations; where Optuna will propose them, one that it might propose."""
+        return self.configurations(search) or [self.configuration(0, next(self.points(search)))]
+
     def configuration(self, index: int, chosen: Mapping[str, Any]) -> Configuration:
         """The configuration with these values of the free options: dotted option -> value."""
         of_method, of_learning = learning_apart({**flatten(self.fixed), **chosen})

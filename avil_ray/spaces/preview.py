@@ -16,7 +16,7 @@ from avil_ray.config import flatten
 from avil_ray.methods.method import Method
 from avil_ray.pools.placement import bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
-from avil_ray.spaces.entries import Configuration, Entry
+from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.spaces.work import Work, frozen_in, parameters_of, work_of
@@ -180,7 +180,9 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     """
     nodes = [there] if isinstance(there, Mapping) else list(there)
     suite, tasks = build_suite(space.suite), space.draw()
-    trained = [[build_trial(suite, one.method, one.options) for one in _known(space, entry)] for entry in space.entries]
+    trained = [
+        [build_trial(suite, one.method, one.options) for one in entry.examples(space.search)] for entry in space.entries
+    ]
     ways = [learned.learning for of_entry in trained for learned, _ in of_entry]
     loaders, patient = max(one.loader_processes for one in ways), any(one.patience for one in ways)
     asked = shares(space.resources, total(nodes), loaders)
@@ -190,11 +192,6 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     )
     size = parameters_of(suite)
     return Preview(space, suite, _data(suite, tasks), size, total(nodes), rows, frozen_in(suite), loaders, patient)
-
-
-def _known(space: SearchSpace, entry: Entry) -> list[Configuration]:
-    """The entry's configurations; an example of those that Optuna will propose."""
-    return entry.configurations(space.search) or [entry.configuration(0, next(entry.points(space.search)))]
 
 
 def _row(

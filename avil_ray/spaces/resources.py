@@ -45,7 +45,8 @@ class WorkerShare:
     __pydantic_config__ = STRICT
 
     cpu: Annotated[float | None, must(AMOUNT, AT_MOST)] = None
-    """Where not given: one for itself and one for each process that loads its data."""
+    """Where not given: one for itself and one for each process that loads its data. Less may be given; the processes
+    then share what there is, and `avil-ray check` says so."""
     gpu: Annotated[float | Literal["auto"], must(OR_AUTO, GPUS, AT_MOST)] = "auto"
 
     def __post_init__(self) -> None:

@@ -115,7 +115,7 @@ class SearchSpace(Contents):
     def _require_groups(self, suite: Suite) -> None:
         """Raise `UserError` where a group of parameters is named that a model to be trained does not have."""
         seen = set()
-        for one in self.configurations():
+        for one in (one for entry in self.entries for one in entry.examples(self.search)):
             trained, method = build_trial(suite, one.method, one.options)
             names = (one.label, *trained.learning.groups)
             if names in seen:
