@@ -143,7 +143,7 @@ def train(
     _check_arguments(suite, method, pool, output, resume, on_round)
     _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed, workers=workers)
     method.check(suite)
-    check_patience(suite, method, rounds)
+    require_one_phase(suite, method, rounds)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
 
@@ -188,8 +188,8 @@ def _judged(progress: Progress, target: Target) -> tuple[Best, dict[str, float]]
     return best, test
 
 
-def check_patience(suite: Suite, method: Method, rounds: int) -> None:
-    """Raise `UserError` where a run is to end early, but its method plans its rounds in phases."""
+def require_one_phase(suite: Suite, method: Method, rounds: int) -> None:
+    """Raise `UserError` where `patience` would end rounds that the method has planned."""
     if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
         name = type(method).__name__
         raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")

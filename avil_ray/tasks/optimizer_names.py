@@ -84,7 +84,10 @@ def check_optimizer(learning: Learning) -> None:
             raise unknown("option", name, takes, f"learning: optimizer_options of {made.__name__}")
     try:
         make_optimizer(learning, {name: [nn.Parameter(torch.zeros(1, 1))] for name in ("", *learning.groups)})
-    except (TypeError, ValueError, RuntimeError) as error:
+    except LookupError as error:  # betas that are too few, say
+        given = f"optimizer_options of {made.__name__}: {dict(learning.optimizer_options)!r}"
+        raise UserError(f"learning: {given} has too few values, or none by that name") from error
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"learning: optimizer {made.__name__}: {' '.join(str(error).split())}") from error
 
 

@@ -28,6 +28,10 @@ from avil_ray.tasks.optimizer_names import optimizer_class
         ({"evaluation_batch": 0.5}, "evaluation_batch must be a whole number, 1 to 1000000000, not 0.5"),
         ({"warmup": 1.5}, "warmup must be a whole number, 0 or more, not 1.5"),
         ({"clip": math.nan}, "clip must be a number above 0, and finite, not nan"),
+        (
+            {"optimizer": "adamw", "optimizer_options": {"betas": [0.9]}},
+            "optimizer_options of AdamW: {'betas': [0.9]} has too few values, or none by that name",
+        ),
     ],
 )
 def test_every_wrong_value_is_one_line(options: dict[str, object], said: str) -> None:
