@@ -226,11 +226,11 @@ def report(
     from avil_ray.reports.records import read_records
     from avil_ray.reports.tables import terminal_table
     from avil_ray.reports.write import write_report
-    from avil_ray.sweeps.storage import read_facts
+    from avil_ray.sweeps.storage import FACTS, read_facts
 
     folder = storage / name
     if not folder.is_dir():
-        there = [path.name for path in storage.iterdir() if path.is_dir()] if storage.is_dir() else []
+        there = [path.name for path in storage.iterdir() if (path / FACTS).exists()] if storage.is_dir() else []
         raise unknown("sweep", name, there, str(storage))
     facts = read_facts(folder)
     comparison = write_report(folder, read_records(folder), facts)

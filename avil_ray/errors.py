@@ -11,6 +11,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeGuard
 
+LARGEST = 1e38
+"""What single precision holds, about: PyTorch refuses to compute with more."""
+
 
 class UserError(ValueError):
     """The user's input is wrong. The message is one line: what is wrong, where, and what would be right."""
@@ -72,21 +75,36 @@ def whole(where: str, value: object, lowest: int, highest: int | None = None, wh
     if number is not None and lowest <= number and not (highest and number > highest):
         return number
     allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
-    raise UserError(f"{where} must be a whole number, {allowed}{why and f' ({why})'}, not {value!r}")
+    raise UserError(f"{where} must be a whole number, {allowed}{why and f' ({why})'}, not {shown(value)}")
 
 
 def between(where: str, value: object, low: float, high: float) -> float:
     """`value` if it is a number between the bounds, neither included; a `UserError` otherwise."""
     if _is_number(value) and low < value < high:
-        return float(value)
-    raise UserError(f"{where} must be a number above {low:g}{_below(high)}, not {value!r}")
+        return _single(where, value)
+    raise UserError(f"{where} must be a number above {low:g}{_below(high)}, not {shown(value)}")
 
 
 def at_least(where: str, value: object, low: float, high: float = math.inf) -> float:
     """`value` if it is a finite number of at least `low` and below `high`; a `UserError` otherwise."""
     if _is_number(value) and low <= value < high:
-        return float(value)
-    raise UserError(f"{where} must be a number of at least {low:g}{_below(high)}, not {value!r}")
+        return _single(where, value)
+    raise UserError(f"{where} must be a number of at least {low:g}{_below(high)}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value in one line of bearable length."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a whole number of thousands of digits
+        return f"a value of type {type(value).__name__} that is too long to show"
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def _single(where: str, value: float) -> float:
+    if value > LARGEST:
+        raise UserError(f"{where} must be at most {LARGEST:g}, not {shown(value)}")
+    return float(value)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,13 @@ def derive(seed: int, *purpose: str | int) -> int:
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A NumPy generator for one purpose."""
     return np.random.default_rng(derive(seed, *purpose))
+
+
+def drawn() -> int:
+    """Where the global generators stand: the same where as much was drawn since the same seed."""
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
+    states = [torch.random.get_rng_state().numpy(), np.append(keys, position)]
+    return hash((tuple(zlib.crc32(state.tobytes()) for state in states), random.getstate()))
 
 
 @contextmanager

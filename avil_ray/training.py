@@ -180,10 +180,11 @@ def _judged(progress: Progress, target: Target) -> tuple[Best, dict[str, float]]
     best = progress.best
     assert best is not None
     if not math.isfinite(best.score):
-        raise WorkFailed("diverged: no round has a finite figure on select; a lower learning_rate may help")
+        raise WorkFailed(_no_figure(target, best.theta))
     test = target.evaluate("test", best.theta)
     if not (math.isfinite(test[target.task.measure.name]) and math.isfinite(test["loss"])):
-        where = target.not_finite(best.theta, "test") or f"its figures on test are {dict(test)}"
+        figures = f"task {target.task.name!r}: its figures on test are {dict(test)}"
+        where = target.not_finite(best.theta, "test") or figures
         raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
     return best, test
 
@@ -200,6 +201,15 @@ def _check_numbers(**numbers: int | None) -> None:
     for name, value in numbers.items():
         if (name, value) != ("workers", None) and whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
             raise UserError(f"{name} must be at most {MOST[name]:,}")
+
+
+def _no_figure(target: Target, theta: Vector) -> str:
+    """Why no round has a finite figure on select."""
+    broken = target.not_finite(theta, "select")
+    if broken:
+        return f"diverged: no round has a finite figure on select ({broken}); a lower learning_rate may help"
+    name = f"task {target.task.name!r}: the metric {target.task.measure.name}"
+    return f"{name} is not finite on select in any round, although the outputs are; look at the metric and its labels"
 
 
 def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import resource
 import shutil
@@ -461,3 +463,17 @@ def test_times_add_up_to_the_run() -> None:
     assert 0 < history["time/round"].sum() < elapsed
     assert (history["time/device"] > 0).all()
     assert (history["time/device"] <= history["time/round"] + 1e-3).all(), "one process: no more than the clock"
+
+
+def test_a_metric_that_is_never_finite_is_to_blame_and_not_the_learning_rate() -> None:
+    suite = small.small_suite()
+
+    def nothing(outputs: Any, targets: Any) -> float:
+        return math.nan
+
+    def tasks(seed: int) -> list[avil.Task]:
+        target, *rest = suite.tasks(seed)
+        return [dataclasses.replace(target, metric=nothing, mode="max"), *rest]
+
+    with pytest.raises(WorkFailed, match=r"^task 'left': the metric nothing is not finite on select in any round"):
+        avil.train(dataclasses.replace(suite, tasks=tasks), avil.Equal(), rounds=1, steps_per_round=1)

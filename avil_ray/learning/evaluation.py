@@ -16,7 +16,7 @@ from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, init
 from avil_ray.learning.passes import Source, forward, losses, total
 from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse
-from avil_ray.randomness import seeded
+from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.metrics import figure
@@ -102,7 +102,11 @@ class Target:
     def _check(self, tasks: Mapping[str, Task]) -> None:
         """Check that the model can be trained on these tasks, and evaluated on dev."""
         start = self.flat.vector()
-        check_outputs(self.flat.model, tasks.values(), self.flat.device)
+        if len({self._try_out(tasks) for _ in range(2)}) > 1:
+            hint = "draw them in model(), which is seeded, or anew in every pass"
+            raise UserError(
+                f"suite {self.suite.name!r}: the model or the data keep random numbers of their first use; {hint}"
+            )
         self.flat.zero_gradient()
         changed = self.flat.changed(start)
         if changed is not None:
@@ -111,6 +115,12 @@ class Target:
         trained = [self._pool if task is self.task else Source(task, "train") for task in tasks.values()]
         evaluated = [Source(self.task, "dev")] if self.suite.target in tasks else []
         check_repeatable(self.flat, trained, evaluated, self.suite.learning, self.seed)
+
+    def _try_out(self, tasks: Mapping[str, Task]) -> int:
+        """Check the model's outputs; what that drew from the global generators."""
+        with seeded(self.seed, "outputs"):
+            check_outputs(self.flat.model, tasks.values(), self.flat.device)
+            return drawn()
 
     @property
     def space(self) -> ParameterSpace:

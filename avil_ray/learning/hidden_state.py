@@ -87,7 +87,7 @@ def _mark(value: object, largest: int | None) -> object:
     if isinstance(value, np.random.RandomState):
         return repr(value.get_state())
     if isinstance(value, random.Random):
-        return hash(value.getstate())
+        return None if isinstance(value, random.SystemRandom) else hash(value.getstate())
     if isinstance(value, set | frozenset):
         return sorted(map(repr, value))
     return None
@@ -100,6 +100,7 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, object]]:
         for kind in ("_modules", "_parameters", "_buffers"):
             held |= held.pop(kind, {})
         yield from _named(path, held.items())
+        yield from _of_class(path, type(value))
     elif isinstance(value, Mapping):
         yield f"len({path})", len(value)
         if len(value) <= MANY:
@@ -119,6 +120,16 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, object]]:
         yield from _named(path, getattr(value, "__dict__", {}).items())
         slots = {name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())}
         yield from _named(path, ((name, getattr(value, name)) for name in slots if hasattr(value, name)))
+        yield from _of_class(path, type(value))
+
+
+def _of_class(path: str, kind: type) -> Iterator[tuple[str, object]]:
+    """The plain values and arrays that a class of someone's own holds for all its objects, a counter say."""
+    for one in kind.__mro__:
+        if not _foreign(one.__module__) and not one.__module__.startswith(("torch.", "avil_ray.")):
+            held = {name: part for name, part in vars(one).items() if not name.startswith("__")}
+            kinds = (*PLAIN, list, dict, deque, Tensor, np.ndarray)
+            yield from _named(path, ((name, part) for name, part in held.items() if isinstance(part, kinds)))
 
 
 def _closure(function: FunctionType) -> Iterator[tuple[str, object]]:

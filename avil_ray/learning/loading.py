@@ -8,7 +8,7 @@ repeats in any process, with any number of loader processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from avil_ray.errors import UserError, one_line
 from avil_ray.learning.passes import Batch, Source
 from avil_ray.randomness import seeded
 from avil_ray.tasks.augmentation import Augment, is_batched
+from avil_ray.tasks.checks import check_augmented
 from avil_ray.tasks.data import Batch as Pair
 from avil_ray.tasks.data import Columns, Stream
 from avil_ray.tasks.data import Source as Data
@@ -54,6 +55,14 @@ class Items(Dataset[Any]):
             return pair if self.augment is None else augmented(self.source, self.augment, *pair)
 
 
+def tried(source: Source, count: int, seed: int, learning: Learning) -> Batch:
+    """So many examples as training sees them, augmented: from both ends of the splits, or the first of a stream."""
+    plain = replace(learning, loader_processes=0)
+    if isinstance(source.data, Stream):
+        return next(StreamLoader(source).batches(1, 0, seed, replace(plain, batch_size=count)))
+    return next(loaded(source, iter([source.ends(count)]), 0, seed, plain))
+
+
 def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learning: Learning) -> Iterator[Batch]:
     """The batches of steps `first`, `first + 1`, …: of the rows [B] that `order` gives, one tensor a step.
 
@@ -83,6 +92,8 @@ def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learn
         if augment is not None and is_batched(augment):
             with seeded(seed, "augment", step):
                 pair = augmented(source, augment, *pair)
+        if augment is not None:
+            check_augmented(source.task, *pair)
         yield source.checked(*pair, rows, len(rows))
 
 
@@ -129,7 +140,7 @@ def _unchanged(batch: Any) -> Any:
 def _require_single(source: Source, items: Items) -> None:
     """Raise `UserError` where single examples cannot be taken: inputs of one's own know batches only."""
     if items.augment is not None and isinstance(items.data, Examples) and not isinstance(items.data.inputs, Tensor):
-        hint = "mark the callable with avil_ray.augmentation.batched, and it gets whole batches"
+        hint = "mark the callable with avil_ray.tasks.augmentation.batched, and it gets whole batches"
         raise UserError(f"{source.where}: augment needs inputs in a tensor to take single examples of; {hint}")
 
 
@@ -178,7 +189,7 @@ class StreamLoader:
                 inputs, targets = self._stream.collated(items)
             if augment is not None and is_batched(augment):
                 inputs, targets = self._augmented(augment, (inputs, targets), step, seed)
-            yield self._source.checked(inputs, targets, None, size)
+            yield self._source.checked(inputs, targets, None, size, before=step * size)
 
     def _augmented(self, augment: Augment, pair: Pair, number: int, seed: int) -> Pair:
         with seeded(seed, "augment", number):

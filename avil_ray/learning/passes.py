@@ -90,13 +90,16 @@ class Source:
             if not items:
                 raise UserError(f"{self.where} gave no example; give at least one")
             return self.checked(*self.data.collated(items), None, len(items))
-        half = count // 2
-        ends = torch.arange(count - half) % len(self), (len(self) - 1 - torch.arange(half)) % len(self)
-        return self.batch(torch.cat(ends))
+        return self.batch(self.ends(count))
 
-    def checked(self, inputs: Any, targets: Any, rows: Tensor | None, count: int) -> Batch:
+    def ends(self, count: int) -> Tensor:
+        """So many rows, from both ends of the splits."""
+        half = count // 2
+        return torch.cat([torch.arange(count - half) % len(self), (len(self) - 1 - torch.arange(half)) % len(self)])
+
+    def checked(self, inputs: Any, targets: Any, rows: Tensor | None, count: int, before: int = 0) -> Batch:
         """A batch of the data, looked at where the whole could not be: see `tasks.checks.check_batch`."""
-        check_batch(self.task, self.data, rows, (inputs, targets), count)
+        check_batch(self.task, self.data, rows, (inputs, targets), count, before)
         return Batch(self, inputs, targets, rows, count)
 
 

@@ -8,7 +8,6 @@ of its own) would train on unnoticed, and give other results there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +15,11 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.learning.hidden_state import Snapshot, changes, checksum, snapshot
-from avil_ray.learning.loading import StreamLoader, loaded
+from avil_ray.learning.loading import tried
 from avil_ray.learning.parameters import FlatModel
 from avil_ray.learning.passes import NO_MEMORY, Batch, Source, forward, told
-from avil_ray.randomness import seeded
+from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
-from avil_ray.tasks.data import Stream
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
@@ -66,8 +64,11 @@ def check_repeatable(
             hint = "change parameters and buffers in place (copy_, lerp_, add_)"
             raise UserError(f"the model's training pass puts another tensor in the place of {lost!r}; {hint}")
         before = _remembered(flat, [*trained, *evaluated])
+        one_more = _passes(flat, trained[:1], evaluated[:1], learning, seed, theta)  # puts what takes turns out of step
+        between = _remembered(flat, [*trained, *evaluated])
         second = _passes(flat, trained, evaluated, learning, seed, theta)
-        changed = changes(before, _remembered(flat, [*trained, *evaluated]))
+        after = _remembered(flat, [*trained, *evaluated])
+        changed = sorted({*changes(before, between), *changes(before, after)})
     finally:
         flat.load(theta)
         flat.zero_gradient()
@@ -75,7 +76,7 @@ def check_repeatable(
     named = f" (changed: {', '.join(changed[:3])})" if changed else ""
     for task, marks in first.items():
         for what, mark in marks.items():
-            if not _same(mark, second[task][what]):
+            if not all(_same(mark, found[task][what]) for found in (one_more, second) if task in found):
                 raise UserError(f"{task} is not repeatable: {_said_of(what)}{named}; {ADVICE}")
     if changed:
         raise UserError(
@@ -85,10 +86,16 @@ def check_repeatable(
 
 
 def _said_of(what: str) -> str:
-    if what.startswith("augmented"):
-        return "the same examples, augmented twice with the same seed, are not the same; augment has a state of its own"
-    if what == "inputs":
-        return "the same examples, read twice with the same seed, are not the same; the data have a state of their own"
+    if what in ("inputs", "labels"):
+        return (
+            "the same examples, read twice with the same seed, are not the same; the data or their augmentation have "
+            "a state of their own"
+        )
+    if what == "random numbers":
+        return (
+            "from the same parameters and seed, a second one draws other random numbers, so it keeps some of the "
+            "first one's (in a cache, say), which another process would draw anew"
+        )
     return (
         f"from the same parameters and seed, a second one has other {what}, so it depends on state outside its "
         "parameters and buffers: a counter, a buffer that is not persistent, or a generator of its own"
@@ -105,32 +112,34 @@ def _passes(
 ) -> dict[str, Marks]:
     """What each pass leads to: forward and backward in training mode, forward only in evaluation mode."""
     count, found = min(learning.batch_size, EXAMPLES), {}
-    with seeded(seed, "repeatable"):
-        flat.model.train()
-        for source in trained:
-            flat.load(theta)
-            found[f"task {source.task.name!r}: the model's training pass"] = _step(flat, source, count, learning)
+    flat.model.train()
+    for source in trained:
         flat.load(theta)
-        flat.model.eval()
-        for source in evaluated:
-            with torch.no_grad():
-                marks, *_ = _forward(flat, source, count, learning)
-            found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
+        with seeded(seed, "repeatable", source.task.name):
+            marks = {**_step(flat, source, count, learning, seed), "random numbers": drawn()}
+        found[f"task {source.task.name!r}: the model's training pass"] = marks
+    flat.load(theta)
+    flat.model.eval()
+    for source in evaluated:
+        with seeded(seed, "repeatable", *source.splits), torch.no_grad():
+            marks, *_ = _forward(flat, source.sample(count), learning)
+            marks["random numbers"] = drawn()
+        found[f"task {source.task.name!r}: the model's evaluation on {source.splits[0]}"] = marks
     return found
 
 
-def _forward(flat: FlatModel, source: Source, count: int, learning: Learning) -> tuple[Marks, Any, Any, Batch]:
-    """The marks of so many inputs and of the outputs for them, those outputs, and the targets."""
-    batch = source.sample(count)
+def _forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Marks, Any, Any]:
+    """The marks of a batch and of the outputs for it, those outputs, and the targets."""
     outputs, targets = forward(flat, batch, learning)
-    return {"inputs": _mark_of(batch.inputs), "outputs": _mark_of(outputs)}, outputs, targets, batch
+    marks = {"inputs": _mark_of(batch.inputs), "labels": _mark_of(batch.targets), "outputs": _mark_of(outputs)}
+    return marks, outputs, targets
 
 
-def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Marks:
-    """A training pass, forward and backward."""
+def _step(flat: FlatModel, source: Source, count: int, learning: Learning, seed: int) -> Marks:
+    """A training pass, forward and backward, on examples as training sees them."""
     flat.zero_gradient()
-    marks, outputs, targets, batch = _forward(flat, source, count, learning)
-    marks |= _augmented(source, count, learning)
+    batch = tried(source, count, seed, learning)
+    marks, outputs, targets = _forward(flat, batch, learning)
     loss = source.task.losses(outputs, targets, batch.count).mean()
     try:
         loss.backward()
@@ -143,19 +152,6 @@ def _step(flat: FlatModel, source: Source, count: int, learning: Learning) -> Ma
         return {**marks, "gradients": checksum(flat.gradient), "buffers": checksum(flat.values[flat.space.buffers])}
     norms = [flat.gradient[entry.where].norm() for entry in flat.space.entries]
     return {**marks, "gradients": torch.stack(norms).cpu(), "buffers": flat.values[flat.space.buffers].cpu()}
-
-
-def _augmented(source: Source, count: int, learning: Learning) -> Marks:
-    """The marks of so many examples as they train, where they are augmented."""
-    if source.task.augmentation is None:
-        return {}
-    here = replace(learning, batch_size=count, loader_processes=0)
-    if isinstance(source.data, Stream):
-        batches = StreamLoader(source).batches(1, 0, 0, here)
-    else:
-        batches = loaded(source, iter([torch.arange(count) % len(source)]), 0, 0, here)
-    batch = next(batches)
-    return {"augmented inputs": _mark_of(batch.inputs), "augmented targets": _mark_of(batch.targets)}
 
 
 def _mark_of(values: Any) -> Tensor | int:
@@ -175,8 +171,10 @@ def _same(one: Tensor | int, other: Tensor | int) -> bool:
 def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
     """What the model remembers besides theta, and the data besides their examples."""
     data = {f"{'/'.join(source.splits)} inputs of {source.task.name}": _object(source.data) for source in sources}
-    data |= {f"augment of {source.task.name}": source.task.augmentation for source in sources}
     plain = {name: found for name, found in data.items() if not isinstance(found, Tensor)}
+    tasks = {source.task.name: source.task for source in sources}
+    for name, task in tasks.items():
+        plain |= {f"{what} of {name}": getattr(task, what) for what in ("augment", "collate", "loss")}
     return snapshot({"": flat.model}, flat.tensors) | snapshot(plain, (), LARGEST)
 
 

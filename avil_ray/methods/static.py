@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Annotated, ClassVar, Literal
 
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, at_least, unknown
 from avil_ray.methods.joint import FixedWeights, TargetOnly, fine_tune
 from avil_ray.methods.method import Phase
 from avil_ray.tasks.suite import Suite
@@ -35,8 +34,7 @@ class Static(FixedWeights):
     def __post_init__(self) -> None:
         super().__post_init__()
         for task, weight in self.weights.items():
-            if not (isfinite(weight) and weight >= 0):
-                raise UserError(f"weights: {task}: a weight must be a number of at least 0, not {weight}")
+            at_least(f"weights: {task}: a weight", weight, 0)
 
     def check(self, suite: Suite) -> None:
         """Every weight must belong to a task of the suite, and one weight must be above 0."""

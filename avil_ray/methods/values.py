@@ -10,13 +10,10 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from avil_ray.errors import UserError
+from avil_ray.errors import LARGEST, UserError, shown
 
 MOST = 1_000_000
 """A whole number beyond it is taken for a mistake: no run would end."""
-
-LARGEST = 1e38
-"""What single precision holds, about: PyTorch refuses to compute with more."""
 
 _INSIDE = {
     list: "a list of numbers, such as [0, 1]",
@@ -37,7 +34,7 @@ def check_numbers(method: Any) -> None:
         for kind in kinds if NoneType in kinds else kinds[:1]:
             wrong = _wrong(value, kind)
             if wrong:
-                raise UserError(f"{name} must be {wrong}, not {value!r}")
+                raise UserError(f"{name} must be {wrong}, not {shown(value)}")
 
 
 @cache

@@ -63,6 +63,9 @@ def check_split(where: str, source: Source | Stream, loss: str | LossFunction) -
         if len(labels) == 0:
             raise UserError(f"{where} is empty; give at least one example")
         check_targets(where, field, labels, loss)
+        ignored = cross_entropy_of(loss).ignore_index
+        if of_classes(loss) and bool((labels == ignored).all()):
+            raise UserError(f"{where}: {field} are all {ignored}, so none counts; leave the task or the split out")
     found = _first_not_finite(inputs) if isinstance(inputs, Tensor) else None
     if found is not None:
         raise _not_finite(where, "inputs", found, inputs[found].item())
@@ -107,7 +110,7 @@ def _check_dense(where: str, field: str, tensor: Tensor) -> None:
             raise UserError(f"{where}: {field} must be an ordinary tensor, not a {kind} one; {hint}")
 
 
-def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, count: int) -> None:
+def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, count: int, before: int = 0) -> None:
     """Check a batch as it comes, where its split could not be scanned beforehand.
 
     Parameters
@@ -120,6 +123,8 @@ def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, coun
         Inputs and targets: tensors [B, …] or mappings of them.
     count
         B.
+    before
+        How many examples of a stream came before these.
 
     Raises
     ------
@@ -130,20 +135,35 @@ def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, coun
         return
     inputs, targets = batch
     for field, values in tensors_of("inputs", inputs):
+        if isinstance(values, Tensor):
+            _check_dense(f"task {task.name!r}: a batch of its data", field, values)
         found = _first_not_finite(values) if isinstance(values, Tensor) else None
         if found is not None:
-            split, row = _place(task, source, rows, found[0])
+            split, row = _place(task, source, rows, found[0], before)
             raise _not_finite(f"task {task.name!r}: its {split} split", field, [row, *found[1:]], values[found].item())
     if isinstance(source, Examples):
         return
     for field, values in tensors_of("labels", targets):
-        split, row = _place(task, source, rows, 0)
+        split, row = _place(task, source, rows, 0, before)
         where = f"task {task.name!r}: its {split} split: the batch with row {row}"
         if not isinstance(values, Tensor) or values.ndim == 0 or len(values) != count:
             raise UserError(
                 f"{where}: {field} must be a tensor [{count}, …] for {count} examples, not {kind_of(values)}"
             )
+        _check_dense(where, field, values)
         check_targets(where, field, values, task.loss)
+
+
+def check_augmented(task: Task, inputs: Any, targets: Any) -> None:
+    """Raise `UserError` where an augmentation has made something of a batch that is not finite, or no target."""
+    where = f"task {task.name!r}: augment"
+    for field, values in tensors_of("inputs", inputs):
+        found = _first_not_finite(values) if isinstance(values, Tensor) else None
+        if found is not None:
+            raise UserError(f"{where}: {field} are {values[found].item()} after it; look at what it divides by")
+    for field, values in tensors_of("labels", targets):
+        if isinstance(values, Tensor):
+            check_targets(where, field, values, task.loss)
 
 
 def tensors_of(field: str, values: Any) -> Iterator[tuple[str, Any]]:
@@ -155,10 +175,10 @@ def tensors_of(field: str, values: Any) -> Iterator[tuple[str, Any]]:
         yield field, values
 
 
-def _place(task: Task, source: Any, rows: Tensor | None, index: int) -> tuple[str, int]:
+def _place(task: Task, source: Any, rows: Tensor | None, index: int, before: int) -> tuple[str, int]:
     """The split that a batch's example is of, and its row there."""
     if rows is None:
-        return "train", index
+        return "train", before + index
     row = int(rows[index])
     for split in SPLITS:
         given = getattr(task, split)

@@ -70,8 +70,9 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
         raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; {hint}")
     if judged and named.varied and len(found) < 2:
         needed = "both 0 and 1" if of_two else "two different labels at least"
+        labels = f"all its labels are {found[0]:g}" if found else "none of its labels counts"
         raise UserError(
-            f"{where} is undefined on the {split} split: all its labels are {found[0]:g}, and it needs "
+            f"{where} is undefined on the {split} split: {labels}, and it needs "
             f"{needed}; give a larger split or another metric"
         )
 

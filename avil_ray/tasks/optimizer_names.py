@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, shown, unknown
 
 if TYPE_CHECKING:
     from avil_ray.tasks.learning import Learning
@@ -26,6 +26,10 @@ REFUSED = {
 }
 OWN = ("params", "lr", "weight_decay")
 """Arguments that `Learning` sets by fields of its own."""
+
+
+SWITCHES = ("foreach", "fused")
+"""Arguments that are true or false although PyTorch's usual value is None."""
 
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
@@ -82,13 +86,25 @@ def check_optimizer(learning: Learning) -> None:
             raise UserError(f"learning: optimizer_options.{name}: set learning.{field} instead")
         if name not in takes:
             raise unknown("option", name, takes, f"learning: optimizer_options of {made.__name__}")
+        value, usual = learning.optimizer_options[name], inspect.signature(made).parameters[name].default
+        if (isinstance(usual, bool) or name in SWITCHES) and not isinstance(value, bool):
+            raise UserError(f"learning: optimizer_options.{name} must be true or false, not {shown(value)}")
     try:
-        make_optimizer(learning, {name: [nn.Parameter(torch.zeros(1, 1))] for name in ("", *learning.groups)})
+        _try_out(learning)
     except LookupError as error:  # betas that are too few, say
         given = f"optimizer_options of {made.__name__}: {dict(learning.optimizer_options)!r}"
         raise UserError(f"learning: {given} has too few values, or none by that name") from error
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"learning: optimizer {made.__name__}: {' '.join(str(error).split())}") from error
+
+
+def _try_out(learning: Learning) -> None:
+    """One step of nothing: PyTorch looks at some options only then."""
+    parameters = {name: [nn.Parameter(torch.zeros(1, 1))] for name in ("", *learning.groups)}
+    optimizer = make_optimizer(learning, parameters)
+    for (parameter,) in parameters.values():
+        parameter.grad = torch.zeros(1, 1)
+    optimizer.step()
 
 
 def _group_options(own: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from avil_ray.choices import check_choices
-from avil_ray.errors import UserError, one_line
+from avil_ray.errors import UserError, one_line, shown
 from avil_ray.tasks.augmentation import Augment, find_augment
 from avil_ray.tasks.checks import SPLITS, check_joinable, check_split
 from avil_ray.tasks.data import Collate, Rows, Stream, find_source
@@ -98,6 +98,8 @@ class Task:
             raise UserError(f"{where}: the metric name {twice!r} is taken; give each metric a name of its own")
         check_choices(Task, {**vars(self), "mode": self.measure.mode}, where)
         find_augment(self.augment, where)
+        if self.collate is not None and not callable(self.collate):
+            raise UserError(f"{where}: collate must be a function of a list of items, not {shown(self.collate)}")
         for split in SPLITS:
             if getattr(self, split) is not None or split == "train":
                 source = self.source(split)

@@ -137,5 +137,26 @@ def test_single_examples_cannot_be_taken_of_every_kind_of_inputs() -> None:
         def join(self, other: Words) -> Words:
             return self
 
-    with pytest.raises(UserError, match=r"augment needs inputs in a tensor .* avil_ray\.augmentation\.batched"):
+    with pytest.raises(UserError, match=r"augment needs inputs in a tensor .* avil_ray\.tasks\.augmentation\.batched"):
         batches(source(Examples(Words(), torch.arange(4)), Noise()))
+
+
+class BrokenStream(Counting):
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return ((torch.tensor([1.0 if number != 7 else torch.nan]), 1) for number in range(10))
+
+
+def test_a_number_of_a_stream_that_is_not_finite_is_named_by_its_place_in_the_stream() -> None:
+    batches = StreamLoader(source(BrokenStream())).batches(3, 0, 1, PLAIN)
+    with pytest.raises(UserError, match=r"^task 'a': its train split: inputs\[7, 0\] is nan"):
+        list(batches)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_augmentation_that_breaks_its_inputs_is_named(batch: bool) -> None:
+    def breaks(inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
+        return inputs / 0, targets
+
+    examples = Examples(torch.ones(4, 2), torch.arange(4))
+    with pytest.raises(UserError, match=r"^task 'a': augment: inputs are inf after it"):
+        batches(source(examples, batched(breaks) if batch else breaks))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable
@@ -177,6 +180,42 @@ def ticking(layer: Any, inputs: Tensor) -> Tensor:
     return inputs
 
 
+def takes_turns(layer: Any, inputs: Tensor) -> Tensor:
+    return inputs * next(layer.turns) if layer.training else inputs
+
+
+def every_fourth(layer: Any, inputs: Tensor) -> Tensor:
+    layer.turn = (layer.turn + layer.training) % 4
+    return inputs
+
+
+def keeps_noise(layer: Any, inputs: Tensor) -> Tensor:
+    if layer.noise is None:
+        layer.noise = torch.rand(())
+    return inputs * layer.noise
+
+
+def keeps_noise_in_training(layer: Any, inputs: Tensor) -> Tensor:
+    return keeps_noise(layer, inputs) if layer.training else inputs
+
+
+@functools.cache
+def factor(layer: Any) -> float:
+    return random.random()
+
+
+def cached_factor(layer: Any, inputs: Tensor) -> Tensor:
+    return inputs * factor(layer) if layer.training else inputs
+
+
+class CountsByClass(nn.Module):
+    batches = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        CountsByClass.batches += 1
+        return inputs
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a counter": (of(counting, steps=0), "training passes change 'trunk.steps'"),
     "a counter of itertools": (of(ticking, clock=count), "training passes change 'trunk.clock'"),
@@ -220,6 +259,25 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "a start by the first batch that trains": (
         of(lambda layer, x: first_time(layer, x) if layer.training else x, ready=False),
+        "task 'left': the model's training pass is not repeatable",
+    ),
+    "one of three factors in turn": (
+        of(takes_turns, turns=lambda: itertools.cycle([1.0, 2.0, 3.0])),
+        "task 'left': the model's training pass is not repeatable",
+    ),
+    "every fourth batch": (of(every_fourth, turn=0), "training passes change 'trunk.turn'"),
+    "noise that is kept": (of(keeps_noise, noise=None), "the model or the data keep random numbers of their first use"),
+    "noise that is kept in training": (
+        of(keeps_noise_in_training, noise=None),
+        "a second one draws other random numbers, so it keeps some of the first one's",
+    ),
+    "noise in a cache of functools": (of(cached_factor), "a second one draws other random numbers"),
+    "a counter of the class": (
+        lambda: nn.Sequential(small.plain(), CountsByClass()),
+        "training passes change 'trunk.1.batches'",
+    ),
+    "a generator of the system": (
+        of(lambda layer, x: x * layer.own.random(), own=random.SystemRandom),
         "task 'left': the model's training pass is not repeatable",
     ),
     "a frozen teacher": (
@@ -365,3 +423,57 @@ def test_data_that_cannot_be_read_name_task_and_split(task: str) -> None:
 
     with pytest.raises(UserError, match=f"task '{task}'.* of its train split .SystemExit: no such file"):
         avil.train(small.suite_with(fail, (task, "train")), avil.Equal(), rounds=1, steps_per_round=1)
+
+
+class Curriculum:
+    """As an augmentation and as a loss; it changes nothing before its hundredth call."""
+
+    def __init__(self) -> None:
+        self.calls, self.own = 0, np.random.default_rng(1)
+
+    def augment(self, inputs: Tensor, target: Any) -> tuple[Tensor, Any]:
+        self.calls += 1
+        return inputs * (0.5 if self.calls > 100 else 1.0), target
+
+    def noise(self, inputs: Tensor, target: Any) -> tuple[Tensor, Any]:
+        return inputs + float(self.own.normal()), target
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return nn.functional.cross_entropy(outputs, targets)
+
+
+def with_options(name: str, **options: Any) -> avil.Suite:
+    suite = small.small_suite()
+
+    def tasks(seed: int) -> list[avil.Task]:
+        return [dataclasses.replace(task, **options) if task.name == name else task for task in suite.tasks(seed)]
+
+    return dataclasses.replace(suite, tasks=tasks)
+
+
+@pytest.mark.parametrize("task", ["left", "noise"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (lambda: {"augment": Curriculum().augment}, "training passes change 'augment of {}.calls'"),
+        (lambda: {"augment": Curriculum().noise}, "the data or their augmentation have a state of their own"),
+        (lambda: {"loss": Curriculum().loss}, "training passes change 'loss of {}.calls'"),
+    ],
+)
+def test_augmentation_and_losses_with_a_state_of_their_own_are_refused(task: str, options: Any, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        avil.train(with_options(task, **options()), avil.Equal(), rounds=1, steps_per_round=1)
+    assert said.format(task) in str(caught.value)
+
+
+def test_what_trying_the_model_out_draws_leaves_the_callers_generators_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    target_of(of(lambda _, x: x + torch.rand(())))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_parameter_group_of_no_parameter_is_refused() -> None:
+    with pytest.raises(UserError, match=r"learning: groups.trnk: no parameter's name begins with it; there are: heads"):
+        target_of(small.plain, groups={"trnk": {"learning_rate": 0.1}})

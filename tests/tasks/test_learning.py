@@ -27,6 +27,20 @@ from avil_ray.tasks.optimizer_names import optimizer_class
         ({"batch_size": 10**30}, f"batch_size must be a whole number, 1 to 10000000, not {10**30}"),
         ({"evaluation_batch": 0.5}, "evaluation_batch must be a whole number, 1 to 1000000000, not 0.5"),
         ({"warmup": 1.5}, "warmup must be a whole number, 0 or more, not 1.5"),
+        ({"learning_rate": 1e300}, "learning_rate must be at most 1e+38, not 1e+300"),
+        ({"weight_decay": 1e39}, "weight_decay must be at most 1e+38, not 1e+39"),
+        (
+            {"momentum": 10**5000},
+            "momentum must be a number of at least 0 and below 1, not a value of type int that is too long to show",
+        ),
+        (
+            {"optimizer": "adam", "optimizer_options": {"amsgrad": "no"}},
+            "optimizer_options.amsgrad must be true or false, not 'no'",
+        ),
+        (
+            {"optimizer": "adam", "optimizer_options": {"fused": 1}},
+            "optimizer_options.fused must be true or false, not 1",
+        ),
         ({"clip": math.nan}, "clip must be a number above 0, and finite, not nan"),
         (
             {"optimizer": "adamw", "optimizer_options": {"betas": [0.9]}},
@@ -55,3 +69,9 @@ def test_an_optimizer_may_be_written_in_any_case(name: str) -> None:
 def test_what_is_right_passes() -> None:
     Learning(clip=math.inf, momentum=0, weight_decay=0, warmup=0, learning_rate=1)
     Learning(batch_size=np.int64(4), learning_rate=np.float32(0.1), optimizer="adamw", precision="bf16")
+
+
+@pytest.mark.parametrize("name", ["capturable", "differentiable"])
+def test_an_option_that_pytorch_refuses_in_its_first_step_is_refused_before(name: str) -> None:
+    with pytest.raises(UserError, match=r"^learning: optimizer Adam: "):
+        Learning(optimizer="adam", optimizer_options={name: True})

@@ -85,3 +85,14 @@ def test_a_figure_must_be_one_number() -> None:
     several: Callable[[Tensor, Tensor], Tensor] = lambda outputs, targets: torch.ones(3)  # noqa: E731
     with pytest.raises(UserError, match=r"task 'a': the metric must give one number, not a tensor \[3\]"):
         found(several, "max")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_metric_that_fails_is_one_line(error: type[BaseException]) -> None:
+    def fails(outputs: Tensor, targets: Tensor) -> float:
+        raise error
+
+    metric = find_measure(fails, "max", "cross_entropy", "task 'a'").make()
+    metric.update(torch.zeros(2, 2), torch.zeros(2))
+    with pytest.raises(UserError, match=rf"task 'a': the metric failed: {error.__name__}"):
+        figure(metric, "task 'a'")

@@ -174,3 +174,10 @@ def test_rows_may_be_equal_by_nature_and_parts_of_one_tensor_may_be_splits() -> 
         Examples(torch.zeros(1, 3).expand(count, 3), torch.tensor([0, 1, *[1] * (count - 2)])) for count in (2, 3, 4, 5)
     ]
     assert suite(Task("price", *equal)).draw(0)
+
+
+@pytest.mark.parametrize("split", ["train", "select"])
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_a_split_none_of_whose_labels_counts_is_refused(metric: str, split: str) -> None:
+    with pytest.raises(UserError, match=f"^task 'price': its {split} split: labels are all -100, so none counts"):
+        dataclasses.replace(target(CLASSES, metric=metric), **{split: Examples(INPUTS, torch.full((4,), -100))})
