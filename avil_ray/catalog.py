@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 from avil_ray.config import call, flatten, nest, option_names, option_problems, read_options, said, short
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, one_line, unknown
 from avil_ray.methods.method import Method
+from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 
 SUITES = {
@@ -54,7 +56,7 @@ INNER = "options"
 """Where a method that is another one's option has its own options: `weighting: static, options: {weights: …}`."""
 
 
-def load(reference: str) -> Any:
+def load(reference: str, kind: str = "a factory as 'package.module:function'") -> Any:
     """The object that "package.module:name" names.
 
     Raises
@@ -64,7 +66,7 @@ def load(reference: str) -> Any:
     """
     module_name, _, name = reference.partition(":")
     if not (module_name and name) or module_name.startswith("."):
-        raise UserError(f"{reference!r}: write a factory as 'package.module:function'")
+        raise UserError(f"{reference!r}: write {kind}")
     try:
         module = importlib.import_module(module_name)
         found = getattr(module, name, module)
@@ -80,19 +82,40 @@ def load(reference: str) -> Any:
 
 
 def suite_factory(name: str) -> Callable[..., Suite]:
-    """The factory of a suite of the catalogue."""
-    if name not in SUITES:
+    """The factory of a suite of the catalogue, or the one that "package.module:function" names."""
+    if ":" not in name and name not in SUITES:
         raise unknown("suite", name, SUITES)
-    factory: Callable[..., Suite] = load(SUITES[name])
+    factory: Callable[..., Suite] = load(SUITES.get(name, name))
+    if not callable(factory):
+        raise UserError(f"suite factory {name}: it is a {type(factory).__name__}, not a function")
     return factory
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method of the catalogue."""
-    if not isinstance(name, str) or name not in METHODS:
+    """The class of a method of the catalogue, or the one that "package.module:Class" names."""
+    if not isinstance(name, str) or (":" not in name and name not in METHODS):
         raise unknown("method", name, METHODS)
-    found: type[Method] = load(METHODS[name])
+    found: type[Method] = load(METHODS.get(name, name), "a method as 'package.module:Class'")
+    if name not in METHODS:
+        _require_method(name, found)
     return found
+
+
+def _require_method(name: str, found: Any) -> None:
+    """Raise `UserError` where what the user names is no class of methods, or one that cannot be used as such."""
+    if not (inspect.isclass(found) and issubclass(found, Method)):
+        kind = f"class {found.__name__}" if inspect.isclass(found) else type(found).__name__
+        raise UserError(f"method {name}: it is a {kind}, not a class derived from avil_ray.Method")
+    if inspect.isabstract(found):
+        raise UserError(f"method {name}: {', '.join(sorted(found.__abstractmethods__))} must be defined")
+    with one_line(f"method {name}"):
+        get_type_hints(found, include_extras=True)
+
+
+def label_of(name: str) -> str:
+    """What tables and figures call a method unless a label says otherwise; of a user's class, its name made safe."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name.rpartition(":")[2])[:64].lstrip("._-")
+    return name if name in METHODS else safe or "method"
 
 
 def find_factory(specification: Mapping[str, Any]) -> tuple[Callable[..., Suite], str]:
@@ -103,12 +126,10 @@ def find_factory(specification: Mapping[str, Any]) -> tuple[Callable[..., Suite]
     reference = specification[key]
     if not isinstance(reference, str):
         raise UserError(f"suite: {key} must be a word, not {reference!r}")
-    if key == "name":
+    if key == "name" and ":" not in reference:
         return suite_factory(reference), f"suite {reference}"
-    factory = load(reference)
-    if not callable(factory):
-        raise UserError(f"suite factory {reference}: it is a {type(factory).__name__}, not a function")
-    return factory, f"suite factory {reference}"
+    load(reference)  # as a factory, it must be written as one
+    return suite_factory(reference), f"suite factory {reference}"
 
 
 def build_suite(specification: Mapping[str, Any]) -> Suite:
@@ -133,22 +154,42 @@ def build_suite(specification: Mapping[str, Any]) -> Suite:
 
 
 def build_method(name: str, options: Mapping[str, Any]) -> Method:
-    """A method of the catalogue with its options checked; options may be nested or dotted (`weights.right`)."""
+    """A method with its options checked; options may be nested or dotted (`weights.right`)."""
     cls, where = method_class(name), f"method {name}"
-    return read_options(cls, _with_inner(cls, options, where), where)
+    with one_line(where):  # a class of the user's may raise anything
+        return read_options(cls, _with_inner(cls, options, where), where)
+
+
+def with_options(method: Method, options: Mapping[str, Any], where: str) -> Method:
+    """The method with some options changed, nested or dotted; it need not be in the catalogue."""
+    cls, given = type(method), nest(options, where)
+    inner, kept = _inner(cls), _values(method)
+    if inner is not None and inner not in given:
+        kept[inner] = with_options(getattr(method, inner), given.pop(INNER, {}), where)
+    elif inner is not None:
+        given = dict(_with_inner(cls, given, where))
+    with one_line(where):  # a class of the user's may raise anything
+        return read_options(cls, {**flatten(kept), **flatten(given)}, where)
+
+
+def build_trial(suite: Suite, method: str, options: Mapping[str, Any]) -> tuple[Suite, Method]:
+    """What a trial trains, and with what: of its flat options, those of `learning` change how the suite is learned."""
+    of_method, of_learning = learning_apart(options)
+    return learned(suite, of_learning), build_method(method, of_method)
 
 
 def method_problems(name: str, options: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with a method's options, a line each, where `build_method` stops at the first."""
     cls = method_class(name)
     try:
-        return option_problems(cls, _with_inner(cls, options, ""))
+        with one_line("it failed"):  # a class of the user's may raise anything
+            return option_problems(cls, _with_inner(cls, options, ""))
     except UserError as error:
         return [str(error)]
 
 
 def method_options(name: str) -> tuple[str, ...]:
-    """The options of a method of the catalogue, by name."""
+    """The options of a method, by name."""
     cls = method_class(name)
     return (*option_names(cls), *([INNER] if _inner(cls) else []))
 
@@ -177,11 +218,9 @@ def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Ma
 
 
 def method_name(method: Method) -> str:
-    """What the catalogue calls a method."""
-    for name in METHODS:
-        if method_class(name) is type(method):
-            return name
-    raise UserError(f"{type(method).__name__} is not in the catalogue; name one of {', '.join(METHODS)}")
+    """What the catalogue calls a method; one that is not in it is called "package.module:Class"."""
+    reference = f"{type(method).__module__}:{type(method).__qualname__}"
+    return next((name for name in METHODS if METHODS[name] == reference), reference)
 
 
 def settled_options(method: Method) -> dict[str, Any]:
@@ -198,6 +237,61 @@ def settled_options(method: Method) -> dict[str, Any]:
         other: Method = getattr(method, inner)
         values |= {inner: method_name(other), INNER: settled_options(other)}
     return {name: _plain(value) for name, value in flatten(values).items() if value is not None}
+
+
+LEARNING = "learning"
+"""What options of `Learning` stand under beside those of a method: `learning.batch_size`, `learning.groups.trunk…`."""
+
+
+def learning_apart(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options apart, flat or nested: those of `learning`, flat and without that word, come second."""
+    flat = flatten(options)
+    mine = {key.removeprefix(f"{LEARNING}."): value for key, value in flat.items() if key.startswith(f"{LEARNING}.")}
+    rest = {key: value for key, value in flat.items() if not key.startswith(f"{LEARNING}.")}
+    return {key: value for key, value in rest.items() if (key, value) != (LEARNING, {})}, mine
+
+
+def learned(suite: Suite, options: Mapping[str, Any]) -> Suite:
+    """The suite with these options of its learning, flat, in place of its own.
+
+    A group may have dots in its name: `groups.trunk.0.learning_rate`. `groups` and `optimizer_options` are replaced as
+    a whole.
+
+    Raises
+    ------
+    UserError
+        At its place: `learning.batch_size must be …`.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in options.items():
+        name, _, rest = key.partition(".")
+        if not rest:
+            nested[name] = value
+            continue
+        inner = nested.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"{LEARNING}.{key}: {name} is {inner!r} already; give it one value, or its parts")
+        group, dot, option = rest.rpartition(".")
+        if name == "groups" and dot and not isinstance(value, Mapping):
+            inner = inner.setdefault(group, {})
+            rest = option
+        inner[rest] = value
+    if not nested:
+        return suite
+    try:
+        return suite.learned_with(nested)
+    except UserError as error:
+        raise UserError(learning_line(str(error))) from None
+
+
+def learning_line(text: str) -> str:
+    """What `Learning` says, at its place: `learning.batch_size must be …`."""
+    line = text.removeprefix(f"{LEARNING}: ")
+    names = [field.name for field in dataclasses.fields(Learning)]
+    line = re.sub(r"^torch\.optim has no", "optimizer: torch.optim has no", line)
+    line = re.sub(rf"^unknown ({'|'.join(names)}) ", r"\1: unknown \1 ", line)
+    option = re.match(r"\w*", line)
+    return f"{LEARNING}.{line}" if option and option.group() in names else f"{LEARNING}: {line}"
 
 
 def _values(method: Method) -> dict[str, Any]:

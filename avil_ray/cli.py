@@ -36,6 +36,9 @@ app = typer.Typer(
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set an option; may be repeated.")
 ]
+Suite = Annotated[
+    str, typer.Argument(help="A suite (`avil-ray list suites`), or your own factory as package.module:function.")
+]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
 DEFAULT_STORAGE = Path("avil-results")
 INTERRUPTED = 130
@@ -64,8 +67,10 @@ def _common(
 
 @app.command(epilog="avil-ray run multimnist --method equal --pool ray --set size=18 --set target_labels=300")
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite (`avil-ray list suites`).")],
-    method: Annotated[str, typer.Option(help="A method (`avil-ray list methods`).")] = "alpha-vil",
+    suite: Suite,
+    method: Annotated[
+        str, typer.Option(help="A method (`avil-ray list methods`), or your own class as package.module:Class.")
+    ] = "alpha-vil",
     target: Annotated[
         str | None, typer.Option(help="The task that counts; the suite's usual one if not given.")
     ] = None,
@@ -101,21 +106,20 @@ def sweep(
 
     from avil_ray.config import parse_setting
     from avil_ray.reports.tables import terminal_table
-    from avil_ray.spaces.search_space import read_search_space
-    from avil_ray.sweeps.sweep import run_sweep
+    from avil_ray.sweeps import start
 
     if max_concurrent is not None and max_concurrent < 1:
         raise UserError(f"--max-concurrent must be at least 1, not {max_concurrent}")
-    changes = [parse_setting(text) for text in settings or []]
-    changes += [("name", name)] if name is not None else []
-    changes += [("seeds", _seeds(seeds))] if seeds is not None else []
-    outcome = run_sweep(
-        read_search_space(space, changes),
-        storage,
+    outcome = start.sweep(
+        space,
+        storage=storage,
+        name=name,
+        seeds=None if seeds is None else _seeds(seeds),
         address=address,
-        max_concurrent=max_concurrent,
         resume=resume,
         fresh=fresh,
+        max_concurrent=max_concurrent,
+        settings=[parse_setting(text) for text in settings or []],
     )
     Console().print(terminal_table(outcome.comparison))
     for failure in (failure for method in outcome.comparison.methods for failure in method.failures):
@@ -131,19 +135,30 @@ def sweep(
 
 @app.command(epilog="avil-ray check search_spaces/multimnist_demo.yaml")
 def check(
-    space: Annotated[Path, typer.Argument(help="A search space (YAML).")],
+    space: Annotated[
+        str, typer.Argument(help="A search space (YAML), or a suite: its name, or package.module:function.")
+    ],
     address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
     settings: Settings = None,
 ) -> None:
-    """Say what a sweep would run and whether the resources are there, and find every error in the file."""
+    """Say what a sweep would run and whether the resources are there, and find every error in the file.
+
+    Of a suite: say what its tasks, data and model are, once everything is checked that a run checks before it trains.
+    """
     from rich.console import Console
 
+    from avil_ray.checking import described, names_suite
     from avil_ray.config import parse_setting
+    from avil_ray.running import named_suite
     from avil_ray.spaces.preview import preview
     from avil_ray.spaces.search_space import problems, read_search_space
     from avil_ray.telemetry import no_calls_home
 
     changes = [parse_setting(text) for text in settings or []]
+    if names_suite(space):
+        for line in described(named_suite(space, dict(changes))):
+            print(plain(line))
+        return
     found = problems(space, changes)
     if found:
         for line in found:
@@ -159,7 +174,7 @@ def check(
 
 @app.command(epilog="avil-ray affinity multimnist --set size=18 --set target_labels=300")
 def affinity(
-    suite: Annotated[str, typer.Argument(help="A suite (`avil-ray list suites`).")],
+    suite: Suite,
     target: Annotated[
         str | None, typer.Option(help="The task that counts; the suite's usual one if not given.")
     ] = None,
@@ -211,11 +226,11 @@ def report(
     from avil_ray.reports.records import read_records
     from avil_ray.reports.tables import terminal_table
     from avil_ray.reports.write import write_report
-    from avil_ray.sweeps.storage import read_facts
+    from avil_ray.sweeps.storage import FACTS, read_facts
 
     folder = storage / name
     if not folder.is_dir():
-        there = [path.name for path in storage.iterdir() if path.is_dir()] if storage.is_dir() else []
+        there = [path.name for path in storage.iterdir() if (path / FACTS).exists()] if storage.is_dir() else []
         raise unknown("sweep", name, there, str(storage))
     facts = read_facts(folder)
     comparison = write_report(folder, read_records(folder), facts)
@@ -227,7 +242,7 @@ def report(
 
 @app.command(name="list", epilog="avil-ray list methods alpha-vil")
 def list_(
-    what: Annotated[str, typer.Argument(help="suites or methods.")],
+    what: Annotated[str, typer.Argument(help="suites or methods, or your own as package.module:name.")],
     name: Annotated[str | None, typer.Argument(help="One of them, for its options and source.")] = None,
 ) -> None:
     """List suites or methods, a line each; with a name, its options."""
@@ -239,24 +254,20 @@ def list_(
 
 @app.command(epilog="avil-ray data multimnist")
 def data(
-    suite: Annotated[str, typer.Argument(help="A suite (`avil-ray list suites`).")],
+    suite: Suite,
     settings: Settings = None,
 ) -> None:
     """Fetch or check a suite's data."""
     from avil_ray.catalog import FETCHES, load
+    from avil_ray.checking import sizes
     from avil_ray.config import parse_setting
     from avil_ray.running import named_suite
-    from avil_ray.tasks.data import Stream
 
     built = named_suite(suite, dict(parse_setting(text) for text in settings or []))
     for line in load(FETCHES[suite])(built) if suite in FETCHES else ():
         print(plain(line))
     for task in built.draw(0).values():
-        splits = ((split, getattr(task, split)) for split in ("train", "dev", "select", "test"))
-        streams = isinstance(task.source("train"), Stream)
-        given = ((split, examples) for split, examples in splits if examples is not None)
-        sizes = "train a stream" if streams else ", ".join(f"{split} {len(examples)}" for split, examples in given)
-        print(f"{plain(task.name)}: {sizes} ({plain(task.measure.name)})")
+        print(f"{plain(task.name)}: {sizes(task)} ({plain(task.measure.name)})")
 
 
 @app.command(epilog="avil-ray ui --port 5000")

@@ -26,7 +26,7 @@ def read_options(cls: type[T], options: Mapping[str, Any], where: str) -> T:
     UserError
         For an unknown option (with the nearest right one), a wrong type, or a value that the class itself refuses.
     """
-    checked, problems = _checked(_field_types(cls), nest(options, where))
+    checked, problems = _fields_read(cls, options, where)
     if problems:
         raise UserError(said(where, problems[0]))
     try:
@@ -38,12 +38,20 @@ def read_options(cls: type[T], options: Mapping[str, Any], where: str) -> T:
 def option_problems(cls: type, options: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with the options, a line each, where `read_options` would stop at the first."""
     try:
-        _, problems = _checked(_field_types(cls), nest(options))
+        _, problems = _fields_read(cls, options, "")
         if not problems:
             read_options(cls, options, "")
     except UserError as error:
         problems = [str(error)]
     return problems
+
+
+def _fields_read(cls: type[Any], options: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """The options that are right, each converted to its type, and a line for each that is wrong or missing."""
+    given, empty = nest(options, where), dataclasses.MISSING
+    checked, problems = _checked(_field_types(cls), given)
+    needed = [one.name for one in dataclasses.fields(cls) if one.init and one.default is one.default_factory is empty]
+    return checked, [*problems, *(f"the option {name!r} is missing" for name in needed if name not in given)]
 
 
 def option_names(described: Callable[..., Any]) -> tuple[str, ...]:

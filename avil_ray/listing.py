@@ -10,53 +10,77 @@ from typing import Any, get_type_hints
 
 from typing_extensions import Doc
 
-from avil_ray.catalog import INNER, METHODS, SUITES, load, method_name, method_options, settled_options, summary
-from avil_ray.errors import unknown
+from avil_ray.catalog import (
+    INNER,
+    METHODS,
+    SUITES,
+    build_method,
+    load,
+    method_class,
+    method_options,
+    settled_options,
+    suite_factory,
+    summary,
+)
+from avil_ray.config import option_names
+from avil_ray.errors import UserError, unknown
 
 CATALOGUES = {"suites": SUITES, "methods": METHODS}
 
 
 def listing(what: str, name: str | None) -> Iterator[str]:
-    """The lines of `avil-ray list WHAT [NAME]`.
+    """The lines of `avil-ray list WHAT [NAME]`; WHAT may also be a user's own factory or method, "package.module:name".
 
     Raises
     ------
     UserError
         For another word than suites or methods, or a name that is not in the catalogue.
     """
+    if ":" in what and name is None:
+        return _method(what) if inspect.isclass(load(what)) else _suite(suite_factory(what))
     if what not in CATALOGUES:
         raise unknown("list", what, CATALOGUES)
     names = CATALOGUES[what]
     if name is None:
         width = max(map(len, names))
         return (f"{one:{width}}  {summary(load(names[one]))}" for one in names)
-    if name not in names:
-        raise unknown(what.removesuffix("s"), name, names)
-    described = load(names[name])
-    return _method(described) if what == "methods" else _suite(described)
+    return _method(name) if what == "methods" else _suite(suite_factory(name))
 
 
-def _method(cls: Any) -> Iterator[str]:
-    yield summary(cls)
-    yield f"source: {cls.source}"
+def _method(name: str) -> Iterator[str]:
+    cls = method_class(name)
+    yield summary(cls) or "(it has no docstring)"
+    yield f"source: {getattr(cls, 'source', 'not given')}"
     yield "options:"
-    hints, method = get_type_hints(cls, include_extras=True), cls()
-    values = settled_options(method)
+    hints, values = get_type_hints(cls, include_extras=True), _defaults(name)
     for field in (field for field in dataclasses.fields(cls) if field.init):
         docs = [note.documentation for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Doc)]
-        value = values.get(field.name, getattr(method, field.name))
-        yield f"  {field.name}{'' if value is None else f' = {value}'}: {'; '.join(docs)}"
-    if INNER in method_options(method_name(method)):
+        value = values.get(field.name)
+        yield f"  {field.name}{'' if value is None else f' = {value}'}{': ' if docs else ''}{'; '.join(docs)}"
+    if INNER in method_options(name):
         yield f"  {INNER} = {{}}: options of that method, such as {{learning_rate: 0.1}}; those left out are its own"
 
 
+def _defaults(name: str) -> dict[str, Any]:
+    """The options of a method of which nothing is said; of one that needs some, those that it has by itself."""
+    try:
+        method = build_method(name, {})
+    except UserError:
+        fields = dataclasses.fields(method_class(name))
+        return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    values = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.init}
+    return {**values, **settled_options(method)}
+
+
 def _suite(factory: Any) -> Iterator[str]:
-    yield summary(factory)
+    yield summary(factory) or "(it has no docstring)"
     yield "options:"
     described = _described(inspect.getdoc(factory) or "")
-    for name, parameter in inspect.signature(factory).parameters.items():
+    for name in option_names(factory):
+        parameter = inspect.signature(factory).parameters[name]
         default = "(required)" if parameter.default is parameter.empty else parameter.default
-        yield f"  {name} = {default}: {described.get(name, '')}"
+        about = described.get(name)
+        yield f"  {name} = {default}{': ' + about if about else ''}"
 
 
 def _described(docstring: str) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from avil_ray.catalog import build_method, build_suite, method_options, suite_factory
-from avil_ray.config import nest, option_names, parse_setting
+from avil_ray.catalog import LEARNING, build_method, build_suite, learned, method_options, suite_factory
+from avil_ray.config import flatten, nest, option_names, parse_setting, short
 from avil_ray.errors import UserError, unknown
 from avil_ray.plain import plain
 from avil_ray.rounds import Round
@@ -34,8 +34,9 @@ def run_once(
     """Train, print a line a round and the figures at the end, and write the results to `output`."""
     if pool not in ("inline", "ray"):
         raise unknown("pool", pool, ("inline", "ray"), "--pool")
-    of_suite, of_method = divide(suite_name, method_name, [parse_setting(text) for text in settings])
-    suite = named_suite(suite_name, of_suite, target)
+    of_learning, others = learning_settings(parse_setting(text) for text in settings)
+    of_suite, of_method = divide(suite_name, method_name, others)
+    suite = named_suite(suite_name, {**of_suite, LEARNING: of_learning}, target)
     method = build_method(method_name, of_method)
     if output is not None:
         require_writable(output)
@@ -60,11 +61,33 @@ def run_once(
 
 
 def named_suite(name: str, options: Mapping[str, Any], target: str | None = None) -> Suite:
-    """A suite of the catalogue with options from the command line; `target` comes before the option of that name."""
+    """A suite with options from the command line, those of `learning` too; `target` comes before the option of it."""
     for key in ("name", "factory"):
         if key in options:
             raise unknown("option", key, option_names(suite_factory(name)), "--set")
-    return build_suite({**options, **({} if target is None else {"target": target}), "name": name})
+    of_learning, of_suite = learning_settings(options.items())
+    key = "factory" if ":" in name else "name"
+    suite = build_suite({**dict(of_suite), **({} if target is None else {"target": target}), key: name})
+    try:
+        return learned(suite, of_learning)
+    except UserError as error:
+        raise UserError(f"--set {error}") from None
+
+
+def learning_settings(settings: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """`--set` options apart: those of `learning`, without that word, and the others."""
+    of_learning: dict[str, Any] = {}
+    others: list[tuple[str, Any]] = []
+    for key, value in settings:
+        if key.startswith(f"{LEARNING}."):
+            of_learning[key.removeprefix(f"{LEARNING}.")] = value
+        elif key == LEARNING and isinstance(value, Mapping):
+            of_learning |= flatten(value)
+        elif key == LEARNING:
+            raise UserError(f"--set {LEARNING} must be a mapping such as {{batch_size: 16}}, not {short(value)}")
+        else:
+            others.append((key, value))
+    return of_learning, others
 
 
 def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -183,10 +183,10 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
 def _make(folder: Path) -> list[Path]:
     """Make a folder; those that were made, the innermost first."""
-    lacking = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
+        lacking = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         raise _unusable(folder, error) from error
     return lacking
 

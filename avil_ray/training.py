@@ -24,7 +24,7 @@ from avil_ray.methods.method import Method, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
-from avil_ray.rounds import Progress, Round, run_rounds
+from avil_ray.rounds import Best, Progress, Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
 from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
@@ -141,15 +141,9 @@ def train(
         Where training diverges or a worker cannot be had.
     """
     _check_arguments(suite, method, pool, output, resume, on_round)
-    numbers = {"rounds": rounds, "steps_per_round": steps_per_round, "threads": threads, "seed": seed}
-    numbers |= {} if workers is None else {"workers": workers}
-    for name, value in numbers.items():
-        if whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
-            raise UserError(f"{name} must be at most {MOST[name]:,}")
+    _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed, workers=workers)
     method.check(suite)
-    if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
-        name = type(method).__name__
-        raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
+    require_one_phase(suite, method, rounds)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
 
@@ -177,17 +171,36 @@ def train(
                 raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
             setting = Setting(suite, steps_per_round, tasks)
             progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
-        best = progress.best
-        assert best is not None
-        if not math.isfinite(best.score):
-            raise WorkFailed(_no_figure(target, best.theta))
-        test = target.evaluate("test", best.theta)
-        if not all(map(math.isfinite, test.values())):
-            where = (
-                target.not_finite(best.theta, "test") or f"task {suite.target!r}: its figures on test are {dict(test)}"
-            )
-            raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
+        best, test = _judged(progress, target)
     return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
+
+
+def _judged(progress: Progress, target: Target) -> tuple[Best, dict[str, float]]:
+    """The best round by select, and its figures on test, which is read here and nowhere else."""
+    best = progress.best
+    assert best is not None
+    if not math.isfinite(best.score):
+        raise WorkFailed(_no_figure(target, best.theta))
+    test = target.evaluate("test", best.theta)
+    if not (math.isfinite(test[target.task.measure.name]) and math.isfinite(test["loss"])):
+        figures = f"task {target.task.name!r}: its figures on test are {dict(test)}"
+        where = target.not_finite(best.theta, "test") or figures
+        raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
+    return best, test
+
+
+def require_one_phase(suite: Suite, method: Method, rounds: int) -> None:
+    """Raise `UserError` where `patience` would end rounds that the method has planned."""
+    if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
+        name = type(method).__name__
+        raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    """Raise `UserError` where one of a run's numbers is no whole number within its bounds."""
+    for name, value in numbers.items():
+        if (name, value) != ("workers", None) and whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
+            raise UserError(f"{name} must be at most {MOST[name]:,}")
 
 
 def _no_figure(target: Target, theta: Vector) -> str:

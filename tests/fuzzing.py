@@ -12,8 +12,11 @@ from typing import Any
 import yaml
 
 from avil_ray.catalog import METHODS, method_options
+from avil_ray.config import option_names
+from avil_ray.tasks.learning import Learning
 
 SUITE = {"name": "synthetic", "target_labels": 12, "train": 20, "select": 12, "test": 12, "helpful": 1, "harmful": 0}
+LEARNING = option_names(Learning)
 TINY = {"factory": "tiny_suite:tiny_suite"}
 COMMON = {"rounds": 3, "steps_per_round": 2, "seeds": [0, 1]}
 STATIC = {"method": "static", "weights": {"helpful_1": {"grid": [0, 0.5, 1]}, "noise_1": 1}}
@@ -43,6 +46,19 @@ SPACES: list[dict[str, Any]] = [
         ],
     },
     {"name": "all", "suite": TINY, **COMMON, "methods": [{"method": method} for method in METHODS]},
+    {
+        "name": "learned",
+        "suite": TINY,
+        **COMMON,
+        "learning": {
+            "batch_size": {"grid": [16, 32]},
+            "optimizer": "adamw",
+            "optimizer_options": {"betas": [0.9, 0.99]},
+            "groups": {"trunk": {"learning_rate": {"loguniform": [0.001, 0.1]}}},
+            "schedule": {"choice": ["linear", "cosine"]},
+        },
+        "methods": [{"method": "alpha-vil"}, {"method": "equal", "learning_rate": 0.1}],
+    },
     {
         "name": "proposed",
         "suite": TINY,
@@ -126,6 +142,7 @@ DISTRIBUTIONS: list[Any] = [
 ]
 ODD = [*WORDS, *NUMBERS, *PLAIN, *DISTRIBUTIONS]
 HARD = ["train", "select", "test", "inputs", "classes", "width", "helpful", "harmful", "neutral", "noise"]
+HARD += ["batch_size", "loader_processes", "prefetch"]
 """Options that say how much data or model there is: a large number there is work rather than a mistake."""
 
 TEXTS = [
@@ -256,6 +273,7 @@ def setting(number: int) -> str:
     ]
     known += ["methods.static.weights.helpful_1", "methods.static.label", "methods.equal.samples", "search.trials"]
     known += ["resources.slots", "resources.per_task.gpu", "methods", "methods.static", "suite.target_labels"]
+    known += [f"learning.{name}" for name in LEARNING] + ["learning", "learning.groups.trunk.learning_rate"]
     key = chance.choice(known)
     value = yaml.dump(_odd(chance, key.split(".")[-1]), default_flow_style=True, width=10**6).removesuffix("\n...\n")
     value = chance.choice([value, value, chance.choice(TEXTS), chance.choice(WORDS)])
@@ -320,6 +338,8 @@ def _run_option(chance: random.Random, method: str) -> list[str]:
     plain = ["--target", "--output", "--pool", "--workers", "--seed", "--method", "--resume", "--rounds", "--set"]
     options = method_options(method) if method in METHODS else ("learning_rate",)
     name = chance.choice([*options, f"method.{chance.choice(options)}", *SUITE, f"suite.{chance.choice(list(SUITE))}"])
+    if chance.random() < 0.2:
+        name = f"learning.{chance.choice([one for one in LEARNING if one != 'loader_processes'])}"
     value = yaml.dump(_odd(chance, name.split(".")[-1]), default_flow_style=True, width=10**6).removesuffix("\n...\n")
     return chance.choice([["--set", f"{name}={value}"], ["--set", f"{name}={value}"], _some(chance, plain)])
 

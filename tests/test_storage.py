@@ -146,6 +146,6 @@ def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "x"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / ("x" * 300), tmp_path / "a\0b"):
         with pytest.raises(UserError, match=r"cannot be written .* choose another folder"), locked(folder):
             pytest.fail("no folder")

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from avil_ray.catalog import build_method, settled_options
-from avil_ray.config import flatten, nest
+from avil_ray.catalog import LEARNING, build_method, learning_apart, settled_options
+from avil_ray.config import flatten
 from avil_ray.errors import UserError
 from avil_ray.randomness import numpy_generator
 from avil_ray.reports.records import trial_key
@@ -70,7 +70,8 @@ class Configuration:
     index: int
     """Its number within the label, from 0."""
     options: dict[str, Any]
-    """Every option in force, flat (`weights.right`); `catalog.build_method` takes them."""
+    """Every option in force, flat (`weights.right`), and those that `learning` gives; `catalog.build_trial` takes them.
+    """
     chosen: dict[str, Any] = field(default_factory=dict)
     """Those that the search chose, flat; empty where nothing was free."""
 
@@ -99,7 +100,7 @@ class Entry:
     label: Annotated[str, NAME]
     method: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Option -> value, as given."""
+    """Option -> value, as given; those that all methods have in common stand under `learning`."""
     free: Mapping[str, Distribution] = field(default_factory=dict)
     """Option, dotted -> what it may be."""
     samples: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
@@ -158,11 +159,16 @@ class Entry:
             return []
         return [self.configuration(index, chosen) for index, chosen in enumerate(self.points(search))]
 
+    def examples(self, search: Search) -> list[Configuration]:
+        """The entry's configurations; where Optuna will propose them, one that it might propose."""
+        return self.configurations(search) or [self.configuration(0, next(self.points(search)))]
+
     def configuration(self, index: int, chosen: Mapping[str, Any]) -> Configuration:
         """The configuration with these values of the free options: dotted option -> value."""
-        options = nest({**flatten(self.fixed), **chosen})
-        method = build_method(self.method, options)
-        return Configuration(self.label, self.method, index, settled_options(method), dict(chosen))
+        of_method, of_learning = learning_apart({**flatten(self.fixed), **chosen})
+        options = settled_options(build_method(self.method, of_method))
+        options |= {f"{LEARNING}.{name}": value for name, value in of_learning.items()}
+        return Configuration(self.label, self.method, index, options, dict(chosen))
 
     def points(self, search: Search) -> Iterator[dict[str, Any]]:
         """The values of the free options, one configuration after another; with Optuna, as `random` would draw them.

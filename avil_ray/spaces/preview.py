@@ -11,9 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from avil_ray.catalog import build_method, build_suite
+from avil_ray.catalog import build_suite, build_trial
+from avil_ray.config import flatten
+from avil_ray.methods.method import Method
 from avil_ray.pools.placement import bundles, describe, missing, most_slots, number, total
-from avil_ray.reports.formats import counted
+from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
@@ -71,6 +73,15 @@ class Preview:
     there: Bundle
     rows: tuple[Row, ...]
     frozen: str = ""
+    loaders: int = 0
+    """Processes that load a worker's data, of the configuration with most."""
+    patient: bool = False
+    """Whether runs may end early, without a better figure for some rounds."""
+
+    @property
+    def shares(self) -> tuple[Bundle, Bundle]:
+        """What a trial's driver and each of its workers ask."""
+        return shares(self.space.resources, self.there, self.loaders)
 
     @property
     def lacking(self) -> str | None:
@@ -78,7 +89,7 @@ class Preview:
         resources = self.space.resources
         for row in self.rows:
             if row.lacking:
-                driver, per_task = shares(resources, self.there)
+                driver, per_task = self.shares
                 slots = "" if resources.slots == "auto" else f", slots {resources.slots}"
                 return (
                     f"{self.space.file}: resources: {row.lacking} (trials of {row.label!r}); "
@@ -98,8 +109,17 @@ class Preview:
             f"model: {self.parameters:,} parameters; {counted(space.rounds, 'round')} of {space.steps_per_round} steps",
             *([f"       {self.frozen}"] if self.frozen else []),
             *(f"       {row.parameters:,} parameters with {row.label}" for row in self.rows if row.parameters),
+            *([f"learning: {options(flatten(space.learning))}"] if space.learning else []),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
+            *([self._loading()] if self.loaders else []),
         ]
+
+    def _loading(self) -> str:
+        """How many processes load data, and whether the CPUs that a worker asks for cover them."""
+        cpu = self.shares[1]["CPU"]
+        short = "" if cpu >= 1 + self.loaders else "; that is fewer than one for each and one for the worker"
+        processes = "loader process" if self.loaders == 1 else "loader processes"
+        return f"workers: {number(cpu)} CPU each, {self.loaders} {processes} at most{short}"
 
     def table(self) -> Table:
         """One row for each entry; its trials as configurations x seeds."""
@@ -125,6 +145,8 @@ class Preview:
             every += ", dev passes counted (about)"
         if self.space.search.scheduler != "none":
             every += f"; {self.space.search.scheduler} will spare some"
+        if self.patient:
+            every += "; fewer where patience ends a run"
         narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]
         queued = [f"not all tasks at a time, as not all fit: {', '.join(narrow)}"] if narrow else []
         return [every, there, *queued, self.lacking or "every trial has room"]
@@ -158,18 +180,33 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     """
     nodes = [there] if isinstance(there, Mapping) else list(there)
     suite, tasks = build_suite(space.suite), space.draw()
-    rows = tuple(_row(space, entry, suite, tasks, nodes) for entry in space.entries)
-    return Preview(space, suite, _data(suite, tasks), parameters_of(suite), total(nodes), rows, frozen_in(suite))
+    trained = [
+        [build_trial(suite, one.method, one.options) for one in entry.examples(space.search)] for entry in space.entries
+    ]
+    ways = [learned.learning for of_entry in trained for learned, _ in of_entry]
+    loaders, patient = max(one.loader_processes for one in ways), any(one.patience for one in ways)
+    asked = shares(space.resources, total(nodes), loaders)
+    rows = tuple(
+        _row(space, entry, of_entry, tasks, nodes, asked)
+        for entry, of_entry in zip(space.entries, trained, strict=True)
+    )
+    size = parameters_of(suite)
+    return Preview(space, suite, _data(suite, tasks), size, total(nodes), rows, frozen_in(suite), loaders, patient)
 
 
-def _row(space: SearchSpace, entry: Entry, suite: Suite, tasks: Mapping[str, Task], nodes: Sequence[Bundle]) -> Row:
-    search = space.search
-    known = entry.configurations(search) or [entry.configuration(0, next(entry.points(search)))]
-    methods = [build_method(one.method, one.options) for one in known]
-    works = tuple(work_of(method, suite, tasks, space.rounds, space.steps_per_round) for method in methods)
-    prepared = methods[0].prepare(suite)
+def _row(
+    space: SearchSpace,
+    entry: Entry,
+    trained: Sequence[tuple[Suite, Method]],
+    tasks: Mapping[str, Task],
+    nodes: Sequence[Bundle],
+    asked: tuple[Bundle, Bundle],
+) -> Row:
+    search, (driver, per_task) = space.search, asked
+    works = tuple(work_of(method, suite, tasks, space.rounds, space.steps_per_round) for suite, method in trained)
+    suite, method = trained[0]
+    prepared = method.prepare(suite)
     wanted = max(work.assignments for work in works)
-    driver, per_task = shares(space.resources, total(nodes))
     asked_slots = space.resources.slots
     slots = max(1, most_slots(driver, per_task, nodes, wanted)) if asked_slots == "auto" else min(asked_slots, wanted)
     parts = bundles(driver, per_task, slots)

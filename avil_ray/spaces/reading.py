@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avil_ray.catalog import METHODS, build_method, build_suite, find_factory, method_options, method_problems
+from avil_ray.catalog import (
+    LEARNING,
+    build_suite,
+    build_trial,
+    find_factory,
+    label_of,
+    learned,
+    learning_apart,
+    learning_line,
+    method_options,
+    method_problems,
+)
 from avil_ray.config import argument_problems, flatten, nest, option_names, short
-from avil_ray.errors import UserError, unknown
-from avil_ray.spaces.distributions import split
+from avil_ray.errors import UserError, one_line, unknown
+from avil_ray.spaces.distributions import Distribution, split
 from avil_ray.spaces.entries import Entry, Search
 from avil_ray.spaces.fields import Mistakes, joined, read
+from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
+from avil_ray.training import require_one_phase
 
 ENTRY = ("method", "label", "samples")
 """What an entry says beside its method's options."""
+
+MOST_TRIED = 1000
+"""So many combinations of `learning` are tried as a check; a trial whose options do not fit each other says so."""
 
 
 def read_suite(specification: Mapping[str, Any]) -> Suite:
@@ -43,13 +61,42 @@ def suite_line(specification: Mapping[str, Any], text: str) -> str:
     return joined("suite", text, names)
 
 
-def read_entries(document: list[Any], search: Search, suite: Suite | None) -> tuple[Entry, ...]:
-    """The entries, checked against the suite where there is one; raises `Mistakes` where one is wrong."""
+def check_learning(document: Mapping[str, Any], suite: Suite | None) -> None:
+    """Raise `Mistakes` where an option of `learning` is unknown or wrong, whatever the suite learns with otherwise."""
+    names = option_names(Learning)
+    lines = [str(unknown("option", key, names, LEARNING)) for key in document if key not in names]
+    fixed, free, mistakes = split(document, LEARNING)
+    if suite is not None and not lines and not mistakes:
+        for point in _points(free):
+            try:
+                learned(suite, {**flatten(fixed), **flatten(point)})
+            except UserError as error:
+                lines.append(str(error))
+    if lines or mistakes:
+        raise Mistakes(list(dict.fromkeys([*lines, *mistakes])))
+
+
+def _points(free: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
+    """Every combination of values, of ranges the bounds; of very many the first, and each value by itself."""
+    values = [one.values for one in free.values()]
+    for combination in itertools.islice(itertools.product(*values), MOST_TRIED):
+        yield dict(zip(free, combination, strict=True))
+    if math.prod(map(len, values)) > MOST_TRIED:
+        yield from ({key: value} for key, one in free.items() for value in one.values)
+
+
+def read_entries(
+    document: list[Any], search: Search, suite: Suite | None, learning: Mapping[str, Any], rounds: int
+) -> tuple[Entry, ...]:
+    """The entries, checked against the suite where there is one; raises `Mistakes` where one is wrong.
+
+    The options of `learning` stand in every entry, beside those of its method.
+    """
     entries: list[Entry] = []
     lines: list[str] = []
     places: dict[str, str] = {}
     for index, item in enumerate(document):
-        entry, mistakes = _entry(item, f"methods[{index}]")
+        entry, mistakes = _entry(item, f"methods[{index}]", learning)
         lines += mistakes
         if entry is None:
             continue
@@ -59,14 +106,14 @@ def read_entries(document: list[Any], search: Search, suite: Suite | None) -> tu
                 f"{entry.place}: the label {entry.label!r} is that of {earlier} too; "
                 "give each a label of its own where one method is given twice"
             )
-        lines += _entry_problems(entry, search, suite)
+        lines += _entry_problems(entry, search, suite, rounds)
         entries.append(entry)
     if lines:
         raise Mistakes(lines)
     return tuple(entries)
 
 
-def _entry(document: Any, place: str) -> tuple[Entry | None, list[str]]:
+def _entry(document: Any, place: str, learning: Mapping[str, Any]) -> tuple[Entry | None, list[str]]:
     """The entry where its method, label, samples and distributions are right; a line for each mistake in its keys."""
     if not isinstance(document, Mapping):
         return None, [f"{place} must be a mapping such as {{method: equal}}, not {short(document)}"]
@@ -75,19 +122,33 @@ def _entry(document: Any, place: str) -> tuple[Entry | None, list[str]]:
         line = f"{place}: the key 'method' is missing"
         return None, [str(unknown("key", misspelt, ["method"], place)) if misspelt else line]
     method = document["method"]
-    if not isinstance(method, str) or method not in METHODS:
-        return None, [str(unknown("method", method, METHODS, place))]
-    options = method_options(method)
+    try:
+        options = method_options(method)
+    except UserError as error:
+        return None, [f"{place}: {error}"]
     wrong = [
         str(unknown("option", key, (*options, *ENTRY), place)) for key in document if key not in (*options, *ENTRY)
     ]
     fixed, free, mistakes = split({key: value for key, value in document.items() if key in options}, place)
-    beside = {"label": method} | {key: value for key, value in document.items() if key in ENTRY}
-    entry, lines = read(Entry, {**beside, "fixed": fixed, "free": free, "place": place}, place)
+    beside = {"label": label_of(method)} | {key: value for key, value in document.items() if key in ENTRY}
+    shared, shared_free = _shared(fixed, free, learning)
+    given = {"fixed": {**fixed, **shared}, "free": {**free, **shared_free}, "place": place}
+    entry, lines = read(Entry, {**beside, **given}, place)
     return None if mistakes else entry, [*wrong, *mistakes, *lines]
 
 
-def _entry_problems(entry: Entry, search: Search, suite: Suite | None) -> list[str]:
+def _shared(
+    fixed: Mapping[str, Any], free: Mapping[str, Distribution], learning: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Distribution]]:
+    """What `learning` adds to an entry; its rate does not, where the method has one of its own in any case."""
+    own = free["learning_rate"].values if "learning_rate" in free else [fixed.get("learning_rate")]
+    kept = {key: value for key, value in learning.items() if key != "learning_rate" or None in own}
+    shared, shared_free, _ = split(kept, LEARNING)
+    prefixed = {f"{LEARNING}.{key}": one for key, one in shared_free.items()}
+    return ({LEARNING: shared} if shared else {}), prefixed
+
+
+def _entry_problems(entry: Entry, search: Search, suite: Suite | None, rounds: int) -> list[str]:
     """What is wrong with an entry's configurations: each is built and, where there is a suite, checked against it."""
     try:
         entry.count(search)
@@ -96,19 +157,23 @@ def _entry_problems(entry: Entry, search: Search, suite: Suite | None) -> list[s
     points = list(entry.points(search))
     if entry.asked(search):  # Optuna may propose anything between the bounds
         points += [{key: one.values[end] for key, one in entry.free.items()} for end in (0, -1)]
-    lines = [_configuration_problems(entry, point, suite) for point in points]
+    lines = [_configuration_problems(entry, point, suite, rounds) for point in points]
     often = Counter(line for found in lines for line in found)
     told: dict[str, str] = {}
     for point, found in zip(points, lines, strict=True):
         for line in found:
             told.setdefault(line, _with_point(line, point) if often[line] < len(points) else line)
     names = method_options(entry.method)
-    return [joined(entry.place, line, names) for line in list(told.values()) or _same_values(entry)]
+    return [
+        line if line.startswith(f"{LEARNING}.") else joined(entry.place, line, names)
+        for line in list(told.values()) or _same_values(entry)
+    ]
 
 
-def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite | None) -> list[str]:
+def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite | None, rounds: int) -> list[str]:
+    of_method, of_learning = learning_apart({**flatten(entry.fixed), **point})
     try:
-        options = nest({**flatten(entry.fixed), **point})
+        options = nest(of_method)
     except UserError as error:
         return [str(error)]
     found = method_problems(entry.method, options)
@@ -119,9 +184,13 @@ def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite
     if found or suite is None:
         return found
     try:
-        build_method(entry.method, options).check(suite)
+        suite, method = build_trial(suite, entry.method, {**of_method, LEARNING: of_learning})
+        with one_line("it failed"):  # a class of the user's may raise anything
+            method.check(suite)
+        require_one_phase(suite, method, rounds)
     except UserError as error:
-        return [str(error)]
+        line = str(error)
+        return [f"{learning_line(line)} ({entry.place})" if line.startswith(f"{LEARNING}: ") else line]
     return []
 
 

@@ -39,9 +39,14 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerShare(Share):
+class WorkerShare:
     """What a worker occupies. `auto`: one GPU where the cluster has any, else none."""
 
+    __pydantic_config__ = STRICT
+
+    cpu: Annotated[float | None, must(AMOUNT, AT_MOST)] = None
+    """Where not given: one for itself and one for each process that loads its data. Less may be given; the processes
+    then share what there is, and `avil-ray check` says so."""
     gpu: Annotated[float | Literal["auto"], must(OR_AUTO, GPUS, AT_MOST)] = "auto"
 
     def __post_init__(self) -> None:
@@ -70,14 +75,28 @@ class Resources:
 
     def document(self) -> dict[str, Any]:
         """The resources as they stand in YAML."""
-        return asdict(self)
+        given = {name: value for name, value in asdict(self.per_task).items() if value is not None}
+        return {**asdict(self), "per_task": given}
 
 
-def shares(resources: Resources, there: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """What a trial's driver and each of its workers ask, given what the cluster has: {"CPU": 1.0, "GPU": 0.0} each."""
+def shares(
+    resources: Resources, there: Mapping[str, float], loaders: int = 0
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What a trial's driver and each of its workers ask: {"CPU": 1.0, "GPU": 0.0} each.
+
+    Parameters
+    ----------
+    there
+        What the cluster has.
+    loaders
+        Processes of a worker that load its data (`learning.loader_processes`).
+    """
     driver, per_task = resources.driver, resources.per_task
     automatic = 1.0 if there.get("GPU", 0.0) > 0 else 0.0
     return (
         {"CPU": driver.cpu, "GPU": automatic if driver.gpu == "auto" else driver.gpu},
-        {"CPU": per_task.cpu, "GPU": automatic if per_task.gpu == "auto" else per_task.gpu},
+        {
+            "CPU": 1.0 + loaders if per_task.cpu is None else per_task.cpu,
+            "GPU": automatic if per_task.gpu == "auto" else per_task.gpu,
+        },
     )

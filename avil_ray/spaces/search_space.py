@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, PlainValidator, ValidationInfo
 
-from avil_ray.catalog import build_suite
+from avil_ray.catalog import build_suite, build_trial, learning_line
 from avil_ray.config import short
 from avil_ray.errors import UserError
 from avil_ray.spaces import reading
@@ -19,6 +20,8 @@ from avil_ray.spaces.entries import Configuration, Entry, Search, TrialPlan, pla
 from avil_ray.spaces.fields import NAME, STRICT, Rule, distinct, filled, keys, must, read, whole
 from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.settings import apply
+from avil_ray.spaces.work import require_groups
+from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 from avil_ray.yaml_text import read_yaml
 
@@ -32,11 +35,21 @@ def _suite(specification: Any) -> Any:
 
 def _entries(document: Any, info: ValidationInfo) -> tuple[Entry, ...]:
     """The fields before it, as far as they are right, say what the entries must fit."""
-    suite = build_suite(info.data["suite"]) if "suite" in info.data else None
-    return reading.read_entries(document, info.data.get("search", Search()), suite)
+    there = info.data
+    suite = build_suite(there["suite"]) if "suite" in there else None
+    return reading.read_entries(
+        document, there.get("search", Search()), suite, there.get("learning", {}), there.get("rounds", 1)
+    )
+
+
+def _learning(document: Any, info: ValidationInfo) -> Any:
+    """Checked against the suite, whose own learning holds for what is not given."""
+    reading.check_learning(document, build_suite(info.data["suite"]) if "suite" in info.data else None)
+    return copy.deepcopy(document)
 
 
 MAPPING: Rule = ("must be a mapping such as {name: multimnist}", lambda value: isinstance(value, Mapping))
+LEARNED: Rule = ("must be a mapping such as {batch_size: 16}", lambda value: isinstance(value, Mapping))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +62,8 @@ class Contents:
     """The sweep's own name unless the command line gives another."""
     suite: Annotated[Mapping[str, Any], PlainValidator(_suite), must(MAPPING)]
     """The suite's specification: `build_suite` makes a suite of it."""
+    learning: Annotated[Mapping[str, Any], PlainValidator(_learning), must(LEARNED)] = field(default_factory=dict)
+    """Options of `Learning` in place of the suite's own, whatever the suite; free ones multiply every method."""
     rounds: Annotated[int, whole(1, 100_000)]
     steps_per_round: Annotated[int, whole(1, 10_000_000)]
     seeds: Annotated[
@@ -89,12 +104,29 @@ class SearchSpace(Contents):
             Where the data cannot be had, or are less than the options ask for.
         """
         try:
-            tasks = build_suite(self.suite).draw(self.seeds[0])
+            suite = build_suite(self.suite)
+            tasks = suite.draw(self.seeds[0])
             for _ in tasks.values():  # those that are drawn when asked for are checked then
                 pass
         except UserError as error:
             raise UserError(f"{self.file}: {reading.suite_line(self.suite, str(error))}") from error
+        if suite.learning.groups or "groups" in self.learning:
+            self._require_groups(suite)
         return tasks
+
+    def _require_groups(self, suite: Suite) -> None:
+        """Raise `UserError` where a group of parameters is named that a model to be trained does not have."""
+        seen = set()
+        for one in (one for entry in self.entries for one in entry.examples(self.search)):
+            trained, method = build_trial(suite, one.method, one.options)
+            names = (one.label, *trained.learning.groups)
+            if names in seen:
+                continue
+            seen.add(names)
+            try:
+                require_groups(method.prepare(trained))
+            except UserError as error:
+                raise UserError(f"{self.file}: {learning_line(str(error))}") from error
 
     def dump(self) -> str:
         """The space as run, in YAML, settings and defaults included."""
@@ -118,7 +150,8 @@ class SearchSpace(Contents):
 
     def _settled(self) -> dict[str, Any]:
         """What must be the same for a sweep to be resumed, but for the methods' options."""
-        same = {name: getattr(self, name) for name in ("name", "suite", "rounds", "steps_per_round", "search")}
+        names = ("name", "suite", "learning", "rounds", "steps_per_round", "search")
+        same = {name: getattr(self, name) for name in names}
         labels = [entry.label for entry in self.entries]
         return same | {"seeds": list(self.seeds), "threads": self.resources.threads, "methods": labels}
 
@@ -133,11 +166,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def read_search_space(path: Path | str, settings: Settings = ()) -> SearchSpace:
-    """The search space in a YAML file.
+def read_search_space(space: Mapping[str, Any] | PathLike[str] | str, settings: Settings = ()) -> SearchSpace:
+    """A search space.
 
     Parameters
     ----------
+    space
+        The path of a YAML file, or its contents as plain values.
     settings
         `--set key=value` overrides, applied before anything is checked: `("rounds", 3)`,
         `("suite.target_labels", 100)`, `("methods.alpha-vil.alpha_steps", 5)` (an entry is named by its label).
@@ -147,15 +182,15 @@ def read_search_space(path: Path | str, settings: Settings = ()) -> SearchSpace:
     UserError
         The first mistake found.
     """
-    space, found = _read(Path(path), settings)
-    if space is None:
+    read_one, found = _read(space, settings)
+    if read_one is None:
         raise UserError(found[0])
-    return space
+    return read_one
 
 
 def problems(path: Path | str, settings: Settings = (), *, data: bool = True) -> list[str]:
     """Every mistake in the file, a line each, in the order of reading; with `data`, the suite's data are drawn too."""
-    space, found = _read(Path(path), settings)
+    space, found = _read(path, settings)
     if space is not None and data:
         try:
             space.draw()
@@ -164,16 +199,34 @@ def problems(path: Path | str, settings: Settings = (), *, data: bool = True) ->
     return found
 
 
-def _read(path: Path, settings: Settings) -> tuple[SearchSpace | None, list[str]]:
+def _read(space: Mapping[str, Any] | PathLike[str] | str, settings: Settings) -> tuple[SearchSpace | None, list[str]]:
     """The space, or None and what is wrong."""
+    name = "search space"
     try:
-        document, places = apply(_document(path), settings, Contents)
+        if isinstance(space, Mapping):
+            written = _as_yaml(space)
+        elif isinstance(space, str | PathLike):
+            name = Path(space).name
+            written = _document(Path(space))
+        else:
+            raise UserError(f"a search space must be the path of a YAML file, or a mapping, not {short(space)}")
+        document, places = apply(written, settings, Contents)
     except UserError as error:
         return None, [str(error)]
     contents, found = read(Contents, document)
     if contents is None:
-        return None, list(dict.fromkeys(_told(path.name, line, places) for line in found))
-    return SearchSpace(**vars(contents), file=path.name, document=document), []
+        return None, list(dict.fromkeys(_told(name, line, places) for line in found))
+    return SearchSpace(**vars(contents), file=name, document=document), []
+
+
+def _as_yaml(space: Mapping[str, Any]) -> dict[str, Any]:
+    """A search space from Python, as it would read from a file: a list for a tuple, and plain values only."""
+    try:
+        document: dict[str, Any] = read_yaml(yaml.dump(dict(space), Dumper=_Dumper), "search space")
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = "it refers to itself" if isinstance(error, RecursionError) else " ".join(map(str, error.args))
+        raise UserError(f"search space: must be plain values, as in YAML: {reason[:200]}") from None
+    return document
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -187,7 +240,7 @@ def _document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {'no such file' if missing else f'cannot be read: {error.strerror}'}") from None
     document = read_yaml(text, path.name)
     if document is None:
-        least = [key for key in keys(Contents) if key not in ("resources", "search")]
+        least = [key for key in keys(Contents) if key not in ("learning", "resources", "search")]
         raise UserError(f"{path.name}: is empty; a search space has at least {', '.join(least)}")
     if not isinstance(document, dict):
         raise UserError(f"{path.name}: must be a mapping such as {{name: …, suite: …}}, not {short(document)}")

@@ -6,11 +6,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avil_ray.catalog import find_factory, method_options
+from avil_ray.catalog import LEARNING, find_factory, label_of, method_options
 from avil_ray.config import option_names, short
 from avil_ray.errors import UserError, unknown
 from avil_ray.spaces.fields import keys, written
 from avil_ray.spaces.reading import ENTRY
+from avil_ray.tasks.learning import Learning
 
 
 def apply(
@@ -46,7 +47,9 @@ def apply(
 def _below_label(entries: Any, rest: str, where: str) -> list[int | str]:
     """The parts of a key, with an entry's number in place of its label, which `rest` begins with."""
     entries = entries if isinstance(entries, list) else []
-    labels = [str(one.get("label", one.get("method"))) if isinstance(one, Mapping) else "" for one in entries]
+    labels = [
+        str(one.get("label", label_of(str(one.get("method"))))) if isinstance(one, Mapping) else "" for one in entries
+    ]
     if rest in labels:
         raise UserError(f"{where}: name an option too, such as methods.{rest}.learning_rate")
     # labels may hold dots: the longest that fits is meant
@@ -72,7 +75,9 @@ def _put(document: dict[str, Any], parts: Sequence[int | str], value: Any, kind:
 
 
 def _options(document: Mapping[str, Any], above: Sequence[int | str]) -> tuple[str, ...]:
-    """The options of the suite or a method, at their places; none where reading will say why they cannot be told."""
+    """The options of the suite, of learning or of a method, at their places; none where reading will say why."""
+    if above == [LEARNING]:
+        return option_names(Learning)
     try:
         if above == ["suite"]:
             return (*option_names(find_factory(document["suite"])[0]), "name", "factory")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.methods.method import Method, Setting
 from avil_ray.tasks.suite import Suite
@@ -59,6 +60,12 @@ def parameters_of(suite: Suite) -> int:
     with torch.random.fork_rng(devices=[]):
         size: int = ParameterSpace(suite.build()).size
     return size
+
+
+def require_groups(suite: Suite) -> None:
+    """Raise `UserError` where a parameter group of the suite's learning has no parameter."""
+    with torch.random.fork_rng(devices=[]):
+        check_groups(ParameterSpace(suite.build()), suite.learning)
 
 
 def frozen_in(suite: Suite) -> str:

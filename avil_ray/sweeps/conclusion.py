@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from avil_ray.catalog import build_method
+from avil_ray.catalog import build_trial
 from avil_ray.errors import WorkFailed
 from avil_ray.learning.parameters import initial_model
 from avil_ray.models.multitask import SingleTask
@@ -44,6 +44,11 @@ class Outcome:
     folder: Path
     unfinished: int
     trouble: str | None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The comparison as plain values: what stands in `summary.json`."""
+        return self.comparison.summary()
 
     @property
     def failed(self) -> int:
@@ -83,7 +88,8 @@ def _select(record: TrialRecord) -> float:
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
     """Log the target's model of one trial, with an example of its input."""
-    flat = initial_model(build_method(record.method, record.options).prepare(suite), record.seed)
+    suite, method = build_trial(suite, record.method, record.options)
+    flat = initial_model(method.prepare(suite), record.seed)
     stored = trial_folder(folder, record.key) / THETA
     flat.load(load_theta(stored))
     test = suite.draw(record.seed)[suite.target].test

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avil_ray.catalog import build_method
+from avil_ray.catalog import build_method, learning_apart
 from avil_ray.errors import WorkFailed
 from avil_ray.randomness import derive
 from avil_ray.reports.comparison import SweepFacts
@@ -74,7 +74,7 @@ def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | N
 
 
 def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
-    methods = [build_method(one.method, one.options) for one in configurations]
+    methods = [build_method(one.method, learning_apart(one.options)[0]) for one in configurations]
     rounds = max((len(schedule(method, space.rounds)) for method in methods), default=0)
     return Stage([plan(one, seed) for one in configurations for seed in space.seeds], rounds)
 

@@ -26,7 +26,6 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
-from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import LocalStorage, discard, locked, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
@@ -88,8 +87,8 @@ def run_sweep(
         facts = store(folder, space, suite, target, fresh)
         if fresh:
             tracker.forget()
-        names = ("suite", "rounds", "steps_per_round", "seeds")
-        tracker.prepare([parameters({name: getattr(space, name) for name in names})])
+        told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
+        tracker.prepare([parameters({**told, **({"learning": space.learning} if space.learning else {})})])
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, facts, tracker, max_concurrent, console, interruption)
@@ -101,7 +100,7 @@ def run_sweep(
 def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
     """What every trial is told."""
     space, resources = seen.space, seen.space.resources
-    driver, per_task = shares(resources, seen.there)
+    driver, per_task = seen.shares
     return Job(
         folder=str(folder),
         suite=dict(space.suite),

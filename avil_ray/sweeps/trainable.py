@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from avil_ray.catalog import settled_options
-from avil_ray.config import flatten, nest, read_options
+from avil_ray.catalog import learned, learning_apart, with_options
+from avil_ray.config import short
+from avil_ray.errors import UserError
 from avil_ray.methods.method import Method
-from avil_ray.rounds import Round
-from avil_ray.tasks.suite import Suite
+from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.training import train
 
 RUN = ("rounds", "steps_per_round", "seed", "threads")
 """What a configuration may set of the run itself."""
+
+FOLDER, WHERE = "avil-ray", "the trial's configuration"
 
 
 def trainable(
@@ -30,8 +32,9 @@ def trainable(
 
     A trial's configuration may set any option of the method (`weights.right`, or nested), any of `learning`
     (`learning.learning_rate`), and `seed`, `rounds`, `steps_per_round` and `threads`. Each round is reported with its
-    columns as in `Result.history`; the last report has `test/<metric>` and `best_round` too. The trial keeps a
-    checkpoint in its own folder: where Tune starts it again, it goes on from there.
+    columns as in `Result.history`; one report more, at the end, has `test/<metric>` and `best_round` too: choose by
+    `select/<metric>`, not by those. The trial keeps a checkpoint in its own folder: where Tune starts it again on the
+    same node, it goes on from there. It trains in one process, so give it as many CPUs as `threads`.
 
     Raises
     ------
@@ -49,32 +52,26 @@ def trainable(
     ...     tune_config=tune.TuneConfig(metric="select/accuracy", mode="max", num_samples=4),
     ... )
     """
+    require_suite(suite)
+    if not isinstance(method, Method):
+        raise UserError(f"method must be an avil_ray.Method such as avil_ray.AlphaVIL(), not {short(method)}")
     run = {"rounds": rounds, "steps_per_round": steps_per_round, "seed": seed, "threads": threads}
 
     def train_once(config: Mapping[str, Any]) -> None:
         from ray import tune
 
-        chosen, options, learning = _divided(config)
-        made = read_options(type(method), {**settled_options(method), **options}, "the trial's configuration")
-        whole = suite.learned_with(learning)
-        last: dict[str, Any] = {}
-
-        def after_round(done: Round) -> None:
-            last.update(done.row)
-            tune.report(dict(done.row))
-
-        folder = Path(tune.get_context().get_trial_dir()) / "avil"
-        result = train(whole, made, **{**run, **chosen}, output=folder, resume=True, on_round=after_round)
+        of_method, of_learning = learning_apart(config)
+        of_run = {name: of_method.pop(name) for name in RUN if name in of_method}
+        folder = Path(tune.get_context().get_trial_dir()) / FOLDER
+        result = train(
+            learned(suite, of_learning),
+            with_options(method, of_method, WHERE),
+            **{**run, **of_run},
+            output=folder,
+            resume=True,
+            on_round=lambda done: tune.report(dict(done.row)),
+        )
         test = {f"test/{name}": value for name, value in result.test.items()}
-        tune.report({**last, **test, "best_round": result.best_round})
+        tune.report({**result.rows[-1], **test, "best_round": result.best_round})
 
     return train_once
-
-
-def _divided(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A configuration's values for the run, for the method, and for learning."""
-    flat = flatten(nest(config))
-    chosen = {name: value for name, value in flat.items() if name in RUN}
-    learning = {name.removeprefix("learning."): value for name, value in flat.items() if name.startswith("learning.")}
-    rest = {name: value for name, value in flat.items() if name not in RUN and not name.startswith("learning.")}
-    return chosen, rest, learning

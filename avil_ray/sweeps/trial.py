@@ -67,14 +67,14 @@ def run_trial(config: Mapping[str, Any]) -> None:
     """Ray Tune's trainable: run `config["trial"]` under `config["job"]`, and report every round."""
     from ray import tune
 
-    from avil_ray.catalog import build_method, build_suite
+    from avil_ray.catalog import build_suite, build_trial
     from avil_ray.training import train
 
     job, facts = Job(**config["job"]), config["trial"]
     if not (Path(job.folder) / SPACE).exists():  # the folder alone may be one that Tune has made
         raise WorkFailed(f"{job.folder} is not there on this node: the storage must be mounted on every node")
-    suite, folder = build_suite(job.suite), trial_folder(Path(job.folder), facts["key"])
-    method = build_method(facts["method"], facts["options"])
+    folder = trial_folder(Path(job.folder), facts["key"])
+    suite, method = build_trial(build_suite(job.suite), facts["method"], facts["options"])
     rows: list[Mapping[str, Any]] = []
 
     def report(row: Mapping[str, Any]) -> None:

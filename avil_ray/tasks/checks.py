@@ -135,6 +135,8 @@ def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, coun
         return
     inputs, targets = batch
     for field, values in tensors_of("inputs", inputs):
+        if isinstance(values, Tensor):
+            _check_dense(f"task {task.name!r}: a batch of its data", field, values)
         found = _first_not_finite(values) if isinstance(values, Tensor) else None
         if found is not None:
             split, row = _place(task, source, rows, found[0], before)
@@ -148,6 +150,7 @@ def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, coun
             raise UserError(
                 f"{where}: {field} must be a tensor [{count}, …] for {count} examples, not {kind_of(values)}"
             )
+        _check_dense(where, field, values)
         check_targets(where, field, values, task.loss)
 
 

@@ -26,6 +26,11 @@ def check_model(where: str, model: Any) -> None:
             raise UserError(f"{where}: the model's {name} has no size yet ({module}); {hint}")
         if tensor.is_meta:
             raise UserError(f"{where}: the model's {name} is on the device meta, without values; give it values")
+    persistent = model.state_dict()
+    for name, buffer in model.named_buffers():
+        if name in persistent and buffer.is_floating_point() and not bool(torch.isfinite(buffer).all()):
+            hint = "give register_buffer persistent=False where it is a constant"
+            raise UserError(f"{where}: the model's buffer {name} holds numbers that are not finite; {hint}")
     for name, parameter in model.named_parameters():
         kinds = {"sparse": parameter.layout != torch.strided, "complex": parameter.is_complex()}
         for kind in [kind for kind, found in kinds.items() if found]:

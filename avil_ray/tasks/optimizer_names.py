@@ -91,7 +91,10 @@ def check_optimizer(learning: Learning) -> None:
             raise UserError(f"learning: optimizer_options.{name} must be true or false, not {shown(value)}")
     try:
         _try_out(learning)
-    except (ArithmeticError, AssertionError, TypeError, ValueError, RuntimeError) as error:
+    except LookupError as error:  # betas that are too few, say
+        given = f"optimizer_options of {made.__name__}: {dict(learning.optimizer_options)!r}"
+        raise UserError(f"learning: {given} has too few values, or none by that name") from error
+    except (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"learning: optimizer {made.__name__}: {' '.join(str(error).split())}") from error
 
 

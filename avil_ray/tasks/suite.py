@@ -60,6 +60,10 @@ class Suite:
 
     def __post_init__(self) -> None:
         where = f"suite {self.name!r}"
+        if not isinstance(self.name, str) or not self.name:
+            raise UserError(f"{where}: a suite's name must be text")
+        if not isinstance(self.options, Mapping):
+            raise UserError(f"{where}: options must be a mapping, not {kind_of(self.options)}")
         if isinstance(self.task_names, str) or not isinstance(self.task_names, Sequence):
             raise UserError(f"{where}: task_names must be a tuple of names, not {self.task_names!r}")
         object.__setattr__(self, "task_names", tuple(self.task_names))

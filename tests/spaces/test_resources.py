@@ -15,7 +15,7 @@ def read(document):
 def test_defaults():
     assert read({}) == Resources()
     assert Resources() == Resources(
-        per_task=WorkerShare(cpu=1, gpu="auto"),
+        per_task=WorkerShare(cpu=None, gpu="auto"),
         driver=Share(cpu=1, gpu=0),
         slots="auto",
         threads=1,

@@ -196,3 +196,18 @@ def test_a_run_checks_batches_as_they_come(split: str) -> None:
     own = dataclasses.replace(small.small_suite(), tasks=tasks)
     with pytest.raises(UserError, match=rf"^task 'left': its {split} split: inputs\[9, 3\] is nan"):
         avil.train(own, avil.AlphaVIL(), rounds=2, steps_per_round=10)
+
+
+def test_a_sparse_batch_of_a_dataset_is_refused() -> None:
+    class Sparse(torch.utils.data.Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, row: int) -> tuple[Tensor, int]:
+            return INPUTS[row], 1
+
+    task = Task("own", Sparse())
+    with pytest.raises(
+        UserError, match=r"^task 'own': a batch of its data: inputs must be an ordinary tensor, not a s"
+    ):
+        check_batch(task, task.source("train"), torch.arange(4), (INPUTS.to_sparse(), CLASSES), 4)

@@ -42,6 +42,10 @@ from avil_ray.tasks.optimizer_names import optimizer_class
             "optimizer_options.fused must be true or false, not 1",
         ),
         ({"clip": math.nan}, "clip must be a number above 0, and finite, not nan"),
+        (
+            {"optimizer": "adamw", "optimizer_options": {"betas": [0.9]}},
+            "optimizer_options of AdamW: {'betas': [0.9]} has too few values, or none by that name",
+        ),
     ],
 )
 def test_every_wrong_value_is_one_line(options: dict[str, object], said: str) -> None:

@@ -32,6 +32,12 @@ def with_weight(weight: torch.Tensor) -> Callable[[], nn.Module]:
     return trunk_of(layer)
 
 
+def with_mask() -> nn.Module:
+    layer = nn.Linear(small.WIDTH, 8)
+    layer.register_buffer("mask", torch.full((3,), -torch.inf))
+    return trunk_of(layer)()
+
+
 def suite(model: object) -> avil.Suite:
     return avil.Suite(name="x", target="left", task_names=small.TASKS, tasks=small.draw, model=model)
 
@@ -52,6 +58,7 @@ def suite(model: object) -> avil.Suite:
         (with_weight(torch.zeros(8, 5).to_sparse()), "the model's trunk.weight is sparse; parameters must be dense"),
         (with_weight(torch.zeros(8, 5, dtype=torch.complex64)), "the model's trunk.weight is complex; parameters must"),
         (with_weight(torch.full((8, 5), torch.nan)), "the model's trunk.weight holds numbers that are not finite befo"),
+        (with_mask, "the model's buffer trunk.mask holds numbers that are not finite; give register_buffer persis"),
         (lambda: small.build(small.plain).requires_grad_(False), "the model has no parameter that can be trained; all"),
         (lambda: nn.DataParallel(small.build(small.plain)), "the model is wrapped in a DataParallel; give the module"),
     ],
@@ -89,6 +96,7 @@ def test_the_heads_are_those_of_the_tasks() -> None:
             "task 'a.b': a name must be letters, digits, '_', '-' and spaces; '.' is none",
         ),
         ({"task_names": ("left", 3)}, "task 3: a task's name must be text, not 3"),
+        ({"options": [1]}, "options must be a mapping, not a list"),
         ({"tasks": [1]}, "tasks must be a function that makes the tasks of a seed, not a list"),
         ({"model": nn.Linear(1, 1)}, "model must be a function that makes the model, not a Linear"),
         ({"learning": {"batch_size": 3}}, "learning must be an avil_ray.Learning, not a dict"),

@@ -1,0 +1,74 @@
+"""`sweep`: a search space, from a file or from Python, run as a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from avil_ray.errors import UserError, whole
+from avil_ray.spaces.search_space import read_search_space
+from avil_ray.sweeps.conclusion import Outcome
+from avil_ray.sweeps.sweep import run_sweep
+
+
+def sweep(
+    space: Mapping[str, Any] | PathLike[str] | str,
+    *,
+    storage: PathLike[str] | str = "avil-results",
+    name: str | None = None,
+    seeds: Sequence[int] | None = None,
+    address: str = "local",
+    resume: bool = False,
+    fresh: bool = False,
+    max_concurrent: int | None = None,
+    settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+) -> Outcome:
+    """Run every trial of a search space that has no result yet, and compare the methods, as `avil-ray sweep` does.
+
+    Parameters
+    ----------
+    space
+        The path of a YAML file, or its contents as plain values.
+    storage
+        The folder that holds sweeps and their tracking store; on a cluster every node must see it.
+    name, seeds
+        In place of the search space's own.
+    address
+        `local` (a new Ray on this machine), HOST:PORT of a cluster, or `auto`. A Ray that this process is connected to
+        already is used as it is.
+    resume, fresh
+        Go on with the sweep of this name, or remove it and start again; without either its name must be new.
+    max_concurrent
+        Most trials at a time; as many as fit where not given.
+    settings
+        Changes of the search space, dotted: `{"learning.batch_size": 16, "methods.static.weights.right": 1}`.
+
+    Returns
+    -------
+    Outcome
+        `comparison`, `summary` (the same as plain values), `folder`, and what is missing: `failed`, `unfinished`,
+        `trouble`.
+
+    Raises
+    ------
+    UserError
+        Where the input is wrong, or asks for more than the cluster has. Nothing is written then.
+    """
+    if max_concurrent is not None:
+        whole("max_concurrent", max_concurrent, 1)
+    changes: list[Any] = list(settings.items() if isinstance(settings, Mapping) else settings)
+    for change in changes:
+        if not (isinstance(change, tuple) and len(change) == 2 and isinstance(change[0], str)):
+            raise UserError(f"settings must be a mapping such as {{'learning.batch_size': 16}}, not {settings!r}")
+    changes += [("name", name)] if name is not None else []
+    changes += [("seeds", list(seeds))] if seeds is not None else []
+    return run_sweep(
+        read_search_space(space, changes),
+        Path(storage),
+        address=address,
+        max_concurrent=max_concurrent,
+        resume=resume,
+        fresh=fresh,
+    )
