@@ -107,6 +107,8 @@ def _read(storage: Storage, name: str) -> Container:
         lacking = {"configuration", "rows"} - set(found.facts) or {MAIN} - set(found.facts["tracks"])
         if lacking:
             raise KeyError(min(lacking))
+        if not all(isinstance(row, dict) for row in [*found.facts["rows"], found.facts["configuration"]]):
+            raise TypeError("a history of rounds")
         return found
     except Damaged as error:
         raise Damaged(f"{place}: the checkpoint is damaged ({error})") from error

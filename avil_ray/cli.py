@@ -41,6 +41,8 @@ Suite = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
 DEFAULT_STORAGE = Path("avil-results")
+LONGEST_NAME = 64
+"""What a sweep may be called at most, in characters."""
 INTERRUPTED = 130
 """What Typer makes of a KeyboardInterrupt."""
 OF_THE_MACHINE = {
@@ -229,7 +231,7 @@ def report(
     from avil_ray.sweeps.storage import FACTS, read_facts
 
     folder = storage / name
-    if not folder.is_dir():
+    if len(name) > LONGEST_NAME or not folder.is_dir():
         there = [path.name for path in storage.iterdir() if (path / FACTS).exists()] if storage.is_dir() else []
         raise unknown("sweep", name, there, str(storage))
     facts = read_facts(folder)

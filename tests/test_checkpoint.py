@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from avil_ray import checkpoint
-from avil_ray.container import Container, Damaged, pack
+from avil_ray.container import Container, Damaged, pack, unpack
 from avil_ray.errors import UserError
 from avil_ray.rounds import Best, Line, Progress
 from avil_ray.storage import LocalStorage
@@ -275,3 +276,14 @@ def test_numbers_that_are_not_finite_come_back_to_the_last_bit(tmp_path: Path) -
     assert found.theta.tobytes() == odd.tobytes()
     assert found.best.theta.tobytes() == odd[::-1].tobytes()
     assert (found.state["a"], math.isnan(found.best.score)) == (-math.inf, True)
+
+
+@pytest.mark.parametrize("facts", [{"rows": 5}, {"rows": [5]}, {"configuration": 5}, {"tracks": 5}])
+def test_facts_of_another_shape_are_damage(facts: dict[str, Any], tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    checkpoint.save(storage, progress(), {})
+    path = tmp_path / checkpoint.FILE
+    found = unpack(path.read_bytes())
+    path.write_bytes(pack(Container(found.arrays, {**found.facts, **facts})))
+    with pytest.raises(Damaged, match="not a checkpoint"):
+        checkpoint.load(storage, {})

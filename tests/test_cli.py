@@ -75,6 +75,7 @@ methods:
         (["run"], "Missing argument"),
         (["sweep", "none.yaml"], "none.yaml"),
         (["report", "none"], "unknown sweep 'none'"),
+        (["report", "x" * 300], "unknown sweep 'xxx"),
         (["list", "method"], "unknown list 'method'; did you mean 'methods'?"),
         (["list", "methods", "statik"], "unknown method 'statik'; did you mean 'static'?"),
         (["data", "multimist"], "unknown suite 'multimist'; did you mean 'multimnist'?"),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 
 from avil_ray.errors import UserError
 from avil_ray.tasks.data import Batch, Rows, Source, Stream
@@ -260,6 +260,7 @@ def _same(one: Any, two: Any) -> bool:
         return True
     if isinstance(one, Subset) and isinstance(two, Subset):
         return one.dataset is two.dataset and len(np.intersect1d(one.indices, two.indices)) > 0
+    one, two = (Examples(*each.tensors) if _is_pair(each) else each for each in (one, two))
     if not (isinstance(one, Examples) and isinstance(two, Examples)):
         return False
     if one.inputs is two.inputs:
@@ -268,6 +269,11 @@ def _same(one: Any, two: Any) -> bool:
         return False
     equal = torch.equal(one.inputs, two.inputs) and _equal_targets(one.labels, two.labels)
     return equal or len(np.intersect1d(*_addresses(one.inputs, two.inputs))) > 0
+
+
+def _is_pair(split: Any) -> bool:
+    """Whether a dataset is no more than a tensor of inputs and one of targets."""
+    return isinstance(split, TensorDataset) and len(split.tensors) == 2
 
 
 def _equal_targets(one: Any, two: Any) -> bool:

@@ -66,7 +66,7 @@ class Learning:
 
     def __post_init__(self) -> None:
         check_choices(Learning, vars(self), "learning")
-        for name, most in (("batch_size", 10**7), ("evaluation_batch", 10**9), ("prefetch", 10**3)):
+        for name, most in (("batch_size", 10**6), ("evaluation_batch", 10**9), ("prefetch", 10**3)):
             whole(f"learning: {name}", getattr(self, name), 1, most)
         for name in ("warmup", "loader_processes"):
             whole(f"learning: {name}", getattr(self, name), 0)

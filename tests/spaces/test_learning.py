@@ -97,11 +97,11 @@ def test_whole_mappings_may_be_values_of_a_grid(tmp_path: Path) -> None:
         ({"batch_sise": 3}, ["demo.yaml: learning: unknown option 'batch_sise'; did you mean 'batch_size'?"]),
         (
             {"batch_size": "x"},
-            ["demo.yaml: learning.batch_size must be a whole number, 1 to 10000000, not 'x'"],
+            ["demo.yaml: learning.batch_size must be a whole number, 1 to 1000000, not 'x'"],
         ),
         (
             {"batch_size": {"grid": [8, 0]}},
-            ["demo.yaml: learning.batch_size must be a whole number, 1 to 10000000, not 0"],
+            ["demo.yaml: learning.batch_size must be a whole number, 1 to 1000000, not 0"],
         ),
         (
             {"batch_size": {"gird": [8, 16]}},
@@ -162,7 +162,7 @@ def test_settings_reach_learning_and_are_named_where_they_are_wrong(tmp_path: Pa
         "--set learning.batch_sise: unknown option 'batch_sise'; did you mean 'batch_size'?"
     ]
     assert problems(path, [("learning.batch_size", 0)]) == [
-        "--set learning.batch_size must be a whole number, 1 to 10000000, not 0"
+        "--set learning.batch_size must be a whole number, 1 to 1000000, not 0"
     ]
 
 

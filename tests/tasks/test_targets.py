@@ -6,6 +6,7 @@ import pytest
 import small
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from avil_ray.errors import UserError
 from avil_ray.tasks.examples import Examples
@@ -181,3 +182,10 @@ def test_rows_may_be_equal_by_nature_and_parts_of_one_tensor_may_be_splits() -> 
 def test_a_split_none_of_whose_labels_counts_is_refused(metric: str, split: str) -> None:
     with pytest.raises(UserError, match=f"^task 'price': its {split} split: labels are all -100, so none counts"):
         dataclasses.replace(target(CLASSES, metric=metric), **{split: Examples(INPUTS, torch.full((4,), -100))})
+
+
+def test_two_datasets_of_the_same_tensors_are_the_same_examples() -> None:
+    first, other = torch.arange(8.0)[:, None], torch.arange(8.0, 16.0)[:, None]
+    splits = [TensorDataset(inputs, torch.arange(8) % 2) for inputs in (first, other, first.clone(), other + 8)]
+    with pytest.raises(UserError, match=r"^task 'price': its train and select splits have the same examples"):
+        suite(Task("price", *splits)).draw(0)
