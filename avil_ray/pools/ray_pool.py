@@ -255,7 +255,8 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
     Parameters
     ----------
     workers
-        One per task where not given, as far as the cluster allows. On this machine more workers than CPUs are allowed
+        One per task where not given, as far as the cluster allows; each takes a CPU for every thread and every loader
+        process. On this machine more workers than CPUs are allowed
         (they share them); on a cluster that was there before they must fit.
 
     Raises
@@ -265,9 +266,10 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, not {workers}")
-    with connected(named_by_environment(), cpus=max(os.cpu_count() or 1, threads * (workers or 1))):
+    each = threads + suite.learning.loader_processes
+    with connected(named_by_environment(), cpus=max(os.cpu_count() or 1, each * (workers or 1))):
         nodes = node_resources()
-        resources = {"CPU": float(threads)}
+        resources = {"CPU": float(each)}
         if any(node["GPU"] >= 1 for node in nodes):
             resources["GPU"] = 1.0
         count = workers or max(1, most_slots({}, resources, nodes, len(suite.task_names)))

@@ -88,9 +88,15 @@ def test_a_methods_learning_rate_holds_for_all_its_phases() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weights": {"right": -0.1}}, "weights: right: a weight must be a number of at least 0, not -0.1"),
-        ({"weights": {"right": float("nan")}}, "weights: right: a weight must be a number of at least 0, not nan"),
-        ({"weights": {"right": float("inf")}}, "weights: right: a weight must be a number of at least 0, not inf"),
+        ({"weights": {"right": -0.1}}, "weights: right: a weight must be a number of at least 0, and finite, not -0.1"),
+        (
+            {"weights": {"right": float("nan")}},
+            "weights: right: a weight must be a number of at least 0, and finite, not nan",
+        ),
+        (
+            {"weights": {"right": float("inf")}},
+            "weights: right: a weight must be a number of at least 0, and finite, not inf",
+        ),
         ({"finish": "joint"}, "unknown finish 'joint'; there are: fine-tune, none"),
         ({"dev": "crossfit"}, "unknown dev 'crossfit'; there are: hold, train"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),

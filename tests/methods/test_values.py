@@ -34,7 +34,11 @@ from avil_ray.methods.svd_reweighting import SVDReweighting
         (avil.Static, {"weights": 3}, "weights must be a mapping of names to numbers, not 3"),
         (avil.Static, {"weights": {"a": "1"}}, "weights must be a mapping of names to numbers, not {'a': '1'}"),
         (avil.Static, {"weights": {"a": True}}, "weights must be a mapping of names to numbers, not {'a': True}"),
-        (avil.Static, {"weights": {"a": -math.inf}}, "weights: a: a weight must be a number of at least 0, not -inf"),
+        (
+            avil.Static,
+            {"weights": {"a": -math.inf}},
+            "weights: a: a weight must be a number of at least 0, and finite, not -inf",
+        ),
         (ForkMerge, {"top_k": 3}, "top_k must be a list of numbers, such as [0, 1], not 3"),
         (ForkMerge, {"top_k": [0.5]}, "top_k must be a list of numbers, such as [0, 1], not [0.5]"),
         (ForkMerge, {"coefficients": "01"}, "coefficients must be a list of numbers, such as [0, 1], not '01'"),

@@ -136,7 +136,7 @@ MISTAKES = [
     (with_static(weights={"rigth": 1}), "methods[0].weights: unknown task 'rigth'; did you mean 'right'?"),
     (with_static(weights={"rigth": {"grid": [0, 1]}}), "methods[0].weights: unknown task 'rigth'; did you mean 'right'?"),
     (with_static(weights={"right": "much"}), "methods[0].weights.right should be a number, not 'much'"),
-    (with_static(weights={"right": -1}), "methods[0].weights: right: a weight must be a number of at least 0, not -1.0"),
+    (with_static(weights={"right": -1}), "methods[0].weights: right: a weight must be a number of at least 0, and finite, not -1.0"),
     (with_static(weights={"left": 0}), "methods[0].weights: all are 0, so nothing would train; give one task a weight above 0"),
     (with_static(weights=3), "methods[0].weights should be a mapping such as {name: value}, not 3"),
     (with_static(learning_rate=True), "methods[0].learning_rate should be a number, not True"),
@@ -229,7 +229,9 @@ def test_what_optuna_may_propose_is_checked_at_its_ends(tmp_path):
     search = {"algorithm": "optuna", "trials": 1}
     document = {**with_static(weights={"right": {"uniform": [-0.001, 5]}}), "search": search}
     (found,) = problems(write(tmp_path, document))
-    assert found.startswith("demo.yaml: methods[0].weights: right: a weight must be a number of at least 0, not -0.001")
+    assert found.startswith(
+        "demo.yaml: methods[0].weights: right: a weight must be a number of at least 0, and finite, not -0.001"
+    )
 
 
 def test_the_base_of_these_tests_is_right(tmp_path):
