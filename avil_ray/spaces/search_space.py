@@ -143,7 +143,7 @@ class SearchSpace(Contents):
         for name, now in self._settled().items():
             before = other._settled()[name]  # noqa: SLF001 (of another of its kind)
             if before != now:
-                raise UserError(f"{stored}: was run with {name} {before}, asked is {now}; {_OTHERWISE}")
+                raise UserError(f"{stored}: was run with {name} {before}, but this one has {now}; {_OTHERWISE}")
         for entry, earlier in zip(self.entries, other.entries, strict=True):
             if earlier != entry:
                 raise UserError(f"{stored}: was run with other options of {entry.label}; {_OTHERWISE}")

@@ -170,9 +170,9 @@ def test_another_learning_may_not_be_resumed_and_the_same_is_dumped_and_read_bac
     stored = file(tmp_path, {"batch_size": {"grid": [8, 16]}})
     space = read_search_space(stored)
     assert read_search_space(write(tmp_path, space.dump(), "again.yaml")) == space
-    with pytest.raises(UserError, match=r"was run with learning .*8, 16.*, asked is .*8, 32"):
+    with pytest.raises(UserError, match=r"was run with learning .*8, 16.*, but this one has .*8, 32"):
         read_search_space(stored, [("learning.batch_size", {"grid": [8, 32]})]).require_same(stored)
-    with pytest.raises(UserError, match=r"was run with learning {}, asked is {'clip': 1.0}"):
+    with pytest.raises(UserError, match=r"was run with learning {}, but this one has {'clip': 1.0}"):
         read_search_space(write(tmp_path, TINY), [("learning.clip", 1.0)]).require_same(write(tmp_path, TINY))
 
 

@@ -115,11 +115,14 @@ def test_the_same_space_may_be_resumed_with_other_resources(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (("rounds", 30), "was run with rounds 20, asked is 30"),
-        (("seeds", [0, 1]), "was run with seeds [0, 1, 2], asked is [0, 1]"),
+        (("rounds", 30), "was run with rounds 20, but this one has 30"),
+        (("seeds", [0, 1]), "was run with seeds [0, 1, 2], but this one has [0, 1]"),
         (("suite.target_labels", 200), "was run with suite "),
-        (("resources.threads", 2), "was run with threads 1, asked is 2"),
-        (("methods.static.label", "grid"), "was run with methods ['alpha-vil', 'target-only', 'static'], asked is "),
+        (("resources.threads", 2), "was run with threads 1, but this one has 2"),
+        (
+            ("methods.static.label", "grid"),
+            "was run with methods ['alpha-vil', 'target-only', 'static'], but this one has ",
+        ),
         (
             ("methods.static.weights.right", 1),
             "was run with other options of static; resume with the same search space",

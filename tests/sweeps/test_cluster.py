@@ -19,6 +19,7 @@ with connected("auto"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_auto_does_not_join_a_ray_that_another_program_runs_for_itself() -> None:
     """This test session's own Ray is such a one: it ends with the session."""

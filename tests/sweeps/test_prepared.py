@@ -19,6 +19,7 @@ from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.tracking.store import open_store
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_in_a_sweep_trials_and_logged_models_have_the_matrices(tmp_path: Path, migrated_store: Path) -> None:
     space = {

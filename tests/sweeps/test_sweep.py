@@ -129,7 +129,7 @@ class TestSweep:
 
         with pytest.raises(avil.UserError, match="a sweep of this name is there; add --resume"):
             sweep(write(), storage)
-        with pytest.raises(avil.UserError, match="was run with rounds 3, asked is 4"):
+        with pytest.raises(avil.UserError, match="was run with rounds 3, but this one has 4"):
             sweep(write(rounds=4), storage, resume=True)
         before = {run.info.run_id for run in runs(storage).values()}
         with locked(outcome.folder), pytest.raises(avil.UserError, match="in use by process"):
@@ -150,6 +150,7 @@ class TestSweep:
         assert "static/c000/s1: " in said
         assert "the trial starts again from its first round" in said
 
+    @pytest.mark.slow
     def test_a_trial_that_diverges_is_reported_with_its_reason_and_the_others_are_kept(
         self, write: Write, storage: Path
     ) -> None:
@@ -185,6 +186,7 @@ class TestSweep:
             sweep(write(resources=greedy), storage)
         assert not (storage / "tiny").exists()
 
+    @pytest.mark.slow
     def test_fresh_replaces_the_sweep_and_its_runs(self, write: Write, storage: Path) -> None:
         small = {"methods": [{"method": "target-only"}], "seeds": [0]}
         sweep(write(**small), storage)
@@ -207,6 +209,7 @@ class TestSweep:
         assert all(0 < len(record.history) < 8 and record.test is None for record in stopped)
         assert outcome.failed == outcome.unfinished == 0
 
+    @pytest.mark.slow
     def test_optuna_proposes_the_same_again_and_learns_from_select(self, write: Write, storage: Path) -> None:
         methods = [{"method": "static", "weights": {"b": {"uniform": [0, 2]}}, "samples": 6}]
         space = write(methods=methods, seeds=[0], rounds=1, search={"algorithm": "optuna"})
@@ -245,6 +248,7 @@ def wait_for(storage: Path, results: int, process: subprocess.Popen[str]) -> Non
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> None:
     methods = [{"method": "static", "weights": {"b": {"grid": [0, 0.25, 0.5, 1]}}}, {"method": "alpha-vil"}]
     resources = {"per_task": {"cpu": 0.5}, "driver": {"cpu": 0.5}}
