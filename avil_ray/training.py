@@ -129,7 +129,7 @@ def train(
     threads
         CPU threads of each worker and of the driver. Results depend on it.
     output, resume
-        A folder for checkpoints; with `resume` a run that was stopped goes on from there.
+        A folder for checkpoints; with `resume` a run that was interrupted continues from there.
     on_round
         Called after every round, once it is stored.
 

@@ -264,3 +264,19 @@ def joint_by_hand(
         velocity = learning.momentum * velocity + gradient
         at, used = at - learning.learning_rate * velocity, [*used, weights]
     return at.numpy(), used
+
+
+class Column:
+    """Inputs that are no tensor; a batch is a mapping of tensors, or one tensor."""
+
+    def __init__(self, values: Tensor, key: str = "") -> None:
+        self.values, self.key = values, key
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Tensor) -> object:
+        return {self.key: self.values[rows], "ids": rows} if self.key else self.values[rows]
+
+    def join(self, other: Column) -> Column:
+        return Column(torch.cat([self.values, other.values]), self.key)

@@ -157,7 +157,7 @@ class Learner:
     def _streamed(
         self, source: Source, learning: Learning, first: int, steps: int, purpose: tuple[str, str]
     ) -> Iterator[Batch]:
-        """The batches of a stream, which goes on from where it stands if this learner has read it so far."""
+        """The batches of a stream, which is continued where this learner has read it up to here, else replayed."""
         reader = self._streams.setdefault(purpose, StreamLoader(source))
         return reader.batches(steps, first, derive(self.seed, *purpose, "data"), learning)
 

@@ -256,8 +256,8 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
     ----------
     workers
         One per task where not given, as far as the cluster allows; each takes a CPU for every thread and every loader
-        process. On this machine more workers than CPUs are allowed
-        (they share them); on a cluster that was there before they must fit.
+        process. On this machine more workers than CPUs are allowed (they share them); on a cluster that was there
+        before they must fit.
 
     Raises
     ------

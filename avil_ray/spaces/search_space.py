@@ -160,7 +160,7 @@ _OTHERWISE = "resume with the same search space, or give the sweep another --nam
 
 
 class _Dumper(yaml.SafeDumper):
-    """Short lists and mappings in one line each, and no anchors: what stands twice is written twice."""
+    """Short lists and mappings in one line each, and no anchors: a value that is used twice is written twice."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -130,11 +130,9 @@ def find_source(split: Any, collate: Collate | None, where: str) -> Examples | R
     Raises
     ------
     UserError
-        Where it is none, or `collate` is given for examples that stand in tensors.
+        Where it is none.
     """
     if isinstance(split, Examples):
-        if collate is not None:
-            raise UserError(f"{where}: collate is for datasets; avil_ray.Examples makes its batches itself")
         return split
     if isinstance(split, IterableDataset):
         return Stream(split, collate)

@@ -68,6 +68,12 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
     if other is not None and of_two and task.loss != BINARY:
         hint = "give accuracy_and_macro_f1 or matthews"
         raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; {hint}")
+    column = _constant_label(task, split) if judged and named.varied else None
+    if column is not None:
+        raise UserError(
+            f"{where} is undefined on the {split} split: all examples have the same label in column {column}; give a "
+            "larger split, leave that label out, or give another metric"
+        )
     if judged and named.varied and len(found) < 2:
         needed = "both 0 and 1" if of_two else "two different labels at least"
         labels = f"all its labels are {found[0]:g}" if found else "none of its labels counts"
@@ -75,6 +81,16 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
             f"{where} is undefined on the {split} split: {labels}, and it needs "
             f"{needed}; give a larger split or another metric"
         )
+
+
+def _constant_label(task: Task, split: str) -> int | None:
+    """The first column that is the same throughout, of several labels an example [N, L]; None where there is none."""
+    source = task.source(split)
+    labels = source.labels if isinstance(source, Examples) else None
+    if task.loss != BINARY or not isinstance(labels, Tensor) or labels.ndim != 2 or labels.shape[1] < 2:
+        return None
+    constant = (labels == labels[0]).all(dim=0).nonzero()
+    return int(constant[0]) if len(constant) else None
 
 
 def _different_targets(task: Task, split: str, enough: int) -> list[float]:

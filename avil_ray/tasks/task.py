@@ -100,6 +100,8 @@ class Task:
         find_augment(self.augment, where)
         if self.collate is not None and not callable(self.collate):
             raise UserError(f"{where}: collate must be a function of a list of items, not {shown(self.collate)}")
+        if self.collate is not None and all(isinstance(getattr(self, split), Examples | None) for split in SPLITS):
+            raise UserError(f"{where}: collate is for datasets; avil_ray.Examples makes its batches itself")
         for split in SPLITS:
             if getattr(self, split) is not None or split == "train":
                 source = self.source(split)
@@ -113,7 +115,7 @@ class Task:
 
     def source(self, split: str) -> Examples | Rows | Stream:
         """Where a split's examples come from."""
-        return find_source(getattr(self, split), self._collate_for(split), f"task {self.name!r}: its {split} split")
+        return find_source(getattr(self, split), self.collate, f"task {self.name!r}: its {split} split")
 
     @property
     def measure(self) -> Measure:
@@ -140,6 +142,3 @@ class Task:
         with one_line(f"{where}: the loss failed"):
             losses = find_loss(self.loss, where)(outputs, targets)
         return example_losses(losses, count, where)
-
-    def _collate_for(self, split: str) -> Collate | None:
-        return None if isinstance(getattr(self, split), Examples) else self.collate

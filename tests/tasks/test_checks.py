@@ -22,23 +22,7 @@ BROKEN[2, 1] = torch.nan
 NESTED = torch.nested.nested_tensor([INPUTS], layout=torch.jagged)
 
 
-class Column:
-    """Inputs that are no tensor; a batch is a mapping of tensors, or one tensor."""
-
-    def __init__(self, values: Tensor, key: str = "") -> None:
-        self.values, self.key = values, key
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, rows: Tensor) -> object:
-        return {self.key: self.values[rows], "ids": rows} if self.key else self.values[rows]
-
-    def join(self, other: "Column") -> "Column":
-        return Column(torch.cat([self.values, other.values]), self.key)
-
-
-COLUMN = Examples(Column(torch.arange(12.0).view(4, 3)), CLASSES)
+COLUMN = Examples(small.Column(torch.arange(12.0).view(4, 3)), CLASSES)
 
 
 def suite(task: Task) -> Suite:
@@ -135,7 +119,7 @@ def test_train_and_dev_must_go_together() -> None:
     with pytest.raises(
         UserError, match=r"its dev split: inputs must be of train's kind, a tensor \[4, 3\], not a Column"
     ):
-        Task("a", train, Examples(Column(INPUTS), CLASSES))
+        Task("a", train, Examples(small.Column(INPUTS), CLASSES))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +149,7 @@ def test_large_inputs_are_scanned_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("key", "field"), [("", "inputs"), ("pixels", "inputs['pixels']")])
 def test_inputs_that_cannot_be_scanned_are_checked_as_they_come(key: str, field: str) -> None:
-    splits = [Examples(Column(torch.zeros(4, 3), key), CLASSES) for _ in range(4)]
+    splits = [Examples(small.Column(torch.zeros(4, 3), key), CLASSES) for _ in range(4)]
     task = Task("price", *splits)
     pool = task.train.join(task.dev)
     for examples, row, split in [
@@ -190,7 +174,7 @@ def test_a_run_checks_batches_as_they_come(split: str) -> None:
         splits = [getattr(made[0], name) for name in ("train", "dev", "select", "test")]
         columns = {"train": 0, "dev": 1, "select": 2, "test": 3}
         splits[columns[split]].inputs[9, 3] = torch.nan
-        wrapped = [Examples(Column(one.inputs), one.labels) for one in splits]
+        wrapped = [Examples(small.Column(one.inputs), one.labels) for one in splits]
         return [Task("left", *wrapped), *made[1:]]
 
     own = dataclasses.replace(small.small_suite(), tasks=tasks)

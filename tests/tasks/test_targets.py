@@ -24,23 +24,7 @@ BROKEN = torch.zeros(4, 3)
 BROKEN[2, 1] = torch.nan
 
 
-class Column:
-    """Inputs that are no tensor; a batch is a mapping of tensors, or one tensor."""
-
-    def __init__(self, values: Tensor, key: str = "") -> None:
-        self.values, self.key = values, key
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, rows: Tensor) -> object:
-        return {self.key: self.values[rows], "ids": rows} if self.key else self.values[rows]
-
-    def join(self, other: "Column") -> "Column":
-        return Column(torch.cat([self.values, other.values]), self.key)
-
-
-COLUMN = Examples(Column(torch.arange(12.0).view(4, 3)), CLASSES)
+COLUMN = Examples(small.Column(torch.arange(12.0).view(4, 3)), CLASSES)
 
 
 def suite(task: Task) -> Suite:
@@ -156,7 +140,7 @@ def part(rows: slice, examples: Examples = ROWS) -> Examples:
 @pytest.mark.parametrize("splits", [("train", "dev"), ("select", "test"), ("train", "test")])
 def test_no_example_may_stand_in_two_splits(one: Examples, two: Examples, splits: tuple[str, str]) -> None:
     kind = type(one.inputs)
-    other = (lambda values: values) if kind is Tensor else Column
+    other = (lambda values: values) if kind is Tensor else small.Column
     rest = {
         split: Examples(other(torch.full((4, 3), float(place))), CLASSES)
         for place, split in enumerate(("train", "dev", "select", "test"))
@@ -189,3 +173,23 @@ def test_two_datasets_of_the_same_tensors_are_the_same_examples() -> None:
     splits = [TensorDataset(inputs, torch.arange(8) % 2) for inputs in (first, other, first.clone(), other + 8)]
     with pytest.raises(UserError, match=r"^task 'price': its train and select splits have the same examples"):
         suite(Task("price", *splits)).draw(0)
+
+
+def test_a_label_of_several_that_is_the_same_throughout_leaves_a_metric_undefined() -> None:
+    labels = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
+    varied = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+
+    def task(select: Tensor, metric: str) -> Task:
+        splits = [Examples(torch.full((4, 1), float(index)), varied) for index in range(4)]
+        splits[2] = Examples(splits[2].inputs, select)
+        return Task("price", *splits, loss="binary_cross_entropy", metric=metric)
+
+    assert suite(task(varied, "auc")).draw(0)
+    assert suite(task(labels, "accuracy")).draw(0)
+    with pytest.raises(UserError, match=r"'auc' is undefined on the select split: .* the same label in column 1"):
+        suite(task(labels, "auc")).draw(0)
+
+
+def test_collate_without_a_dataset_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^task 'price': collate is for datasets"):
+        Task("price", Examples(torch.zeros(2, 1), torch.tensor([0, 1])), collate=list)
