@@ -74,7 +74,7 @@ FLOORS = [
     {"methods"},
     {"config"},
     {"catalog", "rounds", "checkpoint", "configuration"},
-    {"training", "diagnosis"},
+    {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},
     {"sweeps"},
