@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.suites.image_folder import ImageRows, ImageStore, data_entry, find_images, official_lists, statistics
+from avil_ray.suites.files.image_store import ImageRows, ImageStore, Square, statistics
+from avil_ray.suites.image_folder import data_entry, find_images, official_lists
 from avil_ray.suites.options import absolute
 from avil_ray.suites.tables import Answers, Floats, column, read_answers, read_csv, read_features, yeast_file
 
@@ -192,4 +193,4 @@ def _read(source: Source, changed: int) -> Data:
 @lru_cache(maxsize=1)
 def _store(images: ImageFolder, names: tuple[str, ...]) -> ImageStore:
     paths = find_images(images.folder, names)
-    return ImageStore(paths, images.size, colour=images.colour, keep=images.keep)
+    return ImageStore(paths, Square(images.size, images.colour), keep=images.keep)
