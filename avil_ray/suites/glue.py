@@ -41,7 +41,7 @@ from avil_ray.suites.glue_data import Place, Table, table, tasks_in
 from avil_ray.suites.glue_tasks import TASKS
 from avil_ray.suites.held_out import Integers, cut, without
 from avil_ray.suites.options import absolute, auxiliary_names, dev_labels
-from avil_ray.suites.text import TokenColumn
+from avil_ray.suites.tokens import TokenColumn
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite

@@ -25,7 +25,7 @@ from avil_ray.errors import UserError
 from avil_ray.models.text import quiet_hub
 from avil_ray.suites.glue_tasks import TASKS, GlueTask
 from avil_ray.suites.held_out import Integers, text_keys
-from avil_ray.suites.text import Tokens, tokenise
+from avil_ray.suites.tokens import Tokens, tokenise
 
 ENDINGS = (".parquet", ".jsonl", ".json")
 

@@ -29,7 +29,7 @@ from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
 from avil_ray.suites.options import auxiliary_names, dev_labels, widths
 from avil_ray.suites.sentiment_data import ENCODER_FILES, PACKAGED, RATED, corpus, packaged_encoder
-from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
+from avil_ray.suites.tokens import Texts, TokenColumn, Tokens, tokenise
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite

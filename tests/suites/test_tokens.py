@@ -7,7 +7,7 @@ from text_models import save_encoder
 
 from avil_ray.errors import UserError
 from avil_ray.models.text import load_tokenizer
-from avil_ray.suites.text import Texts, TokenColumn, tokenise
+from avil_ray.suites.tokens import Texts, TokenColumn, tokenise
 
 FIRST = ["The cat sees a river.", "A dog!", "", "The storm left the old city quiet and green near the river."]
 SECOND = ["Yes.", "The dog found a cat under the river near the old city.", "no", "maybe"]
