@@ -24,6 +24,7 @@ SUITES = {
     "scenes": "avil_ray.suites.scenes:scenes",
     "sentiment": "avil_ray.suites.sentiment:sentiment",
     "synthetic": "avil_ray.suites.synthetic:synthetic",
+    "text": "avil_ray.suites.text:text",
 }
 """name -> the factory that builds the suite from its options."""
 

@@ -8,6 +8,7 @@ from avil_ray.suites.nyuv2 import nyuv2
 from avil_ray.suites.scenes import scenes
 from avil_ray.suites.sentiment import sentiment
 from avil_ray.suites.synthetic import synthetic
+from avil_ray.suites.text import text
 
 __all__ = [
     "glue",
@@ -18,4 +19,5 @@ __all__ = [
     "scenes",
     "sentiment",
     "synthetic",
+    "text",
 ]

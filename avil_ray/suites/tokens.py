@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avil_ray.models.text import load_tokenizer
+from avil_ray.models.text import load_tokenizer, take_words
 from avil_ray.suites.cache import content_key, kept_arrays
 
 Integers = npt.NDArray[np.int64]
@@ -31,7 +32,7 @@ class Texts:
     Parameters
     ----------
     first
-        [N * choices] texts, the choices of an example one after the other.
+        [N * choices] texts, the choices of an example one after the other; lists of words where each has a label.
     second
         The second text of each pair; None where texts stand alone.
     choices
@@ -40,15 +41,21 @@ class Texts:
         The two spans of each text that matter; None where none do.
     """
 
-    first: Sequence[str]
+    first: Sequence[str] | Sequence[list[str]]
     second: Sequence[str] | None = None
     choices: int = 1
     spans: Sequence[tuple[Span, Span]] | None = None
 
+    @property
+    def in_words(self) -> bool:
+        """Whether texts are lists of words."""
+        return len(self.first) > 0 and not isinstance(self.first[0], str)
+
     def parts(self) -> list[list[str]]:
         """Everything that token ids depend on, as texts: what they are kept under."""
         spans = [] if self.spans is None else [repr(span) for span in self.spans]
-        return [list(self.first), ["alone"] if self.second is None else ["pairs", *self.second], spans]
+        texts = [part for text in self.first for part in ([text] if isinstance(text, str) else [*text, ""])]
+        return [texts, ["alone"] if self.second is None else ["pairs", *self.second], spans]
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,23 @@ class Tokens:
         Texts of each example.
     padding
         The id that fills short texts.
+    cut
+        [texts]: whether a text had more tokens.
     """
 
     columns: dict[str, npt.NDArray[np.int32]]
     ends: Integers
     choices: int
     padding: int
+    cut: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.ends) // self.choices
+
+    @cached_property
+    def lengths(self) -> Integers:
+        """[texts]: how many tokens each has."""
+        return np.diff(self.ends, prepend=0)
 
 
 @dataclass(frozen=True)
@@ -127,28 +142,37 @@ class TokenColumn:
             raise ValueError("texts that were tokenised in different ways cannot be joined")
         columns = {name: np.concatenate([one.columns[name], two.columns[name]]) for name in one.columns}
         ends = np.concatenate([one.ends, two.ends + (one.ends[-1] if len(one.ends) else 0)])
-        both = Tokens(columns, ends, one.choices, one.padding)
+        both = Tokens(columns, ends, one.choices, one.padding, np.concatenate([one.cut, two.cut]))
         return TokenColumn(both, np.concatenate([self.rows, other.rows + len(one)]))
 
 
 def tokenise(texts: Texts, model: str, max_length: int | None) -> Tokens:
     """Token ids of at most `max_length` for each text, by the tokenizer of `model`; kept in the cache by content.
 
-    Of a pair that is too long, the longer text is cut. A `max_length` of None: see `load_tokenizer`.
+    Of a pair that is too long, the longer text is cut. A `max_length` of None: see `load_tokenizer`. Where texts are
+    lists of words, the column `words` has the number of a word, from 1, at its first token, and 0 elsewhere.
     """
     tokenizer, max_length = load_tokenizer(model, max_length)
-    described = [tokenizer.backend_tokenizer.to_str(), str(max_length), *map(str, tokenizer.model_input_names)]
+    if texts.in_words:
+        take_words(tokenizer)
+    described = [
+        "with cut",
+        tokenizer.backend_tokenizer.to_str(),
+        str(max_length),
+        *map(str, tokenizer.model_input_names),
+    ]
     kept = kept_arrays(
         "tokens", content_key(described, *texts.parts()), lambda: _tokenised(texts, tokenizer, max_length)
     )
     ends = kept.pop("ends").astype(np.int64)
-    order = ["input_ids", *(name for name in ("token_type_ids", "marks") if name in kept)]
+    order = ["input_ids", *(name for name in ("token_type_ids", "marks", "words") if name in kept)]
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return Tokens({name: kept[name] for name in order}, ends, texts.choices, padding)
+    return Tokens({name: kept[name] for name in order}, ends, texts.choices, padding, kept["cut"])
 
 
 def _tokenised(texts: Texts, tokenizer: Any, max_length: int) -> dict[str, npt.NDArray[Any]]:
     lengths: list[int] = []
+    cut: list[bool] = []
     columns: dict[str, list[npt.NDArray[np.int32]]] = {}
     for start in range(0, len(texts.first), TEXTS_AT_A_TIME):
         part = slice(start, start + TEXTS_AT_A_TIME)
@@ -158,15 +182,25 @@ def _tokenised(texts: Texts, tokenizer: Any, max_length: int) -> dict[str, npt.N
             truncation=True,
             max_length=max_length,
             return_attention_mask=False,
+            is_split_into_words=texts.in_words,
         )
         found = {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
         if texts.spans is not None:
             found["marks"] = [_marks(encoded[row], spans) for row, spans in enumerate(texts.spans[part])]
+        if texts.in_words:
+            found["words"] = [_first_of_words(encoding.word_ids) for encoding in encoded.encodings]
         lengths += map(len, found["input_ids"])
+        cut += [bool(encoding.overflowing) for encoding in encoded.encodings]
         for name, lists in found.items():
             columns.setdefault(name, []).append(np.fromiter(chain.from_iterable(lists), dtype=np.int32))
     flat: dict[str, npt.NDArray[Any]] = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return flat | {"ends": np.cumsum(lengths, dtype=np.int64)}
+    return flat | {"ends": np.cumsum(lengths, dtype=np.int64), "cut": np.array(cut)}
+
+
+def _first_of_words(words: Sequence[int | None]) -> list[int]:
+    """At the first token of each word its number, from 1, and 0 elsewhere."""
+    before = [None, *words]
+    return [0 if word is None or word == last else word + 1 for word, last in zip(words, before, strict=False)]
 
 
 def _marks(encoding: Any, spans: tuple[Span, Span]) -> list[int]:
