@@ -6,57 +6,53 @@ an auxiliary's rows a text of which stands in the target's dev, select or test a
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from avil_ray.choices import check_choices
-from avil_ray.errors import UserError, whole
+from avil_ray.errors import whole
 from avil_ray.models.classifiers import text_model
 from avil_ray.models.text import Lora, settled_model
-from avil_ray.randomness import numpy_generator
-from avil_ray.suites.files.splits import Division, divided
+from avil_ray.suites.files.drawing import Plan, encoder_learning, find_tasks, told_of
+from avil_ray.suites.files.splits import Division
 from avil_ray.suites.files.table import Integers
 from avil_ray.suites.sentiment_data import PACKAGED, packaged_encoder
 from avil_ray.suites.tagged import Padded, TaggedTexts, tags_of_tokens
-from avil_ray.suites.text_tasks import LOSSES, METRICS, TextRows, TextTask, auxiliary_task, output_of, target_task
+from avil_ray.suites.text_tasks import TextTask, text_task
 from avil_ray.suites.tokens import TokenColumn
-from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.examples import Examples
-from avil_ray.tasks.heads import check_name
-from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
-from avil_ray.tasks.task import Task
-
-log = logging.getLogger(__name__)
-
-RATES = {"none": 5e-5, "lora": 3e-4, "frozen": 1e-3}
-"""The usual learning rates of AdamW."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TextPlan(Plan[TextTask]):
     """What the tasks' data are drawn by; small enough to travel.
 
     Parameters
     ----------
     model, max_length
         The tokenizer's folder or name, and the tokens of a text; None: see `load_tokenizer`.
-    auxiliary_labels
-        How many rows an auxiliary has at most; None: all.
     """
 
-    target: TextTask
+    suite = "text"
+    item = "text"
+
     model: str
     max_length: int | None
-    division: Division
-    auxiliary_labels: int | None
+
+    def examples(self, task: TextTask, parts: Mapping[str, Integers]) -> dict[str, Any]:
+        """See `Plan`."""
+        labels, tokens = task.read().labels, task.tokens(self.model, self.max_length)
+        if labels.ends is not None:
+            tags = tags_of_tokens(tokens, labels)
+            tagged = {split: TaggedTexts(tokens, tags, rows) for split, rows in parts.items()}
+            return {**tagged, "collate": Padded(tokens.padding)}
+        values = torch.from_numpy(labels.values)
+        return {split: Examples(TokenColumn(tokens, rows), values[rows]) for split, rows in parts.items()}
 
 
 def text(
@@ -117,12 +113,11 @@ def text(
     given = {name: value for name, value in locals().items() if value is not None}
     with told_of("text"):
         check_choices(text, {"peft": peft})
-        tasks = _tasks(target, auxiliaries or {})
-        outputs = {task.name: output_of(task, _rows(task, tasks[0]).labels) for task in tasks}
+        tasks = find_tasks(target, auxiliaries, text_task)
         folder = str(packaged_encoder()) if model == PACKAGED else settled_model("model", model)
         lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
-        plan = Plan(
-            target=tasks[0],
+        plan = TextPlan(
+            tasks=tasks,
             model=folder,
             max_length=None if max_length is None else whole("max_length", max_length, 3),
             division=Division(
@@ -131,128 +126,17 @@ def text(
                 select_fraction=select_fraction,
                 test_fraction=test_fraction,
             ),
-            auxiliary_labels=None if auxiliary_labels is None else whole("auxiliary_labels", auxiliary_labels, 1),
+            auxiliary_labels=auxiliary_labels,
         )
         if layers is not None:
             whole("layers", layers, 1)
-    draws = {task.name: partial(draw_auxiliary, plan=plan, task=task) for task in tasks[1:]}
+    outputs = {task.name: task.output() for task in tasks}
     return Suite(
         name="text",
         target=tasks[0].name,
         task_names=tuple(task.name for task in tasks),
-        tasks={tasks[0].name: partial(draw_target, plan=plan), **draws},
+        tasks=plan.draws(),
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
-        learning=learning(peft),
+        learning=encoder_learning(peft),
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
     )
-
-
-def learning(peft: str) -> Learning:
-    """What is usual for an encoder, for adapters, or for what stands above a frozen one."""
-    rate = RATES[peft]
-    return Learning(
-        optimizer="adamw",
-        learning_rate=rate,
-        weight_decay=0.01,
-        batch_size=16,
-        clip=1.0,
-        warmup=20,
-        evaluation_batch=64,
-    )
-
-
-def draw_target(seed: int, *, plan: Plan) -> Task:
-    """The target's data for one seed."""
-    parts = _parts(plan, seed)
-    return _task(plan, plan.target, {split: parts[split] for split in SPLITS})
-
-
-def draw_auxiliary(seed: int, *, plan: Plan, task: TextTask) -> Task:
-    """An auxiliary's data for one seed, without the rows a text of which the target holds out."""
-    kept, dropped = without_overlap(plan, task, seed)
-    if len(kept) == 0:
-        raise UserError(
-            f"text: auxiliaries.{task.name}: the texts of all its rows are in the dev, select or test split of "
-            f"{plan.target.name}; leave it out"
-        )
-    if dropped:
-        log.warning("%s", dropped_line(plan, task, dropped))
-    rows = numpy_generator(seed, "text", task.name).permutation(kept)[: plan.auxiliary_labels]
-    return _task(plan, task, {"train": rows})
-
-
-def without_overlap(plan: Plan, task: TextTask, seed: int) -> tuple[Integers, int]:
-    """The rows of an auxiliary no text of which is in the target's dev, select or test; and how many are."""
-    parts, rows = _parts(plan, seed), task.read()
-    held_out = np.concatenate([parts["dev"], parts["select"], parts["test"]])
-    found = rows.keys.overlap(plan.target.read().keys, held_out)
-    return np.setdiff1d(np.arange(len(rows.table)), found), len(found)
-
-
-def dropped_line(plan: Plan, task: TextTask, dropped: int) -> str:
-    """What is said about an auxiliary's rows that are left out."""
-    count = len(task.read().table)
-    return f"{task.name}: {dropped:,} of {count:,} rows are dropped, as {plan.target.name} holds their texts out"
-
-
-def _parts(plan: Plan, seed: int) -> dict[str, Integers]:
-    """The target's rows in each split."""
-    return _kept_parts(plan, seed, plan.target.version())
-
-
-@lru_cache(maxsize=16)
-def _kept_parts(plan: Plan, seed: int, version: tuple[int, ...]) -> dict[str, Integers]:
-    del version  # a part of what memory is searched by
-    rows, generator = plan.target.read(), numpy_generator(seed, "text", "splits")
-    with told_of("text"), told_of("target"):
-        return divided(rows.table, rows.keys.rows(), rows.labels, rows.given, plan.division, generator)
-
-
-def _task(plan: Plan, task: TextTask, parts: Mapping[str, Integers]) -> Task:
-    labels, tokens = task.read().labels, task.tokens(plan.model, plan.max_length)
-    splits: dict[str, Any]
-    if labels.ends is not None:
-        tags = tags_of_tokens(tokens, labels)
-        splits = {split: TaggedTexts(tokens, tags, rows) for split, rows in parts.items()}
-        collate = Padded(tokens.padding)
-    else:
-        values = torch.from_numpy(labels.values)
-        splits = {split: Examples(TokenColumn(tokens, rows), values[rows]) for split, rows in parts.items()}
-        collate = None
-    return Task(
-        task.name,
-        **splits,
-        loss=task.loss or LOSSES[labels.kind][0],
-        metric=task.metric or METRICS[labels.kind],
-        also=task.also,
-        collate=collate,
-    )
-
-
-def _tasks(target: Mapping[str, Any], auxiliaries: Mapping[str, Mapping[str, Any]]) -> list[TextTask]:
-    """The target and the auxiliaries that a user describes, with their files found."""
-    with told_of("target"):
-        tasks = [target_task(target)]
-        check_name("name", tasks[0].name)
-    for name, options in auxiliaries.items():
-        with told_of(f"auxiliaries.{name}"):
-            check_name("name", name)
-            if name == tasks[0].name:
-                raise UserError("the target has that name; give target another one with name")
-            tasks.append(auxiliary_task(name, options))
-    return tasks
-
-
-def _rows(task: TextTask, target: TextTask) -> TextRows:
-    """A task's rows, read; what is wrong with them is said at the task's place."""
-    with told_of("target" if task is target else f"auxiliaries.{task.name}"):
-        return task.read()
-
-
-@contextmanager
-def told_of(place: str) -> Iterator[None]:
-    """A block whose mistakes are told at their place."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
