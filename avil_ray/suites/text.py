@@ -17,6 +17,7 @@ from avil_ray.choices import check_choices
 from avil_ray.errors import whole
 from avil_ray.models.classifiers import text_model
 from avil_ray.models.text import Lora, settled_model
+from avil_ray.suites.files.described import lengths_line
 from avil_ray.suites.files.drawing import Plan, encoder_learning, find_tasks, told_of
 from avil_ray.suites.files.splits import Division
 from avil_ray.suites.files.table import Integers
@@ -53,6 +54,10 @@ class TextPlan(Plan[TextTask]):
             return {**tagged, "collate": Padded(tokens.padding)}
         values = torch.from_numpy(labels.values)
         return {split: Examples(TokenColumn(tokens, rows), values[rows]) for split, rows in parts.items()}
+
+    def inputs_line(self, task: TextTask) -> str:
+        """See `Plan`."""
+        return lengths_line(task.tokens(self.model, self.max_length))
 
 
 def text(
@@ -138,5 +143,6 @@ def text(
         tasks=plan.draws(),
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
         learning=encoder_learning(peft),
+        details=plan.details,
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
     )

@@ -48,6 +48,9 @@ class Suite:
         Batch size, optimiser and so on.
     options
         The factory's arguments, for logs and for telling whether a resumed run is still the same run.
+    details
+        `details(seed)` -> lines of what was found in the data, for `avil-ray check`; None where there is nothing to say
+        beyond sizes.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Suite:
     model: Callable[[], nn.Module]
     learning: Learning = field(default_factory=Learning)
     options: Mapping[str, Any] = field(default_factory=dict)
+    details: Callable[[int], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         where = f"suite {self.name!r}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from avil_ray.errors import UserError, whole
 from avil_ray.randomness import numpy_generator
+from avil_ray.suites.files.described import labels_line, positive_line, rows_line, splits_line
 from avil_ray.suites.files.splits import Division, divided
 from avil_ray.suites.files.table import Integers
 from avil_ray.suites.files.tasks import LOSSES, METRICS, FileTask
@@ -64,6 +65,10 @@ class Plan(ABC, Generic[T]):
     def examples(self, task: T, parts: Mapping[str, Integers]) -> dict[str, Any]:
         """What `Task` is given for some splits of a task: the examples of each, and collate or augment if needed."""
 
+    @abstractmethod
+    def inputs_line(self, task: T) -> str:
+        """What was found of a task's inputs, in a line."""
+
     def draws(self) -> dict[str, Callable[[int], Task]]:
         """What a suite draws each task by."""
         first, *others = self.tasks
@@ -82,7 +87,7 @@ class Plan(ABC, Generic[T]):
                 f"test split of {self.target.name}; leave it out"
             )
         if dropped:
-            log.warning("%s", self.dropped_line(task, dropped))
+            log.warning("%s: %s: %s", self.suite, task.name, self.dropped_line(task, dropped))
         rows = numpy_generator(seed, self.suite, task.name).permutation(kept)[: self.auxiliary_labels]
         return self._task(task, {"train": rows})
 
@@ -97,10 +102,26 @@ class Plan(ABC, Generic[T]):
         found = rows.keys.overlap(self.target.read().keys, held_out)
         return np.setdiff1d(np.arange(len(rows.table)), found), len(found)
 
+    def details(self, seed: int) -> list[str]:
+        """What was found in the files of each task, in lines."""
+        lines = []
+        for task in self.tasks:
+            rows = task.read()
+            found = [labels_line(rows.labels), self.inputs_line(task)]
+            if task is self.target:
+                found += positive_line(rows.labels, task.metric or METRICS[rows.labels.kind])
+                found += [splits_line(self.parts(seed), rows.given)]
+            else:
+                found += [self.dropped_line(task, self.without_overlap(task, seed)[1])]
+            lines += [f"  {task.name}: {rows_line(rows.table)}", *(f"    {line}" for line in found)]
+        return lines
+
     def dropped_line(self, task: T, dropped: int) -> str:
         """What is said about an auxiliary's rows that are left out."""
-        of = f"{dropped:,} of {len(task.read().table):,}"
-        return f"{task.name}: {of} rows are dropped, as {self.target.name} holds their {self.item}s out"
+        if dropped == 0:
+            return f"no row's {self.item} is in dev, select or test of {self.target.name}"
+        rows = f"{dropped:,} of {len(task.read().table):,} rows are dropped"
+        return f"{rows}, as their {self.item}s are in dev, select or test of {self.target.name}"
 
     def _task(self, task: T, parts: Mapping[str, Integers]) -> Task:
         kind = task.read().labels.kind
