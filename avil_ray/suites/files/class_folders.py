@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from avil_ray.errors import UserError
 from avil_ray.suites.files.image_store import ENDINGS
+from avil_ray.suites.files.reading import Source
+from avil_ray.suites.files.splits import SYNONYMS
 from avil_ray.suites.files.table import Table, one_source
 
 log = logging.getLogger(__name__)
 
 IMAGE, LABEL = "image", "label"
 """The columns of such a table: absolute paths, and the names of the folders."""
+
+
+@dataclass(frozen=True)
+class ClassFolders(Source):
+    """Such a folder as the source of a table."""
+
+    def read(self, columns: Sequence[str]) -> Table:
+        """See `read_class_folders`; it has no other columns."""
+        del columns
+        return read_class_folders(Path(self.name))
+
+    def version(self) -> tuple[int, ...]:
+        """What changes when an image comes into a class's folder, or leaves it."""
+        folder = Path(self.name)
+        return tuple(path.stat().st_mtime_ns for path in sorted([folder, *folder.iterdir()]) if path.is_dir())
 
 
 def read_class_folders(folder: Path) -> Table:
@@ -33,6 +51,10 @@ def read_class_folders(folder: Path) -> Table:
     if len(classes) < 2:
         what = f"holds one folder only, {classes[0].name}" if classes else "holds no folders"
         raise UserError(f"{folder}: {what}; a folder of images for each class is needed, or a table with their paths")
+    names = [path.name for path in classes]
+    if all(any(name.lower() in synonyms for synonyms in SYNONYMS.values()) for name in names):
+        example = ", ".join(f"{name}: {folder / name}" for name in names)
+        raise UserError(f"{folder}: its folders look like splits, not classes; write data: {{{example}}}")
     found: dict[str, list[Path]] = {}
     for one in classes:
         files = sorted(_files(one))

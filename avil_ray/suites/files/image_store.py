@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from avil_ray.errors import UserError
 from avil_ray.randomness import derive
@@ -35,7 +36,7 @@ WIDE_MODES = ("I", "F")
 """How the modes of images begin that have more than 8 bits for each channel."""
 
 
-class Scale(Protocol):
+class Scale(Hashable, Protocol):
     """What makes images of any size ones of `shape`: (channels, height, width)."""
 
     @property
@@ -135,10 +136,41 @@ class ImageRows:
         return ImageRows(self.store, np.concatenate([self.rows, other.rows]), self.mean, self.deviation)
 
 
-def image_keys(paths: Sequence[Path], places: Sequence[str] | None = None) -> Integers:
-    """Numbers that are equal for files of equal content, [N]; on the way every image is decoded once, to check it.
+@dataclass(frozen=True)
+class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images with their labels [N, …], read one by one: by several processes at once, and augmented by themselves."""
 
-    They are kept in the cache for as long as no file's size or time of change differs.
+    inputs: ImageRows
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        """An image [channels, height, width], and its label."""
+        return self.inputs[torch.tensor([row])][0], self.labels[row]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in N image files.
+
+    Parameters
+    ----------
+    keys
+        [N]: equal for files of equal content.
+    sizes
+        [N, 2]: width and height in pixels.
+    """
+
+    keys: Integers
+    sizes: Integers
+
+
+def check_images(paths: Sequence[Path], places: Sequence[str] | None = None) -> Found:
+    """Every image decoded once, to check it, to measure it and to tell equal ones.
+
+    What was found is kept in the cache for as long as no file's size or time of change differs.
 
     Parameters
     ----------
@@ -160,27 +192,28 @@ def image_keys(paths: Sequence[Path], places: Sequence[str] | None = None) -> In
     def make() -> dict[str, npt.NDArray[Any]]:
         log.warning("reading %s images, once, to check them and to find equal ones", f"{len(paths):,}")
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            found = list(threads.map(_checked_key, paths, places))
+            found = list(threads.map(_checked, paths, places))
         wrong = [problem for problem in found if isinstance(problem, str)]
         if wrong:
             raise UserError(f"{wrong[0]}{_further(wrong)}")
-        return {"keys": np.array(found, dtype=np.int64)}
+        numbers = np.array(found, dtype=np.int64).reshape(-1, 3)
+        return {"keys": numbers[:, 0].copy(), "sizes": numbers[:, 1:].copy()}
 
-    return kept_arrays("images", content_key(about), make)["keys"]
+    return Found(**kept_arrays("images", content_key(about), make))
 
 
 def _further(found: Sequence[str]) -> str:
-    return f"; so are {len(found) - 1} more" if len(found) > 1 else ""
+    return f"; {len(found) - 1} more like it" if len(found) > 1 else ""
 
 
-def _checked_key(path: Path, place: str) -> int | str:
-    """A file's key, or what is wrong with it."""
+def _checked(path: Path, place: str) -> tuple[int, int, int] | str:
+    """A file's key, width and height, or what is wrong with it."""
     try:
         with _opened(path, place) as image:
             image.load()
+            return derive(0, sha256(path)), *image.size
     except UserError as error:
         return str(error)
-    return derive(0, sha256(path))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from avil_ray.errors import UserError
-from avil_ray.suites.files.image_store import ImageRows, ImageStore, Square, image_keys, statistics
+from avil_ray.suites.files.image_store import ImageRows, ImageStore, Square, check_images, statistics
 
 
 def save(path: Path, value: int | tuple[int, ...] = 0, mode: str = "L", size: tuple[int, int] = (40, 30)) -> Path:
@@ -103,29 +103,30 @@ def test_keys_are_equal_for_equal_files_alone(paths: list[Path], tmp_path: Path)
     copied = tmp_path / "folder" / "other.png"
     copied.parent.mkdir()
     copied.write_bytes(paths[1].read_bytes())
-    keys = image_keys([*paths, copied])
+    keys = check_images([*paths, copied]).keys
     assert keys[1] == keys[4]
     assert len(set(keys.tolist())) == 4
+    assert check_images(paths).sizes.tolist() == [[40, 30]] * 4
 
 
 def test_keys_are_worked_out_once_until_a_file_changes(
     paths: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = image_keys(paths)
+    first = check_images(paths).keys
     assert "reading 4 images, once" in caplog.text
     caplog.clear()
-    assert np.array_equal(image_keys(paths), first)
+    assert np.array_equal(check_images(paths).keys, first)
     assert not caplog.text
     save(paths[2], 200, size=(41, 30))
-    again = image_keys(paths)
+    again = check_images(paths).keys
     assert (again != first).tolist() == [False, False, True, False]
 
 
 def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(paths: list[Path]) -> None:
     for path in paths[1:3]:
         path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"^pets\.csv, row 2: cannot be read as an image \(.*; so are 1 more$"):
-        image_keys(paths, [f"pets.csv, row {number}" for number in range(1, 5)])
+    with pytest.raises(UserError, match=r"^pets\.csv, row 2: cannot be read as an image \(.*; 1 more like it$"):
+        check_images(paths, [f"pets.csv, row {number}" for number in range(1, 5)])
     paths[3].unlink()
     with pytest.raises(UserError, match=r"110\.png: no such file$"):
-        image_keys(paths)
+        check_images(paths)
