@@ -16,8 +16,7 @@ from avil_ray.errors import UserError, shown
 from avil_ray.models.alignment import AlignedHead, AlignedModel, first_layer
 from avil_ray.models.classifiers import ClassifierTrunk, Output, merge_adapters, restored
 from avil_ray.models.multitask import MultitaskModel
-from avil_ray.models.text import load_tokenizer, quiet_transformers
-from avil_ray.models.words import encode_words
+from avil_ray.models.text import load_tokenizer, quiet_transformers, take_words
 
 TEXTS_AT_A_TIME = 64
 """How many texts go through the model in one pass."""
@@ -40,10 +39,10 @@ class TextExporter:
         The folder, or the name on the hub, that the encoder is from.
     output
         What the target's head answers.
-    columns
-        The column of the texts, or both columns of pairs of texts.
+    text, pair
+        The columns that the texts stand in, and of pairs those of the second texts.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; what is longer is cut. None: see `load_tokenizer`.
     merge
         Whether LoRA adapters are added to the encoder's weights. Otherwise they are saved alone, as PEFT does, and the
         encoder is loaded from `model`.
@@ -53,8 +52,9 @@ class TextExporter:
 
     model: str
     output: Output
-    columns: tuple[str, ...]
-    max_length: int
+    text: tuple[str, ...]
+    pair: tuple[str, ...] = ()
+    max_length: int | None = None
     merge: bool = True
 
     def save(self, model: nn.Module, target: str, folder: Path) -> Mapping[str, Any]:
@@ -71,10 +71,12 @@ class TextExporter:
                 merge_adapters(classifier)
             with quiet_transformers(bars=False):
                 classifier.save_pretrained(folder)
-        tokenizer, _ = load_tokenizer(self.model, self.max_length)
-        tokenizer.model_max_length = self.max_length
+        tokenizer, longest = load_tokenizer(self.model, self.max_length)
+        if self.output.kind == "tokens":
+            take_words(tokenizer)
+        tokenizer.model_max_length = longest
         tokenizer.save_pretrained(folder)
-        return {**asdict(self.output), "columns": list(self.columns), "max_length": self.max_length}
+        return {**asdict(self.output), "text": self.text, "pair": self.pair, "max_length": longest}
 
     def _save_adapters(self, classifier: Any, injected: Any, folder: Path) -> None:
         """What `PeftModel.save_pretrained` would write: adapters, and the layers that trained beside them."""
@@ -125,55 +127,62 @@ class TextPredictor(nn.Module):
         As `transformers` loads them.
     output
         What it answers.
-    columns
-        The columns of a file that the texts stand in.
+    text, pair
+        The columns of a file that the texts stand in, and of pairs those of the second texts.
     max_length
         Tokens of a text; what is longer is cut.
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, output: Output, columns: tuple[str, ...], max_length: int
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        output: Output,
+        *,
+        text: Sequence[str],
+        pair: Sequence[str],
+        max_length: int,
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
-        self.output, self.columns, self.max_length = output, columns, max_length
+        self.model, self.tokenizer, self.output = model, tokenizer, output
+        self.text, self.pair, self.max_length = tuple(text), tuple(pair), max_length
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The outputs for a batch of token ids, as of `Result.model()`: [B, classes], [B], or [B, length, classes]."""
         outputs: Tensor = self.model(**{name: tensor for name, tensor in inputs.items() if name != "words"}).logits
         return outputs.squeeze(-1) if self.output.kind == "regression" else outputs
 
-    def predict(self, texts: Sequence[Any]) -> list[Answer]:
+    def predict(self, texts: Sequence[Any], pairs: Sequence[str] | None = None) -> list[Answer]:
         """What is predicted for each text.
 
         Parameters
         ----------
         texts
-            Texts, pairs of texts, or where words have labels, lists of words (or texts with spaces between words).
+            Texts; where words have labels, lists of words, or texts with spaces between words.
+        pairs
+            The second text of each pair, where the model was trained on pairs.
 
         Raises
         ------
         UserError
-            One of them is not of that form; the message has its number.
+            There are texts of another form, or too few or too many second texts.
         """
-        rows = [self._parts(number, text) for number, text in enumerate(texts, start=1)]
-        answer = self._tagged if self.output.kind == "tokens" else self._answers
-        parts = (rows[start : start + TEXTS_AT_A_TIME] for start in range(0, len(rows), TEXTS_AT_A_TIME))
-        return [found for part in parts for found in answer(part)]
-
-    def _parts(self, number: int, text: Any) -> Sequence[str]:
-        """A text's parts: itself, both of a pair, or its words."""
-        if self.output.kind == "tokens":
-            parts = text.split() if isinstance(text, str) else text
-        else:
-            parts = [text] if isinstance(text, str) else text
-        right = isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts)
-        if not right or (self.output.kind != "tokens" and len(parts) != len(self.columns)):
-            form = (
-                "words" if self.output.kind == "tokens" else "a text" if len(self.columns) == 1 else "a pair of texts"
+        tokens = self.output.kind == "tokens"
+        rows: list[Any] = [text.split() if tokens and isinstance(text, str) else text for text in texts]
+        for number, row in enumerate(rows, start=1):
+            right = all(isinstance(word, str) for word in row) if tokens else isinstance(row, str)
+            if not right:
+                raise UserError(f"text {number} must be {'a list of words' if tokens else 'text'}, not {shown(row)}")
+        if bool(self.pair) != (pairs is not None) or len(pairs or rows) != len(rows):
+            needed = "a second text for each" if self.pair else "texts alone, not pairs"
+            raise UserError(
+                f"the model takes {needed}; {len(rows)} texts and {len(pairs or ())} second texts are given"
             )
-            raise UserError(f"text {number} must be {form}, not {text!r:.60}")
-        return list(parts)
+        found: list[Answer] = []
+        for start in range(0, len(rows), TEXTS_AT_A_TIME):
+            part = slice(start, start + TEXTS_AT_A_TIME)
+            found += self._tagged(rows[part]) if tokens else self._answers(rows[part], pairs and pairs[part])
+        return found
 
     @torch.no_grad()
     def _outputs(self, encoded: Any) -> Tensor:
@@ -181,30 +190,38 @@ class TextPredictor(nn.Module):
         outputs: Tensor = self(self.tokenizer.pad(encoded, return_tensors="pt"))
         return outputs
 
-    def _answers(self, rows: Sequence[Sequence[str]]) -> Iterator[Answer]:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        outputs = self._outputs(self.tokenizer(*columns, truncation=True, max_length=self.max_length)).double()
-        labels = self.output.labels
+    def _answers(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Answer]:
+        encoded = self.tokenizer(list(texts), pairs and list(pairs), truncation=True, max_length=self.max_length)
+        outputs, labels = self._outputs(encoded).double(), self.output.labels
         if self.output.kind == "regression":
             yield from ({"prediction": value} for value in outputs.tolist())
             return
         several = self.output.kind == "multi-label"
         for values in (outputs.sigmoid() if several else outputs.softmax(dim=-1)).tolist():
-            best = labels[max(range(len(labels)), key=values.__getitem__)]
-            chosen = [label for label, value in zip(labels, values, strict=True) if value > 0.5]
-            probabilities = {f"probability/{label}": value for label, value in zip(labels, values, strict=True)}
-            yield {"prediction": chosen if several else best, **probabilities}
+            probabilities = dict(zip(labels, values, strict=True))
+            chosen = [label for label, value in probabilities.items() if value > 0.5]
+            best = max(probabilities, key=probabilities.__getitem__)
+            named = {f"probability/{label}": value for label, value in probabilities.items()}
+            yield {"prediction": chosen if several else best, **named}
 
-    def _tagged(self, rows: Sequence[Sequence[str]]) -> list[Answer]:
+    def _tagged(self, rows: Sequence[Sequence[str]]) -> Iterator[Answer]:
         """A label for each word; the rest of a sentence that is too long is read as another one."""
         found: list[list[str]] = [[] for _ in rows]
         while waiting := [row for row, words in enumerate(rows) if len(found[row]) < len(words)]:
-            rest = [rows[row][len(found[row]) :] for row in waiting]
-            encoded, places = encode_words(self.tokenizer, rest, self.max_length)
-            classes = self._outputs(encoded).argmax(dim=-1)
-            for row, numbers, there in zip(waiting, classes.tolist(), places, strict=True):
-                found[row] += [self.output.labels[numbers[place]] for place in there or [0]]
-        return [{"prediction": tags} for tags in found]
+            rest = [list(rows[row][len(found[row]) :]) for row in waiting]
+            encoded = self.tokenizer(rest, is_split_into_words=True, truncation=True, max_length=self.max_length)
+            classes = self._outputs(encoded).argmax(dim=-1).tolist()
+            for number, row in enumerate(waiting):
+                found[row] += self._labels(encoded.word_ids(number), classes[number])
+        return ({"prediction": tags} for tags in found)
+
+    def _labels(self, words: Sequence[int | None], classes: Sequence[int]) -> list[str]:
+        """The label at the first token of each word; a word without a token has that of the one before."""
+        found: list[str] = []
+        for word, number in zip(words, classes, strict=False):
+            if word is not None and word >= len(found):
+                found += [self.output.labels[number]] * (word + 1 - len(found))
+        return found or [self.output.labels[0]]
 
 
 def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
@@ -217,7 +234,8 @@ def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
         else:
             model = auto.from_pretrained(folder, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    return TextPredictor(model, tokenizer, output, tuple(facts["columns"]), facts["max_length"]).eval()
+    columns = {"text": facts["text"], "pair": facts["pair"], "max_length": facts["max_length"]}
+    return TextPredictor(model, tokenizer, output, **columns).eval()
 
 
 def _with_saved_adapters(auto: Any, folder: Path) -> Any:

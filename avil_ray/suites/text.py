@@ -20,6 +20,7 @@ from avil_ray.choices import check_choices
 from avil_ray.errors import UserError, whole
 from avil_ray.models.classifiers import text_model
 from avil_ray.models.text import Lora, settled_model
+from avil_ray.models.text_export import TextExporter
 from avil_ray.randomness import numpy_generator
 from avil_ray.suites.files.splits import Division, divided
 from avil_ray.suites.files.table import Integers
@@ -70,6 +71,7 @@ def text(
     lora_rank: int = 8,
     lora_alpha: int = 16,
     lora_dropout: float = 0.1,
+    merge: bool = True,
     target_labels: int | None = None,
     auxiliary_labels: int | None = None,
     dev_fraction: float | None = None,
@@ -99,6 +101,8 @@ def text(
         none: the whole encoder is trained; lora: low-rank adapters are; frozen: only what stands above it.
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+    merge
+        Whether a saved model has its adapters in the encoder's weights; false: the adapters alone are saved, by PEFT.
     target_labels
         How many labelled rows the target has to learn from, train and dev together. Not given: all that are left.
     auxiliary_labels
@@ -116,7 +120,7 @@ def text(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     with told_of("text"):
-        check_choices(text, {"peft": peft})
+        check_choices(text, {"peft": peft, "merge": merge})
         tasks = _tasks(target, auxiliaries or {})
         outputs = {task.name: output_of(task, _rows(task, tasks[0]).labels) for task in tasks}
         folder = str(packaged_encoder()) if model == PACKAGED else settled_model("model", model)
@@ -144,6 +148,14 @@ def text(
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
         learning=learning(peft),
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
+        exporter=TextExporter(
+            model=folder,
+            output=outputs[tasks[0].name],
+            text=tasks[0].first,
+            pair=tasks[0].second,
+            max_length=plan.max_length,
+            merge=merge,
+        ),
     )
 
 

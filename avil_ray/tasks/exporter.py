@@ -10,15 +10,11 @@ from torch import nn
 
 
 class Exporter(Protocol):
-    """Writes the target's model in a format of the outside world. It travels with its suite: plain values.
+    """Writes the target's model in a format of the outside world. It travels with its suite: plain values."""
 
-    Attributes
-    ----------
-    reader
-        What loads the folder again: a name of `avil_ray.export.READERS`.
-    """
-
-    reader: str
+    @property
+    def reader(self) -> str:
+        """What loads the folder again: a name of `avil_ray.export.READERS`."""
 
     def save(self, model: nn.Module, target: str, folder: Path) -> Mapping[str, Any]:
         """Write the target's model into `folder`, which is empty; `model` is the one of all tasks.
