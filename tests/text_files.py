@@ -37,7 +37,9 @@ def topic_rows(count: int, seed: int = 1) -> list[Row]:
     for number in range(count):
         topic = int(generator.integers(len(TOPICS)))
         words = " ".join(generator.choice([*GOOD, *BAD], 3))
-        rows.append({"body": f"{THINGS[2 * topic]} and {THINGS[2 * topic + 1]} {number}: {words}", "topic": TOPICS[topic]})
+        rows.append(
+            {"body": f"{THINGS[2 * topic]} and {THINGS[2 * topic + 1]} {number}: {words}", "topic": TOPICS[topic]}
+        )
     return rows
 
 

@@ -7,7 +7,7 @@ an auxiliary's rows a text of which stands in the target's dev, select or test a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,6 +22,7 @@ from avil_ray.models.classifiers import text_model
 from avil_ray.models.text import Lora, settled_model
 from avil_ray.models.text_export import TextExporter
 from avil_ray.randomness import numpy_generator
+from avil_ray.suites.files.described import labels_line, lengths_line, positive_line, rows_line, splits_line
 from avil_ray.suites.files.splits import Division, divided
 from avil_ray.suites.files.table import Integers
 from avil_ray.suites.sentiment_data import PACKAGED, packaged_encoder
@@ -147,6 +148,7 @@ def text(
         tasks={tasks[0].name: partial(draw_target, plan=plan), **draws},
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
         learning=learning(peft),
+        details=partial(details, plan=plan, tasks=tasks),
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
         exporter=TextExporter(
             model=folder,
@@ -188,9 +190,25 @@ def draw_auxiliary(seed: int, *, plan: Plan, task: TextTask) -> Task:
             f"{plan.target.name}; leave it out"
         )
     if dropped:
-        log.warning("%s", dropped_line(plan, task, dropped))
+        log.warning("text: %s: %s", task.name, dropped_line(plan, task, dropped))
     rows = numpy_generator(seed, "text", task.name).permutation(kept)[: plan.auxiliary_labels]
     return _task(plan, task, {"train": rows})
+
+
+def details(seed: int, *, plan: Plan, tasks: Sequence[TextTask]) -> list[str]:
+    """What was found in the files of each task, in lines."""
+    lines = []
+    for task in tasks:
+        rows, tokens = task.read(), task.tokens(plan.model, plan.max_length)
+        metric = task.metric or METRICS[rows.labels.kind]
+        lines.append(f"  {task.name}: {rows_line(rows.table)}")
+        found = [labels_line(rows.labels), lengths_line(tokens)]
+        if task is tasks[0]:
+            found += [*positive_line(rows.labels, metric), splits_line(_parts(plan, seed), rows.given)]
+        else:
+            found += [dropped_line(plan, task, without_overlap(plan, task, seed)[1])]
+        lines += [f"    {line}" for line in found]
+    return lines
 
 
 def without_overlap(plan: Plan, task: TextTask, seed: int) -> tuple[Integers, int]:
@@ -203,8 +221,10 @@ def without_overlap(plan: Plan, task: TextTask, seed: int) -> tuple[Integers, in
 
 def dropped_line(plan: Plan, task: TextTask, dropped: int) -> str:
     """What is said about an auxiliary's rows that are left out."""
-    count = len(task.read().table)
-    return f"{task.name}: {dropped:,} of {count:,} rows are dropped, as {plan.target.name} holds their texts out"
+    if dropped == 0:
+        return f"no row has a text that is in dev, select or test of {plan.target.name}"
+    rows = f"{dropped:,} of {len(task.read().table):,} rows are dropped"
+    return f"{rows}, as their texts are in dev, select or test of {plan.target.name}"
 
 
 def _parts(plan: Plan, seed: int) -> dict[str, Integers]:

@@ -54,6 +54,9 @@ class Suite:
         suite is needed to load them.
     specification
         What `catalog.build_suite` made the suite of; None where nothing says how it is made again.
+    details
+        `details(seed)` -> lines of what was found in the data, for `avil-ray check`; None where there is nothing to say
+        beyond sizes.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Suite:
     options: Mapping[str, Any] = field(default_factory=dict)
     exporter: Exporter | None = None
     specification: Mapping[str, Any] | None = None
+    details: Callable[[int], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         where = f"suite {self.name!r}"

@@ -41,18 +41,22 @@ class Labels:
     ends: Integers | None = None
     note: str = ""
 
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.values if self.ends is None else self.ends)
+
     def strata(self) -> Integers:
         """[N]: a number for each row by which rows are divided evenly: its label, of several the rarest one."""
-        count = len(self.values) if self.ends is None else len(self.ends)
         if self.kind == "regression":
-            return np.zeros(count, dtype=np.int64)
+            return np.zeros(self.rows, dtype=np.int64)
         if self.kind == "classes":
             return self.values
         rows, labels = self.named()
         order = np.argsort(-np.bincount(labels, minlength=len(self.names)), kind="stable")  # the rarest comes last
         rank = np.empty_like(order)
         rank[order] = np.arange(1, len(order) + 1)
-        found = np.zeros(count, dtype=np.int64)
+        found = np.zeros(self.rows, dtype=np.int64)
         np.maximum.at(found, rows, rank[labels])
         return found
 
@@ -68,8 +72,8 @@ class Labels:
     def counts(self, rows: Integers) -> Integers:
         """How often some rows have each label, [labels]."""
         there, labels = self.named()
-        wanted = np.zeros(int(there.max(initial=-1)) + 1 if len(there) else 0, dtype=bool)
-        wanted[rows[rows < len(wanted)]] = True
+        wanted = np.zeros(self.rows, dtype=bool)
+        wanted[rows] = True
         return np.bincount(labels[wanted[there]], minlength=len(self.names))
 
 
