@@ -49,10 +49,11 @@ def predict(folder: Path, data: str, output: Path | None) -> str | None:
 
 
 def _answers(model: TextPredictor, data: str) -> list[Answer]:
-    table = find_source(data).read([*model.text, *model.pair])
+    first, *second = model.columns
+    table = find_source(data).read([column for group in model.columns for column in group])
     if model.output.kind == "tokens":
-        return model.predict(read_words(table, model.text[0]))
-    return model.predict(read_texts(table, model.text), read_texts(table, model.pair) if model.pair else None)
+        return model.predict(read_words(table, first[0]))
+    return model.predict(read_texts(table, first), read_texts(table, second[0]) if second else None)
 
 
 def _as_csv(answers: Sequence[Answer]) -> str:

@@ -244,17 +244,6 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
     return tokenizer, max_length or min(USUAL_LENGTH, longest)
 
 
-def take_words(tokenizer: Any) -> None:
-    """Make a tokenizer ready for texts that are lists of words (`is_split_into_words`).
-
-    A byte-level one (RoBERTa's, GPT-2's) tells a word that follows a space from one that does not: every word follows
-    one then. Its file says so when it is saved.
-    """
-    before = tokenizer.backend_tokenizer.pre_tokenizer
-    if hasattr(before, "add_prefix_space"):
-        before.add_prefix_space = True
-
-
 def settled_pooling(model: str, encoder: nn.Module, pooling: Pooling | None = None) -> Pooling:
     """How an encoder's texts are pooled: as asked for, else as is usual for its kind.
 

@@ -16,7 +16,8 @@ from avil_ray.errors import UserError, shown
 from avil_ray.models.alignment import AlignedHead, AlignedModel, first_layer
 from avil_ray.models.classifiers import ClassifierTrunk, Output, merge_adapters, restored
 from avil_ray.models.multitask import MultitaskModel
-from avil_ray.models.text import load_tokenizer, quiet_transformers, take_words
+from avil_ray.models.text import load_tokenizer, quiet_transformers
+from avil_ray.models.words import encode_words
 
 TEXTS_AT_A_TIME = 64
 """How many texts go through the model in one pass."""
@@ -39,10 +40,10 @@ class TextExporter:
         The folder, or the name on the hub, that the encoder is from.
     output
         What the target's head answers.
-    text, pair
-        The columns that the texts stand in, and of pairs those of the second texts.
+    columns
+        The columns of a file that each text is made of: one group of columns, or two where texts are pairs.
     max_length
-        Tokens of a text; what is longer is cut. None: see `load_tokenizer`.
+        Tokens of a text; what is longer is cut.
     merge
         Whether LoRA adapters are added to the encoder's weights. Otherwise they are saved alone, as PEFT does, and the
         encoder is loaded from `model`.
@@ -52,9 +53,8 @@ class TextExporter:
 
     model: str
     output: Output
-    text: tuple[str, ...]
-    pair: tuple[str, ...] = ()
-    max_length: int | None = None
+    columns: tuple[tuple[str, ...], ...]
+    max_length: int
     merge: bool = True
 
     def save(self, model: nn.Module, target: str, folder: Path) -> Mapping[str, Any]:
@@ -71,12 +71,10 @@ class TextExporter:
                 merge_adapters(classifier)
             with quiet_transformers(bars=False):
                 classifier.save_pretrained(folder)
-        tokenizer, longest = load_tokenizer(self.model, self.max_length)
-        if self.output.kind == "tokens":
-            take_words(tokenizer)
-        tokenizer.model_max_length = longest
+        tokenizer, _ = load_tokenizer(self.model, self.max_length)
+        tokenizer.model_max_length = self.max_length
         tokenizer.save_pretrained(folder)
-        return {**asdict(self.output), "text": self.text, "pair": self.pair, "max_length": longest}
+        return {**asdict(self.output), "columns": self.columns, "max_length": self.max_length}
 
     def _save_adapters(self, classifier: Any, injected: Any, folder: Path) -> None:
         """What `PeftModel.save_pretrained` would write: adapters, and the layers that trained beside them."""
@@ -127,8 +125,8 @@ class TextPredictor(nn.Module):
         As `transformers` loads them.
     output
         What it answers.
-    text, pair
-        The columns of a file that the texts stand in, and of pairs those of the second texts.
+    columns
+        The columns of a file that each text is made of; two groups of them where texts are pairs.
     max_length
         Tokens of a text; what is longer is cut.
     """
@@ -138,14 +136,12 @@ class TextPredictor(nn.Module):
         model: nn.Module,
         tokenizer: Any,
         output: Output,
-        *,
-        text: Sequence[str],
-        pair: Sequence[str],
+        columns: Sequence[Sequence[str]],
         max_length: int,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.output = model, tokenizer, output
-        self.text, self.pair, self.max_length = tuple(text), tuple(pair), max_length
+        self.columns, self.max_length = columns, max_length
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The outputs for a batch of token ids, as of `Result.model()`: [B, classes], [B], or [B, length, classes]."""
@@ -173,8 +169,9 @@ class TextPredictor(nn.Module):
             right = all(isinstance(word, str) for word in row) if tokens else isinstance(row, str)
             if not right:
                 raise UserError(f"text {number} must be {'a list of words' if tokens else 'text'}, not {shown(row)}")
-        if bool(self.pair) != (pairs is not None) or len(pairs or rows) != len(rows):
-            needed = "a second text for each" if self.pair else "texts alone, not pairs"
+        in_pairs = len(self.columns) > 1
+        if in_pairs != (pairs is not None) or len(pairs or rows) != len(rows):
+            needed = "a second text for each" if in_pairs else "texts alone, not pairs"
             raise UserError(
                 f"the model takes {needed}; {len(rows)} texts and {len(pairs or ())} second texts are given"
             )
@@ -208,20 +205,12 @@ class TextPredictor(nn.Module):
         """A label for each word; the rest of a sentence that is too long is read as another one."""
         found: list[list[str]] = [[] for _ in rows]
         while waiting := [row for row, words in enumerate(rows) if len(found[row]) < len(words)]:
-            rest = [list(rows[row][len(found[row]) :]) for row in waiting]
-            encoded = self.tokenizer(rest, is_split_into_words=True, truncation=True, max_length=self.max_length)
+            rest = [rows[row][len(found[row]) :] for row in waiting]
+            encoded, places = encode_words(self.tokenizer, rest, self.max_length)
             classes = self._outputs(encoded).argmax(dim=-1).tolist()
-            for number, row in enumerate(waiting):
-                found[row] += self._labels(encoded.word_ids(number), classes[number])
+            for row, numbers, there in zip(waiting, classes, places, strict=True):
+                found[row] += [self.output.labels[numbers[place]] for place in there or [0]]
         return ({"prediction": tags} for tags in found)
-
-    def _labels(self, words: Sequence[int | None], classes: Sequence[int]) -> list[str]:
-        """The label at the first token of each word; a word without a token has that of the one before."""
-        found: list[str] = []
-        for word, number in zip(words, classes, strict=False):
-            if word is not None and word >= len(found):
-                found += [self.output.labels[number]] * (word + 1 - len(found))
-        return found or [self.output.labels[0]]
 
 
 def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
@@ -234,8 +223,7 @@ def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
         else:
             model = auto.from_pretrained(folder, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    columns = {"text": facts["text"], "pair": facts["pair"], "max_length": facts["max_length"]}
-    return TextPredictor(model, tokenizer, output, **columns).eval()
+    return TextPredictor(model, tokenizer, output, facts["columns"], facts["max_length"]).eval()
 
 
 def _with_saved_adapters(auto: Any, folder: Path) -> Any:

@@ -19,7 +19,7 @@ import torch
 from avil_ray.choices import check_choices
 from avil_ray.errors import UserError, whole
 from avil_ray.models.classifiers import text_model
-from avil_ray.models.text import Lora, settled_model
+from avil_ray.models.text import Lora, load_tokenizer, settled_model
 from avil_ray.models.text_export import TextExporter
 from avil_ray.randomness import numpy_generator
 from avil_ray.suites.files.described import labels_line, lengths_line, positive_line, rows_line, splits_line
@@ -49,14 +49,14 @@ class Plan:
     Parameters
     ----------
     model, max_length
-        The tokenizer's folder or name, and the tokens of a text; None: see `load_tokenizer`.
+        The tokenizer's folder or name, and the tokens of a text.
     auxiliary_labels
         How many rows an auxiliary has at most; None: all.
     """
 
     target: TextTask
     model: str
-    max_length: int | None
+    max_length: int
     division: Division
     auxiliary_labels: int | None
 
@@ -103,7 +103,7 @@ def text(
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
     merge
-        Whether a saved model has its adapters in the encoder's weights; false: the adapters alone are saved, by PEFT.
+        Whether adapters are added to the encoder's weights when the model is saved; else they are saved alone.
     target_labels
         How many labelled rows the target has to learn from, train and dev together. Not given: all that are left.
     auxiliary_labels
@@ -120,16 +120,16 @@ def text(
         A file, column, label or row that is missing or wrong; the message names file and row.
     """
     given = {name: value for name, value in locals().items() if value is not None}
+    check_choices(text, {"peft": peft, "merge": merge}, "text")
+    folder = str(packaged_encoder()) if model == PACKAGED else settled_model("text", model)
     with told_of("text"):
-        check_choices(text, {"peft": peft, "merge": merge})
+        lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
         tasks = _tasks(target, auxiliaries or {})
         outputs = {task.name: output_of(task, _rows(task, tasks[0]).labels) for task in tasks}
-        folder = str(packaged_encoder()) if model == PACKAGED else settled_model("model", model)
-        lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
         plan = Plan(
             target=tasks[0],
             model=folder,
-            max_length=None if max_length is None else whole("max_length", max_length, 3),
+            max_length=load_tokenizer(folder, None if max_length is None else whole("max_length", max_length, 3))[1],
             division=Division(
                 target_labels=target_labels,
                 dev_fraction=dev_fraction,
@@ -140,38 +140,28 @@ def text(
         )
         if layers is not None:
             whole("layers", layers, 1)
-    draws = {task.name: partial(draw_auxiliary, plan=plan, task=task) for task in tasks[1:]}
+    columns = tuple(each for each in (tasks[0].first, tasks[0].second) if each)
     return Suite(
         name="text",
         target=tasks[0].name,
         task_names=tuple(task.name for task in tasks),
-        tasks={tasks[0].name: partial(draw_target, plan=plan), **draws},
+        tasks={
+            tasks[0].name: partial(draw_target, plan=plan),
+            **{task.name: partial(draw_auxiliary, plan=plan, task=task) for task in tasks[1:]},
+        },
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
-        learning=learning(peft),
+        learning=Learning(
+            optimizer="adamw",
+            learning_rate=RATES[peft],
+            weight_decay=0.01,
+            batch_size=16,
+            clip=1.0,
+            warmup=20,
+            evaluation_batch=64,
+        ),
+        exporter=TextExporter(folder, outputs[tasks[0].name], columns, plan.max_length, merge),
         details=partial(details, plan=plan, tasks=tasks),
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
-        exporter=TextExporter(
-            model=folder,
-            output=outputs[tasks[0].name],
-            text=tasks[0].first,
-            pair=tasks[0].second,
-            max_length=plan.max_length,
-            merge=merge,
-        ),
-    )
-
-
-def learning(peft: str) -> Learning:
-    """What is usual for an encoder, for adapters, or for what stands above a frozen one."""
-    rate = RATES[peft]
-    return Learning(
-        optimizer="adamw",
-        learning_rate=rate,
-        weight_decay=0.01,
-        batch_size=16,
-        clip=1.0,
-        warmup=20,
-        evaluation_batch=64,
     )
 
 

@@ -116,7 +116,7 @@ def pack(result: Result, folder: Path) -> Packed:
         exporter = replace(suite.exporter, merge=True)  # MLflow has no place for adapters alone
         replace(result, suite=replace(suite, exporter=exporter)).save(saved)
         with quiet_transformers(bars=False):
-            export_pipeline(saved, exporter.output.kind == "tokens", bool(exporter.pair), folder / "model")
+            export_pipeline(saved, exporter.output.kind == "tokens", len(exporter.columns) > 1, folder / "model")
         return Packed(folder / "model", (saved / FACTS,))
     result.save(saved)
     test = Source(suite.draw(result.seed)[suite.target], "test")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import nn
 
 
 class Exporter(Protocol):
-    """Writes the target's model in a format of the outside world. It travels with its suite: plain values."""
+    """Writes the target's model in a format of the outside world. It travels with its suite: plain values.
 
-    @property
-    def reader(self) -> str:
-        """What loads the folder again: a name of `avil_ray.export.READERS`."""
+    Attributes
+    ----------
+    reader
+        What loads the folder again: a name of `avil_ray.export.READERS`.
+    """
+
+    reader: ClassVar[str]
 
     def save(self, model: nn.Module, target: str, folder: Path) -> Mapping[str, Any]:
         """Write the target's model into `folder`, which is empty; `model` is the one of all tasks.
