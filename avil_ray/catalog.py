@@ -148,7 +148,7 @@ def build_suite(specification: Mapping[str, Any]) -> Suite:
         suite = call(factory, options, where)
         if not isinstance(suite, Suite):
             raise UserError(f"{where}: it returned a {type(suite).__name__}, not an avil_ray.Suite")
-        return dataclasses.replace(suite, options={**suite.options, **options})
+        return dataclasses.replace(suite, options={**suite.options, **options}, specification=dict(specification))
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a factory of the user's may also exit
@@ -221,8 +221,9 @@ def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Ma
 
 def method_name(method: Method) -> str:
     """What the catalogue calls a method; one that is not in it is called "package.module:Class"."""
-    reference = f"{type(method).__module__}:{type(method).__qualname__}"
-    return next((name for name in METHODS if METHODS[name] == reference), reference)
+    cls = type(method)
+    same = (name for name in METHODS if METHODS[name].endswith(f":{cls.__qualname__}") and load(METHODS[name]) is cls)
+    return next(same, f"{cls.__module__}:{cls.__qualname__}")
 
 
 def settled_options(method: Method) -> dict[str, Any]:

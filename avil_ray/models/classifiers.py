@@ -59,9 +59,9 @@ class Output:
     labels: tuple[str, ...]
 
     @property
-    def size(self) -> int:
-        """The numbers that the output layer gives."""
-        return 1 if self.kind == "regression" else len(self.labels)
+    def names(self) -> tuple[str, ...]:
+        """What each number of the output layer is called."""
+        return (self.labels or ("value",))[:1] if self.kind == "regression" else self.labels
 
 
 class NumberHead(nn.Linear):
@@ -88,9 +88,9 @@ class Classifier(nn.Module):
         layer = model.get_submodule(output)
         assert isinstance(layer, nn.Linear)
         self.output, self.width, self.bias = output, layer.in_features, layer.bias is not None
-        self.parameter_names = frozenset(name for name, _ in model.named_parameters())
         model.set_submodule(output, nn.Identity())
         self.model = model
+        self.pooled = self.pooler is not None
 
     @property
     def encoder(self) -> nn.Module:
@@ -101,20 +101,26 @@ class Classifier(nn.Module):
 
     def rest(self) -> list[nn.Parameter]:
         """The parameters between the encoder's states and the output layer."""
-        pooler = getattr(self.encoder, "pooler", None)
-        pooled = set(pooler.parameters()) if isinstance(pooler, nn.Module) else set()
+        pooled = set() if self.pooler is None else set(self.pooler.parameters())
         of_encoder = set(self.encoder.parameters()) - pooled
         return [parameter for parameter in self.model.parameters() if parameter not in of_encoder]
 
+    @property
+    def pooler(self) -> nn.Module | None:
+        """The layer in the encoder that makes one vector of the states of all tokens, where there is one."""
+        found = getattr(self.encoder, "pooler", None)
+        return found if isinstance(found, nn.Module) else None
+
     def share(self, other: Classifier) -> None:
-        """Use the other classifier's encoder."""
+        """Use the other classifier's encoder; its pooler is of no use here."""
         model: Any = self.model
+        self.pooled = self.pooler is not None
         setattr(model, model.base_model_prefix, other.encoder)
 
     def head(self, output: Output) -> nn.Linear:
         """A new output layer, with initial values as is usual for the architecture."""
         kind = NumberHead if output.kind == "regression" else nn.Linear
-        layer = kind(self.width, output.size, bias=self.bias)
+        layer = kind(self.width, len(output.names), bias=self.bias)
         model: Any = self.model
         model._init_weights(layer)  # noqa: SLF001 (what architectures override, and the only way to their values)
         return layer
@@ -323,16 +329,28 @@ def _without_values(auto: str, config: Any, labels: int) -> nn.Module:
 def restored(model: MultitaskModel, task: str, output: Output) -> Any:
     """A task's classifier as `transformers` knows it, in evaluation mode: a copy with the task's head put back.
 
-    Adapters stay in it (see `merged`); its configuration has the labels by name.
+    Adapters stay in it (see `merge_adapters`); its configuration has the labels by name.
     """
     trunk = model.trunk
     assert isinstance(trunk, ClassifierTrunk)
     classifier, head = copy.deepcopy(trunk.of(output)).cpu(), copy.deepcopy(model.heads[task]).cpu()
-    layer = nn.Linear(classifier.width, output.size, bias=classifier.bias)
+    layer = nn.Linear(classifier.width, len(output.names), bias=classifier.bias)
     layer.load_state_dict(head.state_dict())
     whole: Any = classifier.model
     whole.set_submodule(classifier.output, layer)
-    whole.config.id2label = dict(enumerate(output.labels))
-    whole.config.label2id = {label: number for number, label in enumerate(output.labels)}
+    if classifier.pooler is not None and not classifier.pooled:
+        whole.base_model.pooler = None
+    whole.config.id2label = dict(enumerate(output.names))
+    whole.config.label2id = {label: number for number, label in enumerate(output.names)}
     whole.config.problem_type = PROBLEMS.get(output.kind)
     return whole.eval()
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Add LoRA adapters to the weights that they stand beside, and take them out of the model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            model.set_submodule(name, layer.get_base_layer())

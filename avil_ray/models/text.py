@@ -244,17 +244,6 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
     return tokenizer, max_length or min(USUAL_LENGTH, longest)
 
 
-def take_words(tokenizer: Any) -> None:
-    """Make a tokenizer ready for texts that are lists of words (`is_split_into_words`).
-
-    A byte-level one (RoBERTa's, GPT-2's) tells a word that follows a space from one that does not: every word follows
-    one then. Its file says so when it is saved.
-    """
-    before = tokenizer.backend_tokenizer.pre_tokenizer
-    if hasattr(before, "add_prefix_space"):
-        before.add_prefix_space = True
-
-
 def settled_pooling(model: str, encoder: nn.Module, pooling: Pooling | None = None) -> Pooling:
     """How an encoder's texts are pooled: as asked for, else as is usual for its kind.
 
@@ -305,25 +294,33 @@ def quiet_hub() -> Iterator[None]:
 
 
 @contextmanager
-def from_transformers(model: str) -> Iterator[Any]:
-    """The library, silent; what it cannot load is one clear line."""
+def quiet_transformers(bars: bool = True) -> Iterator[Any]:
+    """The library, without its warnings, with or without progress bars."""
     with quiet_hub():
         import transformers
         from transformers.utils import logging as its_logging
 
-        level, bars = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
+        level, shown = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
         its_logging.set_verbosity_error()  # it reports weights of layers and poolers that are left out on purpose
-        if Path(model).is_dir():
+        if not bars:
             its_logging.disable_progress_bar()
+        try:
+            yield transformers
+        finally:
+            its_logging.set_verbosity(level)
+            if shown:
+                its_logging.enable_progress_bar()
+
+
+@contextmanager
+def from_transformers(model: str) -> Iterator[Any]:
+    """The library, silent; what it cannot load is one clear line."""
+    with quiet_transformers(bars=not Path(model).is_dir()) as transformers:
         try:
             yield transformers
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             hint = "" if Path(model).is_dir() else "; where there is no internet, give a folder: model=PATH"
             raise UserError(f"model {model}: it cannot be loaded ({_line(error)}){hint}") from error
-        finally:
-            its_logging.set_verbosity(level)
-            if bars:
-                its_logging.enable_progress_bar()
 
 
 def _line(error: Exception) -> str:

@@ -16,7 +16,8 @@ import torch
 from avil_ray.choices import check_choices
 from avil_ray.errors import whole
 from avil_ray.models.classifiers import text_model
-from avil_ray.models.text import Lora, settled_model
+from avil_ray.models.text import Lora, load_tokenizer, settled_model
+from avil_ray.models.text_export import TextExporter
 from avil_ray.suites.files.described import lengths_line
 from avil_ray.suites.files.drawing import Plan, encoder_learning, find_tasks, told_of
 from avil_ray.suites.files.splits import Division
@@ -36,14 +37,14 @@ class TextPlan(Plan[TextTask]):
     Parameters
     ----------
     model, max_length
-        The tokenizer's folder or name, and the tokens of a text; None: see `load_tokenizer`.
+        The tokenizer's folder or name, and the tokens of a text.
     """
 
     suite = "text"
     item = "text"
 
     model: str
-    max_length: int | None
+    max_length: int
 
     def examples(self, task: TextTask, parts: Mapping[str, Integers]) -> dict[str, Any]:
         """See `Plan`."""
@@ -71,6 +72,7 @@ def text(
     lora_rank: int = 8,
     lora_alpha: int = 16,
     lora_dropout: float = 0.1,
+    merge: bool = True,
     target_labels: int | None = None,
     auxiliary_labels: int | None = None,
     dev_fraction: float | None = None,
@@ -100,6 +102,8 @@ def text(
         none: the whole encoder is trained; lora: low-rank adapters are; frozen: only what stands above it.
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+    merge
+        Whether adapters are added to the encoder's weights when the model is saved; else they are saved alone.
     target_labels
         How many labelled rows the target has to learn from, train and dev together. Not given: all that are left.
     auxiliary_labels
@@ -116,15 +120,15 @@ def text(
         A file, column, label or row that is missing or wrong; the message names file and row.
     """
     given = {name: value for name, value in locals().items() if value is not None}
+    check_choices(text, {"peft": peft, "merge": merge}, "text")
+    folder = str(packaged_encoder()) if model == PACKAGED else settled_model("text", model)
     with told_of("text"):
-        check_choices(text, {"peft": peft})
-        tasks = find_tasks(target, auxiliaries, text_task)
-        folder = str(packaged_encoder()) if model == PACKAGED else settled_model("model", model)
         lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
+        tasks = find_tasks(target, auxiliaries, text_task)
         plan = TextPlan(
             tasks=tasks,
             model=folder,
-            max_length=None if max_length is None else whole("max_length", max_length, 3),
+            max_length=load_tokenizer(folder, None if max_length is None else whole("max_length", max_length, 3))[1],
             division=Division(
                 target_labels=target_labels,
                 dev_fraction=dev_fraction,
@@ -136,6 +140,7 @@ def text(
         if layers is not None:
             whole("layers", layers, 1)
     outputs = {task.name: task.output() for task in tasks}
+    columns = tuple(each for each in (plan.target.first, plan.target.second) if each)
     return Suite(
         name="text",
         target=tasks[0].name,
@@ -143,6 +148,7 @@ def text(
         tasks=plan.draws(),
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
         learning=encoder_learning(peft),
+        exporter=TextExporter(folder, outputs[plan.target.name], columns, plan.max_length, merge),
         details=plan.details,
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
     )

@@ -63,7 +63,7 @@ class TextTask(FileTask):
         """See `FileTask`."""
         return _read(self, self.version())
 
-    def tokens(self, model: str, max_length: int | None) -> Tokens:
+    def tokens(self, model: str, max_length: int) -> Tokens:
         """The token ids of its rows."""
         return _tokens(self, self.version(), model, max_length)
 
@@ -101,5 +101,5 @@ def _read(task: TextTask, version: tuple[int, ...]) -> TextRows:
 
 
 @lru_cache(maxsize=32)
-def _tokens(task: TextTask, version: tuple[int, ...], model: str, max_length: int | None) -> Tokens:
+def _tokens(task: TextTask, version: tuple[int, ...], model: str, max_length: int) -> Tokens:
     return tokenise(_read(task, version).texts, model, max_length)

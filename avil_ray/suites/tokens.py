@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avil_ray.models.text import load_tokenizer, take_words
+from avil_ray.models.text import load_tokenizer
+from avil_ray.models.words import encode_words
 from avil_ray.suites.cache import content_key, kept_arrays
 
 Integers = npt.NDArray[np.int64]
@@ -153,8 +154,6 @@ def tokenise(texts: Texts, model: str, max_length: int | None) -> Tokens:
     lists of words, the column `words` has the number of a word, from 1, at its first token, and 0 elsewhere.
     """
     tokenizer, max_length = load_tokenizer(model, max_length)
-    if texts.in_words:
-        take_words(tokenizer)
     described = [
         "with cut",
         tokenizer.backend_tokenizer.to_str(),
@@ -176,19 +175,12 @@ def _tokenised(texts: Texts, tokenizer: Any, max_length: int) -> dict[str, npt.N
     columns: dict[str, list[npt.NDArray[np.int32]]] = {}
     for start in range(0, len(texts.first), TEXTS_AT_A_TIME):
         part = slice(start, start + TEXTS_AT_A_TIME)
-        encoded = tokenizer(
-            list(texts.first[part]),
-            None if texts.second is None else list(texts.second[part]),
-            truncation=True,
-            max_length=max_length,
-            return_attention_mask=False,
-            is_split_into_words=texts.in_words,
-        )
+        encoded, places = _encoded(texts, part, tokenizer, max_length)
         found = {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
         if texts.spans is not None:
             found["marks"] = [_marks(encoded[row], spans) for row, spans in enumerate(texts.spans[part])]
         if texts.in_words:
-            found["words"] = [_first_of_words(encoding.word_ids) for encoding in encoded.encodings]
+            found["words"] = [_numbered(there, len(ids)) for there, ids in zip(places, found["input_ids"], strict=True)]
         lengths += map(len, found["input_ids"])
         cut += [bool(encoding.overflowing) for encoding in encoded.encodings]
         for name, lists in found.items():
@@ -197,10 +189,21 @@ def _tokenised(texts: Texts, tokenizer: Any, max_length: int) -> dict[str, npt.N
     return flat | {"ends": np.cumsum(lengths, dtype=np.int64), "cut": np.array(cut)}
 
 
-def _first_of_words(words: Sequence[int | None]) -> list[int]:
-    """At the first token of each word its number, from 1, and 0 elsewhere."""
-    before = [None, *words]
-    return [0 if word is None or word == last else word + 1 for word, last in zip(words, before, strict=False)]
+def _encoded(texts: Texts, part: slice, tokenizer: Any, max_length: int) -> tuple[Any, list[list[int]]]:
+    """The tokens of some of the texts, and where texts are lists of words, the place of each word's first token."""
+    if texts.in_words:
+        return encode_words(tokenizer, [list(words) for words in texts.first[part]], max_length)
+    second = None if texts.second is None else list(texts.second[part])
+    first = list(texts.first[part])
+    return tokenizer(first, second, truncation=True, max_length=max_length, return_attention_mask=False), []
+
+
+def _numbered(places: Sequence[int], length: int) -> list[int]:
+    """The numbers of words, from 1, at their places among so many tokens; of several at one place the last."""
+    numbers = [0] * length
+    for number, place in enumerate(places, start=1):
+        numbers[place] = number
+    return numbers
 
 
 def _marks(encoding: Any, spans: tuple[Span, Span]) -> list[int]:
