@@ -242,6 +242,19 @@ def report(
     print(f"report: {plain(folder / 'report.html')}")
 
 
+@app.command(epilog="avil-ray predict churn new.csv --output predictions.csv")
+def predict(
+    folder: Annotated[Path, typer.Argument(help="A model that `avil-ray run --output` or `result.save` has written.")],
+    file: Annotated[str, typer.Argument(help="A CSV, TSV, JSONL or Parquet file with the columns of training.")],
+    output: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; not given: they are printed.")] = None,
+) -> None:
+    """Predict each row of a file with a trained model: labels by name, and their probabilities."""
+    from avil_ray.predicting import predict as predicted
+
+    text = predicted(folder, file, output)
+    print(f"written to {plain(output)}" if text is None else text, end="\n" if text is None else "")
+
+
 @app.command(name="list", epilog="avil-ray list methods alpha-vil")
 def list_(
     what: Annotated[str, typer.Argument(help="suites or methods, or your own as package.module:name.")],

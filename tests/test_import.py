@@ -78,7 +78,7 @@ FLOORS = [
     {"suites"},
     {"spaces"},
     {"sweeps"},
-    {"running", "listing", "checking"},
+    {"running", "listing", "checking", "predicting"},
     {"cli"},
 ]
 """From the ground up. A package may import from its own floor and from those below."""

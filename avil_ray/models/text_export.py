@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, shown
 from avil_ray.models.alignment import AlignedHead, AlignedModel, first_layer
 from avil_ray.models.classifiers import ClassifierTrunk, Output, merge_adapters, restored
 from avil_ray.models.multitask import MultitaskModel
@@ -74,7 +74,7 @@ class TextExporter:
         tokenizer, _ = load_tokenizer(self.model, self.max_length)
         tokenizer.model_max_length = self.max_length
         tokenizer.save_pretrained(folder)
-        return {**asdict(self.output), "columns": [list(each) for each in self.columns], "max_length": self.max_length}
+        return {**asdict(self.output), "columns": self.columns, "max_length": self.max_length}
 
     def _save_adapters(self, classifier: Any, injected: Any, folder: Path) -> None:
         """What `PeftModel.save_pretrained` would write: adapters, and the layers that trained beside them."""
@@ -126,54 +126,60 @@ class TextPredictor(nn.Module):
     output
         What it answers.
     columns
-        The columns of a file that each text is made of.
+        The columns of a file that each text is made of; two groups of them where texts are pairs.
     max_length
         Tokens of a text; what is longer is cut.
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, output: Output, columns: tuple[tuple[str, ...], ...], max_length: int
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        output: Output,
+        columns: Sequence[Sequence[str]],
+        max_length: int,
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
-        self.output, self.columns, self.max_length = output, columns, max_length
+        self.model, self.tokenizer, self.output = model, tokenizer, output
+        self.columns, self.max_length = columns, max_length
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The outputs for a batch of token ids, as of `Result.model()`: [B, classes], [B], or [B, length, classes]."""
         outputs: Tensor = self.model(**{name: tensor for name, tensor in inputs.items() if name != "words"}).logits
         return outputs.squeeze(-1) if self.output.kind == "regression" else outputs
 
-    def predict(self, texts: Sequence[Any]) -> list[Answer]:
+    def predict(self, texts: Sequence[Any], pairs: Sequence[str] | None = None) -> list[Answer]:
         """What is predicted for each text.
 
         Parameters
         ----------
         texts
-            Texts, pairs of texts, or where words have labels, lists of words (or texts with spaces between words).
+            Texts; where words have labels, lists of words, or texts with spaces between words.
+        pairs
+            The second text of each pair, where the model was trained on pairs.
 
         Raises
         ------
         UserError
-            One of them is not of that form; the message has its number.
+            There are texts of another form, or too few or too many second texts.
         """
-        rows = [self._parts(number, text) for number, text in enumerate(texts, start=1)]
-        answer = self._tagged if self.output.kind == "tokens" else self._answers
-        parts = (rows[start : start + TEXTS_AT_A_TIME] for start in range(0, len(rows), TEXTS_AT_A_TIME))
-        return [found for part in parts for found in answer(part)]
-
-    def _parts(self, number: int, text: Any) -> Sequence[str]:
-        """A text's parts: itself, both of a pair, or its words."""
-        if self.output.kind == "tokens":
-            parts = text.split() if isinstance(text, str) else text
-        else:
-            parts = [text] if isinstance(text, str) else text
-        right = isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts)
-        if not right or (self.output.kind != "tokens" and len(parts) != len(self.columns)):
-            form = (
-                "words" if self.output.kind == "tokens" else "a text" if len(self.columns) == 1 else "a pair of texts"
+        tokens = self.output.kind == "tokens"
+        rows: list[Any] = [text.split() if tokens and isinstance(text, str) else text for text in texts]
+        for number, row in enumerate(rows, start=1):
+            right = all(isinstance(word, str) for word in row) if tokens else isinstance(row, str)
+            if not right:
+                raise UserError(f"text {number} must be {'a list of words' if tokens else 'text'}, not {shown(row)}")
+        in_pairs = len(self.columns) > 1
+        if in_pairs != (pairs is not None) or len(pairs or rows) != len(rows):
+            needed = "a second text for each" if in_pairs else "texts alone, not pairs"
+            raise UserError(
+                f"the model takes {needed}; {len(rows)} texts and {len(pairs or ())} second texts are given"
             )
-            raise UserError(f"text {number} must be {form}, not {text!r:.60}")
-        return list(parts)
+        found: list[Answer] = []
+        for start in range(0, len(rows), TEXTS_AT_A_TIME):
+            part = slice(start, start + TEXTS_AT_A_TIME)
+            found += self._tagged(rows[part]) if tokens else self._answers(rows[part], pairs and pairs[part])
+        return found
 
     @torch.no_grad()
     def _outputs(self, encoded: Any) -> Tensor:
@@ -181,30 +187,30 @@ class TextPredictor(nn.Module):
         outputs: Tensor = self(self.tokenizer.pad(encoded, return_tensors="pt"))
         return outputs
 
-    def _answers(self, rows: Sequence[Sequence[str]]) -> Iterator[Answer]:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        outputs = self._outputs(self.tokenizer(*columns, truncation=True, max_length=self.max_length)).double()
-        labels = self.output.labels
+    def _answers(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Answer]:
+        encoded = self.tokenizer(list(texts), pairs and list(pairs), truncation=True, max_length=self.max_length)
+        outputs, labels = self._outputs(encoded).double(), self.output.labels
         if self.output.kind == "regression":
             yield from ({"prediction": value} for value in outputs.tolist())
             return
         several = self.output.kind == "multi-label"
         for values in (outputs.sigmoid() if several else outputs.softmax(dim=-1)).tolist():
-            best = labels[max(range(len(labels)), key=values.__getitem__)]
-            chosen = [label for label, value in zip(labels, values, strict=True) if value > 0.5]
-            probabilities = {f"probability/{label}": value for label, value in zip(labels, values, strict=True)}
-            yield {"prediction": chosen if several else best, **probabilities}
+            probabilities = dict(zip(labels, values, strict=True))
+            chosen = [label for label, value in probabilities.items() if value > 0.5]
+            best = max(probabilities, key=probabilities.__getitem__)
+            named = {f"probability/{label}": value for label, value in probabilities.items()}
+            yield {"prediction": chosen if several else best, **named}
 
-    def _tagged(self, rows: Sequence[Sequence[str]]) -> list[Answer]:
+    def _tagged(self, rows: Sequence[Sequence[str]]) -> Iterator[Answer]:
         """A label for each word; the rest of a sentence that is too long is read as another one."""
         found: list[list[str]] = [[] for _ in rows]
         while waiting := [row for row, words in enumerate(rows) if len(found[row]) < len(words)]:
             rest = [rows[row][len(found[row]) :] for row in waiting]
             encoded, places = encode_words(self.tokenizer, rest, self.max_length)
-            classes = self._outputs(encoded).argmax(dim=-1)
-            for row, numbers, there in zip(waiting, classes.tolist(), places, strict=True):
+            classes = self._outputs(encoded).argmax(dim=-1).tolist()
+            for row, numbers, there in zip(waiting, classes, places, strict=True):
                 found[row] += [self.output.labels[numbers[place]] for place in there or [0]]
-        return [{"prediction": tags} for tags in found]
+        return ({"prediction": tags} for tags in found)
 
 
 def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
@@ -217,7 +223,7 @@ def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
         else:
             model = auto.from_pretrained(folder, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    return TextPredictor(model, tokenizer, output, tuple(map(tuple, facts["columns"])), facts["max_length"]).eval()
+    return TextPredictor(model, tokenizer, output, facts["columns"], facts["max_length"]).eval()
 
 
 def _with_saved_adapters(auto: Any, folder: Path) -> Any:

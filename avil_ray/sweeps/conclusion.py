@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,18 @@ import torch
 
 from avil_ray.catalog import build_trial
 from avil_ray.errors import WorkFailed
-from avil_ray.learning.parameters import initial_model
-from avil_ray.models.multitask import SingleTask
+from avil_ray.export import FACTS
+from avil_ray.learning.passes import Source
+from avil_ray.models.text import quiet_transformers
+from avil_ray.models.text_export import TextExporter
 from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.sweeps.trial import THETA, load_theta, make_record
 from avil_ray.tasks.suite import Suite
+from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
+from avil_ray.training import Result
 
 if TYPE_CHECKING:
     from avil_ray.tracking.runs import RunStatus
@@ -87,12 +92,33 @@ def _select(record: TrialRecord) -> float:
 
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
-    """Log the target's model of one trial, with an example of its input."""
+    """Log the target's model of one trial: in MLflow's format, and its named weights."""
+    assert record.test is not None, "a configuration is chosen only where every trial has its figures"
+    assert record.best_round is not None
     suite, method = build_trial(suite, record.method, record.options)
-    flat = initial_model(method.prepare(suite), record.seed)
-    stored = trial_folder(folder, record.key) / THETA
-    flat.load(load_theta(stored))
-    test = suite.draw(record.seed)[suite.target].test
-    assert test is not None
-    inputs, _ = test.batch(torch.arange(min(2, len(test))))
-    tracker.log_model(record.key, SingleTask(flat.model, suite.target).eval(), inputs, stored)
+    result = Result(
+        method.prepare(suite),
+        method,
+        record.seed,
+        record.test,
+        record.best_round,
+        _select(record),
+        load_theta(trial_folder(folder, record.key) / THETA),
+        (),
+    )
+    tracker.log_model(record.key, partial(pack, result))
+
+
+def pack(result: Result, folder: Path) -> Packed:
+    """What a run gets of a result: of texts a pipeline, of others a traced graph and the named weights."""
+    suite, saved = result.suite, folder / "saved"
+    if isinstance(suite.exporter, TextExporter):
+        exporter = replace(suite.exporter, merge=True)  # MLflow has no place for adapters alone
+        replace(result, suite=replace(suite, exporter=exporter)).save(saved)
+        with quiet_transformers(bars=False):
+            export_pipeline(saved, exporter.output.kind == "tokens", len(exporter.columns) > 1, folder / "model")
+        return Packed(folder / "model", (saved / FACTS,))
+    result.save(saved)
+    test = Source(suite.draw(result.seed)[suite.target], "test")
+    inputs = test.batch(torch.arange(min(2, len(test)))).inputs
+    return pack_model(result.model(), inputs, folder, sorted(saved.iterdir()))

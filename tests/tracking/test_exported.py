@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from avil_ray.errors import WorkFailed
 from avil_ray.models.multitask import MultitaskModel, SingleTask
-from avil_ray.tracking.exported import export_model
+from avil_ray.tracking.exported import export_model, pack_model
 from avil_ray.tracking.store import open_store
 
 KEY = "equal/c000/s0"
@@ -95,7 +96,7 @@ sys.meta_path.insert(0, Hidden())
 )
 def test_a_logged_model_loads_without_this_library(store, tmp_path, make, example, inputs):
     module, tracker = make(), store.tracker()
-    tracker.log_model(KEY, module, example)
+    tracker.log_model(KEY, partial(pack_model, module, example))
     reference = store.run(KEY).data.tags["avil.model"]
     with torch.no_grad():
         expected = module.eval()(inputs)
@@ -106,7 +107,7 @@ def test_one_tensor_can_be_served_as_arrays(store):
     import mlflow
 
     module, tracker = vision(), store.tracker()
-    tracker.log_model(KEY, module, torch.rand(3, 1, 8, 8))
+    tracker.log_model(KEY, partial(pack_model, module, torch.rand(3, 1, 8, 8)))
     model_id = store.run(KEY).data.tags["avil.model"].removeprefix("models:/")
     inputs = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)
     served = mlflow.pyfunc.load_model(open_store(store.uri).get_logged_model(model_id).artifact_location)

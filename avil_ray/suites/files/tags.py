@@ -20,8 +20,7 @@ def read_tags(table: Table, words: str, tags: str) -> tuple[list[list[str]], Lab
     UserError
         A row has no words, or another number of tags; the message names file and row.
     """
-    sentences = [_listed(table, row, words, value) for row, value in enumerate(table.column(words))]
-    found = [_listed(table, row, tags, value) for row, value in enumerate(table.column(tags))]
+    sentences, found = read_words(table, words), read_words(table, tags)
     for row, (one, other) in enumerate(zip(sentences, found, strict=True)):
         if len(one) != len(other):
             raise table.wrong(row, f"{words!r} has {len(one)} words, but {tags!r} has {len(other)} labels")
@@ -31,6 +30,17 @@ def read_tags(table: Table, words: str, tags: str) -> tuple[list[list[str]], Lab
     number = {name: index for index, name in enumerate(names)}
     values = np.fromiter((number[tag] for one in found for tag in one), dtype=np.int64)
     return sentences, Labels("tokens", names, values, ends=np.cumsum(list(map(len, found)), dtype=np.int64))
+
+
+def read_words(table: Table, column: str) -> list[list[str]]:
+    """The words of each row, or their labels: a list, or text with spaces between.
+
+    Raises
+    ------
+    UserError
+        A row has none; the message names file and row.
+    """
+    return [_listed(table, row, column, value) for row, value in enumerate(table.column(column))]
 
 
 def _listed(table: Table, row: int, column: str, value: Any) -> list[str]:
