@@ -17,6 +17,7 @@ from avil_ray.tasks.suite import Suite
 
 SUITES = {
     "glue": "avil_ray.suites.glue:glue",
+    "images": "avil_ray.suites.images:images",
     "multifashion": "avil_ray.suites.multifashion:multifashion",
     "multilabel": "avil_ray.suites.multilabel:multilabel",
     "multimnist": "avil_ray.suites.multimnist:multimnist",

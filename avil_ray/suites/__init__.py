@@ -1,6 +1,7 @@
 """Built-in suites: each a target task, its auxiliaries, their data and a model."""
 
 from avil_ray.suites.glue import glue
+from avil_ray.suites.images import images
 from avil_ray.suites.multifashion import multifashion
 from avil_ray.suites.multilabel import multilabel
 from avil_ray.suites.multimnist import multimnist
@@ -12,6 +13,7 @@ from avil_ray.suites.text import text
 
 __all__ = [
     "glue",
+    "images",
     "multifashion",
     "multilabel",
     "multimnist",

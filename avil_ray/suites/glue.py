@@ -37,7 +37,7 @@ from avil_ray.models.text import (
     settled_pooling,
 )
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.glue_data import Place, Table, table, tasks_in
+from avil_ray.suites.glue_data import Place, Split, load, tasks_in
 from avil_ray.suites.glue_tasks import TASKS
 from avil_ray.suites.held_out import Integers, cut, without
 from avil_ray.suites.options import absolute, auxiliary_names, dev_labels
@@ -217,7 +217,7 @@ def build_model(tasks: Sequence[str], model: str, pooling: Pooling | None, lora:
 def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -> list[Task]:
     """The tasks' data for one seed, the target's first; see the module for how splits are cut."""
     target, *auxiliaries = names
-    train, test = table(target, "train", place), table(target, TASKS[target].validation, place)
+    train, test = load(target, "train", place), load(target, TASKS[target].validation, place)
     parts = _divide(seed, target, train, test, division)
     held_out = np.concatenate([train.keys[parts["dev"]], train.keys[parts["select"]], test.keys]).ravel()
     tasks = [
@@ -232,7 +232,7 @@ def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -
         )
     ]
     for name in auxiliaries:
-        data = table(name, "train", place)
+        data = load(name, "train", place)
         rows = numpy_generator(seed, "glue", name).permutation(without(data.keys, held_out))
         if len(rows) == 0:
             raise UserError(f"glue: {name}: all of its train rows have a text that the target holds out; leave it out")
@@ -241,7 +241,7 @@ def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -
     return tasks
 
 
-def _divide(seed: int, target: str, train: Table, test: Table, division: Division) -> dict[str, Integers]:
+def _divide(seed: int, target: str, train: Split, test: Split, division: Division) -> dict[str, Integers]:
     """The rows of train, dev and select."""
     # a phrase has a source and a text of its own: neither may be in test
     of_train, of_test = (np.stack([data.sources, data.keys[:, 0]], axis=1) for data in (train, test))
@@ -263,5 +263,5 @@ def _divide(seed: int, target: str, train: Table, test: Table, division: Divisio
     return {"train": free[rest[: labels - dev]], "dev": free[adapting], "select": free[chosen]}
 
 
-def _examples(data: Table, rows: Integers) -> Examples:
+def _examples(data: Split, rows: Integers) -> Examples:
     return Examples(TokenColumn(data.tokens, rows), torch.from_numpy(data.labels[rows]))

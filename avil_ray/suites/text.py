@@ -6,59 +6,59 @@ an auxiliary's rows a text of which stands in the target's dev, select or test a
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from avil_ray.choices import check_choices
-from avil_ray.errors import UserError, whole
+from avil_ray.errors import whole
 from avil_ray.models.classifiers import text_model
 from avil_ray.models.text import Lora, load_tokenizer, settled_model
 from avil_ray.models.text_export import TextExporter
-from avil_ray.randomness import numpy_generator
-from avil_ray.suites.files.described import labels_line, lengths_line, positive_line, rows_line, splits_line
-from avil_ray.suites.files.splits import Division, divided
+from avil_ray.suites.files.described import lengths_line
+from avil_ray.suites.files.drawing import Plan, encoder_learning, find_tasks, told_of
+from avil_ray.suites.files.splits import Division
 from avil_ray.suites.files.table import Integers
 from avil_ray.suites.sentiment_data import PACKAGED, packaged_encoder
 from avil_ray.suites.tagged import Padded, TaggedTexts, tags_of_tokens
-from avil_ray.suites.text_tasks import LOSSES, METRICS, TextRows, TextTask, auxiliary_task, output_of, target_task
+from avil_ray.suites.text_tasks import TextTask, text_task
 from avil_ray.suites.tokens import TokenColumn
-from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.examples import Examples
-from avil_ray.tasks.heads import check_name
-from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
-from avil_ray.tasks.task import Task
-
-log = logging.getLogger(__name__)
-
-RATES = {"none": 5e-5, "lora": 3e-4, "frozen": 1e-3}
-"""The usual learning rates of AdamW."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TextPlan(Plan[TextTask]):
     """What the tasks' data are drawn by; small enough to travel.
 
     Parameters
     ----------
     model, max_length
         The tokenizer's folder or name, and the tokens of a text.
-    auxiliary_labels
-        How many rows an auxiliary has at most; None: all.
     """
 
-    target: TextTask
+    suite = "text"
+    item = "text"
+
     model: str
     max_length: int
-    division: Division
-    auxiliary_labels: int | None
+
+    def examples(self, task: TextTask, parts: Mapping[str, Integers]) -> dict[str, Any]:
+        """See `Plan`."""
+        labels, tokens = task.read().labels, task.tokens(self.model, self.max_length)
+        if labels.ends is not None:
+            tags = tags_of_tokens(tokens, labels)
+            tagged = {split: TaggedTexts(tokens, tags, rows) for split, rows in parts.items()}
+            return {**tagged, "collate": Padded(tokens.padding)}
+        values = torch.from_numpy(labels.values)
+        return {split: Examples(TokenColumn(tokens, rows), values[rows]) for split, rows in parts.items()}
+
+    def inputs_line(self, task: TextTask) -> str:
+        """See `Plan`."""
+        return lengths_line(task.tokens(self.model, self.max_length))
 
 
 def text(
@@ -124,10 +124,9 @@ def text(
     folder = str(packaged_encoder()) if model == PACKAGED else settled_model("text", model)
     with told_of("text"):
         lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
-        tasks = _tasks(target, auxiliaries or {})
-        outputs = {task.name: output_of(task, _rows(task, tasks[0]).labels) for task in tasks}
-        plan = Plan(
-            target=tasks[0],
+        tasks = find_tasks(target, auxiliaries, text_task)
+        plan = TextPlan(
+            tasks=tasks,
             model=folder,
             max_length=load_tokenizer(folder, None if max_length is None else whole("max_length", max_length, 3))[1],
             division=Division(
@@ -136,145 +135,20 @@ def text(
                 select_fraction=select_fraction,
                 test_fraction=test_fraction,
             ),
-            auxiliary_labels=None if auxiliary_labels is None else whole("auxiliary_labels", auxiliary_labels, 1),
+            auxiliary_labels=auxiliary_labels,
         )
         if layers is not None:
             whole("layers", layers, 1)
-    columns = tuple(each for each in (tasks[0].first, tasks[0].second) if each)
+    outputs = {task.name: task.output() for task in tasks}
+    columns = tuple(each for each in (plan.target.first, plan.target.second) if each)
     return Suite(
         name="text",
         target=tasks[0].name,
         task_names=tuple(task.name for task in tasks),
-        tasks={
-            tasks[0].name: partial(draw_target, plan=plan),
-            **{task.name: partial(draw_auxiliary, plan=plan, task=task) for task in tasks[1:]},
-        },
+        tasks=plan.draws(),
         model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
-        learning=Learning(
-            optimizer="adamw",
-            learning_rate=RATES[peft],
-            weight_decay=0.01,
-            batch_size=16,
-            clip=1.0,
-            warmup=20,
-            evaluation_batch=64,
-        ),
-        exporter=TextExporter(folder, outputs[tasks[0].name], columns, plan.max_length, merge),
-        details=partial(details, plan=plan, tasks=tasks),
+        learning=encoder_learning(peft),
+        exporter=TextExporter(folder, outputs[plan.target.name], columns, plan.max_length, merge),
+        details=plan.details,
         options=given | {"contents": {task.name: task.digest() for task in tasks}},
     )
-
-
-def draw_target(seed: int, *, plan: Plan) -> Task:
-    """The target's data for one seed."""
-    parts = _parts(plan, seed)
-    return _task(plan, plan.target, {split: parts[split] for split in SPLITS})
-
-
-def draw_auxiliary(seed: int, *, plan: Plan, task: TextTask) -> Task:
-    """An auxiliary's data for one seed, without the rows a text of which the target holds out."""
-    kept, dropped = without_overlap(plan, task, seed)
-    if len(kept) == 0:
-        raise UserError(
-            f"text: auxiliaries.{task.name}: the texts of all its rows are in the dev, select or test split of "
-            f"{plan.target.name}; leave it out"
-        )
-    if dropped:
-        log.warning("text: %s: %s", task.name, dropped_line(plan, task, dropped))
-    rows = numpy_generator(seed, "text", task.name).permutation(kept)[: plan.auxiliary_labels]
-    return _task(plan, task, {"train": rows})
-
-
-def details(seed: int, *, plan: Plan, tasks: Sequence[TextTask]) -> list[str]:
-    """What was found in the files of each task, in lines."""
-    lines = []
-    for task in tasks:
-        rows, tokens = task.read(), task.tokens(plan.model, plan.max_length)
-        metric = task.metric or METRICS[rows.labels.kind]
-        lines.append(f"  {task.name}: {rows_line(rows.table)}")
-        found = [labels_line(rows.labels), lengths_line(tokens)]
-        if task is tasks[0]:
-            found += [*positive_line(rows.labels, metric), splits_line(_parts(plan, seed), rows.given)]
-        else:
-            found += [dropped_line(plan, task, without_overlap(plan, task, seed)[1])]
-        lines += [f"    {line}" for line in found]
-    return lines
-
-
-def without_overlap(plan: Plan, task: TextTask, seed: int) -> tuple[Integers, int]:
-    """The rows of an auxiliary no text of which is in the target's dev, select or test; and how many are."""
-    parts, rows = _parts(plan, seed), task.read()
-    held_out = np.concatenate([parts["dev"], parts["select"], parts["test"]])
-    found = rows.keys.overlap(plan.target.read().keys, held_out)
-    return np.setdiff1d(np.arange(len(rows.table)), found), len(found)
-
-
-def dropped_line(plan: Plan, task: TextTask, dropped: int) -> str:
-    """What is said about an auxiliary's rows that are left out."""
-    if dropped == 0:
-        return f"no row has a text that is in dev, select or test of {plan.target.name}"
-    rows = f"{dropped:,} of {len(task.read().table):,} rows are dropped"
-    return f"{rows}, as their texts are in dev, select or test of {plan.target.name}"
-
-
-def _parts(plan: Plan, seed: int) -> dict[str, Integers]:
-    """The target's rows in each split."""
-    return _kept_parts(plan, seed, plan.target.version())
-
-
-@lru_cache(maxsize=16)
-def _kept_parts(plan: Plan, seed: int, version: tuple[int, ...]) -> dict[str, Integers]:
-    del version  # a part of what memory is searched by
-    rows, generator = plan.target.read(), numpy_generator(seed, "text", "splits")
-    with told_of("text"), told_of("target"):
-        return divided(rows.table, rows.keys.rows(), rows.labels, rows.given, plan.division, generator)
-
-
-def _task(plan: Plan, task: TextTask, parts: Mapping[str, Integers]) -> Task:
-    labels, tokens = task.read().labels, task.tokens(plan.model, plan.max_length)
-    splits: dict[str, Any]
-    if labels.ends is not None:
-        tags = tags_of_tokens(tokens, labels)
-        splits = {split: TaggedTexts(tokens, tags, rows) for split, rows in parts.items()}
-        collate = Padded(tokens.padding)
-    else:
-        values = torch.from_numpy(labels.values)
-        splits = {split: Examples(TokenColumn(tokens, rows), values[rows]) for split, rows in parts.items()}
-        collate = None
-    return Task(
-        task.name,
-        **splits,
-        loss=task.loss or LOSSES[labels.kind][0],
-        metric=task.metric or METRICS[labels.kind],
-        also=task.also,
-        collate=collate,
-    )
-
-
-def _tasks(target: Mapping[str, Any], auxiliaries: Mapping[str, Mapping[str, Any]]) -> list[TextTask]:
-    """The target and the auxiliaries that a user describes, with their files found."""
-    with told_of("target"):
-        tasks = [target_task(target)]
-        check_name("name", tasks[0].name)
-    for name, options in auxiliaries.items():
-        with told_of(f"auxiliaries.{name}"):
-            check_name("name", name)
-            if name == tasks[0].name:
-                raise UserError("the target has that name; give target another one with name")
-            tasks.append(auxiliary_task(name, options))
-    return tasks
-
-
-def _rows(task: TextTask, target: TextTask) -> TextRows:
-    """A task's rows, read; what is wrong with them is said at the task's place."""
-    with told_of("target" if task is target else f"auxiliaries.{task.name}"):
-        return task.read()
-
-
-@contextmanager
-def told_of(place: str) -> Iterator[None]:
-    """A block whose mistakes are told at their place."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None

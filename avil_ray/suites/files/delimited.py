@@ -15,8 +15,10 @@ from avil_ray.suites.files.lines import MOST_BYTES, lines
 from avil_ray.suites.files.table import Table, one_source
 
 
-def read_delimited(file: Path, columns: Sequence[str]) -> Table:
+def read_delimited(file: Path, columns: Sequence[str] | None) -> Table:
     """Some columns of a CSV file, or of a TSV file by its ending; semicolons and tabs separate cells of a CSV too.
+
+    All of its columns where None are named.
 
     A row's number is that of the line it begins in: a quoted cell may hold line ends.
 
@@ -30,6 +32,7 @@ def read_delimited(file: Path, columns: Sequence[str]) -> Table:
         _, header = next(rows, (0, []))
         if not any(name.strip() for name in header):
             raise UserError(f"{file}: its first row names no columns")
+        columns = [name.strip() for name in header] if columns is None else columns
         places = [_place(file, header, column) for column in columns]
         found: list[list[str]] = [[] for _ in columns]
         numbers = []

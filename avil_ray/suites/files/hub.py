@@ -52,11 +52,11 @@ def read_saved(folder: Path, split: str | None, columns: Sequence[str]) -> Table
     return _of_dataset(str(folder), loaded, split, columns)
 
 
-def read_hub(name: str, split: str | None, columns: Sequence[str]) -> Table:
-    """Some columns of a dataset on the hub."""
+def read_hub(name: str, split: str | None, columns: Sequence[str], configuration: str | None = None) -> Table:
+    """Some columns of a dataset on the hub; of one that has several parts, `configuration` names one."""
     with quiet_datasets() as datasets:
         try:
-            loaded = datasets.load_dataset(name)
+            loaded = datasets.load_dataset(name, configuration)
         except Exception as error:
             hint = "where there is no internet, give a file or a folder of save_to_disk"
             raise UserError(f"{name}: it cannot be had from the hub ({one_line_of(error)}); {hint}") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from avil_ray.errors import UserError, shown
+from avil_ray.errors import LARGEST, UserError, shown
 from avil_ray.suites.files.labels import Kind, Labels, Values
 from avil_ray.suites.files.several_labels import from_cells, from_columns, from_lists
 from avil_ray.suites.files.table import Column, Table
@@ -27,7 +27,7 @@ MOST_CLASSES = 1000
 EMPTY = {"", "nan", "na", "n/a", "<na>", "#n/a", "null", "none"}
 """What stands for a label that nobody knows, whatever the case."""
 
-NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\.\d+|(0|[1-9]\d*)(\.\d*)?)([eE][+-]?\d+)?")
 """A number as text; one that begins with a zero too many, such as 007, is a name."""
 
 
@@ -84,7 +84,7 @@ class _Different:
         if not isinstance(value, str):
             raise self.table.wrong(row, f"label {self.column!r} must be a word or a number, not {shown(value)}")
         text = value.strip()
-        return _plain(float(text)) if text[-1].isdecimal() and NUMBER.fullmatch(text) else text
+        return _plain(float(text)) if NUMBER.fullmatch(text) else text
 
     @property
     def kinds(self) -> dict[type, int]:
@@ -101,7 +101,7 @@ class _Different:
                 point = re.fullmatch(r"[+-]?\d+,\d+", value)
                 hint = f"write {value.replace(',', '.')}" if point else "give kind: classes if labels are words"
                 raise self.table.wrong(row, f"label {self.column!r} is {value!r}, not a number; {hint}")
-            if not abs(value) < np.finfo(np.float32).max:
+            if not abs(value) < LARGEST:
                 raise self.table.wrong(row, f"label {self.column!r} is {value!r}, which is too large")
         found = np.array([self.read[type(value), value] for value in self.values], dtype=np.float32)
         if (found == found[0]).all():

@@ -1,7 +1,9 @@
-"""A text file's lines: UTF-8, with or without a byte order mark, none longer than fits memory easily."""
+"""Lines of a text file, gzipped or not: UTF-8, with or without a byte order mark, none too long for memory."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,13 +24,15 @@ def lines(file: Path) -> Iterator[str]:
         It is empty, cannot be read, is not UTF-8, or has a line that is too long; the message names the row.
     """
     try:
-        with file.open("rb") as opened:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             number = 0
             while line := opened.readline(MOST_BYTES + 1):
                 number += 1
                 yield _text(file, number, line.removeprefix(MARK) if number == 1 else line)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if number == 0:
         raise UserError(f"{file}: the file is empty")
 
