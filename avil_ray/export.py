@@ -1,8 +1,8 @@
 """Trained models out of the house: a folder with named weights, and everything that is needed to use them.
 
-Where a suite has an exporter, the folder is as other tools load it: of texts, `transformers` does. Otherwise it holds
-`model.safetensors`, the weights by their names in `Result.model()`. `avil.json` stands beside: what the model is, what
-it was trained on, how good it is, and a checksum of every file; `load` needs it.
+Where a suite has an exporter, the folder is as other tools load it: of texts and images, `transformers` does. Otherwise
+it holds `model.safetensors`, the weights by their names in `Result.model()`. `avil.json` stands beside: what the model
+is, what it was trained on, how good it is, and a checksum of every file; `load` needs it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FORMAT = 1
 """The version of `avil.json` that this library writes and reads."""
 FACTS, WEIGHTS = "avil.json", "model.safetensors"
 
-READERS = {"text": "avil_ray.models.text_export:load_text"}
+READERS = {"image": "avil_ray.models.image_export:load_images", "text": "avil_ray.models.text_export:load_text"}
 """What an exporter calls its format -> the function `(folder, facts)` that loads it, by its place."""
 MODULE = "module"
 """The format without an exporter."""
@@ -95,7 +95,7 @@ def load(folder: Path | str, suite: Suite | None = None) -> nn.Module:
     Returns
     -------
     nn.Module
-        `model(inputs)` -> outputs, as `Result.model()`. Of texts it also has `model.predict(texts)`.
+        `model(inputs)` -> outputs, as `Result.model()`. Of texts and images it also has `model.predict(…)`.
 
     Raises
     ------

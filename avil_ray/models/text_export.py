@@ -27,7 +27,7 @@ AUTO = {"tokens": "AutoModelForTokenClassification"}
 WHOLE_TEXTS = "AutoModelForSequenceClassification"
 
 Answer = dict[str, Any]
-"""What is predicted for a text: `prediction` (a label, a list of labels, or a number), and `probability/<label>`."""
+"""What is predicted for an example: `prediction` (a label, labels, or a number), and each `probability/<label>`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TextExporter:
 
     def save(self, model: nn.Module, target: str, folder: Path) -> Mapping[str, Any]:
         """See `Exporter.save`."""
-        plain = _without_alignment(model, target)
+        plain = classifier_of(model, target)
         classifier = restored(plain, target, self.output)
         adapters = getattr(classifier.base_model, "peft_config", None)
         if adapters is not None and not self.merge:
@@ -99,21 +99,42 @@ class TextExporter:
         classifier.config.save_pretrained(folder)
 
 
-def _without_alignment(model: nn.Module, target: str) -> MultitaskModel:
-    """The model with the target's alignment matrix in its embeddings, where a method has added matrices."""
+def classifier_of(model: nn.Module, target: str) -> MultitaskModel:
+    """The model with the target's alignment matrix in its embeddings, where a method has added matrices.
+
+    Raises
+    ------
+    UserError
+        A method has made something of the model that `transformers` has no place for.
+    """
     if isinstance(model, AlignedModel) and isinstance(model.trunk, ClassifierTrunk):
         trunk, own = copy.deepcopy(model.trunk), model.heads[target]
         assert isinstance(own, AlignedHead)
         embeddings = first_layer(trunk)
-        assert isinstance(embeddings, nn.Embedding)
-        with torch.no_grad():
-            embeddings.weight.copy_(own.alignment(embeddings.weight))
-        return MultitaskModel(trunk, {target: own.head})
+        if isinstance(embeddings, nn.Embedding):
+            with torch.no_grad():
+                embeddings.weight.copy_(own.alignment(embeddings.weight))
+            return MultitaskModel(trunk, {target: own.head})
     if not (isinstance(model, MultitaskModel) and isinstance(model.trunk, ClassifierTrunk)):
         raise UserError(
             f"the method has made a {type(model).__name__} of the suite's model, which no format is known for"
         )
     return model
+
+
+def answers_of(outputs: Tensor, output: Output) -> Iterator[Answer]:
+    """What a model's outputs [B, classes] or [B] say of each example."""
+    outputs = outputs.double()
+    if output.kind == "regression":
+        yield from ({"prediction": value} for value in outputs.tolist())
+        return
+    several = output.kind == "multi-label"
+    for values in (outputs.sigmoid() if several else outputs.softmax(dim=-1)).tolist():
+        probabilities = dict(zip(output.labels, values, strict=True))
+        chosen = [label for label, value in probabilities.items() if value > 0.5]
+        best = max(probabilities, key=probabilities.__getitem__)
+        named = {f"probability/{label}": value for label, value in probabilities.items()}
+        yield {"prediction": chosen if several else best, **named}
 
 
 class TextPredictor(nn.Module):
@@ -189,17 +210,7 @@ class TextPredictor(nn.Module):
 
     def _answers(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Answer]:
         encoded = self.tokenizer(list(texts), pairs and list(pairs), truncation=True, max_length=self.max_length)
-        outputs, labels = self._outputs(encoded).double(), self.output.labels
-        if self.output.kind == "regression":
-            yield from ({"prediction": value} for value in outputs.tolist())
-            return
-        several = self.output.kind == "multi-label"
-        for values in (outputs.sigmoid() if several else outputs.softmax(dim=-1)).tolist():
-            probabilities = dict(zip(labels, values, strict=True))
-            chosen = [label for label, value in probabilities.items() if value > 0.5]
-            best = max(probabilities, key=probabilities.__getitem__)
-            named = {f"probability/{label}": value for label, value in probabilities.items()}
-            yield {"prediction": chosen if several else best, **named}
+        return answers_of(self._outputs(encoded), self.output)
 
     def _tagged(self, rows: Sequence[Sequence[str]]) -> Iterator[Answer]:
         """A label for each word; the rest of a sentence that is too long is read as another one."""

@@ -84,7 +84,7 @@ def image_task(name: str | None, options: Mapping[str, Any]) -> ImageTask:
         An option or a file is missing, unknown or wrong.
     """
     read: Any = read_options(ImageTarget if name is None else ImageOptions, options, "")
-    found = [_find(data) for data in ([read.data] if isinstance(read.data, str) else read.data.values())]
+    found = [find_images(data) for data in ([read.data] if isinstance(read.data, str) else read.data.values())]
     folders = [isinstance(source, ClassFolders) for source in found]
     if all(folders) and folders:
         if read.image is not None or read.label:
@@ -98,18 +98,19 @@ def image_task(name: str | None, options: Mapping[str, Any]) -> ImageTask:
         raise UserError("image and label must name the table's columns of paths and of labels")
     if read.kind == "tokens":
         raise UserError("kind: tokens is for words; of images there are classes, multi-label and regression")
-    return ImageTask(image=read.image, **options_of(read, name, _find))
+    return ImageTask(image=read.image, **options_of(read, name, find_images))
 
 
-def _find(data: str) -> Source:
+def find_images(data: str) -> Source:
+    """The source that a user's text names: a folder of classes, or a table; see `find_source`."""
     folder = absolute(data)
     if folder.is_dir() and not any((folder / mark).is_file() for mark in SAVED):
         return ClassFolders(str(folder))
     return find_source(data)
 
 
-def _paths(table: Table, column: str) -> tuple[list[Path], list[str]]:
-    """The image file of each row, and what messages call it.
+def read_paths(table: Table, column: str) -> tuple[list[Path], list[str]]:
+    """The image file of each row, and what messages call it; relative paths start at the table's folder.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def _read(task: ImageTask, version: tuple[int, ...]) -> ImageTaskRows:
     del version  # a part of what memory is searched by
     table, given = task.table()
     labels = task.labels(table)
-    paths, places = _paths(table, task.image)
+    paths, places = read_paths(table, task.image)
     found = check_images(paths, places)
     keys = found.keys[:, None]
     return ImageTaskRows(table, labels, Keys(keys, keys), given, tuple(paths), tuple(places), found)

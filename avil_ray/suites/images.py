@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from avil_ray.choices import check_choices
 from avil_ray.errors import UserError, whole
 from avil_ray.models.classifiers import NumberHead, Output, image_model
+from avil_ray.models.image_export import ImageExporter
 from avil_ray.models.image_processor import load_image_processor
 from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.text import Lora, settled_model
@@ -182,6 +183,7 @@ def images(
         tasks=plan.draws(),
         model=partial(small_model, plan.size, outputs) if model == CNN else encoder,
         learning=Learning(learning_rate=0.02) if model == CNN else encoder_learning(peft),
+        exporter=None if model == CNN else ImageExporter(plan.model, outputs[plan.target.name], plan.target.image),
         details=plan.details,
         options=given | {"contents": {task.name: task.digest() for task in plan.tasks}},
     )
@@ -191,7 +193,7 @@ def small_model(size: int, outputs: Mapping[str, Output]) -> MultitaskModel:
     """The small network for images of size x size in colour, and a linear head for each task."""
 
     def head(output: Output) -> nn.Module:
-        return (NumberHead if output.kind == "regression" else nn.Linear)(FEATURES, output.size)
+        return (NumberHead if output.kind == "regression" else nn.Linear)(FEATURES, len(output.names))
 
     return MultitaskModel(LeNet(3, size, size, FEATURES), {task: head(output) for task, output in outputs.items()})
 

@@ -1,6 +1,10 @@
+import csv
+import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,8 @@ from PIL import Image
 
 import avil_ray as avil
 from avil_ray.catalog import build_suite
-from avil_ray.checking import described
 from avil_ray.errors import UserError
+from avil_ray.predicting import predict
 from avil_ray.tasks.suite import Suite
 
 SPLITS = ("train", "dev", "select", "test")
@@ -148,7 +152,9 @@ def test_what_the_target_holds_out_is_dropped_and_counted(
 
 def test_check_says_what_was_found(folder: Path, table: Path) -> None:
     shutil.copy(folder / "disc" / "0.png", folder / "disc" / "copy.png")
-    lines = "\n".join(described(suite_of(folder, table)))
+    suite = suite_of(folder, table)
+    assert suite.details is not None
+    lines = "\n".join(suite.details(0))
     assert f"shapes: 91 rows of {folder}" in lines
     assert "3 classes: disc 34.1 %, ring 33.0 %, square 33.0 %" in lines
     assert "images: 36 x 36 pixels in the median, scaled to 32 x 32; 1 are copies of another" in lines
@@ -247,3 +253,90 @@ def test_mistakes_are_one_line(
         build_suite({"name": "images", "target": {"data": str(table)} | target, **options})
     assert str(caught.value).startswith(f"images: {message.format(table=table, folder=root)}")
     assert "\n" not in str(caught.value)
+
+
+OUTSIDE = """
+import json, sys
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+found = {}
+for name, (folder, files) in json.load(sys.stdin).items():
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    images = [Image.open(file).convert("RGB") for file in files]
+    with torch.no_grad():
+        logits = model(**processor(images, return_tensors="pt")).logits
+    found[name] = {"logits": logits.tolist(), "labels": [model.config.id2label[i] for i in range(logits.shape[1])]}
+assert "avil_ray" not in sys.modules
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_transformers_loads_what_was_trained_without_this_library(
+    folder: Path, table: Path, vit: str, tmp_path: Path
+) -> None:
+    in_table = {"data": str(table), "image": "file"}
+    options: dict[str, dict[str, Any]] = {
+        "classes": {"target": {"data": str(folder)}},
+        "lora": {"target": {"data": str(folder)}, "peft": "lora"},
+        "tags": {"target": in_table | {"label": "tags", "kind": "multi-label"}},
+        "share": {"target": in_table | {"label": "share"}},
+    }
+    asked, expected = {}, {}
+    for name, given in options.items():
+        suite = build_suite({"name": "images", "model": vit, **given})
+        result = avil.train(suite, avil.TargetOnly(), rounds=1, steps_per_round=3)
+        result.save(tmp_path / name)
+        inputs = suite.draw(0)[suite.target].test.inputs
+        asked[name] = [str(tmp_path / name), [str(inputs.store.paths[row]) for row in inputs.rows[:6]]]
+        with torch.no_grad():
+            expected[name] = result.model()(inputs[torch.arange(6)])
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", OUTSIDE]
+    done = subprocess.run(
+        command, input=json.dumps(asked), check=True, capture_output=True, text=True, cwd="/", env=environment
+    )
+    labels = {"classes": [*SHAPES], "lora": [*SHAPES], "tags": ["blue", "large", "red"], "share": ["share"]}
+    for name, found in json.loads(done.stdout).items():
+        assert found["labels"] == labels[name]
+        logits = torch.tensor(found["logits"]).reshape(expected[name].shape)
+        torch.testing.assert_close(logits, expected[name], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("target", ["classes", "tags", "share"])
+def test_predictions_for_a_file_are_the_trained_models(
+    folder: Path, table: Path, vit: str, tmp_path: Path, target: str
+) -> None:
+    kind = {"kind": "multi-label"} if target == "tags" else {}
+    described = {"data": str(table), "image": "file", "label": target} | kind
+    described = {"data": str(folder)} if target == "classes" else described
+    suite = build_suite({"name": "images", "model": vit, "target": described})
+    result = avil.train(suite, avil.TargetOnly(), rounds=1, steps_per_round=3)
+    result.save(tmp_path / "saved")
+    inputs = suite.draw(0)[suite.target].test.inputs
+    with torch.no_grad():
+        expected = result.model()(inputs[torch.arange(6)])
+    column = "image" if target == "classes" else "file"
+    rows = [{column: str(inputs.store.paths[row])} for row in inputs.rows[:6]]
+    text = predict(tmp_path / "saved", str(write_table(tmp_path / "new.csv", rows)), None)
+    assert text is not None
+    answers = list(csv.DictReader(text.splitlines()))
+    if target == "classes":
+        assert [row["prediction"] for row in answers] == [SHAPES[one] for one in expected.argmax(dim=1)]
+    elif target == "share":
+        assert [float(row["prediction"]) for row in answers] == pytest.approx(expected.tolist(), abs=1e-4)
+    else:
+        shares = expected.sigmoid()[:, 2].tolist()
+        assert [float(row["probability/red"]) for row in answers] == pytest.approx(shares, abs=1e-4)
+
+
+def test_the_small_network_is_saved_and_loaded_with_its_suite(table: Path, tmp_path: Path) -> None:
+    target = {"data": str(table), "image": "file", "label": "colour"}
+    suite = build_suite({"name": "images", "target": target})
+    result = avil.train(suite, avil.TargetOnly(), rounds=1, steps_per_round=2)
+    result.save(tmp_path / "saved")
+    inputs = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(avil.load(tmp_path / "saved")(inputs), result.model()(inputs))

@@ -104,7 +104,7 @@ class ImageStore:
         return self._kept[rows]
 
     def _read(self, row: int) -> Pixels:
-        with _opened(self.paths[row], self.places[row]) as image:
+        with opened(self.paths[row], self.places[row]) as image:
             return self.scale(image)
 
 
@@ -209,7 +209,7 @@ def _further(found: Sequence[str]) -> str:
 def _checked(path: Path, place: str) -> tuple[int, int, int] | str:
     """A file's key, width and height, or what is wrong with it."""
     try:
-        with _opened(path, place) as image:
+        with opened(path, place) as image:
             image.load()
             return derive(0, sha256(path)), *image.size
     except UserError as error:
@@ -217,8 +217,14 @@ def _checked(path: Path, place: str) -> tuple[int, int, int] | str:
 
 
 @contextmanager
-def _opened(path: Path, place: str) -> Iterator[Image.Image]:
-    """An image, upright; whatever is wrong with it, found when it is decoded too, becomes one line."""
+def opened(path: Path, place: str) -> Iterator[Image.Image]:
+    """An image, upright, in a block in which whatever is wrong with it becomes one line; `place` is what it is called.
+
+    Raises
+    ------
+    UserError
+        It is not there, is damaged, or has more than 8 bits for each channel.
+    """
     from PIL import Image, ImageOps
 
     try:
