@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 
 from avil_ray.config import read_options
 from avil_ray.errors import UserError, shown
+from avil_ray.suites.cache import content_key
 from avil_ray.suites.files.class_folders import IMAGE, LABEL, ClassFolders
 from avil_ray.suites.files.image_store import Found, ImageStore, Scale, check_images
 from avil_ray.suites.files.reading import SAVED, Source, find_source
@@ -20,7 +20,7 @@ from avil_ray.suites.files.texts import Keys
 from avil_ray.suites.options import absolute
 
 MOST_KEPT = 1 << 30
-"""A task's images stay in memory, scaled, where they fit into so many bytes; else each batch reads its own again."""
+"""Images stay in memory, scaled, where those of a table fit into so many bytes; else each batch reads its own again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,15 @@ class ImageTask(FileTask):
         return _read(self, self.version())
 
     def store(self, scale: Scale) -> ImageStore:
-        """Its images, brought to one shape: with the same scale always the same object."""
-        return _store(self, self.version(), scale)
+        """Its images, brought to one shape: one store for all tasks on the same files."""
+        rows = self.read()
+        return _store(rows.paths, rows.places, scale)
 
     def digest(self) -> str:
-        """See `FileTask`; of the images' contents too."""
-        return hashlib.sha256(super().digest().encode() + self.read().found.keys.tobytes()).hexdigest()[:16]
+        """See `FileTask`; when an image does, or goes to another folder, too."""
+        rows = self.read()
+        labels = rows.labels.names, map(str, rows.labels.values.ravel())
+        return content_key(super().digest(), map(str, rows.found.keys), *labels)
 
 
 def image_task(name: str | None, options: Mapping[str, Any]) -> ImageTask:
@@ -139,8 +142,7 @@ def _read(task: ImageTask, version: tuple[int, ...]) -> ImageTaskRows:
 
 
 @lru_cache(maxsize=32)
-def _store(task: ImageTask, version: tuple[int, ...], scale: Scale) -> ImageStore:
-    rows = _read(task, version)
+def _store(paths: tuple[Path, ...], places: tuple[str, ...], scale: Scale) -> ImageStore:
     channels, height, width = scale.shape
-    keep = len(rows.paths) * channels * height * width <= MOST_KEPT
-    return ImageStore(rows.paths, scale, keep=keep, places=rows.places)
+    keep = len(paths) * channels * height * width <= MOST_KEPT
+    return ImageStore(paths, scale, keep=keep, places=places)

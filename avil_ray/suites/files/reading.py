@@ -63,6 +63,11 @@ class Source:
         """
         return _read(self, tuple(dict.fromkeys(columns)), self.version())
 
+    def files(self) -> list[Path]:
+        """The files that hold its rows; none of the hub."""
+        path = Path(self.name)
+        return [] if self.on_hub else [path] if path.is_file() else sorted(path.rglob("*.arrow"))
+
     def version(self) -> tuple[int, ...]:
         """What changes when a file does: its size and when it was last written to; nothing of the hub."""
         if self.on_hub:

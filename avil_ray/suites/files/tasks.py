@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avil_ray.errors import UserError, unknown
 from avil_ray.models.classifiers import Output
-from avil_ray.suites.cache import sha256
+from avil_ray.suites.cache import checksum, content_key
 from avil_ray.suites.files.label_columns import read_labels
 from avil_ray.suites.files.labels import Kind, Labels
 from avil_ray.suites.files.reading import Source
@@ -137,8 +134,7 @@ class FileTask(ABC):
 
     def digest(self) -> str:
         """What differs when a file's contents do; of the hub its name."""
-        parts = [f"{source} {_checksum(source, source.version())}" for _, source in self.sources]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return content_key([str(source) + "".join(map(checksum, source.files())) for _, source in self.sources])
 
     def version(self) -> tuple[int, ...]:
         """What changes when one of its files does."""
@@ -214,10 +210,3 @@ def _name_of(label: str | Sequence[str]) -> str:
     """A label's column as a task is named: what is no letter, digit, `_`, `-` or space becomes `_`."""
     text = label if isinstance(label, str) else "labels"
     return "".join(sign if sign.isalnum() or sign in "_- " else "_" for sign in text).strip() or "target"
-
-
-@lru_cache(maxsize=64)
-def _checksum(source: Source, version: tuple[int, ...]) -> str:
-    path = Path(source.name)
-    files = [] if source.on_hub or not version else [path] if path.is_file() else sorted(path.rglob("*.arrow"))
-    return " ".join(map(sha256, files))
