@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from avil_ray.catalog import build_trial
-from avil_ray.errors import WorkFailed
+from avil_ray.errors import UserError, WorkFailed
 from avil_ray.export import FACTS
 from avil_ray.learning.passes import Source
 from avil_ray.models.text import quiet_transformers
@@ -27,6 +27,10 @@ from avil_ray.training import Result
 if TYPE_CHECKING:
     from avil_ray.tracking.runs import RunStatus
     from avil_ray.tracking.writer import Tracker
+
+
+MODEL = "model"
+"""Where a sweep's folder holds the model of its best trial, if its suite knows a format of the outside world."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,10 @@ def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Sui
             log_model(tracker, suite, folder, record)
         except WorkFailed as error:
             lost.append(f"the model of {record.key}, as {error}")
+    try:
+        save_best(suite, folder, comparison)
+    except (UserError, WorkFailed) as error:
+        lost.append(f"the folder {MODEL}, as {error}")
     failed = any(record.status == "failed" for record in records)
     status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
     tracker.finish_sweep(comparison.summary(), folder, records, status)
@@ -93,10 +101,28 @@ def _select(record: TrialRecord) -> float:
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
     """Log the target's model of one trial: in MLflow's format, and its named weights."""
+    tracker.log_model(record.key, partial(pack, result_of(suite, folder, record)))
+
+
+def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:
+    """Save the target's model of one trial for `avil-ray predict`: the best on select of the method that is best there.
+
+    A suite without an exporter has its models in the tracking store alone.
+    """
+    means = [method.chosen.select.mean for method in comparison.methods if method.chosen and method.chosen.select]
+    if suite.exporter is None or not means:
+        return
+    best = max if comparison.facts.mode == "max" else min
+    record = best_trials(comparison)[means.index(best(means))]
+    result_of(suite, folder, record).save(folder / MODEL)
+
+
+def result_of(suite: Suite, folder: Path, record: TrialRecord) -> Result:
+    """What a trial came to, as `train` gives it, but for its history."""
     assert record.test is not None, "a configuration is chosen only where every trial has its figures"
     assert record.best_round is not None
     suite, method = build_trial(suite, record.method, record.options)
-    result = Result(
+    return Result(
         method.prepare(suite),
         method,
         record.seed,
@@ -106,7 +132,6 @@ def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord)
         load_theta(trial_folder(folder, record.key) / THETA),
         (),
     )
-    tracker.log_model(record.key, partial(pack, result))
 
 
 def pack(result: Result, folder: Path) -> Packed:

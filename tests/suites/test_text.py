@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +297,30 @@ def test_stars_of_whole_numbers_are_classes_and_it_is_said(models, tmp_path):
     suite = make(models["bert"], {"data": data, "text": "review", "label": "stars"}, max_length=40)
     assert suite.exporter.output.labels == ("1", "2", "3", "4", "5")
     assert any("taken for classes, as labels are 5 different whole numbers" in line for line in suite.details(0))
+
+
+START = """
+import sys, time
+start = time.perf_counter()
+from avil_ray.catalog import build_suite
+target = {"data": sys.argv[1], "text": "body", "label": "topic"}
+suite = build_suite({"name": "text", "model": sys.argv[2], "target": target, "max_length": 64})
+task = suite.draw(0)["topic"]
+print(len(task.train), len(task.test), time.perf_counter() - start)
+"""
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_rows_are_tokenised_once_and_start_in_seconds(models, tmp_path, cache):
+    data = str(write_jsonl(tmp_path / "topics.jsonl", topic_rows(200_000)))
+    command = [sys.executable, "-c", START, data, str(models["bert"])]
+    seconds, files = [], []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        train, test, took = done.stdout.split()
+        assert (int(train), int(test)) == (187_000, 10_000)
+        seconds.append(float(took))
+        files.append({file: file.stat().st_mtime_ns for file in (cache / "tokens").iterdir()})
+    assert len(files[0]) == 1
+    assert files[1] == files[0]
+    assert seconds[1] < 30  # five seconds or so, where nothing else uses the cores
