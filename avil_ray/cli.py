@@ -159,7 +159,7 @@ def check(
     changes = [parse_setting(text) for text in settings or []]
     if names_suite(space):
         for line in described(named_suite(space, dict(changes))):
-            print(plain(line))
+            print(" " * (len(line) - len(line.lstrip())) + plain(line))
         return
     found = problems(space, changes)
     if found:
