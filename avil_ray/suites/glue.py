@@ -40,7 +40,7 @@ from avil_ray.randomness import numpy_generator
 from avil_ray.suites.glue_data import Place, Split, load, tasks_in
 from avil_ray.suites.glue_tasks import TASKS
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import absolute, auxiliary_names, dev_labels
+from avil_ray.suites.options import absolute, auxiliary_names, dev_labels, whole_if_given
 from avil_ray.suites.tokens import TokenColumn
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
@@ -69,8 +69,7 @@ class Division:
 
     def __post_init__(self) -> None:
         for name, lowest in (("target_labels", 2), ("auxiliary_labels", 1), ("select", 2)):
-            if getattr(self, name) is not None:
-                whole(f"glue: {name}", getattr(self, name), lowest)
+            whole_if_given(f"glue: {name}", getattr(self, name), lowest)
         between("glue: dev_fraction", self.dev_fraction, 0, 1)
 
 
@@ -149,7 +148,8 @@ def glue(
     UserError
         An unknown task, a folder that is not there, the package peft missing, or a number out of its range.
     """
-    check_choices(glue, locals(), "glue")
+    given = dict(locals())
+    check_choices(glue, given, "glue")
     folder = None if data_dir is None else absolute(data_dir)
     there = list(USUAL) if folder is None else tasks_in(folder)
     target = there[0] if target is None else target
@@ -158,7 +158,7 @@ def glue(
     place = Place(
         None if folder is None else str(folder),
         settled_model("glue", model),
-        None if max_length is None else whole("glue: max_length", max_length, 3),
+        whole_if_given("glue: max_length", max_length, 3),
     )
     division = Division(
         target_labels=target_labels, auxiliary_labels=auxiliary_labels, dev_fraction=dev_fraction, select=select
@@ -180,24 +180,9 @@ def glue(
         tasks=partial(draw, names=names, place=place, division=division),
         model=partial(build_model, names, place.model, pooling, lora),
         learning=learning,
-        options={
-            "target": target,
-            "auxiliaries": list(names[1:]),
-            **asdict(place),
-            **asdict(division),
-            "pooling": pooling,
-            "batch_size": batch_size,
-            "precision": precision,
-            "optimizer": optimizer,
-            "learning_rate": learning.learning_rate,
-            "warmup": warmup,
-            "weight_decay": weight_decay,
-            "clip": clip,
-            "peft": peft,
-            "lora_rank": lora_rank,
-            "lora_alpha": lora_alpha,
-            "lora_dropout": lora_dropout,
-        },
+        options=given
+        | {"target": target, "auxiliaries": list(names[1:]), "learning_rate": learning.learning_rate}
+        | asdict(place),
     )
 
 

@@ -28,7 +28,7 @@ STATISTICS_FROM = 500
 """Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImageFolder:
     """A folder of images, and how they are read.
 
@@ -38,24 +38,16 @@ class ImageFolder:
         They stand in it, at any depth.
     column
         The table's column of their names.
-    size
-        Height and width that they are scaled to, in pixels.
-    colour
-        Three channels, or one grey one.
+    scale
+        What they are scaled to.
     keep
         Whether they stay in memory once they are read.
     """
 
     folder: Path
     column: str
-    size: int
-    colour: bool
+    scale: Square
     keep: bool
-
-    @property
-    def channels(self) -> int:
-        """How many channels a batch has."""
-        return 3 if self.colour else 1
 
 
 @dataclass(frozen=True)
@@ -194,4 +186,4 @@ def _read(source: Source, changed: int) -> Data:
 @lru_cache(maxsize=1)
 def _store(images: ImageFolder, names: tuple[str, ...]) -> ImageStore:
     paths = find_images(images.folder, names)
-    return ImageStore(paths, Square(images.size, images.colour), keep=images.keep)
+    return ImageStore(paths, images.scale, keep=images.keep)

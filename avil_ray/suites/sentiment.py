@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from avil_ray.randomness import numpy_generator
 from avil_ray.suites.cache import checksum, content_key
 from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import auxiliary_names, dev_labels, widths
+from avil_ray.suites.options import auxiliary_names, dev_labels, whole_if_given, widths
 from avil_ray.suites.sentiment_data import ENCODER_FILES, PACKAGED, RATED, corpus, packaged_encoder
 from avil_ray.suites.tokens import Texts, TokenColumn, Tokens, tokenise
 from avil_ray.tasks.examples import Examples
@@ -155,13 +155,9 @@ def sentiment(
         model = settled_model("sentiment", model)
     elif layers is None:
         layers = PACKAGED_LAYERS
-    if layers is not None:
-        whole("sentiment: layers", layers, 1)
-    if auxiliary_labels is not None:
-        whole("sentiment: auxiliary_labels", auxiliary_labels, 1)
     sizes = Sizes(
         target_labels=whole("sentiment: target_labels", target_labels, 2),
-        auxiliary_labels=auxiliary_labels,
+        auxiliary_labels=whole_if_given("sentiment: auxiliary_labels", auxiliary_labels, 1),
         dev_fraction=between("sentiment: dev_fraction", dev_fraction, 0, 1),
         select=whole("sentiment: select", select, 2),
         test=whole("sentiment: test", test, 2),
@@ -169,7 +165,7 @@ def sentiment(
     encoding = Encoding(
         features=features,
         model=model,
-        layers=layers,
+        layers=whole_if_given("sentiment: layers", layers, 1),
         max_length=whole("sentiment: max_length", max_length, 3),
         hidden=widths("sentiment: hidden", hidden),
     )
@@ -231,14 +227,10 @@ def draw(seed: int, *, names: Sequence[str], encoding: Encoding, sizes: Sizes) -
             f"sentiment: {target} has {len(found)} texts, too few for {sizes.target_labels} target_labels beside "
             f"select {sizes.select} and test {sizes.test} (no editorial, product or film is in two); ask for fewer"
         )
-    goal = Task(
-        target,
-        train=_examples(target, rest[: sizes.target_labels - sizes.dev], encoding),
-        dev=_examples(target, dev, encoding),
-        select=_examples(target, select, encoding),
-        test=_examples(target, test, encoding),
-    )
-    held_out, tasks = found.keys[np.concatenate([dev, select, test])], [goal]
+    parts = {"train": rest[: sizes.target_labels - sizes.dev], "dev": dev, "select": select, "test": test}
+    splits: dict[str, Any] = {split: _examples(target, rows, encoding) for split, rows in parts.items()}
+    tasks = [Task(target, **splits)]
+    held_out = found.keys[np.concatenate([dev, select, test])]
     for name in auxiliaries:
         rows = without(corpus(name).keys, held_out)
         rows = numpy_generator(seed, "sentiment", name).permutation(rows)[: sizes.auxiliary_labels]

@@ -12,12 +12,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from avil_ray.errors import UserError, whole
+from avil_ray.errors import UserError
 from avil_ray.randomness import numpy_generator
 from avil_ray.suites.files.described import labels_line, positive_line, rows_line, splits_line
 from avil_ray.suites.files.splits import Division, divided
 from avil_ray.suites.files.table import Integers
 from avil_ray.suites.files.tasks import LOSSES, METRICS, FileTask
+from avil_ray.suites.options import whole_if_given
 from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.heads import check_name
 from avil_ray.tasks.learning import Learning
@@ -53,8 +54,7 @@ class Plan(ABC, Generic[T]):
     auxiliary_labels: int | None
 
     def __post_init__(self) -> None:
-        if self.auxiliary_labels is not None:
-            whole("auxiliary_labels", self.auxiliary_labels, 1)
+        whole_if_given("auxiliary_labels", self.auxiliary_labels, 1)
 
     @property
     def target(self) -> T:
