@@ -124,9 +124,10 @@ def read_paths(table: Table, column: str) -> tuple[list[Path], list[str]]:
     for row, value in enumerate(table.column(column)):
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
             raise table.wrong(row, f"image {column!r} must be the path of a file, not {shown(value)}")
-        path = Path(table.sources[table.source[row]]).parent / Path(value.strip()).expanduser()
+        source = Path(table.sources[table.source[row]])
+        path = source.parent / Path(value.strip()).expanduser()
         paths.append(path)
-        places.append(f"{table.place(row)}: {path}")
+        places.append(str(path) if path.is_relative_to(source) else f"{table.place(row)}: {path}")
     return paths, places
 
 

@@ -228,6 +228,13 @@ def test_an_image_that_is_missing_or_broken_is_named_with_its_row(table: Path, w
     assert "\n" not in str(caught.value)
 
 
+def test_a_broken_image_in_a_folder_is_named_by_its_path(folder: Path) -> None:
+    (folder / "disc" / "0.png").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        build_suite({"name": "images", "target": {"data": str(folder)}})
+    assert str(caught.value).startswith(f"images: target: {folder / 'disc' / '0.png'}: cannot be read as an image (")
+
+
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
