@@ -4,28 +4,21 @@ A classifier of `transformers` (`AutoModelForSequenceClassification`, say) is an
 (pooler, dense layer, dropout), and an output layer. All but the output layer is the trunk, which the tasks share; a
 task's head is an output layer of the same form. So a trained task is an ordinary classifier once its head is put back
 (`restored`), with the same predictions, and `transformers` alone can load it.
-
-Which layer is the output layer is not looked up by the kind of model: it is the one whose parameters change their shape
-with the number of labels.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from avil_ray.errors import UserError
 from avil_ray.models.multitask import MultitaskModel
-from avil_ray.models.text import Lora, fewer_layers, from_transformers, load_config, load_tokenizer, with_adapters
-
-log = logging.getLogger(__name__)
+from avil_ray.models.pretrained_classifier import load_classifier
+from avil_ray.models.text import Lora, fewer_layers, load_tokenizer, with_adapters
 
 Peft = Literal["none", "lora", "frozen"]
 """What of a trunk trains: all of it, adapters in the encoder, or nothing of the encoder."""
@@ -204,9 +197,9 @@ def text_model(
     of_tokens = [output.kind == "tokens" for output in outputs.values()]
     classifiers = {}
     if not all(of_tokens):
-        classifiers[WHOLE] = load_classifier(model, "AutoModelForSequenceClassification", fewer)
+        classifiers[WHOLE] = Classifier(*load_classifier(model, "AutoModelForSequenceClassification", fewer))
     if any(of_tokens):
-        classifiers[WORDS] = load_classifier(model, "AutoModelForTokenClassification", fewer)
+        classifiers[WORDS] = Classifier(*load_classifier(model, "AutoModelForTokenClassification", fewer))
     padding = load_tokenizer(model)[0].pad_token_id
     for classifier in classifiers.values():
         config: Any = classifier.model.config
@@ -218,7 +211,7 @@ def image_model(
     model: str, outputs: Mapping[str, Output], *, peft: Peft = "none", lora: Lora | None = None
 ) -> MultitaskModel:
     """Classifiers of images [B, channels, height, width] that share an encoder; otherwise as `text_model`."""
-    classifiers = {WHOLE: load_classifier(model, "AutoModelForImageClassification", {})}
+    classifiers = {WHOLE: Classifier(*load_classifier(model, "AutoModelForImageClassification", {}))}
     return _multitask(model, classifiers, outputs, peft, lora)
 
 
@@ -254,76 +247,6 @@ def _share(model: str, whole: Classifier, words: Classifier) -> None:
             "tasks of one kind"
         )
     words.share(whole)
-
-
-def load_classifier(model: str, auto: str, changes: Mapping[str, Any]) -> Classifier:
-    """A classifier in float32, without its output layer.
-
-    Layers that the checkpoint lacks get new values from PyTorch's generator; which these are is said once.
-
-    Parameters
-    ----------
-    model
-        A folder, or a name on the hub.
-    auto
-        The class of `transformers` that loads such classifiers: "AutoModelForSequenceClassification", say.
-    changes
-        What differs from the model's configuration.
-
-    Raises
-    ------
-    UserError
-        It cannot be had, or there is no such classifier of its kind.
-    """
-    output = output_layer(model, auto)
-    with from_transformers(model) as transformers:
-        loader = getattr(transformers, auto)
-        loaded, found = loader.from_pretrained(model, dtype=torch.float32, output_loading_info=True, **changes)
-    new = sorted(name for name in found["missing_keys"] if not name.startswith(f"{output}."))
-    if new:
-        _say_new(model, tuple(dict.fromkeys(name.rpartition(".")[0] for name in new)))
-    return Classifier(loaded, output)
-
-
-@cache
-def _say_new(model: str, layers: tuple[str, ...]) -> None:
-    """Say it once in a process."""
-    log.warning("model %s: its checkpoint has no values for %s; they start anew", model, ", ".join(layers))
-
-
-@cache
-def output_layer(model: str, auto: str) -> str:
-    """The name of a classifier's output layer: the one linear layer whose shape changes with the number of labels.
-
-    Raises
-    ------
-    UserError
-        There is no such classifier of the model's kind, or it has no such layer.
-    """
-    config = load_config(model)
-    try:
-        two, three = (_without_values(auto, config, labels) for labels in (2, 3))
-    except (ValueError, TypeError) as error:
-        of = auto.removeprefix("AutoModelFor")
-        raise UserError(f"model {model}: transformers has no {of} for its kind, {config.model_type}") from error
-    shapes = {name: parameter.shape for name, parameter in three.named_parameters()}
-    differ = [name for name, parameter in two.named_parameters() if parameter.shape != shapes[name]]
-    layers = {name.rpartition(".")[0] for name in differ}
-    layer = next(iter(layers), "")
-    if len(layers) != 1 or not isinstance(two.get_submodule(layer), nn.Linear):
-        raise UserError(f"model {model}: its classifier does not end in one linear layer; give another kind of model")
-    return layer
-
-
-def _without_values(auto: str, config: Any, labels: int) -> nn.Module:
-    """A classifier for so many labels, of the right shapes alone; the generators stay as they are."""
-    import transformers
-
-    changed = copy.deepcopy(config)
-    changed.num_labels = labels
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        found: nn.Module = getattr(transformers, auto).from_config(changed)
-    return found
 
 
 def restored(model: MultitaskModel, task: str, output: Output) -> Any:

@@ -187,7 +187,7 @@ class TextPredictor(nn.Module):
         tokens = self.output.kind == "tokens"
         rows: list[Any] = [text.split() if tokens and isinstance(text, str) else text for text in texts]
         for number, row in enumerate(rows, start=1):
-            right = all(isinstance(word, str) for word in row) if tokens else isinstance(row, str)
+            right = all(isinstance(word, str) for word in row) if tokens else isinstance(row, str) and row.strip()
             if not right:
                 raise UserError(f"text {number} must be {'a list of words' if tokens else 'text'}, not {shown(row)}")
         in_pairs = len(self.columns) > 1

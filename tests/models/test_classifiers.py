@@ -6,8 +6,9 @@ import torch
 from text_models import save_encoder
 
 from avil_ray.errors import UserError
-from avil_ray.models import classifiers
-from avil_ray.models.classifiers import Output, image_model, merge_adapters, output_layer, restored, text_model
+from avil_ray.models import pretrained_classifier
+from avil_ray.models.classifiers import Output, image_model, merge_adapters, restored, text_model
+from avil_ray.models.pretrained_classifier import output_layer
 
 TEXTS = ["the cat sees a river", "a dog found the old city"]
 KINDS = ("bert", "distilbert", "modernbert", "roberta", "gpt2")
@@ -104,7 +105,7 @@ def test_padding_changes_nothing(encoders, kind) -> None:
 
 
 def test_the_same_seed_gives_the_same_model_and_what_starts_anew_is_said_once(encoders, caplog) -> None:
-    classifiers._say_new.cache_clear()
+    pretrained_classifier._say_new.cache_clear()
     with caplog.at_level(logging.WARNING):
         one, two = (made(encoders["distilbert"], OUTPUTS) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -162,6 +162,8 @@ def test_what_is_no_text_is_refused(encoders, tmp_path) -> None:
     words = exported(model, encoder, "entities", tmp_path / "words")
     with pytest.raises(UserError, match="text 2 must be text, not 3"):
         alone.predict(["a dog", 3])
+    with pytest.raises(UserError, match="text 1 must be text, not ''"):
+        alone.predict([""])
     with pytest.raises(UserError, match="text 1 must be a list of words, not "):
         words.predict([[1, 2]])
     with pytest.raises(UserError, match="takes texts alone, not pairs; 1 texts and 1 second texts are given"):

@@ -24,6 +24,8 @@ from text_models import save_encoder
 import avil_ray as avil
 from avil_ray.catalog import build_suite
 from avil_ray.checking import described
+from avil_ray.spaces.preview import preview
+from avil_ray.spaces.search_space import problems, read_search_space
 from avil_ray.suites.held_out import text_keys
 from avil_ray.tasks.checks import SPLITS
 
@@ -274,6 +276,31 @@ def test_check_says_what_was_found(models, tmp_path):
         assert part in said, said
 
 
+def space_file(folder: Path, suite: dict[str, Any]) -> Path:
+    """A search space of a suite."""
+    import yaml
+
+    document = {"name": "mails", "suite": suite, "rounds": 1, "steps_per_round": 2, "seeds": [0]}
+    path = folder / "mails.yaml"
+    path.write_text(yaml.safe_dump({**document, "methods": [{"method": "equal"}]}, allow_unicode=True))
+    return path
+
+
+def test_a_search_space_is_checked_with_its_files(models, tmp_path):
+    suite = issue_suite(tmp_path, models["bert"], max_length=40)
+    path = space_file(tmp_path, suite)
+    assert problems(path) == []
+    lines = preview(read_search_space(path), {"CPU": 4.0}).lines()
+    assert f"  topic: 80 rows of {tmp_path / 'topics.jsonl'}" in lines
+    assert any("train 48, dev 24, select 24, test 24" in line for line in lines)
+    assert problems(path, [("suite.target.label", "churn")]) == [
+        f"mails.yaml: suite.target: {tmp_path / 'churn.csv'}: unknown column 'churn'; did you mean 'churned'?"
+    ]
+    assert problems(path, [("suite.auxiliaries.topic.txt", "body")]) == [
+        "mails.yaml: suite.auxiliaries.topic: unknown option 'txt'; did you mean 'text'?"
+    ]
+
+
 @pytest.mark.parametrize("peft", ["none", "lora"])
 def test_a_saved_model_predicts_as_the_result_does(models, tmp_path, peft):
     suite = build_suite(issue_suite(tmp_path, models["bert"], max_length=40, peft=peft))
@@ -324,3 +351,10 @@ def test_two_hundred_thousand_rows_are_tokenised_once_and_start_in_seconds(model
     assert len(files[0]) == 1
     assert files[1] == files[0]
     assert seconds[1] < 30  # five seconds or so, where nothing else uses the cores
+
+
+def test_numbers_of_an_unwieldy_size_are_told(models, tmp_path):
+    rows = [{"body": f"mail {number}", "price": 1000.5 * number} for number in range(40)]
+    data = str(write_csv(tmp_path / "a.csv", rows))
+    suite = make(models["bert"], {"data": data, "text": "body", "label": "price"}, max_length=40)
+    assert any("learned faster in units in which they spread by about 1" in line for line in suite.details(0))

@@ -6,14 +6,18 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from text_models import save_encoder
 from torch import nn
 
 from avil_ray.errors import WorkFailed
+from avil_ray.models.classifiers import Output, text_model
 from avil_ray.models.multitask import MultitaskModel, SingleTask
-from avil_ray.tracking.exported import export_model, pack_model
+from avil_ray.models.text_export import TextExporter, load_text
+from avil_ray.tracking.exported import export_model, export_pipeline, pack_model
 from avil_ray.tracking.store import open_store
 
 KEY = "equal/c000/s0"
+TEXTS = ["the cat sees a river", "a dog found the old city"]
 
 # Loads a model as its user would: in another folder, without this library, with pickle forbidden by MLflow's default.
 LOAD = """
@@ -127,3 +131,40 @@ def test_exporting_leaves_the_module_as_it_was(tmp_path):
 def test_what_cannot_be_traced_is_said(tmp_path):
     with pytest.raises(WorkFailed, match="cannot be exported"):
         export_model(vision(), torch.rand(2, 1, 5, 5), tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(save_encoder(tmp_path_factory.mktemp("encoders") / "bert", TEXTS))
+
+
+@pytest.mark.parametrize("kind", ["classes", "multi-label", "regression", "tokens", "pairs"])
+def test_a_classifier_of_texts_takes_strings_and_gives_labels(encoder, tmp_path, kind):
+    import mlflow
+
+    output = Output("classes" if kind == "pairs" else kind, ("no", "yes"))
+    columns = (("text",), ("other",)) if kind == "pairs" else (("text",),)
+    model = text_model(encoder, {"target": output}).eval()
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    facts = TextExporter(encoder, output, columns, 12).save(model, "target", saved)
+    export_pipeline(saved, of_words=kind == "tokens", pairs=kind == "pairs", folder=tmp_path / "model")
+    served = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    given = [{"text": text, "text_pair": text} for text in TEXTS] if kind == "pairs" else TEXTS
+    found = served.predict(given)
+    expected = load_text(saved, facts).predict(TEXTS, TEXTS if kind == "pairs" else None)
+    if kind == "tokens":
+        assert [set(tags.split(",")) <= {"no", "yes"} for tags in found] == [True, True]
+    elif kind == "multi-label":
+        for (_, row), answer in zip(found.iterrows(), expected, strict=True):
+            scores = {f"probability/{entry['label']}": entry["score"] for entry in row}
+            assert scores == pytest.approx({key: answer[key] for key in scores}, abs=1e-5)
+            assert len(scores) == 2
+    elif kind == "regression":
+        assert found["score"].tolist() == pytest.approx([answer["prediction"] for answer in expected], abs=1e-5)
+    else:
+        assert found["label"].tolist() == [answer["prediction"] for answer in expected]
+        scores = [answer[f"probability/{answer['prediction']}"] for answer in expected]
+        assert found["score"].tolist() == pytest.approx(scores, abs=1e-5)
+    served.predict([{"text": "dog " * 40, "text_pair": "cat"}] if kind == "pairs" else ["dog " * 40])
+    assert not list((tmp_path / "model").rglob("*.pkl"))

@@ -12,6 +12,9 @@ from avil_ray.suites.tokens import Tokens
 from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.named_metrics import METRICS
 
+UNWIELDY = 10.0
+"""Numbers that spread by more than this, or by less than its inverse, take an encoder long to learn."""
+
 MOST_SHOWN = 8
 """So many labels are shown with their shares; the others are counted."""
 
@@ -65,7 +68,9 @@ def _spread(labels: Labels) -> str:
     """How labels, or numbers, are spread."""
     if labels.kind == "regression":
         values = labels.values.astype(np.float64)
-        return f"from {values.min():g} to {values.max():g}, mean {values.mean():.4g}, deviation {values.std():.4g}"
+        spread = f"from {values.min():g} to {values.max():g}, mean {values.mean():.4g}, deviation {values.std():.4g}"
+        usual = 1 / UNWIELDY < values.std() < UNWIELDY and abs(values.mean()) < 10 * UNWIELDY
+        return spread if usual else f"{spread} (learned faster in units in which they spread by about 1)"
     each = labels.counts(np.arange(labels.rows))
     order = np.argsort(-each, kind="stable")
     shown = [f"{labels.names[index]} {100 * each[index] / len(labels.values):.1f} %" for index in order[:MOST_SHOWN]]
