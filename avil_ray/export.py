@@ -58,11 +58,11 @@ def save(result: Result, folder: Path | str) -> None:
         "format": FORMAT,
         "reader": suite.exporter.reader if suite.exporter else MODULE,
         "target": suite.target,
-        "suite": {"name": suite.name, "specification": _specification(suite), "options": plain("suite", suite.options)},
+        "suite": {"name": suite.name, "specification": _specification(suite)},
         "learning": plain("learning", asdict(suite.learning)),
         "method": {
             "name": method_name(result.method),
-            "options": plain("method", settled_options(result.method)),
+            "options": _options(result.method),
             "prepares": type(result.method).prepare is not Method.prepare,
         },
         "seed": result.seed,
@@ -174,7 +174,9 @@ def _module(folder: Path, facts: Mapping[str, Any], suite: Suite | None) -> Sing
             raise UserError(f"{folder}: suite {name!r} was made in Python; give it, as load(folder, suite=…)")
         suite = build_suite(specification)
     method = facts["method"]
-    if method["prepares"]:  # it has changed the model
+    if method["prepares"] and method["options"] is None:
+        raise UserError(f"{folder}: method {method['name']} changed the model, but no file can hold its options")
+    if method["prepares"]:
         suite = build_method(method["name"], method["options"]).prepare(suite)
     model = SingleTask(suite.build(), facts["target"])
     stored, wanted = load_file(folder / WEIGHTS), _own_state(model)
@@ -190,6 +192,14 @@ def _specification(suite: Suite) -> dict[str, Any] | None:
     if suite.specification is not None:
         return {key: plain(key, value) for key, value in suite.specification.items()}
     return {"name": suite.name, **plain("suite", suite.options)} if suite.name in SUITES else None
+
+
+def _options(method: Method) -> dict[str, Any] | None:
+    """A method's options in force; None where one is an object that has no plain value."""
+    try:
+        return {name: plain(name, value) for name, value in settled_options(method).items()}
+    except UserError:
+        return None
 
 
 def _clear(folder: Path) -> None:

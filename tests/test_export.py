@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -97,6 +98,20 @@ def test_a_method_that_changes_the_model_is_remembered(tmp_path: Path) -> None:
     result.save(tmp_path / "out")
     loaded = avil.load(tmp_path / "out")
     assert torch.equal(loaded(inputs_of(result)), result.model()(inputs_of(result)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfAnObject(avil.TargetOnly):
+    """A method with an option that no file can hold."""
+
+    thing: object = dataclasses.field(default_factory=object)
+
+
+def test_options_that_no_file_can_hold_are_left_out(tmp_path: Path) -> None:
+    result = trained(method=OfAnObject())
+    result.save(tmp_path)
+    assert json.loads((tmp_path / "avil.json").read_text())["method"]["options"] is None
+    assert torch.equal(avil.load(tmp_path)(inputs_of(result)), result.model()(inputs_of(result)))
 
 
 def test_saving_again_replaces_the_earlier_export_and_nothing_else(result: Result, tmp_path: Path) -> None:

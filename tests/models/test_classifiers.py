@@ -1,4 +1,6 @@
+import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,19 @@ def test_a_kind_without_such_a_classifier_is_refused(tmp_path: Path) -> None:
     assert model(images, "digit").shape == (2, 3)
     classifier = restored(model, "digit", Output("classes", ("0", "1", "2")))
     torch.testing.assert_close(classifier(pixel_values=images).logits, model(images, "digit"))
+
+
+def test_a_decoder_without_a_padding_token_fills_up_with_the_end_of_text(encoders, tmp_path: Path) -> None:
+    folder = tmp_path / "gpt2"
+    shutil.copytree(encoders["gpt2"], folder)
+    for name, key in (("config.json", "pad_token_id"), ("tokenizer_config.json", "pad_token")):
+        described = json.loads((folder / name).read_text())
+        del described[key]
+        (folder / name).write_text(json.dumps(described))
+    model = made(str(folder), TEXT_OUTPUTS).eval()
+    together = batch([7, 4, 1], 2)
+    outputs = model(together, "churn")
+    for row, length in enumerate([7, 4, 1]):
+        alone = {name: ids[row : row + 1, :length] for name, ids in together.items()}
+        torch.testing.assert_close(model(alone, "churn")[0], outputs[row], rtol=1e-5, atol=1e-6)
+    assert restored(model, "churn", OUTPUTS["churn"]).config.pad_token_id == 2
