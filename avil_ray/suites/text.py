@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from avil_ray.choices import check_choices
-from avil_ray.errors import whole
+from avil_ray.errors import UserError, whole
 from avil_ray.models.classifiers import text_model
 from avil_ray.models.text import Lora, load_tokenizer, settled_model
 from avil_ray.models.text_export import TextExporter
@@ -139,6 +139,8 @@ def text(
         )
         if layers is not None:
             whole("layers", layers, 1)
+        if not merge and (peft != "lora" or layers is not None):
+            raise UserError("merge: false saves adapters alone, for the whole encoder: give peft: lora and no layers")
     outputs = {task.name: task.output() for task in tasks}
     columns = tuple(each for each in (plan.target.first, plan.target.second) if each)
     return Suite(

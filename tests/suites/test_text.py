@@ -358,3 +358,10 @@ def test_numbers_of_an_unwieldy_size_are_told(models, tmp_path):
     data = str(write_csv(tmp_path / "a.csv", rows))
     suite = make(models["bert"], {"data": data, "text": "body", "label": "price"}, max_length=40)
     assert any("learned faster in units in which they spread by about 1" in line for line in suite.details(0))
+
+
+@pytest.mark.parametrize("more", [{}, {"peft": "frozen"}, {"peft": "lora", "layers": 1}])
+def test_adapters_alone_are_of_lora_and_of_the_whole_encoder(models, tmp_path, more):
+    with pytest.raises(avil.UserError, match="text: merge: false saves adapters alone, for the whole encoder"):
+        make(models["bert"], churn(tmp_path), merge=False, **more)
+    make(models["bert"], churn(tmp_path), merge=False, peft="lora")
