@@ -196,6 +196,8 @@ def with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
     with warnings.catch_warnings():
         # peft finds out by itself that the layers of GPT-2 are stored the other way round
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+        # nor does it matter where a pooler has no layers that could have some, as Swin's has none
+        warnings.filterwarnings("ignore", "You have passed exclude_modules", UserWarning)
         try:  # peft knows where adapters usually stand in most kinds of encoder: queries and values
             return peft.inject_adapter_in_model(peft.LoraConfig(**settings), encoder)
         except ValueError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from text_models import save_encoder
 
 from avil_ray.errors import UserError
@@ -204,3 +205,10 @@ def test_a_decoder_without_a_padding_token_fills_up_with_the_end_of_text(encoder
         alone = {name: ids[row : row + 1, :length] for name, ids in together.items()}
         torch.testing.assert_close(model(alone, "churn")[0], outputs[row], rtol=1e-5, atol=1e-6)
     assert restored(model, "churn", OUTPUTS["churn"]).config.pad_token_id == 2
+
+
+def test_a_pooler_without_layers_is_no_matter_for_adapters(tmp_path: Path) -> None:
+    sizes = {"embed_dim": 8, "depths": [1], "num_heads": [1], "image_size": 16, "patch_size": 4, "window_size": 4}
+    transformers.SwinModel(transformers.SwinConfig(**sizes)).save_pretrained(tmp_path)
+    model = image_model(str(tmp_path), {"shape": Output("classes", ("disc", "ring"))}, peft="lora")
+    assert model(torch.zeros(2, 3, 16, 16), "shape").shape == (2, 2)
