@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from avil_ray.diagnosis import affinity as affinity
     from avil_ray.errors import UserError as UserError
     from avil_ray.errors import WorkFailed as WorkFailed
+    from avil_ray.export import load as load
     from avil_ray.learning.assignment import Assignment as Assignment
     from avil_ray.learning.assignment import Update as Update
     from avil_ray.methods.alpha_fit import AlphaFit as AlphaFit
@@ -74,6 +75,7 @@ _HOMES = {
     "WorkFailed": "errors",
     "affinity": "diagnosis",
     "fit_alpha": "methods.alpha_fit",
+    "load": "export",
     "sweep": "sweeps.start",
     "train": "training",
     "trainable": "sweeps.trainable",

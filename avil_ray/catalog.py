@@ -17,6 +17,7 @@ from avil_ray.tasks.suite import Suite
 
 SUITES = {
     "glue": "avil_ray.suites.glue:glue",
+    "images": "avil_ray.suites.images:images",
     "multifashion": "avil_ray.suites.multifashion:multifashion",
     "multilabel": "avil_ray.suites.multilabel:multilabel",
     "multimnist": "avil_ray.suites.multimnist:multimnist",
@@ -24,6 +25,7 @@ SUITES = {
     "scenes": "avil_ray.suites.scenes:scenes",
     "sentiment": "avil_ray.suites.sentiment:sentiment",
     "synthetic": "avil_ray.suites.synthetic:synthetic",
+    "text": "avil_ray.suites.text:text",
 }
 """name -> the factory that builds the suite from its options."""
 
@@ -146,7 +148,7 @@ def build_suite(specification: Mapping[str, Any]) -> Suite:
         suite = call(factory, options, where)
         if not isinstance(suite, Suite):
             raise UserError(f"{where}: it returned a {type(suite).__name__}, not an avil_ray.Suite")
-        return dataclasses.replace(suite, options={**suite.options, **options})
+        return dataclasses.replace(suite, options={**suite.options, **options}, specification=dict(specification))
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a factory of the user's may also exit
@@ -219,8 +221,9 @@ def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Ma
 
 def method_name(method: Method) -> str:
     """What the catalogue calls a method; one that is not in it is called "package.module:Class"."""
-    reference = f"{type(method).__module__}:{type(method).__qualname__}"
-    return next((name for name in METHODS if METHODS[name] == reference), reference)
+    cls = type(method)
+    same = (name for name in METHODS if METHODS[name].endswith(f":{cls.__qualname__}") and load(METHODS[name]) is cls)
+    return next(same, f"{cls.__module__}:{cls.__qualname__}")
 
 
 def settled_options(method: Method) -> dict[str, Any]:

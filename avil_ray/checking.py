@@ -40,6 +40,9 @@ def described(suite: Suite, seed: int = 0) -> Iterator[str]:
         metrics = ", ".join(f"{measure.name} ({measure.mode})" for measure in task.measures)
         judged = f", metric {metrics}" if name == suite.target else ""
         yield f"  {name}: {sizes(task)}; {owned}; loss {_named(task.loss)}{judged}"
+    if suite.details is not None:
+        yield "data:"
+        yield from suite.details(seed)
     yield f"model: {target.space.size:,} parameters"
     frozen = frozen_in(suite)
     if frozen:

@@ -159,7 +159,7 @@ def check(
     changes = [parse_setting(text) for text in settings or []]
     if names_suite(space):
         for line in described(named_suite(space, dict(changes))):
-            print(plain(line))
+            print(" " * (len(line) - len(line.lstrip())) + plain(line))
         return
     found = problems(space, changes)
     if found:
@@ -240,6 +240,19 @@ def report(
     for failure in (failure for method in comparison.methods for failure in method.failures):
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
     print(f"report: {plain(folder / 'report.html')}")
+
+
+@app.command(epilog="avil-ray predict churn new.csv --output predictions.csv")
+def predict(
+    folder: Annotated[Path, typer.Argument(help="A model that `avil-ray run --output` or `result.save` has written.")],
+    file: Annotated[str, typer.Argument(help="A CSV, TSV, JSONL or Parquet file with the columns of training.")],
+    output: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; not given: they are printed.")] = None,
+) -> None:
+    """Predict each row of a file with a trained model: labels by name, and their probabilities."""
+    from avil_ray.predicting import predict as predicted
+
+    text = predicted(folder, file, output)
+    print(f"written to {plain(output)}" if text is None else text, end="\n" if text is None else "")
 
 
 @app.command(name="list", epilog="avil-ray list methods alpha-vil")

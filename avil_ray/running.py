@@ -10,12 +10,13 @@ from typing import Any, Literal, cast
 from avil_ray.catalog import LEARNING, build_method, build_suite, learned, method_options, suite_factory
 from avil_ray.config import flatten, nest, option_names, parse_setting, short
 from avil_ray.errors import UserError, unknown
+from avil_ray.export import FACTS, WEIGHTS
 from avil_ray.plain import plain
 from avil_ray.rounds import Round
 from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
 
-HISTORY, THETA, RESULT = "history.csv", "theta.safetensors", "result.json"
+HISTORY, RESULT = "history.csv", "result.json"
 
 
 def run_once(
@@ -124,14 +125,13 @@ def print_round(done: Round) -> None:
 
 
 def write_result(folder: Path, result: Result) -> None:
-    """The history as CSV, the best parameters as safetensors, the figures as JSON; each in one piece."""
-    from avil_ray.container import Container, pack
+    """The history as CSV, the figures as JSON, and the target's model with what is needed to use it."""
     from avil_ray.storage import replace_file
 
     figures = {"test": dict(result.test), "best_round": result.best_round, "select": result.select, "seed": result.seed}
     replace_file(folder / HISTORY, result.history.to_csv(index=False).encode())
-    replace_file(folder / THETA, pack(Container({"theta": result.theta}, {})))
     replace_file(folder / RESULT, (json.dumps(figures, indent=1) + "\n").encode())
+    result.save(folder)
 
 
 def require_writable(folder: Path) -> None:
@@ -141,6 +141,6 @@ def require_writable(folder: Path) -> None:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise UserError(f"--output {folder}: cannot be written ({parent} is not a folder that you may write to)")
-    for path in (folder / name for name in (HISTORY, THETA, RESULT)):
+    for path in (folder / name for name in (HISTORY, RESULT, FACTS, WEIGHTS)):
         if path.is_dir():
             raise UserError(f"--output {folder}: cannot be written ({path} is a folder); choose another folder")

@@ -97,6 +97,12 @@ class Result:
         flat.load(self.theta)
         return SingleTask(flat.model, self.suite.target).eval()
 
+    def save(self, folder: Path | str) -> None:
+        """Save the target's model at the best round, and what is needed to use it; see `export.save`."""
+        from avil_ray import export
+
+        export.save(self, folder)
+
 
 def train(
     suite: Suite,

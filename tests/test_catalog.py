@@ -15,9 +15,14 @@ def test_every_method_is_there_and_says_what_it_is(name):
     assert method.source
 
 
+OWN_FILES = ("images", "text")
+"""Suites of a user's own files, which must be given."""
+
+
 @pytest.mark.parametrize("name", SUITES)
 def test_every_suite_is_there_and_says_what_it_is(name):
-    assert build_suite({"name": name}).name == name
+    if name not in OWN_FILES:
+        assert build_suite({"name": name}).name == name
     assert summary(load(SUITES[name])).endswith((".", "?"))
 
 

@@ -133,7 +133,7 @@ def test_a_run_prints_a_line_a_round_and_writes_its_files(tmp_path: Path, capsys
     assert lines[-2].startswith("test (target, best round")
     written = {path.name for path in (tmp_path / "out").iterdir()}
     kept = {"checkpoint.safetensors", "checkpoint.previous.safetensors"}
-    assert written == {*kept, "history.csv", "result.json", "theta.safetensors"}
+    assert written == {*kept, "history.csv", "result.json", "avil.json", "model.safetensors"}
     figures = lines[-2]
 
     assert call(*RUN, "--output", "out") == 2

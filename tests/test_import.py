@@ -74,11 +74,11 @@ FLOORS = [
     {"methods"},
     {"config"},
     {"catalog", "rounds", "checkpoint", "configuration"},
-    {"training", "diagnosis"},
+    {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},
     {"sweeps"},
-    {"running", "listing", "checking"},
+    {"running", "listing", "checking", "predicting"},
     {"cli"},
 ]
 """From the ground up. A package may import from its own floor and from those below."""

@@ -9,11 +9,11 @@ import torch
 
 
 def save_encoder(folder: Path, texts: Iterable[str], kind: str = "bert", seed: int = 0) -> Path:
-    """A BERT with WordPiece, or a RoBERTa or GPT-2 with byte-level BPE, all made of the texts given."""
+    """A BERT, DistilBERT or ModernBERT with WordPiece, or a RoBERTa or GPT-2 with byte-level BPE, of these texts."""
     import transformers
 
     folder.mkdir(parents=True)
-    tokenizer = _word_pieces(list(texts)) if kind == "bert" else _byte_pairs(list(texts))
+    tokenizer = _word_pieces(list(texts)) if kind.endswith("bert") else _byte_pairs(list(texts))
     tokenizer.save_pretrained(folder)
     sizes = {
         "vocab_size": len(tokenizer),
@@ -27,6 +27,12 @@ def save_encoder(folder: Path, texts: Iterable[str], kind: str = "bert", seed: i
     torch.manual_seed(seed)
     if kind == "bert":
         model: transformers.PreTrainedModel = transformers.BertModel(transformers.BertConfig(**sizes))
+    elif kind == "distilbert":
+        sizes |= {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2}
+        model = transformers.DistilBertModel(transformers.DistilBertConfig(**sizes))
+    elif kind == "modernbert":
+        marks = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+        model = transformers.ModernBertModel(transformers.ModernBertConfig(**sizes, **marks))
     elif kind == "gpt2":
         sizes |= {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 66}
         model = transformers.GPT2Model(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=2))

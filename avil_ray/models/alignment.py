@@ -96,7 +96,7 @@ class AlignedModel(nn.Module):
         return outputs
 
     def _features(self, inputs: Any, alignment: AlignmentMatrix) -> Tensor:
-        first = _first(self.trunk)
+        first = first_layer(self.trunk)
         features: Tensor
         if not isinstance(first, nn.Embedding):
             features = self.trunk(alignment(inputs.flatten(1)).reshape_as(inputs))
@@ -115,7 +115,7 @@ def aligned_model(build: Callable[[], nn.Module], tasks: Sequence[str]) -> nn.Mo
     return AlignedModel(build(), tasks)
 
 
-def _first(trunk: nn.Module) -> nn.Module:
+def first_layer(trunk: nn.Module) -> nn.Module:
     """The layer that says where the matrices stand: the trunk's first one with parameters."""
     if isinstance(trunk, TextEncoder):
         encoder: Any = trunk.encoder
@@ -126,7 +126,7 @@ def _first(trunk: nn.Module) -> nn.Module:
 
 def _width(trunk: nn.Module) -> int:
     """The numbers in a vector that a matrix turns."""
-    first = _first(trunk)
+    first = first_layer(trunk)
     if isinstance(first, nn.Embedding):
         return first.embedding_dim
     if isinstance(first, nn.Linear):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ MARKED = 2
 
 USUAL_LENGTH = 128
 """Tokens of a text where nobody says how many."""
+
+POOLER = r"(.*\.)?pooler\..*"
+"""The names of modules within a pooler."""
 
 COUNT_FROM_PADDING = ("camembert", "data2vec-text", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta")
 """Kinds of encoders that count positions from the padding's id on, so that a few of their positions are no text's."""
@@ -160,35 +164,54 @@ def load_encoder(model: str, layers: int | None = None, lora: Lora | None = None
     UserError
         The model cannot be had, is no encoder, or has fewer layers.
     """
-    config = load_config(model)
-    if layers is not None and layers > config.num_hidden_layers:
-        raise UserError(f"model {model}: it has {config.num_hidden_layers} layers, but {layers} are asked for")
-    fewer = {} if layers is None else {"num_hidden_layers": layers}
-    with _from_transformers(model) as transformers:
+    fewer = fewer_layers(model, layers)
+    with from_transformers(model) as transformers:
         encoder: Any = transformers.AutoModel.from_pretrained(model, dtype=torch.float32, **fewer)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
-    return encoder if lora is None else _with_adapters(encoder, lora, model)
+    return encoder if lora is None else with_adapters(encoder, lora, model)
 
 
-def _with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
+def fewer_layers(model: str, layers: int | None) -> dict[str, int]:
+    """What differs in an encoder's configuration with its first so many layers only; `UserError` if it has fewer."""
+    config = load_config(model)
+    if layers is not None and layers > config.num_hidden_layers:
+        raise UserError(f"model {model}: it has {config.num_hidden_layers} layers, but {layers} are asked for")
+    return {} if layers is None else {"num_hidden_layers": layers}
+
+
+def with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
+    """The encoder with adapters in it, which alone train; a pooler has none.
+
+    Raises
+    ------
+    UserError
+        Its kind cannot have them.
+    """
     import peft
 
     settings: Any = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-    try:  # peft knows where adapters usually stand in most kinds of encoder: queries and values
-        return peft.inject_adapter_in_model(peft.LoraConfig(**settings), encoder)
-    except ValueError:
-        every = peft.LoraConfig(target_modules="all-linear", **settings)
-    try:
-        return peft.inject_adapter_in_model(every, encoder)
-    except ValueError as error:
-        raise UserError(f"model {model}: it cannot have LoRA adapters: {_line(error)}") from error
+    if getattr(encoder, "pooler", None) is not None:
+        settings["exclude_modules"] = POOLER
+    with warnings.catch_warnings():
+        # peft finds out by itself that the layers of GPT-2 are stored the other way round
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+        # nor does it matter where a pooler has no layers that could have some, as Swin's has none
+        warnings.filterwarnings("ignore", "You have passed exclude_modules", UserWarning)
+        try:  # peft knows where adapters usually stand in most kinds of encoder: queries and values
+            return peft.inject_adapter_in_model(peft.LoraConfig(**settings), encoder)
+        except ValueError:
+            every = peft.LoraConfig(target_modules="all-linear", **settings)
+        try:
+            return peft.inject_adapter_in_model(every, encoder)
+        except ValueError as error:
+            raise UserError(f"model {model}: it cannot have LoRA adapters: {_line(error)}") from error
 
 
 @cache
 def load_config(model: str) -> Any:
     """An encoder's configuration; `UserError` where it cannot be had or is no encoder's."""
-    with _from_transformers(model) as transformers:
+    with from_transformers(model) as transformers:
         config = transformers.AutoConfig.from_pretrained(model)
     if config.is_encoder_decoder:
         raise UserError(f"model {model}: it is a {config.model_type} with encoder and decoder; give an encoder alone")
@@ -208,10 +231,13 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
     if not any(name == "tokenizer.json" or name.startswith("vocab") or name.endswith(".model") for name in names):
         # transformers would make one that knows no words
         raise UserError(f"model {model}: the folder holds no tokenizer; save one there with save_pretrained")
-    with _from_transformers(model) as transformers:
+    with from_transformers(model) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
         raise UserError(f"model {model}: its tokenizer has no tokenizer.json; save it anew with a current transformers")
+    if tokenizer.pad_token is None:  # of many decoders; what ends a text is then what fills it up
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
     longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or USUAL_LENGTH)
     if config.model_type in COUNT_FROM_PADDING:
         longest = min(longest, config.max_position_embeddings - config.pad_token_id - 1)
@@ -270,25 +296,33 @@ def quiet_hub() -> Iterator[None]:
 
 
 @contextmanager
-def _from_transformers(model: str) -> Iterator[Any]:
-    """The library, silent; what it cannot load is one clear line."""
+def quiet_transformers(bars: bool = True) -> Iterator[Any]:
+    """The library, without its warnings, with or without progress bars."""
     with quiet_hub():
         import transformers
         from transformers.utils import logging as its_logging
 
-        level, bars = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
+        level, shown = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
         its_logging.set_verbosity_error()  # it reports weights of layers and poolers that are left out on purpose
-        if Path(model).is_dir():
+        if not bars:
             its_logging.disable_progress_bar()
+        try:
+            yield transformers
+        finally:
+            its_logging.set_verbosity(level)
+            if shown:
+                its_logging.enable_progress_bar()
+
+
+@contextmanager
+def from_transformers(model: str) -> Iterator[Any]:
+    """The library, silent; what it cannot load is one clear line."""
+    with quiet_transformers(bars=not Path(model).is_dir()) as transformers:
         try:
             yield transformers
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             hint = "" if Path(model).is_dir() else "; where there is no internet, give a folder: model=PATH"
             raise UserError(f"model {model}: it cannot be loaded ({_line(error)}){hint}") from error
-        finally:
-            its_logging.set_verbosity(level)
-            if bars:
-                its_logging.enable_progress_bar()
 
 
 def _line(error: Exception) -> str:

@@ -77,6 +77,8 @@ class Preview:
     """Processes that load a worker's data, of the configuration with most."""
     patient: bool = False
     """Whether runs may end early, without a better figure for some rounds."""
+    details: tuple[str, ...] = ()
+    """What was found in the data for the first seed."""
 
     @property
     def shares(self) -> tuple[Bundle, Bundle]:
@@ -106,6 +108,7 @@ class Preview:
         return [
             f"{space.name}: {product} = {counted(trials, 'trial')}",
             f"suite {self.suite.name}: target {self.suite.target}, auxiliaries {tasks}; {self.data}",
+            *self.details,
             f"model: {self.parameters:,} parameters; {counted(space.rounds, 'round')} of {space.steps_per_round} steps",
             *([f"       {self.frozen}"] if self.frozen else []),
             *(f"       {row.parameters:,} parameters with {row.label}" for row in self.rows if row.parameters),
@@ -191,7 +194,9 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
         for entry, of_entry in zip(space.entries, trained, strict=True)
     )
     size = parameters_of(suite)
-    return Preview(space, suite, _data(suite, tasks), size, total(nodes), rows, frozen_in(suite), loaders, patient)
+    details = () if suite.details is None else tuple(suite.details(space.seeds[0]))
+    frozen = frozen_in(suite)
+    return Preview(space, suite, _data(suite, tasks), size, total(nodes), rows, frozen, loaders, patient, details)
 
 
 def _row(

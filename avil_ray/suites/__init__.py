@@ -1,6 +1,7 @@
 """Built-in suites: each a target task, its auxiliaries, their data and a model."""
 
 from avil_ray.suites.glue import glue
+from avil_ray.suites.images import images
 from avil_ray.suites.multifashion import multifashion
 from avil_ray.suites.multilabel import multilabel
 from avil_ray.suites.multimnist import multimnist
@@ -8,9 +9,11 @@ from avil_ray.suites.nyuv2 import nyuv2
 from avil_ray.suites.scenes import scenes
 from avil_ray.suites.sentiment import sentiment
 from avil_ray.suites.synthetic import synthetic
+from avil_ray.suites.text import text
 
 __all__ = [
     "glue",
+    "images",
     "multifashion",
     "multilabel",
     "multimnist",
@@ -18,4 +21,5 @@ __all__ = [
     "scenes",
     "sentiment",
     "synthetic",
+    "text",
 ]

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ def sha256(file: Path) -> str:
     """A file's checksum, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def checksum(file: Path) -> str:
+    """A file's checksum, from memory unless its size or its time of change differs."""
+    status = file.stat()
+    return _kept_checksum(file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _kept_checksum(file: Path, size: int, changed: int) -> str:
+    del size, changed  # a part of what memory is searched by
+    return sha256(file)
 
 
 def content_key(*parts: str | Iterable[str]) -> str:

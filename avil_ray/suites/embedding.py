@@ -15,7 +15,7 @@ from torch import nn
 
 from avil_ray.models.text import load_encoder, masked_mean
 from avil_ray.suites.cache import cache_folder, content_key, kept_arrays
-from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
+from avil_ray.suites.tokens import Texts, TokenColumn, Tokens, tokenise
 
 log = logging.getLogger(__name__)
 

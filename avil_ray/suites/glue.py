@@ -37,11 +37,11 @@ from avil_ray.models.text import (
     settled_pooling,
 )
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.glue_data import Place, Table, table, tasks_in
+from avil_ray.suites.glue_data import Place, Split, load, tasks_in
 from avil_ray.suites.glue_tasks import TASKS
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import absolute, auxiliary_names, dev_labels
-from avil_ray.suites.text import TokenColumn
+from avil_ray.suites.options import absolute, auxiliary_names, dev_labels, whole_if_given
+from avil_ray.suites.tokens import TokenColumn
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
@@ -69,8 +69,7 @@ class Division:
 
     def __post_init__(self) -> None:
         for name, lowest in (("target_labels", 2), ("auxiliary_labels", 1), ("select", 2)):
-            if getattr(self, name) is not None:
-                whole(f"glue: {name}", getattr(self, name), lowest)
+            whole_if_given(f"glue: {name}", getattr(self, name), lowest)
         between("glue: dev_fraction", self.dev_fraction, 0, 1)
 
 
@@ -149,7 +148,8 @@ def glue(
     UserError
         An unknown task, a folder that is not there, the package peft missing, or a number out of its range.
     """
-    check_choices(glue, locals(), "glue")
+    given = dict(locals())
+    check_choices(glue, given, "glue")
     folder = None if data_dir is None else absolute(data_dir)
     there = list(USUAL) if folder is None else tasks_in(folder)
     target = there[0] if target is None else target
@@ -158,7 +158,7 @@ def glue(
     place = Place(
         None if folder is None else str(folder),
         settled_model("glue", model),
-        None if max_length is None else whole("glue: max_length", max_length, 3),
+        whole_if_given("glue: max_length", max_length, 3),
     )
     division = Division(
         target_labels=target_labels, auxiliary_labels=auxiliary_labels, dev_fraction=dev_fraction, select=select
@@ -180,24 +180,9 @@ def glue(
         tasks=partial(draw, names=names, place=place, division=division),
         model=partial(build_model, names, place.model, pooling, lora),
         learning=learning,
-        options={
-            "target": target,
-            "auxiliaries": list(names[1:]),
-            **asdict(place),
-            **asdict(division),
-            "pooling": pooling,
-            "batch_size": batch_size,
-            "precision": precision,
-            "optimizer": optimizer,
-            "learning_rate": learning.learning_rate,
-            "warmup": warmup,
-            "weight_decay": weight_decay,
-            "clip": clip,
-            "peft": peft,
-            "lora_rank": lora_rank,
-            "lora_alpha": lora_alpha,
-            "lora_dropout": lora_dropout,
-        },
+        options=given
+        | {"target": target, "auxiliaries": list(names[1:]), "learning_rate": learning.learning_rate}
+        | asdict(place),
     )
 
 
@@ -217,7 +202,7 @@ def build_model(tasks: Sequence[str], model: str, pooling: Pooling | None, lora:
 def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -> list[Task]:
     """The tasks' data for one seed, the target's first; see the module for how splits are cut."""
     target, *auxiliaries = names
-    train, test = table(target, "train", place), table(target, TASKS[target].validation, place)
+    train, test = load(target, "train", place), load(target, TASKS[target].validation, place)
     parts = _divide(seed, target, train, test, division)
     held_out = np.concatenate([train.keys[parts["dev"]], train.keys[parts["select"]], test.keys]).ravel()
     tasks = [
@@ -232,7 +217,7 @@ def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -
         )
     ]
     for name in auxiliaries:
-        data = table(name, "train", place)
+        data = load(name, "train", place)
         rows = numpy_generator(seed, "glue", name).permutation(without(data.keys, held_out))
         if len(rows) == 0:
             raise UserError(f"glue: {name}: all of its train rows have a text that the target holds out; leave it out")
@@ -241,7 +226,7 @@ def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -
     return tasks
 
 
-def _divide(seed: int, target: str, train: Table, test: Table, division: Division) -> dict[str, Integers]:
+def _divide(seed: int, target: str, train: Split, test: Split, division: Division) -> dict[str, Integers]:
     """The rows of train, dev and select."""
     # a phrase has a source and a text of its own: neither may be in test
     of_train, of_test = (np.stack([data.sources, data.keys[:, 0]], axis=1) for data in (train, test))
@@ -263,5 +248,5 @@ def _divide(seed: int, target: str, train: Table, test: Table, division: Divisio
     return {"train": free[rest[: labels - dev]], "dev": free[adapting], "select": free[chosen]}
 
 
-def _examples(data: Table, rows: Integers) -> Examples:
+def _examples(data: Split, rows: Integers) -> Examples:
     return Examples(TokenColumn(data.tokens, rows), torch.from_numpy(data.labels[rows]))

@@ -11,8 +11,7 @@ split is `validation_matched`, WSC may also be called `wsc.fixed`):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,16 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from avil_ray.errors import UserError
-from avil_ray.models.text import quiet_hub
+from avil_ray.suites.files.hub import read_hub, read_parquet, read_saved
+from avil_ray.suites.files.json_lines import read_json_lines
+from avil_ray.suites.files.table import Table, stacked
 from avil_ray.suites.glue_tasks import TASKS, GlueTask
 from avil_ray.suites.held_out import Integers, text_keys
-from avil_ray.suites.text import Tokens, tokenise
+from avil_ray.suites.tokens import Tokens, tokenise
 
 ENDINGS = (".parquet", ".jsonl", ".json")
 
 
 @dataclass(frozen=True)
-class Table:
+class Split:
     """One split of one task, tokenised.
 
     Parameters
@@ -65,7 +66,7 @@ class Place:
 
 
 @lru_cache(maxsize=64)
-def table(name: str, split: str, place: Place) -> Table:
+def load(name: str, split: str, place: Place) -> Split:
     """One split of a task, read and tokenised once per process (and tokenised once at all: see `tokenise`).
 
     Raises
@@ -73,45 +74,43 @@ def table(name: str, split: str, place: Place) -> Table:
     UserError
         The hub, a file, a column or a label is missing or wrong.
     """
-    task, data_dir = TASKS[name], None if place.data_dir is None else Path(place.data_dir)
-    where, dataset = _from_hub(name, task, split) if data_dir is None else _from_folder(data_dir, name, split)
-    missing = [column for column in task.columns if column not in dataset.column_names]
-    if missing:
-        raise UserError(f"{where}: no column {missing[0]!r}; there are: {', '.join(dataset.column_names)}")
-    if len(dataset) == 0:
-        raise UserError(f"{where}: it has no rows")
-    columns = {column: list(dataset[column]) for column in task.columns}
-    labels = _labels(where, task, columns.pop("label"))
-    _check_columns(where, task, columns)
+    task = TASKS[name]
     try:
-        texts = task.encode(columns)
+        table = _read(name, split, place)
+        labels = _labels(table, task)
+        _check_texts(table, task)
+    except UserError as error:
+        raise UserError(f"glue: {name}: {error}") from None
+    try:
+        texts = task.encode(table.columns)
     except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{where}: a row is not as on the hub ({type(error).__name__}: {error})") from error
-    keys = np.stack([text_keys(columns[column]) for column in task.texts], axis=1)
-    sources = _sentences(columns[task.texts[0]], keys[:, 0]) if task.phrases else keys[:, 0]
-    return Table(tokenise(texts, place.model, place.max_length), labels, sources, keys)
+        what = f"a row is not as on the hub ({type(error).__name__}: {error})"
+        raise UserError(f"glue: {name}: {table.sources[0]}: {what}") from error
+    keys = np.stack([text_keys(table.column(column)) for column in task.texts], axis=1)
+    sources = _sentences(table.column(task.texts[0]), keys[:, 0]) if task.phrases else keys[:, 0]
+    return Split(tokenise(texts, place.model, place.max_length), labels, sources, keys)
 
 
-def _labels(where: str, task: GlueTask, given: Sequence[Any]) -> npt.NDArray[Any]:
+def _labels(table: Table, task: GlueTask) -> npt.NDArray[Any]:
     """Labels as classes or numbers; names and truth values are understood."""
     known = {name: number for number, name in enumerate(task.classes)}
     lowest, highest = (0, len(task.classes) - 1) if task.classes else (0, 5)
     labels = []
-    for row, label in enumerate(given):
+    for row, label in enumerate(table.column("label")):
         number = known.get(label) if isinstance(label, str) else label
         if not isinstance(number, int | float) or not lowest <= number <= highest or (known and number != int(number)):
             names = f" ({', '.join(known)})" if known else ""
             hidden = "; -1 stands for a hidden label" if label == -1 else ""
-            raise UserError(f"{where}: row {row}: label {label!r} should be {lowest} to {highest}{names}{hidden}")
+            raise table.wrong(row, f"label {label!r} should be {lowest} to {highest}{names}{hidden}")
         labels.append(number)
     return np.array(labels, dtype=np.int64 if known else np.float32)
 
 
-def _check_columns(where: str, task: GlueTask, columns: Mapping[str, Sequence[Any]]) -> None:
+def _check_texts(table: Table, task: GlueTask) -> None:
     for column in task.texts:
-        row = next((row for row, text in enumerate(columns[column]) if not isinstance(text, str)), None)
-        if row is not None:
-            raise UserError(f"{where}: row {row}: {column} should be a text, not {columns[column][row]!r}")
+        for row, text in enumerate(table.column(column)):
+            if not isinstance(text, str):
+                raise table.wrong(row, f"{column} should be a text, not {text!r}")
 
 
 def _sentences(texts: Sequence[str], keys: Integers) -> Integers:
@@ -150,45 +149,23 @@ def tasks_in(folder: Path) -> list[str]:
     return names
 
 
-def _from_hub(name: str, task: GlueTask, split: str) -> tuple[str, Any]:
+def _read(name: str, split: str, place: Place) -> Table:
+    """The columns of a task's split, from the hub or from a folder."""
+    task = TASKS[name]
     configuration = task.configuration or name
-    where = f"glue: {name}: {task.hub} ({configuration}, {split})"
-    with _quiet() as datasets:
-        try:
-            return where, datasets.load_dataset(task.hub, configuration, split=split)
-        except Exception as error:
-            raise UserError(
-                f"{where}: it cannot be had from the hub ({_line(error)}); where there is no internet, give "
-                "data_dir=FOLDER"
-            ) from error
-
-
-def _from_folder(folder: Path, name: str, split: str) -> tuple[str, Any]:
-    for task in dict.fromkeys((name, TASKS[name].configuration or name)):
-        found = _find(folder, task, split)
-        if found:
-            break
-    else:
+    if place.data_dir is None:
+        return read_hub(task.hub, split, task.columns, configuration)
+    folder = Path(place.data_dir)
+    found = next(filter(None, (_find(folder, one, split) for one in (name, configuration))), [])
+    if not found:
         raise UserError(
-            f"glue: {name}: {folder / name / split}.parquet: no such file (nor .jsonl, nor a folder of save_to_disk), "
-            f"and the task's {split} split is needed"
+            f"{folder / name / split}.parquet: no such file (nor .jsonl, nor a folder of save_to_disk), and the task's "
+            f"{split} split is needed"
         )
-    where = f"glue: {name}: {found[0]}"
-    with _quiet(bars=False) as datasets:
-        try:
-            if found[0].is_dir():
-                loaded = datasets.load_from_disk(str(found[0]))
-            elif found[0].suffix == ".parquet":
-                loaded = datasets.Dataset.from_parquet([str(path) for path in found])
-            else:
-                loaded = datasets.Dataset.from_json(str(found[0]))
-        except Exception as error:
-            raise UserError(f"{where}: it cannot be read ({_line(error)})") from error
-    if not isinstance(loaded, dict):
-        return where, loaded
-    if split not in loaded:
-        raise UserError(f"{where}: no split {split!r}; there are: {', '.join(loaded)}")
-    return where, loaded[split]
+    if found[0].is_dir():
+        return read_saved(found[0], split if (found[0] / "dataset_dict.json").is_file() else None, task.columns)
+    read = read_parquet if found[0].suffix == ".parquet" else read_json_lines
+    return stacked([read(file, task.columns) for file in found])
 
 
 def _find(folder: Path, task: str, split: str) -> list[Path]:
@@ -203,26 +180,3 @@ def _find(folder: Path, task: str, split: str) -> list[Path]:
             if start.with_name(start.name + ending).is_file():
                 return [start.with_name(start.name + ending)]
     return sorted([*home.glob(f"{split}-*.parquet"), *home.glob(f"{split}/*.parquet")])
-
-
-@contextmanager
-def _quiet(bars: bool = True) -> Iterator[Any]:
-    """The library `datasets`, with or without progress bars."""
-    with quiet_hub():
-        import datasets
-
-        shown = not datasets.are_progress_bars_disabled()
-        if not bars:
-            datasets.disable_progress_bars()
-        try:
-            yield datasets
-        finally:
-            if shown:
-                datasets.enable_progress_bars()
-
-
-def _line(error: Exception) -> str:
-    """An error and what caused it, in one line: readers wrap the cause in an error that says nothing."""
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    text = " ".join(str(cause).split())
-    return f"{type(cause).__name__}: {text if len(text) < 200 else text[:197] + '...'}"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from avil_ray.suites.text import Span, Texts
+from avil_ray.suites.tokens import Span, Texts
 
 GLUE, SUPER_GLUE = "nyu-mll/glue", "aps/super_glue"
 """The benchmarks' names on the hub."""

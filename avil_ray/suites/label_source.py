@@ -13,9 +13,11 @@ import numpy.typing as npt
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.suites.image_folder import ImageRows, ImageStore, data_entry, find_images, official_lists, statistics
+from avil_ray.suites.files.delimited import read_delimited
+from avil_ray.suites.files.image_store import ImageRows, ImageStore, Square, statistics
+from avil_ray.suites.image_folder import data_entry, find_images, official_lists
 from avil_ray.suites.options import absolute
-from avil_ray.suites.tables import Answers, Floats, column, read_answers, read_csv, read_features, yeast_file
+from avil_ray.suites.tables import Answers, Floats, read_answers, read_features, yeast_file
 
 Integers = npt.NDArray[np.int64]
 
@@ -26,7 +28,7 @@ STATISTICS_FROM = 500
 """Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImageFolder:
     """A folder of images, and how they are read.
 
@@ -36,24 +38,16 @@ class ImageFolder:
         They stand in it, at any depth.
     column
         The table's column of their names.
-    size
-        Height and width that they are scaled to, in pixels.
-    colour
-        Three channels, or one grey one.
+    scale
+        What they are scaled to.
     keep
         Whether they stay in memory once they are read.
     """
 
     folder: Path
     column: str
-    size: int
-    colour: bool
+    scale: Square
     keep: bool
-
-    @property
-    def channels(self) -> int:
-        """How many channels a batch has."""
-        return 3 if self.colour else 1
 
 
 @dataclass(frozen=True)
@@ -169,16 +163,16 @@ def _changed(file: Path) -> int:
 def _read(source: Source, changed: int) -> Data:
     del changed  # a part of what memory is searched by
     file, images = source.table, source.images
-    table = read_csv(file)
+    table = read_delimited(file, None)
     labels = source.labels
     if labels is None:
         labels = tuple(name for name in table.columns if name.startswith("Class"))
     group = source.group
     if group is None and images is not None and PATIENT_COLUMN in table.columns:
         group = PATIENT_COLUMN
-    answers = read_answers(file, table, labels, group)
+    answers = read_answers(table, labels, group)
     if images is not None:
-        names = tuple(column(file, table, images.column).astype(str))
+        names = tuple(table.column(images.column))
         return Data(answers, None, names, official_lists(images.folder, names))
     features = source.features
     if features is None:
@@ -186,10 +180,10 @@ def _read(source: Source, changed: int) -> Data:
         features = tuple(name for name in table.columns if name not in taken | {group})
     if not features:
         raise UserError(f"{file}: no column is left as an input beside labels and group")
-    return Data(answers, read_features(file, table, features), (), None)
+    return Data(answers, read_features(table, features), (), None)
 
 
 @lru_cache(maxsize=1)
 def _store(images: ImageFolder, names: tuple[str, ...]) -> ImageStore:
     paths = find_images(images.folder, names)
-    return ImageStore(paths, images.size, colour=images.colour, keep=images.keep)
+    return ImageStore(paths, images.scale, keep=images.keep)

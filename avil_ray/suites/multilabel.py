@@ -20,10 +20,12 @@ from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.vision import SMALLEST, LeNet
 from avil_ray.randomness import numpy_generator
+from avil_ray.suites.files.image_store import Square
 from avil_ray.suites.label_source import IMAGE_COLUMN, ImageFolder, Source, make_source
-from avil_ray.suites.options import absolute, auxiliary_names, widths
+from avil_ray.suites.options import absolute, auxiliary_names, whole_if_given, widths
 from avil_ray.suites.partition import Shares, partition
 from avil_ray.suites.tables import Answers, task_name
+from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
@@ -107,14 +109,12 @@ def multilabel(
     given = {name: _plain(value) for name, value in locals().items() if value is not None}
     check_choices(multilabel, locals(), "multilabel")
     whole("multilabel: size", size, SMALLEST)
-    if auxiliary_labels is not None:
-        whole("multilabel: auxiliary_labels", auxiliary_labels, 1)
+    most = whole_if_given("multilabel: auxiliary_labels", auxiliary_labels, 1)
     hidden = widths("multilabel: hidden", hidden)
     shares = _shares(select_fraction, test_fraction, target_labels, dev_fraction)
     pictures = None
     if images is not None:
-        folder = absolute(images)
-        pictures = ImageFolder(folder=folder, column=image_column, size=size, colour=colour, keep=keep_images)
+        pictures = ImageFolder(absolute(images), image_column, Square(size, colour), keep_images)
     source = make_source(table, labels, features, group, pictures)
     answers = source.read().answers
     target = usual_target(answers) if target is None else task_name(target)
@@ -126,7 +126,7 @@ def multilabel(
         name="multilabel",
         target=target,
         task_names=names,
-        tasks=partial(draw, source=source, names=names, metric=metric, shares=shares, most=auxiliary_labels),
+        tasks=partial(draw, source=source, names=names, metric=metric, shares=shares, most=most),
         model=partial(build_model, names, source, hidden),
         learning=Learning(learning_rate=0.02),
         options=given | {"target": target, "auxiliaries": list(auxiliaries)},
@@ -142,10 +142,8 @@ def _plain(value: Any) -> Any:
 def _shares(select: float, test: float, target_labels: int | None, dev: float) -> Shares:
     between("multilabel: select_fraction", select, 0, 1)
     between("multilabel: test_fraction", test, 0, 1 - select)
-    if target_labels is not None:
-        whole("multilabel: target_labels", target_labels, 2)
-    dev = between("multilabel: dev_fraction", dev, 0, 1)
-    return Shares(select=select, test=test, target_labels=target_labels, dev=dev)
+    labels = whole_if_given("multilabel: target_labels", target_labels, 2)
+    return Shares(select=select, test=test, target_labels=labels, dev=between("multilabel: dev_fraction", dev, 0, 1))
 
 
 def usual_target(answers: Answers) -> str:
@@ -159,7 +157,7 @@ def build_model(tasks: Sequence[str], source: Source, hidden: Sequence[int]) -> 
     """A trunk that all tasks share, and one linear head of two classes each."""
     images = source.images
     if images is not None:
-        trunk: nn.Module = LeNet(images.channels, images.size, images.size, IMAGE_FEATURES)
+        trunk: nn.Module = LeNet(*images.scale.shape, IMAGE_FEATURES)
         width = IMAGE_FEATURES
     else:
         numbers = source.read().features
@@ -193,12 +191,6 @@ def draw(
                 f"multilabel: {target}'s {split} split of {len(getattr(parts, split))} examples needs both yes and no; "
                 f"give a larger {split}_fraction or another target"
             )
-    goal = Task(
-        target,
-        train=examples(target, parts.train),
-        dev=examples(target, parts.dev),
-        select=examples(target, parts.select),
-        test=examples(target, parts.test),
-        metric=metric,
-    )
+    splits: dict[str, Any] = {split: examples(target, getattr(parts, split)) for split in SPLITS}
+    goal = Task(target, **splits, metric=metric)
     return [goal, *(Task(task, examples(task, known(task)), metric=metric) for task in auxiliaries)]

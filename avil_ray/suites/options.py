@@ -53,6 +53,11 @@ def widths(where: str, value: object) -> tuple[int, ...]:
     return tuple(whole(where, width, 1) for width in value)
 
 
+def whole_if_given(where: str, value: object, lowest: int) -> int | None:
+    """A whole number of at least `lowest`, or None; a `UserError` otherwise."""
+    return None if value is None else whole(where, value, lowest)
+
+
 def dev_labels(target_labels: int, dev_fraction: float) -> int:
     """How many of the target's labelled examples are dev: one at least, and one at least is left to train."""
     return min(max(round(target_labels * dev_fraction), 1), target_labels - 1)

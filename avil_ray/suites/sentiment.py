@@ -6,12 +6,11 @@ from packages, see `sentiment_data`; `avil-ray data sentiment` fetches them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +23,12 @@ from avil_ray.models.multitask import MultitaskModel
 from avil_ray.models.tabular import MLP
 from avil_ray.models.text import TextEncoder, TextHead, load_config, load_encoder, settled_model
 from avil_ray.randomness import numpy_generator
-from avil_ray.suites.cache import sha256
+from avil_ray.suites.cache import checksum, content_key
 from avil_ray.suites.embedding import LAST_LAYERS, embed
 from avil_ray.suites.held_out import Integers, cut, without
-from avil_ray.suites.options import auxiliary_names, dev_labels, widths
+from avil_ray.suites.options import auxiliary_names, dev_labels, whole_if_given, widths
 from avil_ray.suites.sentiment_data import ENCODER_FILES, PACKAGED, RATED, corpus, packaged_encoder
-from avil_ray.suites.text import Texts, TokenColumn, Tokens, tokenise
+from avil_ray.suites.tokens import Texts, TokenColumn, Tokens, tokenise
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
@@ -156,13 +155,9 @@ def sentiment(
         model = settled_model("sentiment", model)
     elif layers is None:
         layers = PACKAGED_LAYERS
-    if layers is not None:
-        whole("sentiment: layers", layers, 1)
-    if auxiliary_labels is not None:
-        whole("sentiment: auxiliary_labels", auxiliary_labels, 1)
     sizes = Sizes(
         target_labels=whole("sentiment: target_labels", target_labels, 2),
-        auxiliary_labels=auxiliary_labels,
+        auxiliary_labels=whole_if_given("sentiment: auxiliary_labels", auxiliary_labels, 1),
         dev_fraction=between("sentiment: dev_fraction", dev_fraction, 0, 1),
         select=whole("sentiment: select", select, 2),
         test=whole("sentiment: test", test, 2),
@@ -170,7 +165,7 @@ def sentiment(
     encoding = Encoding(
         features=features,
         model=model,
-        layers=layers,
+        layers=whole_if_given("sentiment: layers", layers, 1),
         max_length=whole("sentiment: max_length", max_length, 3),
         hidden=widths("sentiment: hidden", hidden),
     )
@@ -204,18 +199,9 @@ def identity(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{getattr(load_config(model), '_commit_hash', None)}"
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix in (".bin", ".json", ".model", ".safetensors", ".txt")
-    )
-    return _identity_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
-
-
-@cache
-def _identity_of(files: tuple[tuple[Path, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        digest.update(f"{path.name} {sha256(path)}\n".encode())
-    return digest.hexdigest()
+    kinds = (".bin", ".json", ".model", ".safetensors", ".txt")
+    files = sorted(path for path in folder.iterdir() if path.suffix in kinds)
+    return content_key([f"{path.name} {checksum(path)}" for path in files])
 
 
 def build_model(tasks: Sequence[str], encoding: Encoding) -> nn.Module:
@@ -241,14 +227,10 @@ def draw(seed: int, *, names: Sequence[str], encoding: Encoding, sizes: Sizes) -
             f"sentiment: {target} has {len(found)} texts, too few for {sizes.target_labels} target_labels beside "
             f"select {sizes.select} and test {sizes.test} (no editorial, product or film is in two); ask for fewer"
         )
-    goal = Task(
-        target,
-        train=_examples(target, rest[: sizes.target_labels - sizes.dev], encoding),
-        dev=_examples(target, dev, encoding),
-        select=_examples(target, select, encoding),
-        test=_examples(target, test, encoding),
-    )
-    held_out, tasks = found.keys[np.concatenate([dev, select, test])], [goal]
+    parts = {"train": rest[: sizes.target_labels - sizes.dev], "dev": dev, "select": select, "test": test}
+    splits: dict[str, Any] = {split: _examples(target, rows, encoding) for split, rows in parts.items()}
+    tasks = [Task(target, **splits)]
+    held_out = found.keys[np.concatenate([dev, select, test])]
     for name in auxiliaries:
         rows = without(corpus(name).keys, held_out)
         rows = numpy_generator(seed, "sentiment", name).permutation(rows)[: sizes.auxiliary_labels]

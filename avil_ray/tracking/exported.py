@@ -1,10 +1,15 @@
-"""A trained model in MLflow's format as a traced graph: it loads without this library's code and without pickle."""
+"""Trained models in MLflow's format, which load without this library's code and without pickle.
+
+A classifier of texts is a pipeline of `transformers`, strings in and labels out; any other model is a traced graph.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +19,36 @@ from avil_ray.errors import WorkFailed
 from avil_ray.tracking.store import first_line, quiet
 
 FORMAT = "pt2"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a run gets of a trained model.
+
+    Parameters
+    ----------
+    model
+        A folder in MLflow's format; None where the model cannot be brought into it.
+    files
+        What the run keeps beside it: named weights, and what they are.
+    trouble
+        Why there is no model.
+    """
+
+    model: Path | None
+    files: tuple[Path, ...] = ()
+    trouble: str = ""
+
+
+def pack_model(
+    module: nn.Module, example_input: Tensor | Mapping[str, Tensor], folder: Path, files: Sequence[Path] = ()
+) -> Packed:
+    """The module in MLflow's format, as `folder / "model"`; one that cannot be exported is no reason to fail."""
+    try:
+        export_model(module, example_input, folder / "model")
+    except WorkFailed as error:
+        return Packed(None, tuple(files), str(error))
+    return Packed(folder / "model", tuple(files))
 
 
 class ByPosition(nn.Module):
@@ -65,6 +100,59 @@ def export_model(module: nn.Module, example_input: Tensor | Mapping[str, Tensor]
         _save(module, tensors, outputs, folder)
     except Exception as error:  # tracing runs the user's code, and reports what it cannot follow in many ways
         raise WorkFailed(f"the model cannot be exported: {first_line(error)}") from error
+
+
+def export_pipeline(classifier: Path, of_words: bool, pairs: bool, folder: Path) -> None:
+    """Save a classifier of texts in MLflow's format into `folder`, which must not exist yet.
+
+    `mlflow.pyfunc.load_model(folder).predict(["a text"])` gives a label and its score for each text; the tags of its
+    tokens where words have labels. Pairs are given as `{"text": …, "text_pair": …}`.
+
+    Parameters
+    ----------
+    classifier
+        A folder as `save_pretrained` writes it, with its tokenizer.
+    of_words
+        Whether it labels words.
+    pairs
+        Whether it reads pairs of texts.
+    """
+    task = "token-classification" if of_words else "text-classification"
+    with quiet():
+        import mlflow
+        import mlflow.transformers
+        import transformers
+        from huggingface_hub import ModelCard
+        from mlflow.models import ModelSignature
+        from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+        make: Any = transformers.pipeline
+        pipeline = make(task, model=str(classifier), tokenizer=str(classifier), device="cpu")
+        several = pipeline.model.config.problem_type == "multi_label_classification"
+        columns: list[ColSpec | TensorSpec] = (
+            [ColSpec("string", "text"), ColSpec("string", "text_pair")] if pairs else [ColSpec("string")]
+        )
+        outputs: list[ColSpec | TensorSpec] = (
+            [ColSpec("string")] if of_words else [ColSpec("string", "label"), ColSpec("double", "score")]
+        )
+        mlflow.transformers.save_model(
+            pipeline,
+            str(folder),
+            task=task,
+            signature=ModelSignature(Schema(columns), None if several else Schema(outputs)),
+            input_example=[{"text": "A first text.", "text_pair": "A second text."}] if pairs else ["A text."],
+            model_config={} if of_words else {"truncation": True, **({"top_k": None} if several else {})},
+            # given, as MLflow would otherwise ask the hub for one, and load the model to see what it imports
+            model_card=ModelCard("---\nlibrary_name: transformers\n---\n"),
+            pip_requirements=[
+                f"{name}=={version.split('+')[0]}"
+                for name, version in (
+                    ("torch", torch.__version__),
+                    ("transformers", transformers.__version__),
+                    ("mlflow", mlflow.__version__),
+                )
+            ],
+        )
 
 
 def _two(tensor: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ CREATION_SECONDS = 20.0
 # is raised as well, not every retry.
 _LEVELS = {
     "alembic": logging.WARNING,
+    "mlflow.transformers": logging.ERROR,  # that a model of one's own has no licence
     "mlflow.store.db.utils": logging.CRITICAL,
     "urllib3.connectionpool": logging.ERROR,
 }

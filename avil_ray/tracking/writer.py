@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from avil_ray.errors import WorkFailed
+from avil_ray.errors import UserError, WorkFailed
 from avil_ray.tracking.items import File, Item, SavedModel, Tag, identity, record_items, sweep_items
 from avil_ray.tracking.runs import Run, RunStatus, delete_runs, open_run
 from avil_ray.tracking.store import check_uri, first_line, open_experiment, open_store, quiet, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from torch import Tensor, nn
 
     from avil_ray.reports.records import Status, TrialRecord
+    from avil_ray.tracking.exported import Packed
 
 logger = logging.getLogger("avil_ray.tracking")
 
@@ -108,16 +108,18 @@ class Tracker:
         """Bring the run of a trial that has ended up to date with the trial's own record."""
         self._attempt(lambda: self._log_record(record))
 
-    def log_model(
-        self, key: str, module: nn.Module, example_input: Tensor | Mapping[str, Tensor], theta: Path | None = None
-    ) -> None:
-        """Log a trial's model, loadable by `mlflow.pytorch.load_model` without this library; see `export_model`.
+    def log_model(self, key: str, pack: Callable[[Path], Packed]) -> None:
+        """Log a trial's model, loadable by MLflow without this library.
 
-        A run has one such model: it is not logged again. A module that cannot be exported is no reason to fail: it is
-        told, and stands in the run's tag `avil.model`. `theta`, the file of the trial's parameters, is logged with it.
-        What the store does not take now is sent by `finish_sweep`.
+        A run has one such model: it is not logged again. A model that cannot be exported is no reason to fail: it is
+        told, and stands in the run's tag `avil.model`. What the store does not take now is sent by `finish_sweep`.
+
+        Parameters
+        ----------
+        pack
+            Writes the model into an empty folder, which is removed afterwards; see `exported.pack_model`.
         """
-        self._models[key] = lambda: self._log_model(key, module, example_input, theta)
+        self._models[key] = lambda: self._log_model(key, pack)
         self._send_models()
 
     def finish_sweep(
@@ -188,23 +190,27 @@ class Tracker:
         """Log the models that are not there yet; one that fails stays for the next time."""
         self._models = {key: send for key, send in self._models.items() if not self._attempt(send)}
 
-    def _log_model(
-        self, key: str, module: nn.Module, example_input: Tensor | Mapping[str, Tensor], theta: Path | None
-    ) -> bool:
+    def _log_model(self, key: str, pack: Callable[[Path], Packed]) -> bool:
         """True once the run has its model, or says why it has none."""
         run = self._run(key)
         if "avil.model" in run.tags:
             return True
-        from avil_ray.tracking.exported import export_model
-
-        run.send([File(theta)] if theta is not None else [])
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / "model"
-            try:
-                export_model(module, example_input, folder)
-            except WorkFailed as error:
-                logger.warning("trial %s: %s; its parameters are kept in theta.safetensors", key, error)
-                run.send([Tag("avil.model", str(error))])
+        with tempfile.TemporaryDirectory() as folder:
+            packed = _packed(pack, Path(folder))
+            run.send([File(path) for path in packed.files])
+            if packed.model is None:
+                logger.warning("trial %s: %s; its named weights are kept in the run", key, packed.trouble)
+                run.send([Tag("avil.model", packed.trouble)])
             else:
-                run.send([SavedModel(folder)])
+                run.send([SavedModel(packed.model)])
         return True
+
+
+def _packed(pack: Callable[[Path], Packed], folder: Path) -> Packed:
+    """What was packed, or why it was not: that is not the store's fault."""
+    from avil_ray.tracking.exported import Packed
+
+    try:
+        return pack(folder)
+    except (UserError, WorkFailed) as error:
+        return Packed(None, trouble=str(error))

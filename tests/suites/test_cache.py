@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avil_ray.suites.cache import cache_folder, content_key, kept_arrays, sha256
+from avil_ray.suites.cache import cache_folder, checksum, content_key, kept_arrays, sha256
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,12 @@ def test_arrays_are_there_even_where_they_cannot_be_kept(folder: Path, caplog: p
 def test_checksums_are_sha256(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_checksum_is_worked_out_anew_when_the_file_changes(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("one")
+    first = checksum(file)
+    assert first == checksum(file) == sha256(file)
+    file.write_text("other")
+    assert checksum(file) == sha256(file) != first

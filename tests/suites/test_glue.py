@@ -17,7 +17,7 @@ from avil_ray.errors import UserError
 from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.suites import glue_tasks
 from avil_ray.suites.glue import glue
-from avil_ray.suites.glue_data import Place, table
+from avil_ray.suites.glue_data import Place, load
 from avil_ray.tasks.suite import Suite
 
 SPLITS = ("train", "dev", "select", "test")
@@ -76,7 +76,7 @@ def test_no_source_is_in_two_splits(data, models, target) -> None:
     drawn = suite.draw(3)[target]
     sources = {}
     for split in SPLITS:
-        found = table(target, "validation" if split == "test" else "train", Place(data, models["bert"], None))
+        found = load(target, "validation" if split == "test" else "train", Place(data, models["bert"], None))
         sources[split] = set(found.sources[getattr(drawn, split).inputs.rows].tolist())
     for one, other in combinations(SPLITS, 2):
         assert sources[one]

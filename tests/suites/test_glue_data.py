@@ -8,7 +8,7 @@ from text_models import save_encoder
 
 from avil_ray.errors import UserError
 from avil_ray.suites import glue_tasks
-from avil_ray.suites.glue_data import Place, table, tasks_in
+from avil_ray.suites.glue_data import Place, load, tasks_in
 from avil_ray.suites.held_out import text_key
 
 
@@ -73,7 +73,7 @@ def test_a_folder_may_have_any_of_the_layouts(tmp_path: Path, model: str, layout
     rows = rows_of("rte", "train", 9)
     write(tmp_path / "data", layout, "rte", rows)
     assert tasks_in(tmp_path / "data") == ["rte"]
-    found = table("rte", "train", Place(str(tmp_path / "data"), model, 40))
+    found = load("rte", "train", Place(str(tmp_path / "data"), model, 40))
     assert found.labels.tolist() == [row["label"] for row in rows]
     assert found.labels.dtype == np.int64
     assert found.keys.tolist() == [[text_key(row["sentence1"]), text_key(row["sentence2"])] for row in rows]
@@ -85,7 +85,7 @@ def test_every_task_is_read_as_the_hub_has_it(tmp_path: Path, model: str, task: 
     save(tmp_path / "data", task, train=6, validation=3)
     place = Place(str(tmp_path / "data"), model, 60)
     for split, count in (("train", 6), (glue_tasks.TASKS[task].validation, 3)):
-        found = table(task, split, place)
+        found = load(task, split, place)
         rows = rows_of(task, "train" if split == "train" else "validation", count)
         assert np.allclose(found.labels, [row["label"] for row in rows])
         assert found.labels.dtype == (np.float32 if task == "stsb" else np.int64)
@@ -110,22 +110,22 @@ def test_special_encodings(tmp_path: Path, model: str) -> None:
     def close(text: str) -> str:
         return text.lower().replace(" ", "")
 
-    copa = texts_of(table("copa", "train", place), model)
+    copa = texts_of(load("copa", "train", place), model)
     asked = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
     for number, row in enumerate(rows_of("copa", "train", 4)):
         for choice in (0, 1):
             pair = (f"{row['premise']} {asked[row['question']]}", row[f"choice{choice + 1}"])
             assert copa[2 * number + choice] == "[CLS]" + "[SEP]".join(map(close, pair)) + "[SEP]"
-    multirc = texts_of(table("multirc", "train", place), model)
+    multirc = texts_of(load("multirc", "train", place), model)
     for text, row in zip(multirc, rows_of("multirc", "train", 4), strict=True):
         assert text.endswith(f"[SEP]{close(row['question'])}{close(row['answer'])}[SEP]"), (
             "the paragraph is what is cut"
         )
-    boolq = texts_of(table("boolq", "train", place), model)
+    boolq = texts_of(load("boolq", "train", place), model)
     for text, row in zip(boolq, rows_of("boolq", "train", 4), strict=True):
         assert text == f"[CLS]{close(row['question'])}[SEP]{close(row['passage'])}[SEP]"
     for task, words in (("wsc", ("theoldteacher", "he")), ("wic", ("storm", "storm"))):
-        found = table(task, "train", place)
+        found = load(task, "train", place)
         columns = (np.split(found.tokens.columns[name], found.tokens.ends[:-1]) for name in ("input_ids", "marks"))
         from transformers import AutoTokenizer
 
@@ -141,7 +141,7 @@ def test_labels_may_be_names_or_truth_values(tmp_path: Path, model: str) -> None
         tmp_path, "split.jsonl", "boolq", [row | {"label": row["label"] == 1} for row in rows_of("boolq", "train", 8)]
     )
     for task in ("rte", "boolq"):
-        found = table(task, "train", Place(str(tmp_path), model, 40))
+        found = load(task, "train", Place(str(tmp_path), model, 40))
         assert found.labels.tolist() == [row["label"] for row in rows_of(task, "train", 8)]
 
 
@@ -157,7 +157,7 @@ def test_phrases_are_of_the_sentence_that_they_are_a_part_of(tmp_path: Path, mod
         "a very good film",
     ]
     write(tmp_path, "split.jsonl", "sst2", [{"sentence": text, "label": 1, "idx": 0} for text in texts])
-    sources = table("sst2", "train", Place(str(tmp_path), model, 40)).sources
+    sources = load("sst2", "train", Place(str(tmp_path), model, 40)).sources
     first, second, third = text_key(texts[0]), text_key(texts[3]), text_key(texts[6])
     assert sources.tolist() == [first, first, first, second, second, first, third, first]
 
@@ -172,14 +172,14 @@ def changed(**values: object) -> list[dict]:
         (
             "rte",
             changed(label=-1),
-            "row 2: label -1 should be 0 to 1 (entailment, not_entailment); -1 stands for a hidden label",
+            "row 3: label -1 should be 0 to 1 (entailment, not_entailment); -1 stands for a hidden label",
         ),
-        ("rte", changed(label=2), "row 2: label 2 should be 0 to 1 (entailment, not_entailment)"),
-        ("rte", changed(label=None), "row 2: label None should be 0 to 1 (entailment, not_entailment)"),
-        ("rte", changed(sentence1=None), "row 2: sentence1 should be a text, not None"),
-        ("rte", [{"sentence1": "a", "label": 0}], "no column 'sentence2'; there are: sentence1, label"),
-        ("rte", [{"sentence1": "a", "sentence2": "b"}], "no column 'label'; there are: sentence1, sentence2"),
-        ("stsb", [{"sentence1": "a", "sentence2": "b", "label": 5.5}], "row 0: label 5.5 should be 0 to 5"),
+        ("rte", changed(label=2), "row 3: label 2 should be 0 to 1 (entailment, not_entailment)"),
+        ("rte", changed(label=None), "row 3: label None should be 0 to 1 (entailment, not_entailment)"),
+        ("rte", changed(sentence1=None), "row 3: sentence1 should be a text, not None"),
+        ("rte", [{"sentence1": "a", "label": 0}], "unknown column 'sentence2'; did you mean 'sentence1'?"),
+        ("rte", [{"sentence1": "a", "sentence2": "b"}], "unknown column 'label'; there are: sentence1, sentence2"),
+        ("stsb", [{"sentence1": "a", "sentence2": "b", "label": 5.5}], "row 1: label 5.5 should be 0 to 5"),
         (
             "copa",
             [rows_of("copa", "train", 1)[0] | {"question": "why"}],
@@ -195,8 +195,9 @@ def changed(**values: object) -> list[dict]:
 def test_each_wrong_row_is_one_line(tmp_path: Path, model: str, task: str, rows: list[dict], message: str) -> None:
     write(tmp_path, "split.jsonl", task, rows)
     with pytest.raises(UserError) as caught:
-        table(task, "train", Place(str(tmp_path), model, 40))
-    assert str(caught.value) == f"glue: {task}: {tmp_path / task / 'train.jsonl'}: {message}"
+        load(task, "train", Place(str(tmp_path), model, 40))
+    file = tmp_path / task / "train.jsonl"
+    assert str(caught.value) == f"glue: {task}: {file}{', ' if message.startswith('row') else ': '}{message}"
 
 
 def test_what_is_missing_is_one_line(tmp_path: Path, model: str) -> None:
@@ -206,33 +207,37 @@ def test_what_is_missing_is_one_line(tmp_path: Path, model: str) -> None:
     with pytest.raises(UserError, match=r"no task's data is in it; a task is a folder .*called: cb, copa, wsc"):
         tasks_in(tmp_path)
     with pytest.raises(UserError) as caught:
-        table("wsc", "train", place)
+        load("wsc", "train", place)
     assert str(caught.value) == (
         f"glue: wsc: {tmp_path / 'wsc' / 'train'}.parquet: no such file (nor .jsonl, nor a folder of save_to_disk), "
         "and the task's train split is needed"
     )
     write(tmp_path, "save_to_disk", "rte", rows_of("rte", "train", 3))
     with pytest.raises(UserError) as caught:
-        table("rte", "validation", place)
-    assert str(caught.value) == f"glue: rte: {tmp_path / 'rte'}: no split 'validation'; there are: train"
+        load("rte", "validation", place)
+    assert str(caught.value) == f"glue: rte: {tmp_path / 'rte'}: unknown split 'validation'; there are: train"
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("train.parquet", b"PAR1 no more"), ("train.jsonl", b'{"sentence1": "a')]
+    ("name", "content", "message"),
+    [
+        ("train.parquet", b"PAR1 no more", ": cannot be read as Parquet ("),
+        ("train.jsonl", b'{"sentence1": "a', ", row 1: no valid JSON ("),
+    ],
 )
-def test_a_damaged_file_is_one_line(tmp_path: Path, model: str, name: str, content: bytes) -> None:
+def test_a_damaged_file_is_one_line(tmp_path: Path, model: str, name: str, content: bytes, message: str) -> None:
     (tmp_path / "rte").mkdir()
     (tmp_path / "rte" / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        table("rte", "train", Place(str(tmp_path), model, 40))
-    assert str(caught.value).startswith(f"glue: rte: {tmp_path / 'rte' / name}: it cannot be read (")
+        load("rte", "train", Place(str(tmp_path), model, 40))
+    assert str(caught.value).startswith(f"glue: rte: {tmp_path / 'rte' / name}{message}")
     assert "\n" not in str(caught.value)
 
 
 def test_wsc_may_be_called_as_on_the_hub(tmp_path: Path, model: str) -> None:
     write(tmp_path, "split.jsonl", "wsc.fixed", rows_of("wsc", "train", 3))
     assert tasks_in(tmp_path) == ["wsc"]
-    assert len(table("wsc", "train", Place(str(tmp_path), model, 40))) == 3
+    assert len(load("wsc", "train", Place(str(tmp_path), model, 40))) == 3
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,8 +247,8 @@ def test_a_hub_that_cannot_be_reached_is_one_line(model: str, monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as caught:
-        table("wsc", "train", Place(None, model, 40))
+        load("wsc", "train", Place(None, model, 40))
     message = str(caught.value)
-    assert message.startswith("glue: wsc: aps/super_glue (wsc.fixed, train): it cannot be had from the hub (")
-    assert message.endswith("where there is no internet, give data_dir=FOLDER")
+    assert message.startswith("glue: wsc: aps/super_glue: it cannot be had from the hub (")
+    assert message.endswith("where there is no internet, give a file or a folder of save_to_disk")
     assert "\n" not in message

@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +14,7 @@ from PIL import Image
 import avil_ray as avil
 from avil_ray.errors import UserError
 from avil_ray.suites import multilabel
-from avil_ray.suites.tables import read_csv, yeast_file
+from avil_ray.suites.tables import yeast_file
 from avil_ray.tasks.suite import Suite
 
 SPLITS = ("train", "dev", "select", "test")
@@ -57,14 +58,14 @@ def splits(task: avil.Task) -> dict[str, avil.Examples]:
 def test_yeast_is_14_tasks_on_the_same_genes() -> None:
     suite = multilabel()
     assert (suite.target, len(suite.task_names)) == ("Class6", 14)
-    tasks, values = suite.draw(0), read_csv(yeast_file())
+    tasks, rows = suite.draw(0), pd.read_csv(yeast_file())
     sizes = {split: len(examples) for split, examples in splits(tasks["Class6"]).items()}
     assert sizes == {"train": 967, "dev": 483, "select": 363, "test": 604}
     for task in tasks.values():
         assert torch.equal(task.train.inputs, tasks["Class6"].train.inputs)
         assert task.metric == "auc"
     inputs = torch.cat([examples.inputs for examples in splits(tasks["Class6"]).values()])
-    assert len(inputs.unique(dim=0)) == len(np.unique(values.iloc[:, :103], axis=0))
+    assert len(inputs.unique(dim=0)) == len(np.unique(rows.iloc[:, :103], axis=0))
     for split, share in {"select": 0.15, "test": 0.25}.items():
         assert getattr(tasks["Class6"], split).labels.sum() == round(share * 597)
 

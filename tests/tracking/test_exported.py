@@ -1,18 +1,23 @@
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from text_models import save_encoder
 from torch import nn
 
 from avil_ray.errors import WorkFailed
+from avil_ray.models.classifiers import Output, text_model
 from avil_ray.models.multitask import MultitaskModel, SingleTask
-from avil_ray.tracking.exported import export_model
+from avil_ray.models.text_export import TextExporter, load_text
+from avil_ray.tracking.exported import export_model, export_pipeline, pack_model
 from avil_ray.tracking.store import open_store
 
 KEY = "equal/c000/s0"
+TEXTS = ["the cat sees a river", "a dog found the old city"]
 
 # Loads a model as its user would: in another folder, without this library, with pickle forbidden by MLflow's default.
 LOAD = """
@@ -95,7 +100,7 @@ sys.meta_path.insert(0, Hidden())
 )
 def test_a_logged_model_loads_without_this_library(store, tmp_path, make, example, inputs):
     module, tracker = make(), store.tracker()
-    tracker.log_model(KEY, module, example)
+    tracker.log_model(KEY, partial(pack_model, module, example))
     reference = store.run(KEY).data.tags["avil.model"]
     with torch.no_grad():
         expected = module.eval()(inputs)
@@ -106,7 +111,7 @@ def test_one_tensor_can_be_served_as_arrays(store):
     import mlflow
 
     module, tracker = vision(), store.tracker()
-    tracker.log_model(KEY, module, torch.rand(3, 1, 8, 8))
+    tracker.log_model(KEY, partial(pack_model, module, torch.rand(3, 1, 8, 8)))
     model_id = store.run(KEY).data.tags["avil.model"].removeprefix("models:/")
     inputs = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)
     served = mlflow.pyfunc.load_model(open_store(store.uri).get_logged_model(model_id).artifact_location)
@@ -126,3 +131,40 @@ def test_exporting_leaves_the_module_as_it_was(tmp_path):
 def test_what_cannot_be_traced_is_said(tmp_path):
     with pytest.raises(WorkFailed, match="cannot be exported"):
         export_model(vision(), torch.rand(2, 1, 5, 5), tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(save_encoder(tmp_path_factory.mktemp("encoders") / "bert", TEXTS))
+
+
+@pytest.mark.parametrize("kind", ["classes", "multi-label", "regression", "tokens", "pairs"])
+def test_a_classifier_of_texts_takes_strings_and_gives_labels(encoder, tmp_path, kind):
+    import mlflow
+
+    output = Output("classes" if kind == "pairs" else kind, ("no", "yes"))
+    columns = (("text",), ("other",)) if kind == "pairs" else (("text",),)
+    model = text_model(encoder, {"target": output}).eval()
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    facts = TextExporter(encoder, output, columns, 12).save(model, "target", saved)
+    export_pipeline(saved, of_words=kind == "tokens", pairs=kind == "pairs", folder=tmp_path / "model")
+    served = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    given = [{"text": text, "text_pair": text} for text in TEXTS] if kind == "pairs" else TEXTS
+    found = served.predict(given)
+    expected = load_text(saved, facts).predict(TEXTS, TEXTS if kind == "pairs" else None)
+    if kind == "tokens":
+        assert [set(tags.split(",")) <= {"no", "yes"} for tags in found] == [True, True]
+    elif kind == "multi-label":
+        for (_, row), answer in zip(found.iterrows(), expected, strict=True):
+            scores = {f"probability/{entry['label']}": entry["score"] for entry in row}
+            assert scores == pytest.approx({key: answer[key] for key in scores}, abs=1e-5)
+            assert len(scores) == 2
+    elif kind == "regression":
+        assert found["score"].tolist() == pytest.approx([answer["prediction"] for answer in expected], abs=1e-5)
+    else:
+        assert found["label"].tolist() == [answer["prediction"] for answer in expected]
+        scores = [answer[f"probability/{answer['prediction']}"] for answer in expected]
+        assert found["score"].tolist() == pytest.approx(scores, abs=1e-5)
+    served.predict([{"text": "dog " * 40, "text_pair": "cat"}] if kind == "pairs" else ["dog " * 40])
+    assert not list((tmp_path / "model").rglob("*.pkl"))

@@ -4,6 +4,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from avil_ray.errors import UserError
+from avil_ray.tracking.exported import pack_model
 from avil_ray.tracking.items import Parameters, Table, Tag, Text, Totals, round_metrics, trial_items
 from avil_ray.tracking.store import open_store
 from avil_ray.tracking.writer import Tracker
@@ -222,7 +224,7 @@ def test_a_store_that_fails_is_told_once_and_made_good_at_the_end(store, record,
     assert store.run(KEY).info.status == "RUNNING"
 
     sql(store, "ALTER TABLE gone RENAME TO metrics")
-    tracker.log_model(KEY, nn.Linear(3, 2), torch.ones(4, 3))  # while the store is left alone
+    tracker.log_model(KEY, partial(pack_model, nn.Linear(3, 2), torch.ones(4, 3)))  # while the store is left alone
     assert "avil.model" not in store.run(KEY).data.tags
     tracker.finish_sweep(SUMMARY, tmp_path, [record()], "FINISHED")
     assert tracker.trouble is None
@@ -271,7 +273,7 @@ class OfTheData(nn.Module):
 def test_a_run_has_one_model(store):
     tracker = store.tracker()
     for _ in range(2):
-        tracker.log_model(KEY, nn.Linear(3, 2), torch.ones(4, 3))
+        tracker.log_model(KEY, partial(pack_model, nn.Linear(3, 2), torch.ones(4, 3)))
         tracker = store.tracker()
     assert tracker.trouble is None
     run = open_store(store.uri).get_run(store.run(KEY).info.run_id)
@@ -281,10 +283,10 @@ def test_a_run_has_one_model(store):
 
 
 def test_a_model_that_cannot_be_exported_is_no_failure(store, caplog, tmp_path):
-    tracker, theta = store.tracker(), tmp_path / "theta.safetensors"
-    theta.write_bytes(b"content")
-    tracker.log_model(KEY, OfTheData(), torch.ones(4, 3), theta)
-    assert [file.path for file in open_store(store.uri).list_artifacts(store.run(KEY).info.run_id)] == [theta.name]
+    tracker, weights = store.tracker(), tmp_path / "model.safetensors"
+    weights.write_bytes(b"content")
+    tracker.log_model(KEY, partial(pack_model, OfTheData(), torch.ones(4, 3), files=[weights]))
+    assert [file.path for file in open_store(store.uri).list_artifacts(store.run(KEY).info.run_id)] == [weights.name]
     assert tracker.trouble is None
     assert "cannot be exported" in caplog.text
     assert store.run(KEY).data.tags["avil.model"].startswith("the model cannot be exported")

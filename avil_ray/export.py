@@ -1,0 +1,218 @@
+"""Trained models out of the house: a folder with named weights, and everything that is needed to use them.
+
+Where a suite has an exporter, the folder is as other tools load it: of texts and images, `transformers` does. Otherwise
+it holds `model.safetensors`, the weights by their names in `Result.model()`. `avil.json` stands beside: what the model
+is, what it was trained on, how good it is, and a checksum of every file; `load` needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from avil_ray import __version__
+from avil_ray.catalog import SUITES, build_method, build_suite, method_name, settled_options
+from avil_ray.catalog import load as find
+from avil_ray.configuration import plain
+from avil_ray.errors import UserError
+from avil_ray.methods.method import Method
+from avil_ray.models.multitask import SingleTask
+from avil_ray.storage import cannot_write, discard, replace_file, why
+from avil_ray.tasks.heads import owner
+from avil_ray.tasks.suite import Suite
+
+if TYPE_CHECKING:
+    from avil_ray.training import Result
+
+FORMAT = 1
+"""The version of `avil.json` that this library writes and reads."""
+FACTS, WEIGHTS = "avil.json", "model.safetensors"
+
+READERS = {"image": "avil_ray.models.image_export:load_images", "text": "avil_ray.models.text_export:load_text"}
+"""What an exporter calls its format -> the function `(folder, facts)` that loads it, by its place."""
+MODULE = "module"
+"""The format without an exporter."""
+
+
+def save(result: Result, folder: Path | str) -> None:
+    """Save the target's model of a result. What an earlier export left in the folder is replaced; other files stay.
+
+    Raises
+    ------
+    UserError
+        The format has no place for the model.
+    WorkFailed
+        The folder cannot be written to.
+    """
+    folder, suite = Path(folder), result.suite
+    facts = {
+        "format": FORMAT,
+        "reader": suite.exporter.reader if suite.exporter else MODULE,
+        "target": suite.target,
+        "suite": {"name": suite.name, "specification": _specification(suite)},
+        "learning": plain("learning", asdict(suite.learning)),
+        "method": {
+            "name": method_name(result.method),
+            "options": _options(result.method),
+            "prepares": type(result.method).prepare is not Method.prepare,
+        },
+        "seed": result.seed,
+        "metric": next(iter(result.test)),
+        "figures": {"test": dict(result.test), "select": result.select, "best_round": result.best_round},
+        "versions": {"avil_ray": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as spare:
+            written = Path(spare)
+            facts["model"] = _write(result, written)
+            facts["files"] = {path.name: _checksum(path) for path in sorted(written.iterdir())}
+            _clear(folder)
+            for path in written.iterdir():
+                path.replace(folder / path.name)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    replace_file(folder / FACTS, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def load(folder: Path | str, suite: Suite | None = None) -> nn.Module:
+    """The model that `Result.save` or `avil-ray run --output` has written, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    suite
+        What was trained, where the folder does not say how it is made: a suite of one's own that was made in Python.
+
+    Returns
+    -------
+    nn.Module
+        `model(inputs)` -> outputs, as `Result.model()`. Of texts and images it also has `model.predict(…)`.
+
+    Raises
+    ------
+    UserError
+        The folder holds no such model, another version wrote it, or a file is not what was written.
+    """
+    folder = Path(folder)
+    facts = read_facts(folder)
+    if facts["reader"] == MODULE:
+        return _module(folder, facts, suite)
+    reader: Callable[[Path, Mapping[str, Any]], nn.Module] = find(READERS[facts["reader"]])
+    try:
+        return reader(folder, facts["model"])
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{folder}: the model cannot be loaded ({' '.join(str(error).split())})") from error
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `avil.json` says, once every file is as it was written.
+
+    Raises
+    ------
+    UserError
+        See `load`.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+        version, files, reader = facts["format"], dict(facts["files"]), facts["reader"]
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "result.save(folder) and `avil-ray run --output FOLDER` write one"
+        raise UserError(f"{folder}: holds no exported model (no {FACTS}); {hint}") from None
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder / FACTS}: cannot be read ({why(error)}); save the model anew") from error
+    if version != FORMAT or reader not in (*READERS, MODULE):
+        raise UserError(
+            f"{folder / FACTS}: was written by another avil_ray (format {version}, {reader}); this one reads format "
+            f"{FORMAT}"
+        )
+    for name, checksum in files.items():
+        try:
+            found = _checksum(folder / name)
+        except OSError as error:
+            raise UserError(f"{folder / name}: cannot be read ({why(error)}); save the model anew") from error
+        if found != checksum:
+            raise UserError(f"{folder / name}: is not what was written (the checksum is wrong); save the model anew")
+    return facts
+
+
+def _write(result: Result, folder: Path) -> Mapping[str, Any]:
+    """Write the model's files; what else must be known of it."""
+    model, suite = result.model(), result.suite
+    if suite.exporter is not None:
+        return suite.exporter.save(model.model, suite.target, folder)
+    from safetensors.torch import save_file
+
+    # all parameters stand in one vector, which safetensors would take for one tensor shared by all
+    save_file({name: values.clone() for name, values in _own_state(model).items()}, folder / WEIGHTS, {"format": "pt"})
+    return {}
+
+
+def _own_state(model: SingleTask) -> dict[str, torch.Tensor]:
+    """The trunk's values and those of the task's head."""
+    state: dict[str, torch.Tensor] = model.state_dict()
+    return {name: value for name, value in state.items() if owner(name.removeprefix("model.")) in ("", model.task)}
+
+
+def _module(folder: Path, facts: Mapping[str, Any], suite: Suite | None) -> SingleTask:
+    from safetensors.torch import load_file
+
+    if suite is None:
+        specification = facts["suite"]["specification"]
+        if specification is None:
+            name = facts["suite"]["name"]
+            raise UserError(f"{folder}: suite {name!r} was made in Python; give it, as load(folder, suite=…)")
+        suite = build_suite(specification)
+    method = facts["method"]
+    if method["prepares"] and method["options"] is None:
+        raise UserError(f"{folder}: method {method['name']} changed the model, but no file can hold its options")
+    if method["prepares"]:
+        suite = build_method(method["name"], method["options"]).prepare(suite)
+    model = SingleTask(suite.build(), facts["target"])
+    stored, wanted = load_file(folder / WEIGHTS), _own_state(model)
+    for name in sorted({*stored, *wanted}):
+        if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape:
+            raise UserError(f"{folder / WEIGHTS}: {name} is not as in suite {suite.name!r}; was it changed since?")
+    model.load_state_dict(stored, strict=False)
+    return model.eval()
+
+
+def _specification(suite: Suite) -> dict[str, Any] | None:
+    """What `build_suite` makes the suite of; None where it is made in Python of something else than a catalogue's."""
+    if suite.specification is not None:
+        return {key: plain(key, value) for key, value in suite.specification.items()}
+    return {"name": suite.name, **plain("suite", suite.options)} if suite.name in SUITES else None
+
+
+def _options(method: Method) -> dict[str, Any] | None:
+    """A method's options in force; None where one is an object that has no plain value."""
+    try:
+        return {name: plain(name, value) for name, value in settled_options(method).items()}
+    except UserError:
+        return None
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of an earlier export; `avil.json` first, so that no half of it is taken for a whole."""
+    try:
+        earlier = list(json.loads((folder / FACTS).read_bytes())["files"])
+    except (OSError, LookupError, TypeError, ValueError):
+        earlier = []
+    for name in (FACTS, *earlier):
+        if Path(name).name == name:
+            discard(folder / name)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,90 @@
+"""Classifiers as `transformers` loads them, and which layer of them is the output layer.
+
+It is not looked up by the kind of model: it is the one whose parameters change their shape with the number of labels.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from avil_ray.errors import UserError
+from avil_ray.models.text import from_transformers, load_config
+
+log = logging.getLogger(__name__)
+
+
+def load_classifier(model: str, auto: str, changes: Mapping[str, Any]) -> tuple[nn.Module, str]:
+    """A classifier in float32, and the name of its output layer.
+
+    Layers that the checkpoint lacks get new values from PyTorch's generator; which these are is said once.
+
+    Parameters
+    ----------
+    model
+        A folder, or a name on the hub.
+    auto
+        The class of `transformers` that loads such classifiers: "AutoModelForSequenceClassification", say.
+    changes
+        What differs from the model's configuration.
+
+    Raises
+    ------
+    UserError
+        It cannot be had, or there is no such classifier of its kind.
+    """
+    output = output_layer(model, auto)
+    with from_transformers(model) as transformers:
+        loader = getattr(transformers, auto)
+        loaded, found = loader.from_pretrained(model, dtype=torch.float32, output_loading_info=True, **changes)
+    new = sorted(name for name in found["missing_keys"] if not name.startswith(f"{output}."))
+    if new:
+        _say_new(model, tuple(dict.fromkeys(name.rpartition(".")[0] for name in new)))
+    return loaded, output
+
+
+@cache
+def _say_new(model: str, layers: tuple[str, ...]) -> None:
+    """Say it once in a process."""
+    log.warning("model %s: its checkpoint has no values for %s; they start anew", model, ", ".join(layers))
+
+
+@cache
+def output_layer(model: str, auto: str) -> str:
+    """The name of a classifier's output layer: the one linear layer whose shape changes with the number of labels.
+
+    Raises
+    ------
+    UserError
+        There is no such classifier of the model's kind, or it has no such layer.
+    """
+    config = load_config(model)
+    try:
+        two, three = (_without_values(auto, config, labels) for labels in (2, 3))
+    except (ValueError, TypeError) as error:
+        of = auto.removeprefix("AutoModelFor")
+        raise UserError(f"model {model}: transformers has no {of} for its kind, {config.model_type}") from error
+    shapes = {name: parameter.shape for name, parameter in three.named_parameters()}
+    differ = [name for name, parameter in two.named_parameters() if parameter.shape != shapes[name]]
+    layers = {name.rpartition(".")[0] for name in differ}
+    layer = next(iter(layers), "")
+    if len(layers) != 1 or not isinstance(two.get_submodule(layer), nn.Linear):
+        raise UserError(f"model {model}: its classifier does not end in one linear layer; give another kind of model")
+    return layer
+
+
+def _without_values(auto: str, config: Any, labels: int) -> nn.Module:
+    """A classifier for so many labels, of the right shapes alone; the generators stay as they are."""
+    import transformers
+
+    changed = copy.deepcopy(config)
+    changed.num_labels = labels
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        found: nn.Module = getattr(transformers, auto).from_config(changed)
+    return found

@@ -1,0 +1,125 @@
+"""Tables that the library `datasets` knows: Parquet files, folders of `save_to_disk`, names on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avil_ray.errors import UserError, unknown
+from avil_ray.models.text import quiet_hub
+from avil_ray.suites.files.table import Table, one_source
+
+USUAL_SPLIT = "train"
+"""The split of a dataset that is taken where none is named."""
+
+
+def read_parquet(file: Path, columns: Sequence[str]) -> Table:
+    """Some columns of a Parquet file; classes that `datasets` wrote have their names.
+
+    Raises
+    ------
+    UserError
+        A column is missing, or the file is no Parquet file.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(file) as opened:
+            schema = opened.schema_arrow
+            _require(str(file), columns, schema.names)
+            table = opened.read(columns=list(columns))
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{file}: cannot be read as Parquet ({one_line_of(error)})") from error
+    features: Mapping[str, Any] = {}
+    if b"huggingface" in (schema.metadata or {}):
+        with quiet_datasets(bars=False) as datasets:
+            features = datasets.Features.from_arrow_schema(schema)
+    return _table(str(file), table, columns, features)
+
+
+def read_saved(folder: Path, split: str | None, columns: Sequence[str]) -> Table:
+    """Some columns of a dataset that was saved with `save_to_disk`."""
+    with quiet_datasets(bars=False) as datasets:
+        try:
+            loaded = datasets.load_from_disk(str(folder))
+        except Exception as error:
+            raise UserError(f"{folder}: cannot be read as a saved dataset ({one_line_of(error)})") from error
+    return _of_dataset(str(folder), loaded, split, columns)
+
+
+def read_hub(name: str, split: str | None, columns: Sequence[str], configuration: str | None = None) -> Table:
+    """Some columns of a dataset on the hub; of one that has several parts, `configuration` names one."""
+    with quiet_datasets() as datasets:
+        try:
+            loaded = datasets.load_dataset(name, configuration)
+        except Exception as error:
+            hint = "where there is no internet, give a file or a folder of save_to_disk"
+            raise UserError(f"{name}: it cannot be had from the hub ({one_line_of(error)}); {hint}") from error
+    return _of_dataset(name, loaded, split, columns)
+
+
+def _of_dataset(name: str, loaded: Any, split: str | None, columns: Sequence[str]) -> Table:
+    if isinstance(loaded, dict):
+        only = next(iter(loaded)) if len(loaded) == 1 else USUAL_SPLIT
+        split = split or only
+        if split not in loaded:
+            raise unknown("split", split, loaded, name)
+        name, loaded = f"{name}:{split}", loaded[split]
+    elif split is not None:
+        raise UserError(f"{name}: it is one dataset without splits; name it without :{split}")
+    _require(name, columns, loaded.column_names)
+    return _table(name, loaded.select_columns(list(columns)).with_format("arrow")[:], columns, loaded.features)
+
+
+def _table(name: str, table: Any, columns: Sequence[str], features: Mapping[str, Any]) -> Table:
+    found = {column: _named(features.get(column), table.column(column).to_pylist()) for column in columns}
+    return one_source(name, found, np.arange(1, table.num_rows + 1))
+
+
+def _named(feature: Any, values: list[Any]) -> list[Any]:
+    """The values, with names in place of the numbers of classes; -1 stands for a class that nobody knows."""
+    inner = getattr(feature, "feature", None)
+    names = getattr(feature if inner is None else inner, "names", None)
+    if names is None:
+        return values
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(part) for part in value]
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
+
+    return [named(value) for value in values]
+
+
+def _require(name: str, columns: Sequence[str], there: Sequence[str]) -> None:
+    for column in columns:
+        if column not in there:
+            raise unknown("column", column, there, name)
+
+
+@contextmanager
+def quiet_datasets(bars: bool = True) -> Iterator[Any]:
+    """The library `datasets`, with or without progress bars."""
+    with quiet_hub():
+        import datasets
+
+        shown = not datasets.are_progress_bars_disabled()
+        if not bars:
+            datasets.disable_progress_bars()
+        try:
+            yield datasets
+        finally:
+            if shown:
+                datasets.enable_progress_bars()
+
+
+def one_line_of(error: Exception) -> str:
+    """An error and what caused it, in one line: readers wrap the cause in an error that says nothing."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text if len(text) < 200 else text[:197] + '...'}"

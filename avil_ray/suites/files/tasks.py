@@ -1,0 +1,212 @@
+"""A task on a user's files: what a user says about it, and the rows and labels that are read for it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avil_ray.errors import UserError, unknown
+from avil_ray.models.classifiers import Output
+from avil_ray.suites.cache import checksum, content_key
+from avil_ray.suites.files.label_columns import read_labels
+from avil_ray.suites.files.labels import Kind, Labels
+from avil_ray.suites.files.reading import Source
+from avil_ray.suites.files.splits import named_splits
+from avil_ray.suites.files.table import Integers, Table, stacked
+from avil_ray.suites.files.texts import Keys
+from avil_ray.tasks.checks import SPLITS
+
+LOSSES = {
+    "classes": ("cross_entropy",),
+    "multi-label": ("binary_cross_entropy",),
+    "regression": ("mean_squared_error", "mean_absolute_error"),
+    "tokens": ("token_cross_entropy",),
+}
+"""The losses that each kind may have, the usual one first."""
+
+METRICS = {"classes": "accuracy", "multi-label": "accuracy", "regression": "rmse", "tokens": "accuracy"}
+"""Each kind's metric where none is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuxiliaryOptions:
+    """What a user says about any auxiliary."""
+
+    data: str | Mapping[str, str]
+    label: str | Sequence[str]
+    kind: Kind | None = None
+    separator: str | None = None
+    loss: str | None = None
+    metric: str | None = None
+    also: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions(AuxiliaryOptions):
+    """What a user says about any target."""
+
+    name: str | None = None
+    split: str | Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FileRows:
+    """The N rows of a task.
+
+    Parameters
+    ----------
+    keys
+        Which inputs are equal.
+    given
+        [N]: the split of each, as an index of `SPLITS`, where the user says it; None otherwise.
+    """
+
+    table: Table
+    labels: Labels
+    keys: Keys
+    given: Integers | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTask(ABC):
+    """A task's files and columns; small enough to travel.
+
+    Parameters
+    ----------
+    sources
+        Where its rows are from; of several files the split that each holds.
+    label
+        The column of labels; several columns of 0 and 1 each.
+    kind, separator
+        What labels are, and what stands between several in a cell; None: see `read_labels`.
+    loss, metric, also
+        None: the kind's usual one.
+    split_column, split_values
+        The column that says which split a row is in, and the values of each split; the usual ones where none are given.
+    """
+
+    name: str
+    sources: tuple[tuple[str | None, Source], ...]
+    label: str | tuple[str, ...]
+    kind: Kind | None
+    separator: str | None
+    loss: str | None
+    metric: str | None
+    also: tuple[str, ...]
+    split_column: str | None = None
+    split_values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of its inputs."""
+
+    @abstractmethod
+    def read(self) -> FileRows:
+        """Its rows, from memory if no file has changed since they were read; `UserError` where they are wrong."""
+
+    def table(self) -> tuple[Table, Integers | None]:
+        """Its columns, and the split of each row where the user says it, as an index of `SPLITS`."""
+        label = [self.label] if isinstance(self.label, str) else self.label
+        columns = [*self.inputs, *label, *([] if self.split_column is None else [self.split_column])]
+        tables = [source.read(columns) for _, source in self.sources]
+        table = stacked(tables) if len(tables) > 1 else tables[0]
+        if self.split_column is not None:
+            return table, named_splits(table, self.split_column, dict(self.split_values))
+        if len(tables) == 1:
+            return table, None
+        return table, np.repeat([SPLITS.index(split or "train") for split, _ in self.sources], list(map(len, tables)))
+
+    def labels(self, table: Table) -> Labels:
+        """The labels in its table, but of tokens; `UserError` where they are wrong."""
+        return read_labels(table, self.label, self.kind, self.separator)
+
+    def output(self) -> Output:
+        """What its head answers; the number of a regression is called by its column."""
+        labels = self.read().labels
+        if self.loss is not None and self.loss not in LOSSES[labels.kind]:
+            raise unknown("loss", self.loss, LOSSES[labels.kind], f"kind: {labels.kind}")
+        return Output(labels.kind, (str(self.label),) if labels.kind == "regression" else labels.names)
+
+    def digest(self) -> str:
+        """What differs when a file's contents do; of the hub its name."""
+        return content_key([str(source) + "".join(map(checksum, source.files())) for _, source in self.sources])
+
+    def version(self) -> tuple[int, ...]:
+        """What changes when one of its files does."""
+        return tuple(number for _, source in self.sources for number in source.version())
+
+
+def options_of(read: AuxiliaryOptions, name: str | None, find: Any) -> dict[str, Any]:
+    """What a user's options mean for a `FileTask`; a target is named by its label unless they say otherwise.
+
+    Parameters
+    ----------
+    name
+        An auxiliary's name; None for a target.
+    find
+        `find(data)` gives the `Source` that a text in `data` names.
+
+    Raises
+    ------
+    UserError
+        An option is unknown or wrong, or a file is not there.
+    """
+    chosen: dict[str, Any] = {}
+    if isinstance(read, TargetOptions):
+        name = read.name or _name_of(read.label)
+        chosen = _split_options(read)
+    if not read.label:
+        raise UserError("label must name a column, or a list of columns that is not empty")
+    return chosen | {
+        "name": name,
+        "sources": _sources(read.data, SPLITS if isinstance(read, TargetOptions) else ("train",), find),
+        "label": read.label if isinstance(read.label, str) else tuple(read.label),
+        "kind": read.kind,
+        "separator": read.separator,
+        "loss": read.loss,
+        "metric": read.metric,
+        "also": tuple(read.also),
+    }
+
+
+def _split_options(read: TargetOptions) -> dict[str, Any]:
+    if read.split is None:
+        return {}
+    split = {"column": read.split} if isinstance(read.split, str) else dict(read.split)
+    column = split.pop("column", None)
+    if not isinstance(column, str):
+        raise UserError("split must name a column, as in split: part or split: {column: part, test: [held out]}")
+    if not isinstance(read.data, str) and len(read.data) > 1:
+        raise UserError("split names a column, but data has a file for each split; leave one of them out")
+    for key in split:
+        if key not in SPLITS:
+            raise unknown("option", key, ("column", *SPLITS), "split")
+    values = tuple((key, tuple(map(str, listed(value)))) for key, value in split.items())
+    return {"split_column": column, "split_values": values}
+
+
+def _sources(data: str | Mapping[str, str], splits: Sequence[str], find: Any) -> tuple[tuple[str | None, Source], ...]:
+    if isinstance(data, str):
+        return ((None, find(data)),)
+    for split in data:
+        if split not in splits:
+            raise unknown("split", split, splits, "data")
+    if "train" not in data:
+        raise UserError("data has no file for train; give data: {train: FILE, …}, or one file for all splits")
+    return tuple((split, find(data[split])) for split in splits if split in data)
+
+
+def listed(value: Any) -> tuple[Any, ...]:
+    """A list as a tuple; anything else as the one part of a tuple."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _name_of(label: str | Sequence[str]) -> str:
+    """A label's column as a task is named: what is no letter, digit, `_`, `-` or space becomes `_`."""
+    text = label if isinstance(label, str) else "labels"
+    return "".join(sign if sign.isalnum() or sign in "_- " else "_" for sign in text).strip() or "target"
