@@ -18,8 +18,8 @@ are one part of a run, here of 20 rounds (`Plan`), on two tracks that train side
     0 - 2     all tasks jointly                                                      the target alone
     3 - 6     alphaVIL's rounds: they measure how each delta points                  the target alone
     7 - 9     a race: candidate sets of tasks train jointly, each on its own track   the target alone
-    10 - 19   the best set on select trains on jointly, while the budget lasts       the target alone, if not behind
-    20 - 26   the target alone at a lower rate, from the best round: the target's own unless main is ahead
+    10 - 19   the best set on select trains on jointly, as long as the budget has it  the target alone
+    20 - 26   the target alone at a lower rate, from the best round: of target-only unless main is ahead
 
 Candidates: auxiliaries in the order of their deltas' mean cosine with the target's, without those that point against
 it; half of them, and those whose cosine is above 0. Why a race: alpha is greedy, and what a task is worth over many
@@ -79,14 +79,14 @@ class Found(Memory):
         Track -> its auxiliaries, while the race lasts; the smallest set first.
     kept, steps
         The auxiliaries that train jointly with the target, and the gradient steps of such a round.
-    alone
-        Whether the target-only track still trains; in the end, whether it gave the result.
+    own
+        Whether the fine-tuning started from the target-only track, as main was not ahead.
     """
 
     weights: dict[str, float]
     kept: list[str]
     steps: int
-    alone: bool
+    own: bool = False
     cosines: dict[str, float] = field(default_factory=dict)
     fitted: int = 0
     candidates: dict[str, list[str]] = field(default_factory=dict)
@@ -174,13 +174,12 @@ class AlphaVIL(Method):
     def start(self, setting: Setting) -> Found:
         """Every weight is 1, every auxiliary trains jointly, and nothing is known of the deltas."""
         suite = setting.suite
-        weights = dict.fromkeys(suite.task_names, 1.0)
-        return Found(weights, list(suite.auxiliaries), setting.steps, alone=self.recipe.finish == "joint")
+        return Found(dict.fromkeys(suite.task_names, 1.0), list(suite.auxiliaries), setting.steps)
 
     def begin(self, run: Run, number: int) -> Run:
         """Open the target-only track, open or decide the race, or go back to the best round for the fine-tuning."""
         plan, memory = self.plan(run.setting), run.memory
-        if number == 0 and memory.alone:
+        if number == 0 and self.recipe.finish == "joint":
             run = run.with_tracks({ALONE: run.main})
         if number == plan.race < plan.joint:
             sets = {f"with {len(one)}": one for one in candidate_sets(memory.cosines, run.setting.suite.auxiliaries)}
@@ -189,13 +188,13 @@ class AlphaVIL(Method):
         if number == plan.joint < plan.tuning:
             return self._decided(run, plan)
         if number == plan.tuning < plan.end:
-            alone = ALONE in run.tracks and not ahead(run.main, run.tracks[ALONE], _goal(run))
-            chosen = run.tracks[ALONE] if alone else run.main
-            return replace(run, tracks={MAIN: chosen.rewound()}, memory=replace(memory, alone=alone))
+            own = ALONE in run.tracks and not ahead(run.main, run.tracks[ALONE], _goal(run))
+            chosen = run.tracks[ALONE] if own else run.main
+            return replace(run, tracks={MAIN: chosen.rewound()}, memory=replace(memory, own=own))
         return run
 
     def _decided(self, run: Run, plan: Plan) -> Run:
-        """The best candidate goes on as the main track; the target-only track ends where that one is ahead."""
+        """The best candidate, the smallest of equals, goes on as the main track."""
         memory, main, task = run.memory, run.main, _goal(run)
         kept = [name for name, cosine in memory.cosines.items() if cosine > 0]
         if memory.candidates:
@@ -203,12 +202,10 @@ class AlphaVIL(Method):
             figures = {name: sign * run.tracks[name].score for name in memory.candidates}
             best = max(figures, key=lambda name: -math.inf if math.isnan(figures[name]) else figures[name])
             main, kept = run.tracks[best], memory.candidates[best]
-        tracks = {MAIN: main, ALONE: run.tracks[ALONE]}
-        alone = not ahead(main, tracks[ALONE], task)
-        steps = self._steps(run, plan, len(kept) + 1, alone)
-        return replace(run, tracks=tracks, memory=replace(memory, kept=kept, steps=steps, alone=alone, candidates={}))
+        memory = replace(memory, kept=kept, steps=self._steps(run, plan, len(kept) + 1), candidates={})
+        return replace(run, tracks={MAIN: main, ALONE: run.tracks[ALONE]}, memory=memory)
 
-    def _steps(self, run: Run, plan: Plan, tasks: int, alone: bool) -> int:
+    def _steps(self, run: Run, plan: Plan, tasks: int) -> int:
         """The gradient steps of a joint round of so many tasks, so that the run costs what its budget is.
 
         budget  = joint training of every task for the whole run, of an opposed one up to the race; the target once more
@@ -218,7 +215,7 @@ class AlphaVIL(Method):
         usual, rest = run.setting.steps, plan.tuning - plan.joint
         opposed = sum(cosine < OPPOSED for cosine in memory.cosines.values())
         budget = plan.tuning * (len(memory.weights) + 1) - (plan.tuning - plan.race) * opposed
-        budget -= plan.end - plan.tuning + (rest if alone else 0)
+        budget -= plan.end - plan.tuning + rest
         steps = (budget * usual - run.gradient_steps) // (rest * tasks)
         return min(max(steps, math.ceil(LEAST * usual)), MOST * usual)
 
@@ -245,15 +242,15 @@ class AlphaVIL(Method):
             work = [jointly(track, auxiliaries) for track, auxiliaries in memory.candidates.items()]
         else:
             work = [jointly(MAIN, memory.kept, memory.steps)]
-        return [*work, jointly(ALONE, [])] if memory.alone else work
+        return [*work, jointly(ALONE, [])] if ALONE in run.tracks else work
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
         """Fit alpha, or follow the joint training; what is not finite is dropped, and counted in `dropped`."""
         plan, memory, tasks = self.plan(run.setting), run.memory, target.suite.task_names
         if number >= plan.tuning:
             facts = fine_tuning.facts(updates, target)
-            own = {"from_target_only": float(memory.alone)} if self.recipe.finish == "joint" else {}
-            return run.with_main(follow(run.main, updates[0], number)), {**facts, **own}
+            facts |= {"from_target_only": float(memory.own)} if self.recipe.finish == "joint" else {}
+            return run.with_main(follow(run.main, updates[0], number)), facts
         lost = [update for update in updates if not np.isfinite(update.theta).all()]
         facts = {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
         fits = plan.fit <= number < plan.race
