@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Doc
 
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Update
@@ -25,13 +26,14 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
+from avil_ray.methods.method import Method
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How alpha is fitted and what follows from it; `AlphaVIL` documents the options.
+    """The options in force, with nothing left open.
 
     `even`: alpha starts at 1/n, the mean of the deltas, and weights keep their sum; otherwise alpha starts at 1, their
     sum. Its start is the neutral value, which leaves the weights as they are.
@@ -75,6 +77,51 @@ PAPER = Recipe(
     finish="none",
     even=False,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitsAlpha(Method):
+    """The options of a round; those left out are the variant's."""
+
+    variant: Annotated[
+        Literal["robust", "paper"], Doc("robust: never diverges, the default; paper: the published form")
+    ] = "robust"
+    dev: Annotated[
+        Literal["crossfit", "hold"] | None,
+        Doc("crossfit: each round another part of train and dev fits alpha; hold: dev fits alpha, train trains"),
+    ] = None
+    crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
+    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
+    alpha_steps: Annotated[int | None, Doc("most steps of that optimizer in a round")] = None
+    alpha_bounds: Annotated[
+        tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
+    ] = None
+    learn_weights: Annotated[bool | None, Doc("whether alpha moves the weights of the tasks' losses")] = None
+    weight_bounds: Annotated[tuple[float, float] | None, Doc("least and greatest weight")] = None
+    auxiliary_heads: Annotated[
+        Literal["full", "scaled"] | None,
+        Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),
+    ] = None
+    granularity: Annotated[
+        Literal["task", "layer"],
+        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
+    ] = "task"
+    safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.recipe  # checks the options
+
+    @property
+    def recipe(self) -> Recipe:
+        """The options in force: those given, the variant's for the others."""
+        variant = PAPER if self.variant == "paper" else ROBUST
+        given = {name: getattr(self, name, None) for name in asdict(variant)}
+        return replace(variant, **{name: value for name, value in given.items() if value is not None})
+
+    def in_force(self) -> Mapping[str, Any]:
+        """The options, with the variant's in place of those left out."""
+        return {name: getattr(self.recipe, name, value) for name, value in super().in_force().items()}
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,11 @@ than noise (`ahead`). Budget: what joint training of all tasks and the target on
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
-import numpy as np
 from typing_extensions import Doc
 
 from avil_ray.learning.assignment import Assignment, Update
@@ -43,13 +41,10 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.track import MAIN, Track
 from avil_ray.methods import fine_tuning
-from avil_ray.methods.alpha_fit import AlphaOptimizer
-from avil_ray.methods.alpha_round import PAPER, ROBUST, Recipe, fit_round
-from avil_ray.methods.joint import follow, train_jointly
-from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
+from avil_ray.methods.alpha_round import FitsAlpha, fit_round
+from avil_ray.methods.joint import follow, train_alone, train_jointly
+from avil_ray.methods.method import Facts, Memory, Run, Setting, dropped_facts
 from avil_ray.tasks.task import Task
-
-log = logging.getLogger(__name__)
 
 ALONE = "target-only"
 WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
@@ -73,12 +68,12 @@ class Found(Memory):
     ----------
     weights
         w of each task, in alphaVIL's rounds.
-    cosines, fitted
-        Each auxiliary's mean cosine with the target's delta, over the rounds that fitted alpha, and their number.
-    candidates
-        Track -> its auxiliaries, while the race lasts; the smallest set first.
     kept, steps
         The auxiliaries that train jointly with the target, and the gradient steps of such a round.
+    cosines
+        Auxiliary -> the cosine of its delta with the target's, in each round that fitted alpha.
+    candidates
+        Track -> its auxiliaries, while the race lasts; the smallest set first.
     own
         Whether the fine-tuning started from the target-only track, as main was not ahead.
     """
@@ -86,15 +81,13 @@ class Found(Memory):
     weights: dict[str, float]
     kept: list[str]
     steps: int
-    own: bool = False
-    cosines: dict[str, float] = field(default_factory=dict)
-    fitted: int = 0
+    cosines: dict[str, list[float]]
     candidates: dict[str, list[str]] = field(default_factory=dict)
+    own: bool = False
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The rounds at which the parts of a run begin, the joint training of all tasks at 0."""
+class Plan(NamedTuple):
+    """The rounds at which the parts of a run begin; all tasks train jointly before `fit`."""
 
     fit: int
     race: int
@@ -104,54 +97,15 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlphaVIL(Method):
+class AlphaVIL(FitsAlpha):
     """alphaVIL; options left out are the variant's."""
 
     source: ClassVar[str] = "Kourdis, Gordon-Hall, Gorinski, arXiv 2405.07769; robust: our recipe"
 
-    variant: Annotated[
-        Literal["robust", "paper"], Doc("robust: never diverges, the default; paper: the published form")
-    ] = "robust"
-    dev: Annotated[
-        Literal["crossfit", "hold"] | None,
-        Doc("crossfit: each round another part of train and dev fits alpha; hold: dev fits alpha, train trains"),
-    ] = None
-    crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
-    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
-    alpha_steps: Annotated[int | None, Doc("most steps of that optimizer in a round")] = None
-    alpha_bounds: Annotated[
-        tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
-    ] = None
-    learn_weights: Annotated[bool | None, Doc("whether alpha moves the weights of the tasks' losses")] = None
-    weight_bounds: Annotated[tuple[float, float] | None, Doc("least and greatest weight")] = None
-    auxiliary_heads: Annotated[
-        Literal["full", "scaled"] | None,
-        Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),
-    ] = None
-    granularity: Annotated[
-        Literal["task", "layer"],
-        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
-    ] = "task"
-    safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
     finish: Annotated[
         Literal["joint", "fine-tune", "none"] | None,
         Doc("joint: the run described above; fine-tune: alphaVIL's rounds, then the target alone; none: these alone"),
     ] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.recipe  # checks the options
-
-    @property
-    def recipe(self) -> Recipe:
-        """The options in force: those given, the variant's for the others."""
-        variant = PAPER if self.variant == "paper" else ROBUST
-        given = {name: getattr(self, name, None) for name in asdict(variant)}
-        return replace(variant, **{name: value for name, value in given.items() if value is not None})
-
-    def in_force(self) -> Mapping[str, Any]:
-        """The options, with the variant's in place of those left out."""
-        return {name: getattr(self.recipe, name, value) for name, value in super().in_force().items()}
 
     @property
     def plans_ahead(self) -> bool:
@@ -173,8 +127,8 @@ class AlphaVIL(Method):
 
     def start(self, setting: Setting) -> Found:
         """Every weight is 1, every auxiliary trains jointly, and nothing is known of the deltas."""
-        suite = setting.suite
-        return Found(dict.fromkeys(suite.task_names, 1.0), list(suite.auxiliaries), setting.steps)
+        names, auxiliaries = setting.suite.task_names, list(setting.suite.auxiliaries)
+        return Found(dict.fromkeys(names, 1.0), auxiliaries, setting.steps, {task: [] for task in auxiliaries})
 
     def begin(self, run: Run, number: int) -> Run:
         """Open the target-only track, open or decide the race, or go back to the best round for the fine-tuning."""
@@ -182,62 +136,51 @@ class AlphaVIL(Method):
         if number == 0 and self.recipe.finish == "joint":
             run = run.with_tracks({ALONE: run.main})
         if number == plan.race < plan.joint:
-            sets = {f"with {len(one)}": one for one in candidate_sets(memory.cosines, run.setting.suite.auxiliaries)}
+            sets = {f"with {len(auxiliaries)}": auxiliaries for auxiliaries in candidate_sets(memory.cosines)}
             run = run.with_tracks({name: run.main.moved(run.main.theta, 0) for name in sets})
             return replace(run, memory=replace(memory, candidates=sets))
         if number == plan.joint < plan.tuning:
             return self._decided(run, plan)
         if number == plan.tuning < plan.end:
-            own = ALONE in run.tracks and not ahead(run.main, run.tracks[ALONE], _goal(run))
+            own = ALONE in run.tracks and not ahead(run.main, run.tracks[ALONE], run.setting.goal)
             chosen = run.tracks[ALONE] if own else run.main
             return replace(run, tracks={MAIN: chosen.rewound()}, memory=replace(memory, own=own))
         return run
 
     def _decided(self, run: Run, plan: Plan) -> Run:
-        """The best candidate, the smallest of equals, goes on as the main track."""
-        memory, main, task = run.memory, run.main, _goal(run)
-        kept = [name for name, cosine in memory.cosines.items() if cosine > 0]
-        if memory.candidates:
-            sign = 1.0 if task.measure.mode == "max" else -1.0
-            figures = {name: sign * run.tracks[name].score for name in memory.candidates}
-            best = max(figures, key=lambda name: -math.inf if math.isnan(figures[name]) else figures[name])
-            main, kept = run.tracks[best], memory.candidates[best]
-        memory = replace(memory, kept=kept, steps=self._steps(run, plan, len(kept) + 1), candidates={})
-        return replace(run, tracks={MAIN: main, ALONE: run.tracks[ALONE]}, memory=memory)
-
-    def _steps(self, run: Run, plan: Plan, tasks: int) -> int:
-        """The gradient steps of a joint round of so many tasks, so that the run costs what its budget is.
+        """The candidate with the best figure on select, the smallest of equals, goes on as the main track.
 
         budget  = joint training of every task for the whole run, of an opposed one up to the race; the target once more
         steps   = what the rounds so far, the target-only track and the fine-tuning leave of it, shared out evenly
         """
         memory: Found = run.memory
+        main, kept = run.main, [task for task, cosines in memory.cosines.items() if mean(cosines) > 0]
+        if memory.candidates:
+            sign = 1.0 if run.setting.goal.measure.mode == "max" else -1.0
+            scores = {name: sign * run.tracks[name].score for name in memory.candidates}
+            best = max(scores, key=lambda name: -math.inf if math.isnan(scores[name]) else scores[name])
+            main, kept = run.tracks[best], memory.candidates[best]
+        opposed = sum(mean(cosines) < OPPOSED for cosines in memory.cosines.values())
         usual, rest = run.setting.steps, plan.tuning - plan.joint
-        opposed = sum(cosine < OPPOSED for cosine in memory.cosines.values())
         budget = plan.tuning * (len(memory.weights) + 1) - (plan.tuning - plan.race) * opposed
-        budget -= plan.end - plan.tuning + rest
-        steps = (budget * usual - run.gradient_steps) // (rest * tasks)
-        return min(max(steps, math.ceil(LEAST * usual)), MOST * usual)
+        left = (budget - rest - (plan.end - plan.tuning)) * usual - run.gradient_steps
+        steps = min(max(left // (rest * (len(kept) + 1)), math.ceil(LEAST * usual)), MOST * usual)
+        memory = replace(memory, kept=kept, steps=steps, candidates={})
+        return replace(run, tracks={MAIN: main, ALONE: run.tracks[ALONE]}, memory=memory)
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """What the plan has for this round on the main track or the candidates', and the target alone beside it."""
         plan, memory, suite = self.plan(run.setting), run.memory, run.setting.suite
         learning, held = self.learning(suite), DevUse("hold" if self.recipe.dev == "hold" else "train")
 
-        def jointly(track: str, auxiliaries: Sequence[str], steps: int | None = None) -> Assignment:
+        def jointly(track: str, auxiliaries: Sequence[str], steps: int = run.setting.steps) -> Assignment:
             weights = dict.fromkeys((suite.target, *auxiliaries), 1.0)
             return train_jointly(run, weights, learning, held, track=track, steps=steps)
 
         if number >= plan.tuning:
             return [fine_tuning.assignment(run, learning, held)]
         if plan.fit <= number < plan.race:
-            work = [
-                Assignment(
-                    name=task, weights={task: weight}, steps=run.setting.steps, learning=learning,
-                    dev=self.recipe.dev_use, schedule_steps=run.setting.rounds * run.setting.steps,
-                )
-                for task, weight in memory.weights.items()
-            ]  # fmt: skip
+            work = [train_alone(run, task, w, learning, self.recipe.dev_use) for task, w in memory.weights.items()]
         elif memory.candidates:
             work = [jointly(track, auxiliaries) for track, auxiliaries in memory.candidates.items()]
         else:
@@ -248,39 +191,41 @@ class AlphaVIL(Method):
         """Fit alpha, or follow the joint training; what is not finite is dropped, and counted in `dropped`."""
         plan, memory, tasks = self.plan(run.setting), run.memory, target.suite.task_names
         if number >= plan.tuning:
-            facts = fine_tuning.facts(updates, target)
-            facts |= {"from_target_only": float(memory.own)} if self.recipe.finish == "joint" else {}
+            facts = fine_tuning.facts(updates, target) | {"from_target_only": float(memory.own)}
             return run.with_main(follow(run.main, updates[0], number)), facts
-        lost = [update for update in updates if not np.isfinite(update.theta).all()]
-        facts = {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
+        facts = dropped_facts(updates)
         fits = plan.fit <= number < plan.race
-        deltas = updates[: len(tasks)] if fits else ()
-        joint = updates[len(deltas) :]
+        deltas, joint = (updates[: len(tasks)], updates[len(tasks) :]) if fits else ((), updates)
         run = run.with_tracks({update.track: follow(run.tracks[update.track], update, number) for update in joint})
         if deltas:
             layers = self.granularity == "layer"
             fit = fit_round(self.recipe, run.main.theta, deltas, memory.weights, target, number, layers=layers)
             facts |= {**fit.facts, "dropped": facts["dropped"] + fit.dropped}
+            cosines = {task: [*before, fit.facts[f"cosine/{task}"]] for task, before in memory.cosines.items()}
+            memory = replace(memory, weights=fit.weights, cosines=cosines)
             run = run.with_main(run.main.moved(fit.theta, run.setting.steps))
-            memory = replace(memory, weights=fit.weights, **_mean_cosines(memory, fit.facts, target.suite.auxiliaries))
         elif not memory.candidates:
-            facts |= {f"weight/{task}": float(task == target.suite.target or task in memory.kept) for task in tasks}
+            facts |= {f"weight/{task}": float(task in (target.suite.target, *memory.kept)) for task in tasks}
         return replace(run, memory=memory), facts
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
         """Where alpha is fitted: two before the fit, one a step, and one for each task that is left out."""
         plan, tasks = self.plan(run.setting), len(run.setting.suite.task_names)
-        fits = plan.fit <= number < plan.race
-        return self.recipe.dev_use, self.recipe.alpha_steps + 2 + tasks if fits else 0
+        return self.recipe.dev_use, self.recipe.alpha_steps + 2 + tasks if plan.fit <= number < plan.race else 0
 
 
-def candidate_sets(cosines: Mapping[str, float], auxiliaries: Sequence[str]) -> list[list[str]]:
-    """The sets of auxiliaries that race, the smallest first, each once; all where no cosine is above 0."""
-    known = {task: cosines.get(task, 1.0) for task in auxiliaries}
-    order = sorted((task for task in known if known[task] >= OPPOSED), key=lambda task: -known[task])
-    aligned = sum(known[task] > 0 for task in order)
-    half = min(math.ceil(len(known) / 2), len(order))
+def candidate_sets(cosines: Mapping[str, Sequence[float]]) -> list[list[str]]:
+    """The sets of auxiliaries that race, the smallest first, each once; one of all where no mean cosine is above 0."""
+    means = {task: mean(found) for task, found in cosines.items()}
+    order = sorted((task for task in means if means[task] >= OPPOSED), key=lambda task: -means[task])
+    aligned = sum(means[task] > 0 for task in order)
+    half = min(math.ceil(len(means) / 2), len(order))
     return [order[:size] for size in sorted({half, aligned})] if aligned else [order]
+
+
+def mean(cosines: Sequence[float]) -> float:
+    """The mean over rounds, as one round's deltas say little; 1 where nothing is known."""
+    return math.fsum(cosines) / len(cosines) if cosines else 1.0
 
 
 def ahead(one: Track, other: Track, task: Task) -> bool:
@@ -295,15 +240,3 @@ def ahead(one: Track, other: Track, task: Task) -> bool:
     assert task.select is not None
     gain, unit = (figure - to_beat, 1.0) if task.measure.mode == "max" else (to_beat - figure, abs(to_beat))
     return gain > AHEAD * unit / math.sqrt(len(task.select))
-
-
-def _mean_cosines(memory: Found, facts: Facts, auxiliaries: Sequence[str]) -> dict[str, Any]:
-    """Each auxiliary's mean cosine so far: a mean over rounds, as one round's deltas say little."""
-    fitted, before = memory.fitted + 1, memory.cosines
-    means = {task: before.get(task, 0.0) for task in auxiliaries}
-    means = {task: mean + (facts[f"cosine/{task}"] - mean) / fitted for task, mean in means.items()}
-    return {"cosines": means, "fitted": fitted}
-
-
-def _goal(run: Run) -> Task:
-    return run.setting.tasks[run.setting.suite.target]

@@ -29,7 +29,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.methods.joint import Adaptive, LearnedWeights
+from avil_ray.methods.joint import Adaptive, LearnedWeights, train_alone
 from avil_ray.methods.method import Facts, Run, Setting, dropped_facts
 
 
@@ -65,17 +65,7 @@ class DIW(Adaptive):
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """The joint training, which keeps its optimizer, and a probe of each auxiliary, which starts afresh."""
         suite = run.setting.suite
-        probes = [
-            Assignment(
-                name=task,
-                weights={task: 1.0},
-                steps=run.setting.steps,
-                learning=self.learning(suite),
-                dev=self.dev_use,
-                schedule_steps=run.setting.rounds * run.setting.steps,
-            )
-            for task in suite.auxiliaries
-        ]
+        probes = [train_alone(run, task, 1.0, self.learning(suite), self.dev_use) for task in suite.auxiliaries]
         return [*super().assign(run, number), *probes]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:

@@ -153,7 +153,7 @@ class ForkMerge(Method):
         judge = Judge(target, target.objective(self.dev_use, number))
         found = {update.assignment: judge(update.theta) for update in updates}
         lost = [update for update in updates if found[update.assignment] == judge.worst]
-        facts = {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
+        facts = dropped_facts(updates, lost)
         if number < self._ranked(run.setting):
             order = sorted(run.memory.order, key=lambda task: found[task], reverse=True)
             facts |= {f"rank/{task}": float(place) for place, task in enumerate(order)}

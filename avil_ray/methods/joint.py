@@ -164,6 +164,18 @@ def train_jointly(
     )
 
 
+def train_alone(run: Run, task: str, weight: float, learning: Learning, dev: DevUse) -> Assignment:
+    """A round on one task, from where the main track stands, with a fresh optimizer."""
+    return Assignment(
+        name=task,
+        weights={task: weight},
+        steps=run.setting.steps,
+        learning=learning,
+        dev=dev,
+        schedule_steps=run.setting.rounds * run.setting.steps,
+    )
+
+
 def follow(track: Track, update: Update, number: int) -> Track:
     """The track after an update; where that is not finite, it stays where it was, with a fresh optimizer."""
     if np.isfinite(update.theta).all():

@@ -24,7 +24,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.track import MAIN, Track
-from avil_ray.methods.values import check_numbers
+from avil_ray.option_values import check_numbers
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -65,6 +65,11 @@ class Setting:
     tasks: Mapping[str, Task]
     rounds: int
     steps: int
+
+    @property
+    def goal(self) -> Task:
+        """The target, with its data."""
+        return self.tasks[self.suite.target]
 
 
 @dataclass(frozen=True)
@@ -184,15 +189,19 @@ class Method(ABC):
         return replace(suite.learning, learning_rate=self.learning_rate)
 
 
-def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update]) -> dict[str, float]:
-    """Which tasks' training was dropped, as history columns: `dropped/<task>` is 1 for those to blame, else 0.
+def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update] | None = None) -> dict[str, float]:
+    """How many updates were dropped, and which tasks' training with them, as history columns.
 
-    A task whose training is kept in another update of the round is not to blame.
+    `dropped/<task>` is 1 for those to blame, else 0. A task whose training is kept in another update of the round is
+    not to blame. Dropped are those that are not finite, unless it is said which.
     """
+    if dropped is None:
+        dropped = [update for update in updates if not np.isfinite(update.theta).all()]
     gone = {update.assignment for update in dropped}
     kept = {task for update in updates if update.assignment not in gone for task in update.losses}
     blamed = {task for update in dropped for task in update.blamed} - kept
-    return {f"dropped/{task}": float(task in blamed) for update in updates for task in update.losses}
+    of_tasks = {f"dropped/{task}": float(task in blamed) for update in updates for task in update.losses}
+    return {"dropped": float(len(dropped)), **of_tasks}
 
 
 def delta_norms(theta: Vector, updates: Sequence[Update], parameters: slice) -> dict[str, float]:

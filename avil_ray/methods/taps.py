@@ -42,7 +42,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import ParameterSpace, Vector
 from avil_ray.learning.score import score
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.joint import follow, train_jointly
+from avil_ray.methods.joint import follow, train_alone, train_jointly
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
 
 OPEN, FIRST = 0.1, 0.15
@@ -100,15 +100,7 @@ class TAPS(Method):
         suite, setting = run.setting.suite, run.setting
         if number < setting.rounds // 2:
             return [train_jointly(run, dict.fromkeys(suite.task_names, 1.0), self.learning(suite), DevUse())]
-        return [
-            Assignment(
-                name="gated",
-                weights={suite.target: 1.0},
-                steps=setting.steps,
-                learning=self.learning(suite),
-                schedule_steps=setting.rounds * setting.steps,
-            )
-        ]
+        return [train_alone(run, suite.target, 1.0, self.learning(suite), DevUse())]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
         """Go on from where the joint training ended; or move scores and deltas, and open the gates.
@@ -116,8 +108,7 @@ class TAPS(Method):
         A round that is not finite is dropped, and counted.
         """
         (update,) = updates
-        lost = [] if np.isfinite(update.theta).all() else updates
-        facts = {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
+        facts = dropped_facts(updates)
         if number < run.setting.rounds // 2:
             facts |= {f"weight/{task}": weight for task, weight in update.weights.items()}
             return run.with_main(follow(run.main, update, number)), facts
