@@ -206,6 +206,8 @@ class AlphaVIL(FitsAlpha):
             run = run.with_main(run.main.moved(fit.theta, run.setting.steps))
         elif not memory.candidates:
             facts |= {f"weight/{task}": float(task in (target.suite.target, *memory.kept)) for task in tasks}
+            if number >= plan.joint:
+                facts |= {f"kept/{task}": float(task in memory.kept) for task in memory.cosines}
         return replace(run, memory=memory), facts
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
