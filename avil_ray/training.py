@@ -75,16 +75,13 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (s).
-
-        `dropped/<task>` is 1 where a task's training was thrown away, as it was not finite.
-        """
+        """One row a round; `docs/history.md` says what each column holds."""
         import pandas as pd
 
         return pd.DataFrame(list(self.rows))
 
     def explain(self) -> str:
-        """Which tasks helped and which were turned down, in words: alpha, w, cosines, leave-one-out losses.
+        """Whose result it is, which tasks were used, turned down and kept, in words, with the evidence.
 
         Read the caveat at its end: alpha is not a task's importance.
         """

@@ -98,7 +98,7 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaVIL(FitsAlpha):
-    """alphaVIL; options left out are the variant's."""
+    """Each task trains alone, and alpha decides how much of its step the target keeps."""
 
     source: ClassVar[str] = "Kourdis, Gordon-Hall, Gorinski, arXiv 2405.07769; robust: our recipe"
 
@@ -150,6 +150,8 @@ class AlphaVIL(FitsAlpha):
     def _decided(self, run: Run, plan: Plan) -> Run:
         """The candidate with the best figure on select, the smallest of equals, goes on as the main track.
 
+        Where none has a figure, the largest does: while a run's cost is told beforehand, the dearest counts.
+
         budget  = joint training of every task for the whole run, of an opposed one up to the race; the target once more
         steps   = what the rounds so far, the target-only track and the fine-tuning leave of it, shared out evenly
         """
@@ -158,7 +160,8 @@ class AlphaVIL(FitsAlpha):
         if memory.candidates:
             sign = 1.0 if run.setting.goal.measure.mode == "max" else -1.0
             scores = {name: sign * run.tracks[name].score for name in memory.candidates}
-            best = max(scores, key=lambda name: -math.inf if math.isnan(scores[name]) else scores[name])
+            usable = {name: score for name, score in scores.items() if not math.isnan(score)}
+            best = max(usable, key=lambda name: usable[name]) if usable else list(scores)[-1]
             main, kept = run.tracks[best], memory.candidates[best]
         opposed = sum(mean(cosines) < OPPOSED for cosines in memory.cosines.values())
         usual, rest = run.setting.steps, plan.tuning - plan.joint

@@ -121,11 +121,7 @@ def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:
 def alpha_labels(comparison: Comparison) -> list[MethodSummary]:
     """The labels that chose a configuration whose histories have alpha, in order."""
     tasks = comparison.facts.tasks
-    return [
-        method
-        for method in comparison.methods
-        if method.chosen and has_alpha(method.chosen.records, tasks)
-    ]
+    return [method for method in comparison.methods if method.chosen and has_alpha(method.chosen.records, tasks)]
 
 
 def alpha_findings(comparison: Comparison) -> list[AlphaFinding]:
@@ -187,8 +183,9 @@ def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
 
 def _ends_with(history: pd.DataFrame, column: str) -> bool:
     """Whether the last value of the column that is there is above 0."""
-    values = history.sort_values("round")[column].dropna() if column in history else ()
-    return len(values) > 0 and bool(values.iloc[-1] > 0)
+    if column not in history:
+        return False
+    return bool((history.sort_values("round")[column].dropna().tail(1) > 0).any())
 
 
 def _known(history: pd.DataFrame, tasks: Sequence[str]) -> list[str]:

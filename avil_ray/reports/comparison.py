@@ -115,7 +115,7 @@ class PairedDifference:
     b: str
     estimate: PairedEstimate | None
     cost_ratio: float | None
-    """The gradient steps of all trials of `a`, over those of `b`; None where `b` took none."""
+    """The gradient steps of all trials of `a`, over those of `b`; None where either took none."""
     reserved_cost_ratio: float | None
     """The same of the reserved device-seconds."""
     verdict: Verdict
@@ -230,7 +230,7 @@ def _difference(a: MethodSummary, b: MethodSummary, mode: Mode) -> PairedDiffere
 
 
 def _ratio(a: float, b: float) -> float | None:
-    return a / b if b else None
+    return a / b if a and b else None
 
 
 def _verdict(interval: Interval | None, mode: Mode) -> Verdict:

@@ -38,19 +38,19 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
         others = [curve[name].dropna() for name in curve if name not in ("select", "fine_tuning")]
         for other in others:
             _line(axes, other, Style(colour, "-"), 0.9, zorder=4)
-        # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the panel
+        # the climb from chance would leave the rest no room: the first fifth of the rounds may leave the panel
         late += [one[curve.index[len(curve) // 5] :] for one in (curve["select"], *others)]
         ends.append(End(label, float(curve.index[-1]), float(curve["select"].iloc[-1]), colour))
-    subtitle = f"mean over seeds; {findings.better(comparison)}"
-    subtitle += "; dotted: fine-tuning" if any(curve["fine_tuning"].any() for curve in curves.values()) else ""
-    subtitle += "; thin: other tracks" if any(len(curve.columns) > 2 for curve in curves.values()) else ""
-    drawing.title(axes, "How they learn", subtitle, theme)
+    lines = "; dotted: fine-tuning" if any(curve["fine_tuning"].any() for curve in curves.values()) else ""
+    lines += "; thin: other tracks" if any(len(curve.columns) > 2 for curve in curves.values()) else ""
+    drawing.title(axes, "How they learn", f"mean over seeds; {findings.better(comparison)}{lines}", theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
     seen = pd.concat(late)
     drawing.pad(axes, float(seen.min()), float(seen.max()))
     _finish(figure, [axes], [ends], min(float(curve.index[0]) for curve in curves.values()))
-    caption = f"{metric.capitalize()} on select after each round: each method's chosen configuration, mean over seeds."
+    caption = f"{metric.capitalize()} on select after each round: each method's chosen configuration, mean over seeds"
+    caption += f"{lines.replace('other tracks', 'tracks beside its main one')}."
     return Drawing("select", caption, figure)
 
 
@@ -93,7 +93,7 @@ def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame
     for history in (record.history for record in (method.chosen.records if method.chosen else ())):
         if column in history:
             tuned = history.get("fine_tuning", pd.Series(0.0, index=history.index)).fillna(0.0)
-            tracks = history[[name for name in history if name.endswith(f"/{column}")]]
+            tracks = history.filter(regex=f"/{re.escape(column)}$")
             part = tracks.assign(round=history["round"], select=history[column], fine_tuning=tuned)
             parts.append(part.dropna(subset="select"))
     return pd.concat(parts).groupby("round").mean() if parts else pd.DataFrame()
@@ -124,7 +124,7 @@ def _task_lines(axes: Axes, tasks: _TaskSeries, looks: Mapping[str, Style], targ
 
 
 def _line(axes: Axes, series: pd.Series[float], look: Style, width: float, **more: Any) -> None:
-    """A line over rounds; a dot where there is one round only, as a line would not show; nothing where there is none."""
+    """A line over rounds; a dot where there is one round only, as a line would not show; nothing without any."""
     if series.empty:
         return
     marker = "o" if len(series) == 1 else None

@@ -31,7 +31,7 @@ COLUMNS: dict[str, str] = {
     "interval. Only configurations that finished on every seed can be chosen. One seed gives no interval.",
     "gradient steps": "Of all tasks, dev passes included, over ALL trials of the method: its whole search, failed and "
     "stopped trials too.",
-    "reserved device time": "Workers that trials reserved, times how long they ran, over all trials: what one pays for.",
+    "reserved device time": "Workers that a trial reserved, times how long it ran, over all trials: what one pays.",
     "busy": "The share of the reserved device time in which a device was at work.",
     "wall time": "From start to end of each trial, summed over all trials; trials that ran at once count each.",
     "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired "
@@ -236,7 +236,7 @@ def _price(comparison: Comparison, difference: PairedDifference) -> str:
     if equal is None:
         return f"{text}; these steps do not pay for one of its {tried} configurations"
     reached = formats.number(equal.test, formats.decimals_for(comparison))
-    return f"{text}; these steps pay for {equal.count} of its {tried} configurations, with an expected figure of {reached}"
+    return f"{text}; these steps pay for {equal.count} of its {tried} configurations, expected to reach {reached}"
 
 
 def _how_many(ratio: float) -> str:

@@ -23,9 +23,7 @@ from avil_ray.reports.comparison import Comparison, compare
 HALF = ("left", "noise")
 
 
-def rounds(
-    alpha: dict[str, list[float]], weight: dict[str, list[float]] | None = None, more: int = 0
-) -> pd.DataFrame:
+def rounds(alpha: dict[str, list[float]], weight: dict[str, list[float]] | None = None, more: int = 0) -> pd.DataFrame:
     """A history with these alphas and weights in its first rounds, and `more` rounds without any."""
     count = len(next(iter(alpha.values())))
     columns: dict[str, list[float]] = {"round": list(range(count + more))}
@@ -114,7 +112,8 @@ def test_the_simulated_sweep_turns_the_noise_down(comparison: Comparison) -> Non
 
 def test_a_run_is_explained_in_words_with_evidence_and_the_caveat() -> None:
     history = rounds({"left": [0.6] * 4, "noise": [0.0] * 4}, {"left": [1.5] * 4, "noise": [0.5] * 4})
-    text = explain(history.assign(**{"dev/loss_rise_without/left": 0.25, "dev/loss_rise_without/noise": -0.1, "cosine/noise": -0.1}), HALF, "left")
+    rises = {"dev/loss_rise_without/left": 0.25, "dev/loss_rise_without/noise": -0.1}
+    text = explain(history.assign(**rises, **{"cosine/noise": -0.1}), HALF, "left")
     assert "alpha turned up: left (the target)" in text
     assert "alpha almost switched off: noise" in text
     assert "- left: alpha 0.600, w 1.50, without it the dev loss rises by 0.2500" in text
@@ -139,7 +138,9 @@ def test_what_was_kept_is_told() -> None:
     assert not any("kept" in text for text in finding([rounds({"left": [0.5], "noise": [0.5]})]).sentences("left"))
 
 
-@pytest.mark.parametrize(("noise", "kept", "differs"), [(0.5, 1, False), (0.5, 0, True), (0.0, 1, True), (0.0, 0, False)])
+@pytest.mark.parametrize(
+    ("noise", "kept", "differs"), [(0.5, 1, False), (0.5, 0, True), (0.0, 1, True), (0.0, 0, False)]
+)
 def test_where_alpha_and_what_was_kept_differ_it_is_said_why(noise: float, kept: float, differs: bool) -> None:
     said = f"alpha and what was kept differ on noise: {DIFFERENT}"
     assert (said in finding([ended(noise, kept)]).sentences("left")) == differs

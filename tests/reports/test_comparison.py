@@ -97,7 +97,8 @@ def test_a_trial_stopped_early_or_unfinished_is_no_failure_but_is_paid_for() -> 
     assert (found["trials"], found["failed"], found["stopped"], found["unfinished"]) == (5, 1, 1, 1)
     assert found["configurations"] == 3
     assert found["cost"] == {
-        "gradient_steps": 275, "device_seconds": 25.5, "reserved_device_seconds": 51.0, "wall_seconds": 13.3, "busy": 0.5,
+        "gradient_steps": 275, "device_seconds": 25.5, "reserved_device_seconds": 51.0, "wall_seconds": 13.3,
+        "busy": 0.5,
     }  # fmt: skip
     assert found["chosen_configuration"] == 1
 
@@ -139,7 +140,10 @@ def test_a_reference_must_be_one_of_the_labels() -> None:
 
 def test_a_difference_is_paired_by_seed_and_as_scipy_has_it() -> None:
     a, b = [0.93, 0.95, 0.91, 0.96], [0.92, 0.93, 0.905, 0.94]
-    records = [*trials("alpha-vil", a, cost=Cost(50, 1.0, 1.0, 3.0)), *trials("static", b, cost=Cost(200, 1.0, 1.0, 2.0))]
+    records = [
+        *trials("alpha-vil", a, cost=Cost(50, 1.0, 1.0, 3.0)),
+        *trials("static", b, cost=Cost(200, 1.0, 1.0, 2.0)),
+    ]
     [found] = compare(reversed(records), make_facts(("alpha-vil", "static"), seeds=(0, 1, 2, 3))).summary()[
         "comparisons"
     ]

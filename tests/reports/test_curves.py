@@ -106,9 +106,7 @@ def test_no_name_stands_on_another_or_leaves_the_figure(comparison: Comparison, 
 
 
 def test_one_round_is_a_dot() -> None:
-    history = pd.DataFrame(
-        {"round": [0], "select/accuracy": [0.7], **{f"alpha/{task}": [0.25] for task in TASKS}}
-    )
+    history = pd.DataFrame({"round": [0], "select/accuracy": [0.7], **{f"alpha/{task}": [0.25] for task in TASKS}})
     comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
     for found in (select_curves(comparison, LIGHT), alpha_curves(comparison, comparison.methods[0], LIGHT)):
         assert found is not None

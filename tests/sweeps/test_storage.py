@@ -55,6 +55,7 @@ DAMAGE = [
     another(lambda facts: {**facts, "seeds": ["0"]}),
     another(lambda facts: {**facts, "tasks": "abc"}),
     another(lambda facts: {**facts, "mode": "best"}),
+    another(lambda facts: {**facts, "reference": "nobody"}),
     another(lambda facts: {name: value for name, value in facts.items() if name != "metric"}),
     folder,
 ]
