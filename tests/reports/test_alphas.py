@@ -124,7 +124,7 @@ def test_a_run_is_explained_in_words_with_evidence_and_the_caveat() -> None:
 
 def ended(noise: float, kept: float, own: float = 0.0) -> pd.DataFrame:
     """A history whose alpha of noise is so high, that kept noise or did not, and whose result is the target's own."""
-    decided = pd.DataFrame({"round": [1, 2], "kept/noise": kept})
+    decided = pd.DataFrame({"round": [2, 1], "kept/noise": [kept, 1 - kept]})  # the last round counts
     tuned = pd.DataFrame({"round": [3], "from_target_only": own})
     return pd.concat([tuned, decided, rounds({"left": [0.5], "noise": [noise]})])  # rows need not be in order
 

@@ -68,6 +68,7 @@ def test_damaged_facts_are_a_line_and_are_written_anew(
     sweep = tmp_path / "sweep"
     facts = written(sweep, space)
     assert read_facts(sweep) == facts
+    assert facts.reference == space.reference
     damage(sweep / "sweep.json")
     with pytest.raises(UserError, match=r"sweep.json: cannot be read .* run the sweep again with --resume") as caught:
         read_facts(sweep)
