@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from avil_ray.export import load as load
     from avil_ray.learning.assignment import Assignment as Assignment
     from avil_ray.learning.assignment import Update as Update
+    from avil_ray.learning.track import Track as Track
     from avil_ray.methods.alpha_fit import AlphaFit as AlphaFit
     from avil_ray.methods.alpha_fit import fit_alpha as fit_alpha
     from avil_ray.methods.alpha_vil import AlphaVIL as AlphaVIL
+    from avil_ray.methods.method import Memory as Memory
     from avil_ray.methods.method import Method as Method
-    from avil_ray.methods.method import Phase as Phase
+    from avil_ray.methods.method import Run as Run
     from avil_ray.methods.method import Setting as Setting
     from avil_ray.methods.static import Equal as Equal
     from avil_ray.methods.static import EqualFineTune as EqualFineTune
@@ -59,17 +61,19 @@ _HOMES = {
     "EqualFineTune": "methods.static",
     "Examples": "tasks.examples",
     "Learning": "tasks.learning",
+    "Memory": "methods.method",
     "Method": "methods.method",
     "MultitaskModel": "models.multitask",
     "Outcome": "sweeps.conclusion",
-    "Phase": "methods.method",
     "Result": "training",
+    "Run": "methods.method",
     "Setting": "methods.method",
     "SquaredError": "tasks.losses",
     "Static": "methods.static",
     "Suite": "tasks.suite",
     "TargetOnly": "methods.static",
     "Task": "tasks.task",
+    "Track": "learning.track",
     "Update": "learning.assignment",
     "UserError": "errors",
     "WorkFailed": "errors",

@@ -229,12 +229,10 @@ def method_name(method: Method) -> str:
 def settled_options(method: Method) -> dict[str, Any]:
     """A method's options in force, flat (`weights.right`) and in plain values; `build_method` reads them back.
 
-    What a variant decides (alphaVIL's `recipe`) stands in the place of options that were left open; options that are
-    still open then, as they are the suite's to decide, are left out.
+    What the method decides itself stands in the place of options that were left open (`Method.in_force`); options that
+    are still open then, as they are the suite's to decide, are left out.
     """
-    recipe = getattr(method, "recipe", None)
-    decided = dataclasses.asdict(recipe) if recipe is not None else {}
-    values = {name: decided.get(name) if value is None else value for name, value in _values(method).items()}
+    values = dict(method.in_force())
     inner = _inner(type(method))
     if inner is not None:
         other: Method = getattr(method, inner)

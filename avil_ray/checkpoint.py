@@ -11,36 +11,38 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from avil_ray.container import Container, Damaged, pack, unpack
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import Vector
-from avil_ray.rounds import Best, Line, Progress
+from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.methods.method import Memory, Run, Setting
 from avil_ray.storage import Storage, why
 
 log = logging.getLogger(__name__)
 
 FILE, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
-MAIN, ASIDE = "main", "aside"
-"""The trajectories by name: the one that trains, and the one that waits. An array is `<trajectory>/theta`, say."""
+MEMORY = "method"
+"""What a method's arrays are stored under; those of a track have its name: `track/main/theta`."""
 
 
-def save(storage: Storage, progress: Progress, configuration: Mapping[str, Any]) -> None:
-    """Write `progress`, with the configuration that led to it; the last checkpoint becomes the previous one."""
-    lines = {MAIN: progress.line} | ({} if progress.aside is None else {ASIDE: progress.aside})
-    arrays = {f"{name}/{part}": array for name, line in lines.items() for part, array in _arrays(line).items()}
-    tracks = {name: _facts(line) for name, line in lines.items()}
-    content = pack(Container(arrays, {"configuration": configuration, "rows": progress.rows, "tracks": tracks}))
+def save(storage: Storage, run: Run, configuration: Mapping[str, Any]) -> None:
+    """Write `run`, with the configuration that led to it; the last checkpoint becomes the previous one."""
+    arrays, memory = run.memory.stored()
+    arrays = {f"{MEMORY}/{name}": array for name, array in arrays.items()}
+    for name, track in run.tracks.items():
+        arrays |= {f"track/{name}/{part}": array for part, array in _arrays(track).items()}
+    tracks = {name: _facts(track) for name, track in run.tracks.items()}
+    facts = {"configuration": configuration, "rows": run.rows, "tracks": tracks, "memory": memory}
     new = f"{FILE}.new"
-    storage.write(new, content)  # before anything is moved: a full disk must not cost the last one
+    # before anything is moved: a full disk must not cost the last one
+    storage.write(new, pack(Container(arrays, facts)))
     if storage.exists(FILE):
         storage.move(FILE, PREVIOUS)
     storage.move(new, FILE)
 
 
-def load(storage: Storage, configuration: Mapping[str, Any]) -> Progress | None:
-    """The stored progress, or None where there is none.
+def load(storage: Storage, setting: Setting, memory: type[Memory], configuration: Mapping[str, Any]) -> Run | None:
+    """The stored run, or None where there is none.
 
     Where the last checkpoint is damaged, the previous one takes its place, and that is said.
 
@@ -56,10 +58,14 @@ def load(storage: Storage, configuration: Mapping[str, Any]) -> Progress | None:
         return None
     place = storage.where(name)
     _require_same(place, found.facts["configuration"], json.loads(json.dumps(configuration)))
-    lines = {track: _line(found, track) for track in found.facts["tracks"]}
+    tracks = {track: _track(found, track) for track in found.facts["tracks"]}
+    try:
+        remembered = memory.restored(_under(found, MEMORY), found.facts["memory"])
+    except TypeError as error:
+        raise Damaged(f"{place}: not a checkpoint of this method: {error}") from error
     if name == PREVIOUS:
         storage.move(PREVIOUS, FILE)  # so that the next one keeps this and not the damaged one
-    return Progress(**vars(lines[MAIN]), rows=tuple(found.facts["rows"]), aside=lines.get(ASIDE))
+    return Run(setting, tracks, remembered, tuple(found.facts["rows"]))
 
 
 def rows(storage: Storage) -> list[dict[str, Any]]:
@@ -103,8 +109,8 @@ def _read(storage: Storage, name: str) -> Container:
     try:
         found = unpack(storage.read(name))
         for track in found.facts["tracks"]:
-            _line(found, track)
-        lacking = {"configuration", "rows"} - set(found.facts) or {MAIN} - set(found.facts["tracks"])
+            _track(found, track)
+        lacking = {"configuration", "rows", "memory"} - set(found.facts) or {MAIN} - set(found.facts["tracks"])
         if lacking:
             raise KeyError(min(lacking))
         if not all(isinstance(row, dict) for row in [*found.facts["rows"], found.facts["configuration"]]):
@@ -122,27 +128,35 @@ def _read(storage: Storage, name: str) -> Container:
         raise Damaged(f"{place}: not a checkpoint: it lacks {error}") from error
 
 
-def _arrays(line: Line) -> dict[str, Vector]:
-    state = {f"state/{name}": value for name, value in line.state.items() if isinstance(value, np.ndarray)}
-    return {"theta": line.theta, **({} if line.best is None else {"best": line.best.theta}), **state}
+def _arrays(track: Track) -> dict[str, Vector]:
+    optimizer = {f"optimizer/{name}": array for name, array in track.optimizer.items()}
+    memory = {f"memory/{name}": array for name, array in track.memory.items()}
+    best = {} if track.best is None or track.best.theta is track.theta else {"best": track.best.theta}
+    return {"theta": track.theta, **best, **optimizer, **memory}
 
 
-def _facts(line: Line) -> dict[str, Any]:
-    state = {name: value for name, value in line.state.items() if not isinstance(value, np.ndarray)}
-    best = None if line.best is None else {"number": line.best.number, "score": line.best.score}
-    return {"state": state, "best": best, "index": line.index}
+def _facts(track: Track) -> dict[str, Any]:
+    best = None if track.best is None else {"round": track.best.round, "score": track.best.score}
+    return {"steps": track.steps, "score": track.score, "best": best}
 
 
-def _line(found: Container, track: str) -> Line:
-    facts, state = found.facts["tracks"][track], f"{track}/state/"
-    arrays = {name.removeprefix(state): array for name, array in found.arrays.items() if name.startswith(state)}
-    best = facts["best"]
-    return Line(
-        theta=found.arrays[f"{track}/theta"],
-        state={**facts["state"], **arrays},
-        best=None if best is None else Best(best["number"], best["score"], found.arrays[f"{track}/best"]),
-        index=facts["index"],
+def _track(found: Container, name: str) -> Track:
+    facts, arrays = found.facts["tracks"][name], _under(found, f"track/{name}")
+    theta, best = arrays["theta"], facts["best"]
+    return Track(
+        theta=theta,
+        steps=facts["steps"],
+        optimizer=_under(found, f"track/{name}/optimizer"),
+        memory=_under(found, f"track/{name}/memory"),
+        score=facts["score"],
+        best=None if best is None else Best(best["round"], best["score"], arrays.get("best", theta)),
     )
+
+
+def _under(found: Container, place: str) -> dict[str, Vector]:
+    """The arrays stored under a name, by what follows it."""
+    start = f"{place}/"
+    return {name.removeprefix(start): array for name, array in found.arrays.items() if name.startswith(start)}
 
 
 def _require_same(place: str, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avil_ray.divergence import require_finite
 from avil_ray.errors import UserError, WorkFailed, whole
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
@@ -36,10 +37,10 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.passes import Source
 from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.track import MAIN, Track
 from avil_ray.pools.inline import InlinePool
 from avil_ray.randomness import numpy_generator, seeded
 from avil_ray.reports.affinity import Affinity, Floats
-from avil_ray.rounds import require_finite
 from avil_ray.tasks.data import Stream
 from avil_ray.tasks.metric_checks import check_metrics
 from avil_ray.tasks.suite import Suite, require_suite
@@ -161,11 +162,10 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
 def _round(pool: InlinePool, suite: Suite, steps: int, theta: Vector, *tasks: str) -> Update:
     """One round from theta on the sum of the tasks' losses.
 
-    It is called by its first task, which the order of examples derives from: so the target meets the same ones with an
-    auxiliary as without, and the difference is the auxiliary's.
+    The target meets the same examples with an auxiliary as without, so the difference is the auxiliary's.
     """
     work = Assignment(name=tasks[0], weights=dict.fromkeys(tasks, 1.0), steps=steps, learning=suite.learning, dev=HELD)
-    (update,) = pool.run([work], theta, 0)
+    (update,) = pool.run([work], {MAIN: Track(theta)}, 0)
     require_finite(update.theta, [update], 0)
     return update
 

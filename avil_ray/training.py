@@ -20,11 +20,12 @@ from avil_ray.errors import UserError, WorkFailed, whole
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
-from avil_ray.methods.method import Method, Setting
+from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
-from avil_ray.rounds import Best, Progress, Round, run_rounds
+from avil_ray.rounds import Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
 from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
@@ -74,16 +75,13 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (s).
-
-        `dropped/<task>` is 1 where a task's training was thrown away, as it was not finite.
-        """
+        """One row a round; `docs/history.md` says what each column holds."""
         import pandas as pd
 
         return pd.DataFrame(list(self.rows))
 
     def explain(self) -> str:
-        """Which tasks helped and which were turned down, in words: alpha, w, cosines, leave-one-out losses.
+        """Whose result it is, which tasks were used, turned down and kept, in words, with the evidence.
 
         Read the caveat at its end: alpha is not a task's importance.
         """
@@ -149,41 +147,43 @@ def train(
     _check_arguments(suite, method, pool, output, resume, on_round)
     _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed, workers=workers)
     method.check(suite)
-    require_one_phase(suite, method, rounds)
+    require_no_patience(suite, method)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
 
-    def after_round(progress: Progress, done: Round) -> None:
+    def after_round(done: Round) -> None:
         if storage is not None:
-            checkpoint.save(storage, progress, configuration)
+            checkpoint.save(storage, done.run, configuration)
         if on_round is not None:
             on_round(done)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with (
-        _opened(output, resume, configuration) as (storage, progress),
+        _opened(output, resume) as storage,
         nullcontext(suite.draw(seed)) as tasks,  # with the threads of the caller
         cpu_threads(threads),
     ):
+        setting = Setting(suite, tasks, rounds, steps_per_round)
+        memory = method.start(setting)
+        run = None if storage is None else checkpoint.load(storage, setting, type(memory), configuration)
         target = Target(suite, tasks, seed, device)
-        if progress is None:
-            progress = Progress(target.flat.vector())
-            target.check_evaluation(progress.theta)
-        if len(progress.theta) != target.space.size:
-            sizes = f"{len(progress.theta)} parameters, the suite's model has {target.space.size}"
+        if run is None:
+            run = Run(setting, {MAIN: Track(target.flat.vector())}, memory)
+            target.check_evaluation(run.main.theta)
+        if len(run.main.theta) != target.space.size:
+            sizes = f"{len(run.main.theta)} parameters, the suite's model has {target.space.size}"
             raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
-            setting = Setting(suite, steps_per_round, tasks)
-            progress = run_rounds(progress, method, rounds, setting, opened, target, after_round)
-        best, test = _judged(progress, target)
-    return Result(suite, method, seed, test, best.number, best.score, np.array(best.theta), progress.rows)
+            run = run_rounds(run, method, opened, target, after_round)
+        best, test = _judged(run, target)
+    return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows)
 
 
-def _judged(progress: Progress, target: Target) -> tuple[Best, dict[str, float]]:
+def _judged(run: Run, target: Target) -> tuple[Best, dict[str, float]]:
     """The best round by select, and its figures on test, which is read here and nowhere else."""
-    best = progress.best
+    best = run.main.best
     assert best is not None
     if not math.isfinite(best.score):
         raise WorkFailed(_no_figure(target, best.theta))
@@ -191,15 +191,15 @@ def _judged(progress: Progress, target: Target) -> tuple[Best, dict[str, float]]
     if not (math.isfinite(test[target.task.measure.name]) and math.isfinite(test["loss"])):
         figures = f"task {target.task.name!r}: its figures on test are {dict(test)}"
         where = target.not_finite(best.theta, "test") or figures
-        raise WorkFailed(f"{where}, at the best round, {best.number}: the run has no result")
+        raise WorkFailed(f"{where}, at the best round, {best.round}: the run has no result")
     return best, test
 
 
-def require_one_phase(suite: Suite, method: Method, rounds: int) -> None:
+def require_no_patience(suite: Suite, method: Method) -> None:
     """Raise `UserError` where `patience` would end rounds that the method has planned."""
-    if suite.learning.patience is not None and len(method.phases(rounds)) > 1:
+    if suite.learning.patience is not None and method.plans_ahead:
         name = type(method).__name__
-        raise UserError(f"learning: patience: {name} has phases with a plan of their own; leave patience out")
+        raise UserError(f"learning: patience: {name} plans its rounds ahead; leave patience out")
 
 
 def _check_numbers(**numbers: int | None) -> None:
@@ -243,20 +243,18 @@ def _kind(value: Any) -> str:
 
 
 @contextmanager
-def _opened(
-    output: Path | str | None, resume: bool, configuration: Mapping[str, Any]
-) -> Iterator[tuple[Storage | None, Progress | None]]:
-    """Where checkpoints go, closed to other processes for the block, and the progress that is there already."""
+def _opened(output: Path | str | None, resume: bool) -> Iterator[Storage | None]:
+    """Where checkpoints go, closed to other processes for the block."""
     if output is None:
         if resume:
             raise UserError("resume needs the output folder of the run to go on with")
-        yield None, None
+        yield None
         return
     storage = LocalStorage(Path(output))
     with locked(storage.folder):
         if not resume and checkpoint.exists(storage):
             raise UserError(f"{output}: already holds a run; resume it, or choose another output folder")
-        yield storage, checkpoint.load(storage, configuration)
+        yield storage
 
 
 def _open(

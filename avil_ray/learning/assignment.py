@@ -26,12 +26,15 @@ Trains = Literal["all", "trunk", "heads"]
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """Train these tasks, with these weights, for so many steps, from theta.
+    """Train these tasks, with these weights, for so many steps, from where a track stands.
+
+    A task's examples come in the same order on every track, whatever trains beside it: tracks differ by what they
+    learn, not by the luck of the draw.
 
     Parameters
     ----------
     name
-        Unique within a round; random choices derive from it.
+        Unique within a round.
     weights
         Task -> the weight of its loss. A step takes a batch of each task and follows the gradient of the weighted sum.
     steps
@@ -40,15 +43,16 @@ class Assignment:
         Optimiser, learning rate, batch size, clipping.
     dev
         How the target's dev examples are spent.
-    first_step
-        Where the order of examples goes on: the number of steps that this assignment has taken in earlier rounds.
-    foretold_steps
-        How many steps it is planned to take in all rounds, which a schedule of the learning rate runs over.
-    keep_optimizer, optimizer
-        Whether the optimizer's state comes back with the update, and the state to go on from (empty: a fresh start).
-        What it holds of parts that this assignment does not train comes back as it was.
-    rule, memory
-        What sets the weights at every step (`weights` themselves unless said otherwise), and what it remembers.
+    track
+        The name of the track that it starts from.
+    continues
+        Whether the optimizer (and the rule) goes on from the track's, and comes back with the update; otherwise each
+        assignment starts with a fresh one. What the optimizer holds of parts that this assignment does not train comes
+        back as it was.
+    schedule_steps
+        How many steps the track is planned to take, which a schedule of the learning rate runs over.
+    rule
+        What sets the weights at every step; `weights` themselves unless said otherwise.
     trains
         What of theta may move.
     """
@@ -58,12 +62,10 @@ class Assignment:
     steps: int
     learning: Learning
     dev: DevUse = field(default_factory=DevUse)
-    first_step: int = 0
-    foretold_steps: int | None = None
-    keep_optimizer: bool = False
-    optimizer: OptimizerState = field(default_factory=dict)
+    track: str = "main"
+    continues: bool = False
+    schedule_steps: int | None = None
     rule: Rule = field(default_factory=Fixed)
-    memory: Memory = field(default_factory=dict)
     trains: Trains = "all"
 
     @property
@@ -97,8 +99,8 @@ class Update:
 
     Parameters
     ----------
-    assignment
-        Its name.
+    assignment, track, steps
+        Its name, the track that it started from, and the steps that it took.
     theta
         The parameters where training ended, float32 [P]. They travel instead of the delta, which is as long: so a
         static run goes on from exactly where it stopped, and `delta` costs one subtraction.
@@ -111,7 +113,7 @@ class Update:
     seconds
         Time the worker spent.
     optimizer
-        The optimizer's state, where the assignment asked for it.
+        The optimizer's state, where the assignment continues a track's.
     memory
         What the weighting rule remembers.
     trouble
@@ -120,9 +122,11 @@ class Update:
 
     assignment: str
     theta: Vector
-    losses: Mapping[str, float]
-    gradient_steps: int
-    seconds: float
+    track: str = "main"
+    steps: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    gradient_steps: int = 0
+    seconds: float = 0.0
     optimizer: OptimizerState = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     memory: Memory = field(default_factory=dict)

@@ -21,10 +21,10 @@ from avil_ray.learning.optimizers import FlatOptimizer
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.learning.passes import Batch, Source
 from avil_ray.learning.step import Step
+from avil_ray.learning.track import Track
 from avil_ray.learning.weighting import Weights
 from avil_ray.randomness import derive, numpy_generator, seeded
 from avil_ray.tasks.data import Stream
-from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.order import batches
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -68,27 +68,27 @@ class Learner:
         sizes = self._source(self.suite.target).sizes
         return sizes["train"], sizes["dev"]
 
-    def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
-        """Train from theta [P] in round `number`; theta itself is not changed."""
+    def train(self, assignment: Assignment, track: Track, number: int) -> Update:
+        """Train from where the track stands, in round `number`; the track itself is not changed."""
         started = time.perf_counter()
-        flat = self.flat
-        with cpu_threads(self.threads), seeded(self.seed, number, assignment.name, "training"):
-            flat.load(theta)
+        flat, before = self.flat, track.optimizer if assignment.continues else {}
+        with cpu_threads(self.threads), seeded(self.seed, number, track.steps, "training"):
+            flat.load(track.theta)
             flat.model.train()
             optimizer = FlatOptimizer(
-                flat, self._parts(assignment), assignment.learning, assignment.foretold_steps, assignment.optimizer
+                flat, self._parts(assignment), assignment.learning, assignment.schedule_steps, before
             )
-            memory = {name: np.array(value) for name, value in assignment.memory.items()}
+            memory = {name: np.array(value) for name, value in track.memory.items() if assignment.continues}
             losses: dict[str, list[float]] = {task: [] for task in assignment.weights}
             weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
             passes, diverged = 0, None
-            for step in self._steps(assignment, number, memory):
+            for step in self._steps(assignment, track.steps, number, memory):
                 weighed = assignment.rule.weigh(step)
                 step.backward(weighed)
                 passes += step.passes
                 norm = nn.utils.clip_grad_norm_(optimizer.parameters, assignment.learning.clip)
                 if diverged is None and not bool(torch.isfinite(norm)):
-                    diverged = self._trouble(step, weighed, theta)
+                    diverged = self._trouble(step, weighed, track.theta)
                 optimizer.step(step.number)
                 flat.push()
                 for task, loss in step.mean_losses().items():
@@ -98,13 +98,15 @@ class Learner:
                     values.append(float(weight.mean() if isinstance(weight, Tensor) else weight))
         return Update(
             assignment=assignment.name,
+            track=assignment.track,
+            steps=assignment.steps,
             theta=flat.vector(),
             losses={task: _mean(values) for task, values in losses.items()},
             weights={task: _mean(values) for task, values in weights.items()},
             gradient_steps=passes,
             seconds=time.perf_counter() - started,
-            optimizer={**assignment.optimizer, **optimizer.state()} if assignment.keep_optimizer else {},
-            memory=memory,
+            optimizer={**before, **optimizer.state()} if assignment.continues else {},
+            memory=memory if assignment.continues else {},
             trouble=diverged,
         )
 
@@ -115,10 +117,12 @@ class Learner:
         self.flat.gradient.copy_(gradient)
         return found
 
-    def _steps(self, assignment: Assignment, number: int, memory: dict[str, npt.NDArray[Any]]) -> Iterator[Step]:
-        """The assignment's steps, each with the next batch of every task."""
-        batches = {task: self._batches(assignment, task, number) for task in assignment.weights}
-        for index in range(assignment.first_step, assignment.first_step + assignment.steps):
+    def _steps(
+        self, assignment: Assignment, first: int, number: int, memory: dict[str, npt.NDArray[Any]]
+    ) -> Iterator[Step]:
+        """The assignment's steps from the track's step `first`, each with the next batch of every task."""
+        batches = {task: self._batches(assignment, task, first, number) for task in assignment.weights}
+        for index in range(first, first + assignment.steps):
             dev_batch = partial(self._dev_batch, assignment, number, index)
             yield Step(
                 index,
@@ -134,32 +138,25 @@ class Learner:
     def _dev_batch(self, assignment: Assignment, number: int, step: int, draw: int) -> Batch:
         """A step's `draw`-th dev batch: a random part of the examples that adapt in this round, not augmented."""
         _, rows = assignment.dev.rows(*self._counts, self.seed, number)
-        generator = numpy_generator(self.seed, assignment.name, "dev batch", step, draw)
+        generator = numpy_generator(self.seed, "dev batch", step, draw)
         chosen = rows[torch.from_numpy(generator.permutation(len(rows))[: assignment.learning.batch_size])]
-        with seeded(self.seed, assignment.name, "dev batch", step, draw):
+        with seeded(self.seed, "dev batch", step, draw):
             return self._source(self.suite.target).batch(chosen)
 
-    def _batches(self, assignment: Assignment, task: str, number: int) -> Iterator[Batch]:
+    def _batches(self, assignment: Assignment, task: str, first: int, number: int) -> Iterator[Batch]:
         """The batches of one task. A cross-fitted target has new rows each round, and so a new order each round."""
-        source, learning = self._source(task), assignment.learning
-        first, purpose = assignment.first_step, (assignment.name, task)
+        source, learning, purpose = self._source(task), assignment.learning, (task,)
         if isinstance(source.data, Stream):
-            return self._streamed(source, learning, first, assignment.steps, purpose)
+            reader = self._streams.setdefault((assignment.track, task), StreamLoader(source))
+            return reader.batches(assignment.steps, first, derive(self.seed, task, "data"), learning)
         rows = torch.arange(len(source))
         if task == self.suite.target:
             rows, _ = assignment.dev.rows(*self._counts, self.seed, number)
             if assignment.dev.kind == "crossfit":
-                first, purpose = 0, (assignment.name, f"{task} in round {number}")
+                first, purpose = 0, (f"{task} in round {number}",)
         size, replacement = learning.batch_size, source.task.replacement
         order = batches(rows, size, first, assignment.steps, self.seed, *purpose, replacement=replacement)
         return loaded(source, order, first, derive(self.seed, *purpose, "data"), learning)
-
-    def _streamed(
-        self, source: Source, learning: Learning, first: int, steps: int, purpose: tuple[str, str]
-    ) -> Iterator[Batch]:
-        """The batches of a stream, which is continued where this learner has read it up to here, else replayed."""
-        reader = self._streams.setdefault(purpose, StreamLoader(source))
-        return reader.batches(steps, first, derive(self.seed, *purpose, "data"), learning)
 
     def _parts(self, assignment: Assignment) -> dict[str, slice]:
         """What of theta the assignment may move: the trunk and the heads of its tasks, or one of the two."""

@@ -21,7 +21,6 @@ Where this differs from the paper:
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,17 +32,16 @@ from typing_extensions import Doc
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Trains, Update
 from avil_ray.learning.evaluation import Target
-from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.methods.method import Facts, Memory, Method, Run, Setting
 from avil_ray.methods.static import Equal
 from avil_ray.models.alignment import aligned_model
 from avil_ray.tasks.suite import Suite
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aligned(Method):
-    """What another method does, where an assignment may be confined to one part of the model."""
+class Alignment(Method):
+    """A matrix for each task between its inputs and the trunk, with any method's weights."""
 
     source: ClassVar[str] = "Wu, Zhang, Re, ICLR 2020, arXiv 2005.00944, Algorithm 1"
 
@@ -54,65 +52,13 @@ class Aligned(Method):
             "in odd ones; frozen: the trunk never trains"
         ),
     ] = "joint"
-
-    @property
-    @abstractmethod
-    def inner(self) -> Method:
-        """The other method."""
-
-    @property
-    def finishes(self) -> bool:
-        """As the other method."""
-        return self.inner.finishes
-
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """The other method's state."""
-        return self.inner.start(setting, before)
-
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """The other method's assignments, each confined to what trains in this round."""
-        assignments = self.inner.assign(setting, state, number)
-        if self.train_shared == "joint":
-            return assignments
-        if self.train_shared == "frozen":
-            return [replace(assignment, trains="heads") for assignment in assignments]
-        part: Trains = "trunk" if number % 2 else "heads"
-        return [replace(assignment, trains=part) for assignment in assignments]
-
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """As the other method combines."""
-        return self.inner.combine(state, theta, updates, target, number)
-
-    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
-        """As many as the other method's."""
-        return self.inner.dev_passes(tasks)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignedPhase(Aligned):
-    """A phase of another method's run on the aligned model. Not a name to choose."""
-
-    method: Method
-
-    @property
-    def inner(self) -> Method:
-        """The phase's method."""
-        return self.method
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alignment(Aligned):
-    """A matrix for each task between its inputs and the trunk, with any method's weights."""
-
     weighting: Annotated[Method, Doc("the method that weighs the tasks")] = field(default_factory=Equal)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.weighting, Method):
             raise UserError(f"weighting must be a method such as Equal(), not {self.weighting!r}")
-        if isinstance(self.weighting, Aligned):
+        if isinstance(self.weighting, Alignment):
             raise UserError("weighting: alignment cannot weigh the tasks; name another method, such as equal")
         rate, own = self.learning_rate, self.weighting.learning_rate
         if rate is not None and own not in (None, rate):
@@ -138,9 +84,37 @@ class Alignment(Aligned):
         suite = self.inner.prepare(suite)
         return replace(suite, model=partial(aligned_model, suite.build, suite.task_names))
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """The other method's phases, on the aligned model."""
-        return tuple(
-            replace(phase, method=AlignedPhase(method=phase.method, train_shared=self.train_shared))
-            for phase in self.inner.phases(rounds)
-        )
+    @property
+    def plans_ahead(self) -> bool:
+        """As the other method."""
+        return self.inner.plans_ahead
+
+    def rounds(self, setting: Setting) -> int:
+        """As many as the other method's."""
+        return self.inner.rounds(setting)
+
+    def start(self, setting: Setting) -> Memory:
+        """What the other method remembers."""
+        return self.inner.start(setting)
+
+    def begin(self, run: Run, number: int) -> Run:
+        """As the other method begins."""
+        return self.inner.begin(run, number)
+
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        """The other method's assignments, each confined to what trains in this round."""
+        assignments = self.inner.assign(run, number)
+        if self.train_shared == "joint":
+            return assignments
+        if self.train_shared == "frozen":
+            return [replace(assignment, trains="heads") for assignment in assignments]
+        part: Trains = "trunk" if number % 2 else "heads"
+        return [replace(assignment, trains=part) for assignment in assignments]
+
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """As the other method combines."""
+        return self.inner.combine(run, updates, target, number)
+
+    def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
+        """As many as the other method's."""
+        return self.inner.dev_passes(run, number)

@@ -1,300 +1,247 @@
 """alphaVIL: each task trains alone from theta, and alpha decides how much of each delta the target keeps.
 
     delta_i  = (theta after K steps on w_i L_i) - theta                                   for every task i, in parallel
-    alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_alpha`
+    alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)
     theta   <- theta + sum_i alpha_i delta_i                w_i <- w_i + (alpha_i - its neutral value)
 
 Source: Kourdis, Gordon-Hall, Gorinski, "alphaVIL: Learning to Leverage Auxiliary Tasks for Multitask Learning",
-arXiv 2405.07769. `variant: paper` is that form: alpha starts at 1, so theta moves by the *sum* of the deltas, ten plain
-gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values, the optimiser of alpha and the w rule
-are not spelled out in the text we could read; they are reconstructions. `variant: robust` is ours, and differs as
-follows: alpha starts at 1/n (the *mean* of the deltas) and is fitted by projected Adam inside a box; each round another
-part of train and dev fits alpha (cross-fitting); auxiliary heads move in full; a step that does not lower the dev loss
-is turned down; w is bounded and keeps its sum; and `finish: joint` puts these rounds into a run: all tasks train
-jointly first, alphaVIL's rounds measure how far each task's delta points along the target's, and a race of task sets
-(`race.py`) settles which auxiliaries stay. In case none pays, the target trains alone from where the run began: for a
-third of the rounds, and where the race is not ahead by then for all of them, as a target-only run would. Then the
-winner of the race trains on jointly while the run's budget lasts. The best theta on select is fine-tuned on the target;
-it is the target's own unless another is ahead by more than what may well be chance.
+arXiv 2405.07769. `variant: paper` is that form, in every round: alpha starts at 1, so theta moves by the *sum* of the
+deltas, ten plain gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values, the optimiser of
+alpha and the w rule are not spelled out in the text we could read; they are reconstructions.
+
+`variant: robust`, the default, is ours. A round differs in this (`alpha_round.py`): alpha starts at 1/n, the *mean* of
+the deltas, and projected Adam fits it inside a box; each round another part of train and dev fits it; auxiliary heads
+move in full; a step that does not lower the dev loss is turned down; w is bounded and keeps its sum. And such rounds
+are one part of a run, here of 20 rounds (`Plan`), on two tracks that train side by side:
+
+    rounds    main                                                                   target-only
+    0 - 2     all tasks jointly                                                      the target alone
+    3 - 6     alphaVIL's rounds: they measure how each delta points                  the target alone
+    7 - 9     a race: candidate sets of tasks train jointly, each on its own track   the target alone
+    10 - 19   the best set on select trains on jointly, as long as the budget has it  the target alone
+    20 - 26   the target alone at a lower rate, from the best round: of target-only unless main is ahead
+
+Candidates: auxiliaries in the order of their deltas' mean cosine with the target's, without those that point against
+it; half of them, and those whose cosine is above 0. Why a race: alpha is greedy, and what a task is worth over many
+steps shows in no single round; a cosine orders the tasks well, but does not say how many of them pay. Ahead: by more
+than noise (`ahead`). Budget: what joint training of all tasks and the target once more cost (`Plan.steps`).
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, isfinite
-from typing import Annotated, Any, ClassVar, Literal
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import DevObjective, Target
-from avil_ray.learning.parameters import Vector
+from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
-from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
-from avil_ray.methods.joint import LearnedJoint, TargetAlone, TargetLonger, fine_tune
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State
-from avil_ray.methods.race import Race, Winner
+from avil_ray.learning.track import MAIN, Track
+from avil_ray.methods import fine_tuning
+from avil_ray.methods.alpha_round import FitsAlpha, fit_round
+from avil_ray.methods.joint import follow, train_alone, train_jointly
+from avil_ray.methods.method import Facts, Memory, Run, Setting, dropped_facts
+from avil_ray.tasks.task import Task
 
-log = logging.getLogger(__name__)
-
-Finish = Literal["joint", "fine-tune", "none"]
-
-INFINITE = float("inf")
+ALONE = "target-only"
 WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
-"""Shares of the rounds with `finish: joint`: of 20, 3 train jointly, 4 fit alpha, the race lasts 3, and 10 follow, each
-as long as the run's budget has it (`race.Winner`)."""
+"""Shares of the rounds that train jointly at first, fit alpha, and race."""
 
-ALONE = 0.35
-"""How long the target trains alone from the start at least, as a share of the rounds: 7 of 20, on top of them."""
+OPPOSED = -0.15
+"""An auxiliary whose mean cosine is below this is no candidate: it is not worth the steps."""
 
-ROBUST: dict[str, Any] = {
-    "dev": "crossfit",
-    "crossfit_fraction": 0.7,
-    "alpha_optimizer": "adam",
-    "alpha_steps": 10,
-    "alpha_bounds": (0.0, 4.0),
-    "learn_weights": True,
-    "weight_bounds": (0.05, 4.0),
-    "auxiliary_heads": "full",
-    "safeguard": True,
-    "finish": "joint",
-}
-PAPER: dict[str, Any] = {
-    **ROBUST,
-    "dev": "hold",
-    "alpha_optimizer": "sgd",
-    "alpha_bounds": (-INFINITE, INFINITE),
-    "weight_bounds": (-INFINITE, INFINITE),
-    "auxiliary_heads": "scaled",
-    "safeguard": False,
-    "finish": "none",
-}
+LEAST, MOST = 0.5, 2
+"""A round after the race takes at least and at most so many times the usual steps."""
+
+AHEAD = 0.2
+"""How far a track has to lead on select, in units of 1 / sqrt(N) for its N examples: half a standard error."""
+
+
+@dataclass(frozen=True)
+class Found(Memory):
+    """What the rounds so far have found out.
+
+    Attributes
+    ----------
+    weights
+        w of each task, in alphaVIL's rounds.
+    kept, steps
+        The auxiliaries that train jointly with the target, and the gradient steps of such a round.
+    cosines
+        Auxiliary -> the cosine of its delta with the target's, in each round that fitted alpha.
+    candidates
+        Track -> its auxiliaries, while the race lasts; the smallest set first.
+    own
+        Whether the fine-tuning started from the target-only track, as main was not ahead.
+    """
+
+    weights: dict[str, float]
+    kept: list[str]
+    steps: int
+    cosines: dict[str, list[float]]
+    candidates: dict[str, list[str]] = field(default_factory=dict)
+    own: bool = False
+
+
+class Plan(NamedTuple):
+    """The rounds at which the parts of a run begin; all tasks train jointly before `fit`."""
+
+    fit: int
+    race: int
+    joint: int
+    tuning: int
+    end: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlphaVIL(Method):
-    """alphaVIL; options left out are the variant's."""
+class AlphaVIL(FitsAlpha):
+    """Each task trains alone, and alpha decides how much of its step the target keeps."""
 
     source: ClassVar[str] = "Kourdis, Gordon-Hall, Gorinski, arXiv 2405.07769; robust: our recipe"
 
-    variant: Annotated[
-        Literal["robust", "paper"], Doc("robust: never diverges, the default; paper: the published form")
-    ] = "robust"
-    dev: Annotated[
-        Literal["crossfit", "hold"] | None,
-        Doc("crossfit: each round another part of train and dev fits alpha; hold: dev fits alpha, train trains"),
-    ] = None
-    crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
-    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
-    alpha_steps: Annotated[int | None, Doc("most steps of that optimizer in a round")] = None
-    alpha_bounds: Annotated[
-        tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
-    ] = None
-    learn_weights: Annotated[bool | None, Doc("whether alpha moves the weights of the tasks' losses")] = None
-    weight_bounds: Annotated[tuple[float, float] | None, Doc("least and greatest weight")] = None
-    auxiliary_heads: Annotated[
-        Literal["full", "scaled"] | None,
-        Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),
-    ] = None
-    granularity: Annotated[
-        Literal["task", "layer"],
-        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
-    ] = "task"
-    safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
     finish: Annotated[
-        Finish | None,
-        Doc(
-            "fine-tune: train the best theta on the target alone at the end; joint: train jointly for some rounds, fit "
-            "alpha for some, let task sets race, train the target alone from where the run began, then the winner of "
-            "the race jointly while the budget lasts, and fine-tune the best"
-        ),
+        Literal["joint", "fine-tune", "none"] | None,
+        Doc("joint: the run described above; fine-tune: alphaVIL's rounds, then the target alone; none: these alone"),
     ] = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        DevUse(self.recipe.dev, self.recipe.crossfit_fraction)
-        if self.recipe.alpha_steps < 1:
-            raise UserError(f"alpha_steps must be at least 1, not {self.alpha_steps}")
-        for name in ("alpha_bounds", "weight_bounds"):
-            low, high = getattr(self.recipe, name)
-            if not low <= high:
-                raise UserError(f"{name}: the least must not lie above the greatest, as in [{low}, {high}]")
-
     @property
-    def recipe(self) -> Recipe:
-        """The options in force: those given, the variant's for the others."""
-        variant = PAPER if self.variant == "paper" else ROBUST
-        given = {name: getattr(self, name) for name in variant}
-        return Recipe(**{name: variant[name] if given[name] is None else given[name] for name in variant})
+    def plans_ahead(self) -> bool:
+        """Whether anything follows alphaVIL's rounds."""
+        return self.recipe.finish != "none"
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """The rounds that fit alpha, and what stands around them: `finish`."""
-        held: Literal["train", "hold"] = "hold" if self.recipe.dev == "hold" else "train"
-        if self.recipe.finish == "none":
-            return (Phase(self, rounds),)
-        if self.recipe.finish == "fine-tune":
-            return (Phase(self, rounds), fine_tune(self, rounds, held))
-        fitted, warm, length = ceil(FIT * rounds), round(WARM_UP * rounds), round(RACE * rounds)
-        common: dict[str, Any] = {"learning_rate": self.learning_rate, "dev": held}
-        alone, rest = ceil(ALONE * rounds), rounds - warm - fitted - length
-        tuning = fine_tune(self, rounds, held)
-        return (
-            Phase(LearnedJoint(**common), warm),
-            Phase(self, fitted),
-            Phase(Race(length=length, **common), min(1, length)),
-            Phase(TargetAlone(**common), alone, start="initial"),
-            Phase(TargetLonger(after=alone, **common), rounds - alone),
-            Phase(Winner(run=rounds, raced=length, rounds=rest, finish=tuning.rounds, **common), rest, start="aside"),
-            tuning,
-        )
+    def plan(self, setting: Setting) -> Plan:
+        """The parts of a run of so many rounds."""
+        total, tuned = setting.rounds, setting.rounds + fine_tuning.rounds(setting)
+        if self.recipe.finish != "joint":
+            return Plan(0, total, total, total, tuned if self.recipe.finish == "fine-tune" else total)
+        fit = round(WARM_UP * total)
+        race = fit + math.ceil(FIT * total)
+        return Plan(fit, race, race + round(RACE * total), total, tuned)
 
-    @property
-    def dev_use(self) -> DevUse:
-        """How the target's dev examples are spent."""
-        return DevUse(self.recipe.dev, self.recipe.crossfit_fraction)
+    def rounds(self, setting: Setting) -> int:
+        """The rounds asked for, and the fine-tuning."""
+        return self.plan(setting).end
 
-    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
-        """Two before the fit, one a step, and one for each task that is left out."""
-        return self.dev_use, self.recipe.alpha_steps + 2 + tasks
+    def start(self, setting: Setting) -> Found:
+        """Every weight is 1, every auxiliary trains jointly, and nothing is known of the deltas."""
+        names, auxiliaries = setting.suite.task_names, list(setting.suite.auxiliaries)
+        return Found(dict.fromkeys(names, 1.0), auxiliaries, setting.steps, {task: [] for task in auxiliaries})
 
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """Every weight is 1, and nothing is known of the deltas yet."""
-        return {"weights": dict.fromkeys(setting.suite.task_names, 1.0), "cosines": {}, "rounds": 0}
+    def begin(self, run: Run, number: int) -> Run:
+        """Open the target-only track, open or decide the race, or go back to the best round for the fine-tuning."""
+        plan, memory = self.plan(run.setting), run.memory
+        if number == 0 and self.recipe.finish == "joint":
+            run = run.with_tracks({ALONE: run.main})
+        if number == plan.race < plan.joint:
+            sets = {f"with {len(auxiliaries)}": auxiliaries for auxiliaries in candidate_sets(memory.cosines)}
+            run = run.with_tracks({name: run.main.moved(run.main.theta, 0) for name in sets})
+            return replace(run, memory=replace(memory, candidates=sets))
+        if number == plan.joint < plan.tuning:
+            return self._decided(run, plan)
+        if number == plan.tuning < plan.end:
+            own = ALONE in run.tracks and not ahead(run.main, run.tracks[ALONE], run.setting.goal)
+            chosen = run.tracks[ALONE] if own else run.main
+            return replace(run, tracks={MAIN: chosen.rewound()}, memory=replace(memory, own=own))
+        return run
 
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """One assignment per task, each with a fresh optimizer and its own weight."""
-        return [
-            Assignment(
-                name=task,
-                weights={task: weight},
-                steps=setting.steps,
-                learning=self.learning(setting.suite),
-                dev=self.dev_use,
-                first_step=number * setting.steps,
-            )
-            for task, weight in state["weights"].items()
-        ]
+    def _decided(self, run: Run, plan: Plan) -> Run:
+        """The candidate with the best figure on select, the smallest of equals, goes on as the main track.
 
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """Fit alpha, step, move the weights. What is not finite is dropped, and counted in `dropped`."""
-        recipe, tasks = self.recipe, [update.assignment for update in updates]
-        base = torch.from_numpy(theta.copy()).to(target.device)
-        deltas, facts = gather(theta, updates, target)
-        facts |= geometry(deltas[:, target.space.parameters], tasks, target.suite.target)
-        split_off(base, deltas, tasks, target, full_heads=recipe.auxiliary_heads == "full")
+        Where none has a figure, the largest does: while a run's cost is told beforehand, the dearest counts.
 
-        unit = 1.0 if self.variant == "paper" else 1 / len(tasks)
-        low, high = recipe.alpha_bounds
-        objective = target.objective(self.dev_use, number)
-        deltas = by_layer(deltas, target.space) if self.granularity == "layer" else deltas
-        layers = len(deltas) // len(tasks)
-        fit = fit_alpha(
-            objective,
-            base,
-            deltas,
-            optimizer=recipe.alpha_optimizer,
-            initial=torch.full((len(deltas),), unit, dtype=torch.float64),
-            lower=low * unit,
-            upper=high * unit,
-            steps=recipe.alpha_steps,
-            learning_rate=ADAM_RATE * layers if recipe.alpha_optimizer == "adam" else None,
-            safeguard=recipe.safeguard,
-        )
-        moved = base.addmv(deltas.T, fit.alpha.to(deltas))
-        alpha = fit.alpha.view(len(tasks), layers)
-        if not bool(torch.isfinite(moved).all()):
-            moved, facts["dropped"] = torch.from_numpy(theta.copy()), facts["dropped"] + 1
-            log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
-        if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned counts for nothing
-            facts[f"dropped/{target.suite.target}"] = 1.0
-
-        weights = dict(state["weights"])
-        if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
-            weights = self._moved_weights(weights, alpha.mean(1) / unit)
-        facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha.mean(1), strict=True)}
-        facts |= {f"weight/{task}": float(weight) for task, weight in state["weights"].items()}
-        facts |= _leave_one_out(objective, base, deltas, fit, tasks)
-        state = {"weights": weights, **_cosines(state, facts, target.suite.auxiliaries)}
-        return moved.cpu().numpy(), state, facts | _fit_facts(fit)
-
-    def _moved_weights(self, weights: dict[str, float], ratio: Tensor) -> dict[str, float]:
-        """W after a round; `ratio` is alpha over its neutral value.
-
-        paper: w + alpha - 1. robust: w + (ratio - 1)/2, clipped, scaled to the sum n, clipped again.
+        budget  = joint training of every task for the whole run, of an opposed one up to the race; the target once more
+        steps   = what the rounds so far, the target-only track and the fine-tuning leave of it, shared out evenly
         """
-        low, high = self.recipe.weight_bounds
-        before = np.array(list(weights.values()))
-        if self.variant == "paper":
-            after = (before + ratio.numpy() - 1.0).clip(low, high)
+        memory: Found = run.memory
+        main, kept = run.main, [task for task, cosines in memory.cosines.items() if mean(cosines) > 0]
+        if memory.candidates:
+            sign = 1.0 if run.setting.goal.measure.mode == "max" else -1.0
+            scores = {name: sign * run.tracks[name].score for name in memory.candidates}
+            usable = {name: score for name, score in scores.items() if not math.isnan(score)}
+            best = max(usable, key=lambda name: usable[name]) if usable else list(scores)[-1]
+            main, kept = run.tracks[best], memory.candidates[best]
+        opposed = sum(mean(cosines) < OPPOSED for cosines in memory.cosines.values())
+        usual, rest = run.setting.steps, plan.tuning - plan.joint
+        budget = plan.tuning * (len(memory.weights) + 1) - (plan.tuning - plan.race) * opposed
+        left = (budget - rest - (plan.end - plan.tuning)) * usual - run.gradient_steps
+        steps = min(max(left // (rest * (len(kept) + 1)), math.ceil(LEAST * usual)), MOST * usual)
+        memory = replace(memory, kept=kept, steps=steps, candidates={})
+        return replace(run, tracks={MAIN: main, ALONE: run.tracks[ALONE]}, memory=memory)
+
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        """What the plan has for this round on the main track or the candidates', and the target alone beside it."""
+        plan, memory, suite = self.plan(run.setting), run.memory, run.setting.suite
+        learning, held = self.learning(suite), DevUse("hold" if self.recipe.dev == "hold" else "train")
+
+        def jointly(track: str, auxiliaries: Sequence[str], steps: int = run.setting.steps) -> Assignment:
+            weights = dict.fromkeys((suite.target, *auxiliaries), 1.0)
+            return train_jointly(run, weights, learning, held, track=track, steps=steps)
+
+        if number >= plan.tuning:
+            return [fine_tuning.assignment(run, learning, held)]
+        if plan.fit <= number < plan.race:
+            work = [train_alone(run, task, w, learning, self.recipe.dev_use) for task, w in memory.weights.items()]
+        elif memory.candidates:
+            work = [jointly(track, auxiliaries) for track, auxiliaries in memory.candidates.items()]
         else:
-            after = (before + 0.5 * (ratio.numpy() - 1.0)).clip(low, high)
-            scale = len(after) / after.sum() if after.sum() > 0 else 1.0
-            after = (after * scale).clip(low, high)
-        after = np.where(np.isfinite(after), after, before)
-        return dict(zip(weights, after.tolist(), strict=True))
+            work = [jointly(MAIN, memory.kept, memory.steps)]
+        return [*work, jointly(ALONE, [])] if ALONE in run.tracks else work
+
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """Fit alpha, or follow the joint training; what is not finite is dropped, and counted in `dropped`."""
+        plan, memory, tasks = self.plan(run.setting), run.memory, target.suite.task_names
+        if number >= plan.tuning:
+            facts = fine_tuning.facts(updates, target) | {"from_target_only": float(memory.own)}
+            return run.with_main(follow(run.main, updates[0], number)), facts
+        facts = dropped_facts(updates)
+        fits = plan.fit <= number < plan.race
+        deltas, joint = (updates[: len(tasks)], updates[len(tasks) :]) if fits else ((), updates)
+        run = run.with_tracks({update.track: follow(run.tracks[update.track], update, number) for update in joint})
+        if deltas:
+            layers = self.granularity == "layer"
+            fit = fit_round(self.recipe, run.main.theta, deltas, memory.weights, target, number, layers=layers)
+            facts |= {**fit.facts, "dropped": facts["dropped"] + fit.dropped}
+            cosines = {task: [*before, fit.facts[f"cosine/{task}"]] for task, before in memory.cosines.items()}
+            memory = replace(memory, weights=fit.weights, cosines=cosines)
+            run = run.with_main(run.main.moved(fit.theta, run.setting.steps))
+        elif not memory.candidates:
+            facts |= {f"weight/{task}": float(task in (target.suite.target, *memory.kept)) for task in tasks}
+            if number >= plan.joint:
+                facts |= {f"kept/{task}": float(task in memory.kept) for task in memory.cosines}
+        return replace(run, memory=memory), facts
+
+    def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
+        """Where alpha is fitted: two before the fit, one a step, and one for each task that is left out."""
+        plan, tasks = self.plan(run.setting), len(run.setting.suite.task_names)
+        return self.recipe.dev_use, self.recipe.alpha_steps + 2 + tasks if plan.fit <= number < plan.race else 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """AlphaVIL's options with nothing left open."""
-
-    dev: Literal["crossfit", "hold"]
-    crossfit_fraction: float
-    alpha_optimizer: AlphaOptimizer
-    alpha_steps: int
-    alpha_bounds: tuple[float, float]
-    learn_weights: bool
-    weight_bounds: tuple[float, float]
-    auxiliary_heads: Literal["full", "scaled"]
-    safeguard: bool
-    finish: Finish
+def candidate_sets(cosines: Mapping[str, Sequence[float]]) -> list[list[str]]:
+    """The sets of auxiliaries that race, the smallest first, each once; one of all where no mean cosine is above 0."""
+    means = {task: mean(found) for task, found in cosines.items()}
+    order = sorted((task for task in means if means[task] >= OPPOSED), key=lambda task: -means[task])
+    aligned = sum(means[task] > 0 for task in order)
+    half = min(math.ceil(len(means) / 2), len(order))
+    return [order[:size] for size in sorted({half, aligned})] if aligned else [order]
 
 
-def _cosines(state: State, facts: Facts, auxiliaries: Sequence[str]) -> dict[str, Any]:
-    """Each auxiliary's mean cosine so far, and the weights of joint training: 1 for the target and where it is above 0.
+def mean(cosines: Sequence[float]) -> float:
+    """The mean over rounds, as one round's deltas say little; 1 where nothing is known."""
+    return math.fsum(cosines) / len(cosines) if cosines else 1.0
 
-    A mean over rounds, as one round's deltas say little.
+
+def ahead(one: Track, other: Track, task: Task) -> bool:
+    """Whether the best figure of `one` on select is above the other's by more than noise.
+
+    A standard error of accuracy over N examples is about 0.4 / sqrt(N); half of it has to lie between the two. Of a
+    figure that is better where it is lower, an error, the same share of itself.
     """
-    rounds, before = state["rounds"] + 1, state["cosines"]
-    means = {
-        task: before.get(task, 0.0) + (facts[f"cosine/{task}"] - before.get(task, 0.0)) / rounds for task in auxiliaries
-    }
-    learned = {task: float(means.get(task, 1.0) > 0) for task in state["weights"]}
-    return {"cosines": means, "learned": learned, "rounds": rounds}
-
-
-def _leave_one_out(
-    objective: DevObjective, base: Tensor, deltas: Tensor, fit: AlphaFit, tasks: list[str]
-) -> dict[str, float]:
-    """How much higher the dev loss is without a task's part of the step; 0 where it has none.
-
-    Evidence to read beside alpha: of two tasks that say the same, alpha may keep either.
-    """
-    facts = {}
-    for row, task in enumerate(tasks):
-        without = fit.alpha.clone().view(len(tasks), -1)
-        kept = bool((without[row] != 0).any())
-        without[row] = 0.0
-        moved = without.flatten().to(deltas)
-        loss, _ = objective(base.addmv(deltas.T, moved)) if kept else (fit.loss_after, None)
-        facts[f"without/{task}"] = loss - fit.loss_after
-    return facts
-
-
-def _fit_facts(fit: AlphaFit) -> dict[str, float]:
-    return {
-        "dev/loss": fit.loss_after,
-        "dev/loss_zero": fit.loss_before,
-        "dev/loss_start": fit.loss_start,
-        "accepted": float(fit.accepted),
-        "evaluations": float(fit.evaluations),
-    }
+    figure, to_beat = (math.nan if track.best is None else track.best.score for track in (one, other))
+    if math.isnan(figure) or math.isnan(to_beat):
+        return not math.isnan(figure)
+    assert task.select is not None
+    gain, unit = (figure - to_beat, 1.0) if task.measure.mode == "max" else (to_beat - figure, abs(to_beat))
+    return gain > AHEAD * unit / math.sqrt(len(task.select))

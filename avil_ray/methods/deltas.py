@@ -13,25 +13,22 @@ from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import ParameterSpace, Vector, dot
 from avil_ray.learning.score import cosine
-from avil_ray.methods.method import dropped_facts
 
 log = logging.getLogger(__name__)
 
 
-def gather(theta: Vector, updates: Sequence[Update], target: Target) -> tuple[Tensor, dict[str, float]]:
-    """The deltas [n, P] on the driver's device; one that is not finite becomes zero. Also the facts of that."""
-    deltas = torch.empty(len(updates), len(theta), device=target.device)
-    dropped = []
+def gather(theta: Vector, updates: Sequence[Update], device: torch.device) -> Tensor:
+    """The deltas [n, P] on the driver's device; one that is not finite becomes zero, and that is said."""
+    deltas = torch.empty(len(updates), len(theta), device=device)
     for row, update in zip(deltas, updates, strict=True):
         delta = update.delta(theta)
         if np.isfinite(delta).all():
             row.copy_(torch.from_numpy(delta))
         else:
             row.zero_()
-            dropped.append(update)
             why = f": {update.trouble.text}" if update.trouble else ""
             log.warning("the update of task %r is not finite; it is dropped from this round%s", update.assignment, why)
-    return deltas, {"dropped": float(len(dropped)), **dropped_facts(updates, dropped)}
+    return deltas
 
 
 def split_off(base: Tensor, deltas: Tensor, tasks: list[str], target: Target, *, full_heads: bool) -> None:

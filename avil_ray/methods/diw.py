@@ -19,19 +19,18 @@ is 1 where not given.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from typing_extensions import Doc
 
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
-from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.methods.joint import WEIGHTS, Adaptive
-from avil_ray.methods.method import Facts, Setting, State, dropped_facts
+from avil_ray.methods.joint import Adaptive, LearnedWeights, train_alone
+from avil_ray.methods.method import Facts, Run, Setting, dropped_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,38 +49,37 @@ class DIW(Adaptive):
         """The weights of the round."""
         return Fixed()
 
-    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
+    def start(self, setting: Setting) -> LearnedWeights:
+        """Every weight is 1."""
+        return LearnedWeights(self.task_weights(setting.suite))
+
+    def current_weights(self, run: Run) -> Mapping[str, float]:
+        """As the probes have moved them."""
+        memory: LearnedWeights = run.memory
+        return memory.weights
+
+    def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
         """One at theta and one for each auxiliary."""
-        return self.dev_use, tasks
+        return self.dev_use, len(run.setting.suite.task_names)
 
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+    def assign(self, run: Run, number: int) -> list[Assignment]:
         """The joint training, which keeps its optimizer, and a probe of each auxiliary, which starts afresh."""
-        probes = [
-            Assignment(
-                name=task,
-                weights={task: 1.0},
-                steps=setting.steps,
-                learning=self.learning(setting.suite),
-                dev=self.dev_use,
-                first_step=number * setting.steps,
-            )
-            for task in setting.suite.auxiliaries
-        ]
-        return [*super().assign(setting, state, number), *probes]
+        suite = run.setting.suite
+        probes = [train_alone(run, task, 1.0, self.learning(suite), self.dev_use) for task in suite.auxiliaries]
+        return [*super().assign(run, number), *probes]
 
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
         """Go on from where the joint training ended, with weights that the probes have moved."""
         joint, *probes = updates
         objective = target.objective(self.dev_use, number)
-        before = objective.figures(theta)["loss"]
+        before = objective.figures(run.main.theta)["loss"]
         after = {probe.assignment: objective.figures(probe.theta)["loss"] for probe in probes}
-        theta, state, facts = super().combine(state, theta, [joint], target, number)
-        weights = dict(state[WEIGHTS])
+        weights = dict(self.current_weights(run))
         for task, loss in after.items():
             moved = weights[task] - self.weight_rate * (loss - before)
             weights[task] = max(0.0, moved) if math.isfinite(moved) else weights[task]
-        facts = {**facts, **dropped_facts(probes, [one for one in probes if not math.isfinite(after[one.assignment])])}
+        run, facts = super().combine(run, [joint], target, number)
+        lost = [probe for probe in probes if not math.isfinite(after[probe.assignment])]
         effects = {f"effect/{task}": loss - before for task, loss in after.items()}
-        return theta, {**state, WEIGHTS: weights}, {**facts, **effects, "dev/loss": before}
+        facts = {**facts, **dropped_facts(probes, lost), **effects, "dev/loss": before}
+        return replace(run, memory=LearnedWeights(weights)), facts

@@ -44,12 +44,17 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State, dropped_facts
+from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
 
 Goodness = tuple[float, float]
 """The dev metric, turned so that more is better, and minus the dev loss: compared in this order."""
 
-ORDER = "order"
+
+@dataclass(frozen=True)
+class Order(Memory):
+    """The auxiliaries, the most helpful first."""
+
+    order: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,71 +89,98 @@ class ForkMerge(Method):
         """As the option says."""
         return DevUse(self.dev)
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
+    @property
+    def plans_ahead(self) -> bool:
+        """Rounds are merges, after one that ranks the auxiliaries."""
+        return True
+
+    def rounds(self, setting: Setting) -> int:
         """The ranking, on top of the budget, then as many merges as `interval` goes into the rounds.
 
         Where there are fewer rounds than that, one merge at their end.
         """
-        merging = replace(self, interval=min(self.interval, rounds))
-        ranking = Ranking(fork_merge=self, learning_rate=self.learning_rate)
-        return Phase(ranking, 1), Phase(merging, rounds // merging.interval)
+        return self._ranked(setting) + setting.rounds // self._length(setting)
 
-    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
-        """One for each branch, and one for each share that is tried; a share of 0 is the theta that is there."""
-        branches = len(self.sizes(tasks - 1))
+    def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
+        """One for each auxiliary that is ranked; one for each branch, and one for each share of it that is tried."""
+        auxiliaries = len(run.setting.suite.auxiliaries)
+        if number < self._ranked(run.setting):
+            return self.dev_use, auxiliaries
+        branches = len(self.sizes(auxiliaries))  # a share of 0 is the theta that is there
         return self.dev_use, branches + (branches - 1) * sum(share > 0 for share in self.coefficients)
+
+    def _ranked(self, setting: Setting) -> int:
+        """1 where a round ranks the auxiliaries; 0 where every branch has all of them or none, whatever the order."""
+        count = len(setting.suite.auxiliaries)
+        return int(any(size not in (0, count) for size in self.sizes(count)))
+
+    def _length(self, setting: Setting) -> int:
+        """How many rounds' steps there are between two merges."""
+        return min(self.interval, setting.rounds)
 
     def sizes(self, auxiliaries: int) -> list[int]:
         """How many auxiliaries each branch has, the least first."""
         return sorted({min(size, auxiliaries) for size in self.top_k})
 
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """The order that the ranking found; the suite's own where nothing was ranked."""
-        return {ORDER: list((before or {}).get(ORDER, setting.suite.auxiliaries))}
+    def start(self, setting: Setting) -> Order:
+        """The suite's own order."""
+        return Order(list(setting.suite.auxiliaries))
 
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """One assignment for each branch, `interval` rounds long."""
-        return [
-            self.branch(setting, f"top {size}", state[ORDER][:size], self.interval, number)
-            for size in self.sizes(len(state[ORDER]))
-        ]
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        """The target with each auxiliary, to rank them; then one assignment for each branch, `interval` rounds long."""
+        setting, memory = run.setting, run.memory
+        if number < self._ranked(setting):
+            return [self._branch(setting, task, [task], self.pruning_rounds) for task in memory.order]
+        length, sizes = self._length(setting), self.sizes(len(memory.order))
+        return [self._branch(setting, f"top {size}", memory.order[:size], length) for size in sizes]
 
-    def branch(
-        self, setting: Setting, name: str, auxiliaries: Sequence[str], rounds: int, number: int = 0
-    ) -> Assignment:
-        """Training on the target and some auxiliaries, for so many rounds."""
-        steps = rounds * setting.steps
+    def _branch(self, setting: Setting, name: str, auxiliaries: Sequence[str], rounds: int) -> Assignment:
+        """Training on the target and some auxiliaries, for so many rounds, with a fresh optimizer."""
         return Assignment(
             name=name,
             weights=dict.fromkeys((setting.suite.target, *auxiliaries), 1.0),
-            steps=steps,
+            steps=rounds * setting.steps,
             learning=self.learning(setting.suite),
             dev=self.dev_use,
-            first_step=number * steps,
+            schedule_steps=setting.rounds * setting.steps,
         )
 
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """Merge the branches greedily, the best first. Branches that diverged are left out, and counted."""
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """Order the auxiliaries by the dev metric, the best first, and stay; or merge the branches.
+
+        Branches that diverged are left out, and counted.
+        """
         judge = Judge(target, target.objective(self.dev_use, number))
-        found = sorted(((judge(update.theta), update) for update in updates), key=lambda pair: pair[0], reverse=True)
-        usable = [(goodness, update) for goodness, update in found if goodness > judge.worst]
-        lost = [update for goodness, update in found if not goodness > judge.worst]
-        facts = {"dropped": float(len(lost)), **dropped_facts(updates, lost)}
-        shares: dict[str, float] = {update.assignment: 0.0 for update in updates}
-        if usable:
-            (best, first), *others = usable
-            theta, shares[first.assignment] = first.theta, 1.0
-            for _, update in others:
-                theta, best, share = self._merged(theta, best, update.theta, judge)
-                shares = {name: (1 - share) * part for name, part in shares.items()}
-                shares[update.assignment] = share
+        found = {update.assignment: judge(update.theta) for update in updates}
+        lost = [update for update in updates if found[update.assignment] == judge.worst]
+        facts = dropped_facts(updates, lost)
+        if number < self._ranked(run.setting):
+            order = sorted(run.memory.order, key=lambda task: found[task], reverse=True)
+            facts |= {f"rank/{task}": float(place) for place, task in enumerate(order)}
+            return replace(run, memory=Order(order)), facts
+        theta, shares = self._merge(run.main.theta, updates, found, judge)
         weights = dict.fromkeys(target.suite.task_names, 0.0)
         for update in updates:
             weights |= {task: weights[task] + shares[update.assignment] for task in update.losses}
         facts |= {f"lambda/{name.removeprefix('top ')}": share for name, share in shares.items()}
-        return theta, state, facts | {f"weight/{task}": weight for task, weight in weights.items()}
+        facts |= {f"weight/{task}": weight for task, weight in weights.items()}
+        return run.with_main(run.main.moved(theta, updates[0].steps)), facts
+
+    def _merge(
+        self, theta: Vector, updates: Sequence[Update], found: Mapping[str, Goodness], judge: Judge
+    ) -> tuple[Vector, dict[str, float]]:
+        """The branches mixed greedily, the best first, and each one's share; theta where all of them diverged."""
+        shares = {update.assignment: 0.0 for update in updates}
+        usable = [update for update in updates if found[update.assignment] > judge.worst]
+        usable.sort(key=lambda update: found[update.assignment], reverse=True)
+        if usable:
+            first, *others = usable
+            theta, best, shares[first.assignment] = first.theta, found[first.assignment], 1.0
+            for update in others:
+                theta, best, share = self._merged(theta, best, update.theta, judge)
+                shares = {name: (1 - share) * part for name, part in shares.items()}
+                shares[update.assignment] = share
+        return theta, shares
 
     def _merged(self, theta: Vector, best: Goodness, branch: Vector, judge: Judge) -> tuple[Vector, Goodness, float]:
         """Theta with the best share of a branch mixed in, how good it is, and the share: 0 where none is better."""
@@ -159,44 +191,6 @@ class ForkMerge(Method):
             if goodness > best:
                 chosen, best, share = mixed, goodness, candidate
         return chosen, best, share
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking(Method):
-    """The phase that orders the auxiliaries, from the initial theta. Not a name to choose."""
-
-    source: ClassVar[str] = ForkMerge.source
-
-    fork_merge: ForkMerge
-
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """The suite's own order."""
-        return {ORDER: list(setting.suite.auxiliaries)}
-
-    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
-        """One for each auxiliary."""
-        return self.fork_merge.dev_use, tasks - 1
-
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """The target with each auxiliary; nothing where every branch has all of them or none, so order says nothing."""
-        count = len(state[ORDER])
-        if all(size in (0, count) for size in self.fork_merge.sizes(count)):
-            return []
-        length = self.fork_merge.pruning_rounds
-        return [self.fork_merge.branch(setting, task, [task], length) for task in state[ORDER]]
-
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """Order the auxiliaries by the dev metric, the best first; theta is put back."""
-        if not updates:
-            return theta, state, {}
-        judge = Judge(target, target.objective(self.fork_merge.dev_use, number))
-        goodness = {update.assignment: judge(update.theta) for update in updates}
-        order = sorted(state[ORDER], key=lambda task: goodness[task], reverse=True)
-        facts = {f"rank/{task}": float(place) for place, task in enumerate(order)}
-        facts |= dropped_facts(updates, [one for one in updates if goodness[one.assignment] == judge.worst])
-        return theta, {ORDER: order}, facts
 
 
 @dataclass(frozen=True)

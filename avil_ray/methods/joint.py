@@ -1,4 +1,4 @@
-"""Training on a weighted sum of losses: static baselines, rules that weigh every step, and how other runs end.
+"""Training on a weighted sum of losses: static baselines, and rules that weigh every step.
 
 One assignment trains all tasks and keeps its optimizer and its order of examples from round to round, so the run equals
 an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only adds an evaluation on select.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -18,30 +17,27 @@ from typing_extensions import Doc
 
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
-from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.track import MAIN, Track
 from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State, delta_norms, dropped_facts
+from avil_ray.methods import fine_tuning
+from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, delta_norms
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 
-FINE_TUNE_SHARE = 0.35
-FINE_TUNE_RATE = 0.3
-WEIGHTS = "weights"
-MEMORY = "memory/"
-
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearnedWeights(Memory):
+    """Task -> the weight of its loss."""
+
+    weights: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Method):
     """Training on the weighted sum of the tasks' losses; a rule may weigh it anew at every step."""
-
-    assignment_name: ClassVar[str] = "joint"
-    """The assignment's name, which its random choices derive from."""
-
-    drops: ClassVar[bool] = False
-    """Whether a round that diverges is dropped, as there was something before it to keep; otherwise the run fails."""
 
     @property
     def dev_use(self) -> DevUse:
@@ -52,46 +48,25 @@ class Joint(Method):
         """Task -> weight; tasks with weight 0 do not train. 1 for all unless said otherwise."""
         return dict.fromkeys(suite.task_names, 1.0)
 
+    def current_weights(self, run: Run) -> Mapping[str, float]:
+        """The weights of the next round: those of `task_weights` unless the method has learned others."""
+        return self.task_weights(run.setting.suite)
+
     @abstractmethod
     def rule(self, setting: Setting) -> Rule:
         """What sets the weights at every step."""
 
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """The weights; the optimizer's arrays, and what the rule remembers, join them after the first round."""
-        return {WEIGHTS: self.task_weights(setting.suite)}
-
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
+    def assign(self, run: Run, number: int) -> list[Assignment]:
         """One assignment over all tasks with a weight, going on where the last one stopped."""
-        assignment = Assignment(
-            name=self.assignment_name,
-            weights={task: weight for task, weight in state[WEIGHTS].items() if weight},
-            steps=setting.steps,
-            learning=self.learning(setting.suite),
-            dev=self.dev_use,
-            first_step=number * setting.steps,
-            keep_optimizer=True,
-            optimizer={name: value for name, value in state.items() if name != WEIGHTS and not name.startswith(MEMORY)},
-            rule=self.rule(setting),
-            memory={name.removeprefix(MEMORY): value for name, value in state.items() if name.startswith(MEMORY)},
-        )
-        return [assignment]
+        learning, rule = self.learning(run.setting.suite), self.rule(run.setting)
+        return [train_jointly(run, self.current_weights(run), learning, self.dev_use, rule=rule)]
 
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """Go on from where the assignment ended; from where it began, with a fresh optimizer, where it is dropped."""
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """Go on from where the assignment ended."""
         (update,) = updates
-        facts = {f"weight/{task}": update.weights.get(task, 0.0) for task in state[WEIGHTS]}
-        diverged = self.drops and not np.isfinite(update.theta).all()
-        if self.drops:
-            facts |= {"dropped": float(diverged), **dropped_facts(updates, updates if diverged else ())}
-        if diverged:
-            why = f": {update.trouble.text}" if update.trouble else ""
-            log.warning("round %d: the update of %r is not finite; it is dropped%s", number, update.assignment, why)
-            return theta, {WEIGHTS: state[WEIGHTS]}, facts
-        memory = {MEMORY + name: value for name, value in update.memory.items()}
-        state = {WEIGHTS: state[WEIGHTS], **update.optimizer, **memory}
-        return update.theta, state, {**facts, **delta_norms(theta, updates, target.space.parameters)}
+        facts = {f"weight/{task}": update.weights.get(task, 0.0) for task in run.setting.suite.task_names}
+        facts |= delta_norms(run.main.theta, updates, target.space.parameters)
+        return run.with_main(run.main.advanced(update)), facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +86,7 @@ class Adaptive(Joint):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedWeights(Joint):
-    """Joint training on weights that stay as they are."""
+    """Joint training on weights that stay as they are; where asked for, the target alone is fine-tuned at the end."""
 
     dev: Annotated[
         Literal["train", "hold"],
@@ -123,9 +98,35 @@ class FixedWeights(Joint):
         """As the option says."""
         return DevUse(self.dev)
 
+    @property
+    def plans_ahead(self) -> bool:
+        """Whether the run ends with a fine-tuning."""
+        return False
+
     def rule(self, setting: Setting) -> Rule:
         """The weights of the assignment."""
         return Fixed()
+
+    def rounds(self, setting: Setting) -> int:
+        """The rounds asked for, and those of the fine-tuning."""
+        return setting.rounds + (fine_tuning.rounds(setting) if self.plans_ahead else 0)
+
+    def begin(self, run: Run, number: int) -> Run:
+        """The fine-tuning starts at the best round."""
+        return run.with_main(run.main.rewound()) if number == run.setting.rounds else run
+
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        """Joint training, then the target alone."""
+        if number < run.setting.rounds:
+            return super().assign(run, number)
+        return [fine_tuning.assignment(run, self.learning(run.setting.suite), self.dev_use)]
+
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """Go on from where the assignment ended; a fine-tuning that diverges is dropped."""
+        if number < run.setting.rounds:
+            return super().combine(run, updates, target, number)
+        (update,) = updates
+        return run.with_main(follow(run.main, update, number)), fine_tuning.facts(updates, target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,64 +140,46 @@ class TargetOnly(FixedWeights):
         return {task: float(task == suite.target) for task in suite.task_names}
 
 
-@dataclass(frozen=True, kw_only=True)
-class TargetAlone(TargetOnly):
-    """A phase of a longer run: the target alone, as a target-only run trains it. Not a name to choose."""
-
-    drops: ClassVar[bool] = True
-
-    @property
-    def finishes(self) -> bool:
-        """It stands beside the method proper."""
-        return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetLonger(TargetAlone):
-    """The phase after `TargetAlone`: more of its rounds, unless those set aside are ahead. Not a name to choose."""
-
-    after: Annotated[int, Doc("how many rounds came before")]
-
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """What the phase before ended with; no task has a weight where the target alone is behind."""
-        if setting.behind:
-            return {WEIGHTS: {}}
-        return before or super().start(setting)
-
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """As if there had been one phase; nothing where no task has a weight."""
-        return super().assign(setting, state, self.after + number) if state[WEIGHTS] else []
+def train_jointly(
+    run: Run,
+    weights: Mapping[str, float],
+    learning: Learning,
+    dev: DevUse,
+    *,
+    track: str = MAIN,
+    steps: int | None = None,
+    rule: Rule | None = None,
+) -> Assignment:
+    """A round on the weighted sum of the tasks' losses, going on where a track stands; weights of 0 do not train."""
+    return Assignment(
+        name=track,
+        track=track,
+        weights={task: weight for task, weight in weights.items() if weight},
+        steps=run.setting.steps if steps is None else steps,
+        learning=learning,
+        dev=dev,
+        continues=True,
+        schedule_steps=run.setting.rounds * run.setting.steps,
+        rule=rule or Fixed(),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FineTune(TargetAlone):
-    """The last phase of a run: the target alone, at a lower learning rate. Not a name to choose."""
-
-    assignment_name: ClassVar[str] = "fine-tune"
-
-    def learning(self, suite: Suite) -> Learning:
-        """As in the run, at 0.3 times its learning rate."""
-        usual = super().learning(suite)
-        return replace(usual, learning_rate=FINE_TUNE_RATE * usual.learning_rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnedJoint(FixedWeights):
-    """A phase that trains all tasks jointly, with the weights that the one before has learned. Not a name to choose."""
-
-    source: ClassVar[str] = "ours"
-    drops: ClassVar[bool] = True
-
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """The weights in `before`, under "learned"; 1 for every task where no phase came before."""
-        learned: Mapping[str, float] = (before or {}).get("learned") or self.task_weights(setting.suite)
-        return {WEIGHTS: dict(learned)}
+def train_alone(run: Run, task: str, weight: float, learning: Learning, dev: DevUse) -> Assignment:
+    """A round on one task, from where the main track stands, with a fresh optimizer."""
+    return Assignment(
+        name=task,
+        weights={task: weight},
+        steps=run.setting.steps,
+        learning=learning,
+        dev=dev,
+        schedule_steps=run.setting.rounds * run.setting.steps,
+    )
 
 
-def fine_tune(method: Method, rounds: int, dev: Literal["train", "hold"]) -> Phase:
-    """The phase that fine-tunes the best theta on the target: 0.35 times the rounds (7 of 20), at 0.3 times the rate.
-
-    Dev examples that the method holds back are not trained on here either.
-    """
-    tuning = FineTune(learning_rate=method.learning_rate, dev=dev)
-    return Phase(tuning, ceil(FINE_TUNE_SHARE * rounds), start="best")
+def follow(track: Track, update: Update, number: int) -> Track:
+    """The track after an update; where that is not finite, it stays where it was, with a fresh optimizer."""
+    if np.isfinite(update.theta).all():
+        return track.advanced(update)
+    why = f": {update.trouble.text}" if update.trouble else ""
+    log.warning("round %d: the update of %r is not finite; it is dropped%s", number, update.assignment, why)
+    return track.moved(track.theta, update.steps)

@@ -1,8 +1,8 @@
 """HOW tasks combine: the seam that every method fills.
 
 A method is a small frozen dataclass of options. Each round it says what to train (`assign`) and turns what came back
-into the next theta (`combine`). What it remembers from round to round is its state: plain values and arrays, so that a
-run can be stored and resumed.
+into the next state of the run's tracks (`combine`). What it remembers from round to round is an object of its own, a
+`Memory`, so that a run can be stored and resumed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import Doc
 
 from avil_ray.choices import check_choices
@@ -22,48 +23,91 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.values import check_numbers
+from avil_ray.learning.track import MAIN, Track
+from avil_ray.option_values import check_numbers
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
-
-State = Mapping[str, Any]
-"""What a method remembers: name -> a JSON value or a NumPy array."""
 
 Facts = Mapping[str, float]
 """What a method tells about a round: the columns that it adds to the history."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a method knows of the run: the suite, the length of a round in gradient steps, and the tasks' data.
+class Memory:
+    """What a method remembers from round to round: a dataclass whose fields are NumPy arrays or plain JSON values."""
 
-    At the start of a phase it also knows the gradient steps that the phases before have cost, dev passes included, and
-    whether the rounds set aside, if any, are ahead of those that it goes on from, on select.
-    """
+    def stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Its fields as arrays and as plain values, by name."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return arrays, {name: value for name, value in values.items() if name not in arrays}
 
-    suite: Suite
-    steps: int
-    tasks: Mapping[str, Task]
-    spent: int = 0
-    behind: bool = False
+    @classmethod
+    def restored(cls, arrays: Mapping[str, npt.NDArray[Any]], values: Mapping[str, Any]) -> Self:
+        """The object that `stored` took apart; TypeError where a field is missing or unknown."""
+        return cls(**arrays, **values)
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A stretch of rounds under one method. A run is its phases, one after the other."""
+class Setting:
+    """What a method knows of a run beforehand.
 
-    method: Method
-    rounds: int
-    start: Literal["last", "initial", "aside", "best"] = "last"
-    """Where theta starts.
-
-    last      where the phase before ended
-    initial   as the run did; the rounds before are set aside
-    aside     where those ended, which change places with the rounds since
-    best      at the best round so far, by select; of the two lines of rounds, if there are two, it is the one set aside
-              that has it unless the other is ahead (`rounds.ahead`)
+    Attributes
+    ----------
+    suite, tasks
+        What is learned, as the method prepares it, and the tasks' data.
+    rounds, steps
+        The rounds asked for, and the gradient steps of each task in a round.
     """
+
+    suite: Suite
+    tasks: Mapping[str, Task]
+    rounds: int
+    steps: int
+
+    @property
+    def goal(self) -> Task:
+        """The target, with its data."""
+        return self.tasks[self.suite.target]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run between two rounds: all that it takes to go on.
+
+    Attributes
+    ----------
+    tracks
+        Name -> track; `main` is always there.
+    memory
+        What the method remembers.
+    rows
+        The history so far, a row for each round.
+    """
+
+    setting: Setting
+    tracks: Mapping[str, Track]
+    memory: Any
+    rows: tuple[Mapping[str, float], ...] = ()
+
+    @property
+    def main(self) -> Track:
+        """The track whose best round is the run's result."""
+        return self.tracks[MAIN]
+
+    @property
+    def gradient_steps(self) -> int:
+        """The cost of the rounds so far, dev passes included."""
+        return round(sum(row["cost/gradient_steps"] for row in self.rows))
+
+    def with_tracks(self, tracks: Mapping[str, Track]) -> Run:
+        """The run with these tracks in place of those of the same names."""
+        return replace(self, tracks={**self.tracks, **tracks})
+
+    def with_main(self, track: Track) -> Run:
+        """The run with this main track."""
+        return self.with_tracks({MAIN: track})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,34 +146,40 @@ class Method(ABC):
         """The suite as this method trains it; most train it as it is."""
         return suite
 
+    def in_force(self) -> Mapping[str, Any]:
+        """The options with nothing left open that the method itself decides: name -> value."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+
+    def rounds(self, setting: Setting) -> int:
+        """How many rounds a run has in all: those asked for, and a fine-tuning on top, say."""
+        return setting.rounds
+
     @property
-    def finishes(self) -> bool:
-        """Whether it is a phase that trains the target alone, beside the method proper: curves show it apart."""
+    def plans_ahead(self) -> bool:
+        """Whether rounds differ by their number, so that `patience` must not end a run before its last one."""
         return False
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """The run's phases for a budget of `rounds`."""
-        return (Phase(self, rounds),)
+    def start(self, setting: Setting) -> Memory:
+        """What is remembered before the first round."""
+        return Memory()
+
+    def begin(self, run: Run, number: int) -> Run:
+        """The run as round `number` begins, before anything is assigned: where tracks open, restart or end."""
+        return run
 
     @abstractmethod
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """The state before the first round; `before` is what the phase before it ended with."""
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        """What to train in round `number` (from 0): at least one assignment.
 
-    @abstractmethod
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """What to train in the method's round `number` (from 0)."""
-
-    @abstractmethod
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """The next theta [P] from this round's updates, with the next state and the facts to log.
-
-        `number` is the run's round, which random choices derive from.
+        It depends on the memory, the cost so far and the number only, so that the work can be told beforehand.
         """
 
-    def dev_passes(self, tasks: int) -> tuple[DevUse, int]:
-        """How a round adapts to dev: to which examples, and in how many passes over them at most. Most never do."""
+    @abstractmethod
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """The run after this round's updates, and the facts to log. Random choices derive from `number`."""
+
+    def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
+        """How round `number` adapts to dev: to which examples, and in how many passes at most. Most never do."""
         return DevUse(), 0
 
     def learning(self, suite: Suite) -> Learning:
@@ -139,15 +189,19 @@ class Method(ABC):
         return replace(suite.learning, learning_rate=self.learning_rate)
 
 
-def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update]) -> dict[str, float]:
-    """Which tasks' training was dropped, as history columns: `dropped/<task>` is 1 for those to blame, else 0.
+def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update] | None = None) -> dict[str, float]:
+    """How many updates were dropped, and which tasks' training with them, as history columns.
 
-    A task whose training is kept in another update of the round is not to blame.
+    `dropped/<task>` is 1 for those to blame, else 0. A task whose training is kept in another update of the round is
+    not to blame. Dropped are those that are not finite, unless it is said which.
     """
+    if dropped is None:
+        dropped = [update for update in updates if not np.isfinite(update.theta).all()]
     gone = {update.assignment for update in dropped}
     kept = {task for update in updates if update.assignment not in gone for task in update.losses}
     blamed = {task for update in dropped for task in update.blamed} - kept
-    return {f"dropped/{task}": float(task in blamed) for update in updates for task in update.losses}
+    of_tasks = {f"dropped/{task}": float(task in blamed) for update in updates for task in update.losses}
+    return {"dropped": float(len(dropped)), **of_tasks}
 
 
 def delta_norms(theta: Vector, updates: Sequence[Update], parameters: slice) -> dict[str, float]:

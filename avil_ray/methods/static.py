@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from typing_extensions import Doc
 
 from avil_ray.errors import UserError, at_least, unknown
-from avil_ray.methods.joint import FixedWeights, TargetOnly, fine_tune
-from avil_ray.methods.method import Phase
+from avil_ray.methods.joint import FixedWeights, TargetOnly
 from avil_ray.tasks.suite import Suite
 
 __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
@@ -48,10 +47,10 @@ class Static(FixedWeights):
         """The weights given, 1 for the target and 0 for auxiliaries where none is."""
         return {task: float(self.weights.get(task, task == suite.target)) for task in suite.task_names}
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """All rounds jointly, then the fine-tuning if asked for."""
-        main = Phase(self, rounds)
-        return (main, fine_tune(self, rounds, self.dev)) if self.finish == "fine-tune" else (main,)
+    @property
+    def plans_ahead(self) -> bool:
+        """Whether the run ends with a fine-tuning, as the option says."""
+        return self.finish == "fine-tune"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +66,7 @@ class EqualFineTune(Equal):
 
     source: ClassVar[str] = "multi-task pre-training, then fine-tuning on the target"
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        """All rounds jointly, then the fine-tuning."""
-        return (Phase(self, rounds), fine_tune(self, rounds, self.dev))
+    @property
+    def plans_ahead(self) -> bool:
+        """Always: the run ends with a fine-tuning."""
+        return True

@@ -43,8 +43,8 @@ from typing_extensions import Doc
 
 from avil_ray.errors import UserError
 from avil_ray.learning.passes import Source
-from avil_ray.methods.joint import WEIGHTS, FixedWeights
-from avil_ray.methods.method import Setting, State
+from avil_ray.methods.joint import FixedWeights, LearnedWeights
+from avil_ray.methods.method import Run, Setting
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.losses import of_classes
 from avil_ray.tasks.task import Task
@@ -76,7 +76,12 @@ class SVDReweighting(FixedWeights):
         if self.rank is not None and self.rank < 1:
             raise UserError(f"rank must be at least 1, not {self.rank}")
 
-    def start(self, setting: Setting, before: State | None = None) -> State:
+    def current_weights(self, run: Run) -> Mapping[str, float]:
+        """Those found at the start."""
+        memory: LearnedWeights = run.memory
+        return memory.weights
+
+    def start(self, setting: Setting) -> LearnedWeights:
         """The weights, from the tasks' examples: those of train, the target's dev ones too where they train."""
         sources = {name: Source(task, "train") for name, task in setting.tasks.items()}
         target = setting.tasks[setting.suite.target]
@@ -87,7 +92,7 @@ class SVDReweighting(FixedWeights):
             sizes = ", ".join(f"{name} {len(found.inputs)}" for name, found in moments.items())
             raise UserError(f"svd-reweighting: tasks need as many numbers per example as each other, but have {sizes}")
         rank = self.rank or max(1, len(moments[target.name].labels) - 1)
-        return {WEIGHTS: _weights(self._thetas(moments), rank)}
+        return LearnedWeights(_weights(self._thetas(moments), rank))
 
     def _thetas(self, moments: Mapping[str, Moments]) -> dict[str, Tensor]:
         """Task -> theta_i [d, columns]."""

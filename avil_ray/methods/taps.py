@@ -28,10 +28,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from typing_extensions import Doc
 
@@ -40,13 +41,31 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import ParameterSpace, Vector
 from avil_ray.learning.score import score
-from avil_ray.methods.joint import LearnedJoint
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State, dropped_facts
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.joint import follow, train_alone, train_jointly
+from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
 
 OPEN, FIRST = 0.1, 0.15
 """The score from which a gate is open, and the one that all start with."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gates(Memory):
+    """Empty until the first round that trains behind gates.
+
+    Attributes
+    ----------
+    shared, behind
+        The shared trunk and D, each as long as theta [P].
+    scores
+        s, one for each layer of the trunk.
+    """
+
+    shared: npt.NDArray[np.float32]
+    behind: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,55 +81,64 @@ class TAPS(Method):
         if not 0 <= self.sparsity < float("inf"):
             raise UserError(f"sparsity must be a number of at least 0, not {self.sparsity}")
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
+    @property
+    def plans_ahead(self) -> bool:
         """Half of the rounds train the shared trunk, the others the gates and what is behind them."""
-        shared = rounds // 2
-        return Phase(LearnedJoint(learning_rate=self.learning_rate), shared), Phase(self, rounds - shared)
+        return True
 
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        """Nothing yet: the first round keeps the theta that it starts from."""
-        return {"learning_rate": self.learning(setting.suite).learning_rate, "steps": setting.steps}
+    def start(self, setting: Setting) -> Gates:
+        """Nothing yet: the first round behind gates keeps the theta that it starts from."""
+        return Gates(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
 
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        """The target alone, from the gated theta."""
-        return [
-            Assignment(
-                name="gated",
-                weights={setting.suite.target: 1.0},
-                steps=setting.steps,
-                learning=self.learning(setting.suite),
-                first_step=number * setting.steps,
-            )
-        ]
+    def begin(self, run: Run, number: int) -> Run:
+        """The gates open on the shared trunk, with a fresh optimizer."""
+        opens = number == run.setting.rounds // 2
+        return run.with_main(run.main.moved(run.main.theta, 0)) if opens else run
 
-    def combine(
-        self, state: State, theta: Vector, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[Vector, State, Facts]:
-        """Move scores and deltas, and open the gates; a round that is not finite is dropped, and counted."""
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        """All tasks jointly; then the target alone, from the gated theta."""
+        suite, setting = run.setting.suite, run.setting
+        if number < setting.rounds // 2:
+            return [train_jointly(run, dict.fromkeys(suite.task_names, 1.0), self.learning(suite), DevUse())]
+        return [train_alone(run, suite.target, 1.0, self.learning(suite), DevUse())]
+
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        """Go on from where the joint training ended; or move scores and deltas, and open the gates.
+
+        A round that is not finite is dropped, and counted.
+        """
         (update,) = updates
-        layers = trunk_layers(target.space)
-        shared, behind = state.get("shared", theta), state.get("behind", np.zeros_like(theta))
-        scores = state.get("scores", np.full(len(layers), FIRST))
+        facts = dropped_facts(updates)
+        if number < run.setting.rounds // 2:
+            facts |= {f"weight/{task}": weight for task, weight in update.weights.items()}
+            return run.with_main(follow(run.main, update, number)), facts
+        gates, moved = self._moved(run, update, target.space, number)
+        facts["gates_open"] = float((gates.scores >= OPEN).mean()) if len(gates.scores) else 0.0
+        main = run.main.moved(moved, update.steps)
+        return replace(run.with_main(main), memory=gates), facts
+
+    def _moved(self, run: Run, update: Update, space: ParameterSpace, number: int) -> tuple[Gates, Vector]:
+        """The gates after a round, and the theta that they let through."""
+        theta, layers, memory = run.main.theta, trunk_layers(space), run.memory
+        if not len(memory.shared):
+            memory = Gates(theta, np.zeros_like(theta), np.full(len(layers), FIRST))
+        behind, scores = memory.behind.copy(), memory.scores
         delta = update.delta(theta)
-        dropped = not np.isfinite(delta).all()
-        if dropped:
+        if not np.isfinite(delta).all():
             log.warning("round %d: the update of the target is not finite; it is dropped", number)
             delta = np.zeros_like(theta)
         else:
-            pull = state["learning_rate"] * state["steps"] * self.sparsity / max(1, len(layers))
+            rate = self.learning(run.setting.suite).learning_rate
+            pull = rate * run.setting.steps * self.sparsity / max(1, len(layers))
             gains = [score(torch.from_numpy(behind[one]), torch.from_numpy(-delta[one])) for one in layers]
             opened = scores >= OPEN
             scores = scores + np.array(gains) - pull * np.sign(scores)
-            behind = behind.copy()
             for layer, is_open in zip(layers, opened, strict=True):
                 behind[layer] += is_open * delta[layer]
         moved = np.asarray(theta + delta, dtype=np.float32)
         for layer, value in zip(layers, scores, strict=True):
-            moved[layer] = shared[layer] + (value >= OPEN) * behind[layer]
-        facts = dropped_facts(updates, updates if dropped else ())
-        facts |= {"dropped": float(dropped), "gates_open": float((scores >= OPEN).mean()) if len(scores) else 0.0}
-        kept = {"shared": shared, "behind": behind, "scores": scores}
-        return moved, {**state, **kept}, facts
+            moved[layer] = memory.shared[layer] + (value >= OPEN) * behind[layer]
+        return Gates(memory.shared, behind, scores), moved
 
 
 def trunk_layers(space: ParameterSpace) -> list[slice]:

@@ -8,7 +8,7 @@ from typing import Self
 
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner
-from avil_ray.learning.parameters import Vector
+from avil_ray.learning.track import Track
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -21,9 +21,11 @@ class InlinePool:
     ) -> None:
         self._learner = Learner(suite, tasks, seed, device, threads)
 
-    def run(self, assignments: Sequence[Assignment], theta: Vector, number: int) -> list[Update]:
+    workers = 1
+
+    def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
         """The updates, in the order of the assignments."""
-        return [self._learner.train(assignment, theta, number) for assignment in assignments]
+        return [self._learner.train(one, tracks[one.track], number) for one in assignments]
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
 """A pool of Ray actors: one per slot, each with its own model replica and data.
 
-What crosses the wire is one flat vector each way: theta is put into the object store once a round, and every update
-brings one back. Workers keep nothing that a result depends on, so one that dies is replaced and its assignment simply
-runs again. Every wait has a time limit.
+What crosses the wire is one flat vector each way: a track's theta is put into the object store once a round, and every
+update brings one back. Workers keep nothing that a result depends on, so one that dies is replaced and its assignment
+simply runs again. Every wait has a time limit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import PicklingError
 from types import TracebackType
@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner
-from avil_ray.learning.parameters import Vector
+from avil_ray.learning.track import Track
 from avil_ray.plain import plain
 from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
@@ -55,10 +55,10 @@ class Worker:
         self._learner = Learner(suite, suite.draw(seed), seed, device, threads)
         return os.getpid()
 
-    def train(self, assignment: Assignment, theta: Vector, number: int) -> Update:
+    def train(self, assignment: Assignment, track: Track, number: int) -> Update:
         """Run one assignment."""
         assert self._learner is not None
-        return self._learner.train(assignment, theta, number)
+        return self._learner.train(assignment, track, number)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class RayPool:
     timeout: float = 1800.0
     keep_warm: bool = False
     _workers: list[Any] = field(default_factory=list)
-    _seconds: dict[str, float] = field(default_factory=dict)
+    _seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     _replaced: int = 0
 
     def __enter__(self) -> Self:
@@ -146,7 +146,12 @@ class RayPool:
         else:
             self._kill()
 
-    def run(self, assignments: Sequence[Assignment], theta: Vector, number: int) -> list[Update]:
+    @property
+    def workers(self) -> int:
+        """How many workers are reserved."""
+        return self.slots.count
+
+    def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
         """The updates, in the order of the assignments; where workers are fewer, the longest assignments go first.
 
         Raises
@@ -156,41 +161,41 @@ class RayPool:
         WorkFailed
             Where an assignment fails otherwise, nobody answers in time, or too many workers die.
         """
-        broadcast = ray.put(theta)
-        waiting = sorted(assignments, key=self._expected_seconds, reverse=True)
-        running: dict[Any, tuple[int, Assignment]] = {}
+        starts = {name: ray.put(replace(tracks[name], best=None)) for name in {one.track for one in assignments}}
+        waiting = sorted(enumerate(assignments), key=lambda pair: self._expected_seconds(pair[1]), reverse=True)
+        running: dict[Any, tuple[int, int, Assignment]] = {}
         idle = list(range(len(self._workers)))
-        updates: dict[str, Update] = {}
+        updates: dict[int, Update] = {}
         while waiting or running:
             while waiting and idle:
-                slot, assignment = idle.pop(0), waiting.pop(0)
-                running[self._workers[slot].train.remote(assignment, broadcast, number)] = slot, assignment
+                slot, (place, assignment) = idle.pop(0), waiting.pop(0)
+                answer = self._workers[slot].train.remote(assignment, starts[assignment.track], number)
+                running[answer] = slot, place, assignment
             reference = self._next(running)
-            slot, assignment = running.pop(reference)
+            slot, place, assignment = running.pop(reference)
             try:
-                update: Update = ray.get(reference, timeout=self.timeout)
+                updates[place] = ray.get(reference, timeout=self.timeout)
             except RayActorError as error:
                 self._replace(slot, error)
-                waiting.insert(0, assignment)
+                waiting.insert(0, (place, assignment))
             except RayError as error:
                 raise failure(error, f"round {number}, assignment {assignment.name!r}") from error
             else:
-                updates[assignment.name] = update
-                self._seconds[assignment.name] = update.seconds
+                self._seconds[assignment.track, assignment.name] = updates[place].seconds
             idle.append(slot)
-        return [updates[assignment.name] for assignment in assignments]
+        return [updates[place] for place in range(len(assignments))]
 
-    def _next(self, running: Mapping[Any, tuple[int, Assignment]]) -> Any:
+    def _next(self, running: Mapping[Any, tuple[int, int, Assignment]]) -> Any:
         """The reference that answers next."""
         ready, _ = ray.wait(list(running), num_returns=1, timeout=self.timeout)
         if not ready:
-            names = ", ".join(assignment.name for _, assignment in running.values())
+            names = ", ".join(assignment.name for _, _, assignment in running.values())
             raise WorkFailed(f"no answer within {self.timeout:g} s from the workers of: {names}")
         return ready[0]
 
     def _expected_seconds(self, assignment: Assignment) -> float:
         """What the assignment took last time; before that, its steps (all are then unknown, and compare fairly)."""
-        return self._seconds.get(assignment.name, float(assignment.gradient_steps))
+        return self._seconds.get((assignment.track, assignment.name), float(assignment.gradient_steps))
 
     @property
     def _home(self) -> str:

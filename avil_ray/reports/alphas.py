@@ -24,7 +24,13 @@ SHARE = (
     "hardly matters."
 )
 
-_SHARES = ((1.25, "turned up"), (0.75, "used about evenly"), (0.25, "turned down"), (0.0, "almost switched off"))
+ALONE = "training with auxiliaries was not ahead of it on select (what follows is about that training)"
+DIFFERENT = "alpha judges the step of a single round, what is kept is chosen after several rounds"
+
+EVEN = 0.75
+"""The least share that is no less than an even one, about."""
+
+_SHARES = ((1.25, "turned up"), (EVEN, "used about evenly"), (0.25, "turned down"), (0.0, "almost switched off"))
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class TaskAlpha:
     cosine: float | None
     """The mean cosine between this task's step and the target's."""
     without: Estimate | None
-    """How much higher the target's dev loss was without this task's part of a round's step, the mean over rounds."""
+    """How much the target's dev loss rises without this task's part of a round's step, the mean over rounds."""
     word: str
 
 
@@ -49,43 +55,37 @@ ENOUGH = 5
 
 @dataclass(frozen=True)
 class AlphaFinding:
-    """What the chosen configuration of one label came to, over `seeds` seeds and its last `rounds` main rounds."""
+    """What the chosen configuration of one label came to, over `seeds` seeds and its last `rounds` that fit alpha."""
 
     label: str
     rounds: int
     seeds: int
     tasks: tuple[TaskAlpha, ...]
-    winners: tuple[tuple[str, int], ...] = ()
-    """Where sets of tasks raced (`methods/race.py`): each task, and in how many runs it stayed."""
+    kept: tuple[tuple[str, int], ...] = ()
+    """Auxiliaries that were to be chosen (columns `kept/<task>`), and in how many runs each trained on in the end."""
 
-    uncontested: int = 0
-    """In how many of these runs a single set was left, so that nothing raced."""
     dropped: tuple[tuple[str, int], ...] = ()
     """Tasks whose updates were dropped, as they were not finite, and in how many rounds of all runs."""
 
     alone: int = 0
-    """In how many of these runs the target alone was not behind on select, so that its own rounds are the result."""
+    """In how many of these runs the result is the target-only track's (column `from_target_only`)."""
 
     def sentences(self, target: str) -> list[str]:
-        """In words, which tasks were used, which were turned down, and which a race kept; the target told apart."""
-        groups: dict[str, list[str]] = {}
-        for row in self.tasks:
-            groups.setdefault(row.word, []).append(f"{row.task} (the target)" if row.task == target else row.task)
-        order = [word for _, word in _SHARES] + ["pushed against"]
-        lines = [f"{word}: {', '.join(groups[word])}" for word in order if word in groups]
-        if self.winners:
+        """In words, whose result it is, which tasks alpha used, and which were kept; the target told apart."""
+        lines = []
+        if self.alone:
+            runs = "" if self.seeds == 1 else f"in {self.alone} of {self.seeds} runs "
+            lines = [f"{runs}the result is that of the target alone: {ALONE}"]
+        for word in [word for _, word in _SHARES] + ["pushed against"]:
+            used = [row.task + " (the target)" * (row.task == target) for row in self.tasks if row.word == word]
+            lines += [f"alpha {word}: {', '.join(used)}"] if used else []
+        if self.kept:
             runs = "" if self.seeds == 1 else f" (in so many of {self.seeds} runs)"
-            stayed = {task: count for task, count in self.winners if count and task != target}
-            kept = stayed if self.seeds == 1 else [f"{task} {count}" for task, count in stayed.items()]
-            by = "" if self.uncontested == self.seeds else "a race of task sets "
-            lines.append(f"{by}then kept, beside the target{runs}: {', '.join(kept) or 'none'}")
-        own = "its own rounds are the result" if self.seeds == 1 else "its own rounds are their result"
-        for count, said in (
-            (self.uncontested, "one set of tasks was left, so nothing raced"),
-            (self.alone, f"the target alone was as good on select, so {own}"),
-        ):
-            if count:
-                lines.append(said if self.seeds == 1 else f"in {count} of these runs {said}")
+            stayed = [task if self.seeds == 1 else f"{task} {count}" for task, count in self.kept if count]
+            lines.append(f"kept to train on with the target{runs}: {', '.join(stayed) or 'none'}")
+        often = {task: 2 * count > self.seeds for task, count in self.kept}
+        differ = [row.task for row in self.tasks if row.task in often and often[row.task] != (row.share >= EVEN)]
+        lines += [f"alpha and what was kept differ on {', '.join(differ)}: {DIFFERENT}"] if differ else []
         return [*lines, *said_of_dropped(self.dropped)]
 
 
@@ -111,16 +111,6 @@ def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
     return history[history.filter(like="alpha/").notna().any(axis=1)].sort_values("round")
 
 
-def but_finish(history: pd.DataFrame) -> pd.DataFrame:
-    """The rounds but those of the finish (the target alone, which has no weights to show), in order."""
-    return history[~is_finish(history)].sort_values("round")
-
-
-def is_finish(history: pd.DataFrame) -> pd.Series[bool]:
-    """Which rounds train the target alone, beside the method proper; none where the history does not say."""
-    return history["finish"] > 0 if "finish" in history else pd.Series(False, index=history.index)
-
-
 def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:
     """Whether any of these histories has an alpha for any task."""
     return any(
@@ -129,17 +119,13 @@ def has_alpha(records: Sequence[TrialRecord], tasks: Sequence[str]) -> bool:
 
 
 def alpha_labels(comparison: Comparison) -> list[MethodSummary]:
-    """The αVIL labels that chose a configuration whose histories have alpha, in order."""
+    """The labels that chose a configuration whose histories have alpha, in order."""
     tasks = comparison.facts.tasks
-    return [
-        method
-        for method in comparison.methods
-        if method.method == "alpha-vil" and method.chosen and has_alpha(method.chosen.records, tasks)
-    ]
+    return [method for method in comparison.methods if method.chosen and has_alpha(method.chosen.records, tasks)]
 
 
 def alpha_findings(comparison: Comparison) -> list[AlphaFinding]:
-    """One finding for each αVIL label that chose a configuration."""
+    """One finding for each of these labels."""
     tasks = comparison.facts.tasks
     return [
         find(method.label, [record.history for record in method.chosen.records], tasks)
@@ -162,21 +148,17 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
         share = products[task] * len(known) / whole if whole else 0.0
         alpha, cosine = _mean(last, f"alpha/{task}"), _mean(last, f"cosine/{task}")
         assert alpha is not None
-        weight, without = _mean(last, f"weight/{task}"), _mean(last, f"without/{task}")
+        weight, without = _mean(last, f"weight/{task}"), _mean(last, f"dev/loss_rise_without/{task}")
         rows.append(TaskAlpha(task, alpha, weight, share, cosine.mean if cosine else None, without, _word(share)))
-    races = [race for history in histories if (race := _race(history)) is not None]
-    winners = tuple((task, sum(race[f"weight/{task}"] > 0 for race in races)) for task in tasks) if races else ()
-    uncontested = sum(race.filter(like="race/").notna().sum() == 1 for race in races)
-    alone = sum(bool(history.sort_values("round")["line"].iloc[-1]) for history in histories if "line" in history)
+    choosable = [task for task in tasks if any(f"kept/{task}" in history for history in histories)]
     return AlphaFinding(
         label=label,
         rounds=rounds,
         seeds=len(main),
         tasks=tuple(rows),
-        winners=winners,
-        uncontested=uncontested,
+        kept=tuple((task, sum(_ends_with(history, f"kept/{task}") for history in histories)) for task in choosable),
         dropped=dropped_rounds(histories, tasks),
-        alone=alone,
+        alone=sum(_ends_with(history, "from_target_only") for history in histories),
     )
 
 
@@ -186,20 +168,24 @@ def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
         nothing = "This method fits no alpha: there is nothing to explain."
         return "\n".join([nothing, *(f"- {text}" for text in said_of_dropped(dropped_rounds([history], tasks)))])
     found = find("", [history], tasks)
-    lines = [f"Over the last {found.rounds} rounds that fit alpha:", *(f"- {text}" for text in found.sentences(target))]
+    last = "round" if found.rounds == 1 else f"{found.rounds} rounds"
+    lines = [*(f"- {text}" for text in found.sentences(target)), f"Means over the last {last} that fit alpha:"]
     for row in found.tasks:
         evidence = [f"alpha {row.alpha.mean:.3f}"]
         evidence += [f"w {row.weight.mean:.2f}"] if row.weight else []
         evidence += [f"cosine to the target {row.cosine:.2f}"] if row.cosine is not None else []
-        evidence += [f"without it the dev loss rises by {row.without.mean:.4f}"] if row.without else []
+        if row.without:
+            way = "falls" if row.without.mean < 0 else "rises"
+            evidence.append(f"without it the dev loss {way} by {abs(row.without.mean):.4f}")
         lines.append(f"- {row.task}: {', '.join(evidence)}")
     return "\n".join([*lines, CAVEAT])
 
 
-def _race(history: pd.DataFrame) -> pd.Series[float] | None:
-    """The row of the round in which sets of tasks raced; None where none did."""
-    rows = history[history.filter(like="race/").notna().any(axis=1)]
-    return rows.iloc[-1] if len(rows) else None
+def _ends_with(history: pd.DataFrame, column: str) -> bool:
+    """Whether the last value of the column that is there is above 0."""
+    if column not in history:
+        return False
+    return bool((history.sort_values("round")[column].dropna().tail(1) > 0).any())
 
 
 def _known(history: pd.DataFrame, tasks: Sequence[str]) -> list[str]:

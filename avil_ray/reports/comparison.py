@@ -27,7 +27,10 @@ Verdict = Literal["ahead", "tie", "behind", "undecided"]
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """What a report needs to know of a sweep beside its trials; `labels` in the order of the search space."""
+    """What a report needs to know of a sweep beside its trials; `labels` in the order of the search space.
+
+    `reference` is the label that is compared with every other one; the first where it is None.
+    """
 
     name: str
     suite: str
@@ -37,6 +40,11 @@ class SweepFacts:
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     labels: tuple[str, ...]
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference is not None and self.reference not in self.labels:
+            raise ValueError(f"reference: no method has the label {self.reference!r}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ class PairedDifference:
     b: str
     estimate: PairedEstimate | None
     cost_ratio: float | None
-    """The gradient steps of all trials of `a`, over those of `b`; None where `b` took none."""
+    """The gradient steps of all trials of `a`, over those of `b`; None where either took none."""
+    reserved_cost_ratio: float | None
+    """The same of the reserved device-seconds."""
     verdict: Verdict
     """How `a` stands: `tie` where the interval includes 0, `undecided` where there is none."""
     at_equal_cost: BestOf | None
@@ -116,7 +126,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every method of a sweep, and the reference (the first αVIL label, or else the first) against each other."""
+    """Every method of a sweep, and the reference against each other one."""
 
     facts: SweepFacts
     methods: tuple[MethodSummary, ...]
@@ -130,12 +140,12 @@ class Comparison:
     @property
     def reference(self) -> MethodSummary | None:
         """The method that is compared with every other one; None for a sweep without trials."""
-        return _reference(self.methods)
+        return _reference(self.methods, self.facts)
 
     def summary(self) -> dict[str, Any]:
         """The content of `summary.json`: plain values, ready for strict JSON."""
         facts = asdict(self.facts)
-        facts = {"sweep": facts.pop("name"), **facts}
+        facts = {"sweep": facts.pop("name"), **facts, "reference": self.reference.label if self.reference else None}
         facts.pop("labels")
         return {
             **_plain(facts),
@@ -154,15 +164,14 @@ def compare(records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
     for record in records:
         by_label.setdefault(record.label, []).append(record)
     methods = tuple(_summarise(label, found, facts) for label, found in by_label.items())
-    reference = _reference(methods)
+    reference = _reference(methods, facts)
     others = [method for method in methods if method is not reference]
     differences = tuple(_difference(reference, other, facts.mode) for other in others if reference)
     return Comparison(facts, methods, differences)
 
 
-def _reference(methods: Sequence[MethodSummary]) -> MethodSummary | None:
-    alpha_vil = (method for method in methods if method.method == "alpha-vil")
-    return next(alpha_vil, methods[0] if methods else None)
+def _reference(methods: Sequence[MethodSummary], facts: SweepFacts) -> MethodSummary | None:
+    return next((method for method in methods if facts.reference in (None, method.label)), None)
 
 
 def _summarise(label: str, records: list[TrialRecord], facts: SweepFacts) -> MethodSummary:
@@ -208,16 +217,20 @@ def _choose(configurations: Sequence[Configuration], mode: Mode) -> Configuratio
 
 def _difference(a: MethodSummary, b: MethodSummary, mode: Mode) -> PairedDifference:
     estimate = paired_difference(a.chosen.per_seed, b.chosen.per_seed) if a.chosen and b.chosen else None
-    steps_a, steps_b = a.cost.gradient_steps, b.cost.gradient_steps
-    affordable = [best for best in b.best_of(mode) if best.cost <= steps_a]
+    affordable = [best for best in b.best_of(mode) if best.cost <= a.cost.gradient_steps]
     return PairedDifference(
         a=a.label,
         b=b.label,
         estimate=estimate,
-        cost_ratio=steps_a / steps_b if steps_b else None,
+        cost_ratio=_ratio(a.cost.gradient_steps, b.cost.gradient_steps),
+        reserved_cost_ratio=_ratio(a.cost.reserved_device_seconds, b.cost.reserved_device_seconds),
         verdict=_verdict(estimate.interval if estimate else None, mode),
         at_equal_cost=affordable[-1] if affordable else None,
     )
+
+
+def _ratio(a: float, b: float) -> float | None:
+    return a / b if a and b else None
 
 
 def _verdict(interval: Interval | None, mode: Mode) -> Verdict:
@@ -262,7 +275,7 @@ def _method_json(method: MethodSummary) -> dict[str, Any]:
         if chosen and chosen.test
         else None,
         "select": _estimate_json(chosen.select) if chosen and chosen.select else None,
-        "cost": asdict(method.cost),
+        "cost": {**asdict(method.cost), "busy": method.cost.busy},
     }
 
 
@@ -280,6 +293,7 @@ def _difference_json(difference: PairedDifference) -> dict[str, Any]:
         "p_value": estimate.p_value if estimate else None,
         "pairs": estimate.pairs if estimate else 0,
         "cost_ratio": difference.cost_ratio,
+        "reserved_cost_ratio": difference.reserved_cost_ratio,
         "verdict": difference.verdict,
         "at_equal_cost": {"configurations": equal.count, "expected_test": equal.test} if equal else None,
     }

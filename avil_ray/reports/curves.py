@@ -1,4 +1,4 @@
-"""Figures of what happens round by round: select for every method, alpha and w for every αVIL label."""
+"""Figures of what happens round by round: select for every method, alpha and w for every one that fits alpha."""
 
 from __future__ import annotations
 
@@ -32,29 +32,30 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
     late: list[pd.Series[float]] = []
     for label, curve in curves.items():
         front, colour = label == reference, looks[label].colour
-        main, finish = curve[curve["finish"] == 0], curve[curve["finish"] > 0]
-        for _, part in main.groupby((curve["finish"] > 0).cumsum()[main.index]):  # the target alone stands between
-            _line(axes, part["select"], looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
-        for _, part in finish.groupby("phase"):  # not joined: each starts elsewhere than the last one ended
-            _line(axes, part["select"], Style(colour, ":"), 1.8)
-        # the climb from chance would leave what comes after it no room: the first fifth of the rounds may leave the
-        # panel, and so may a finish that starts anew, but for where each of its phases ended
-        late += [main["select"].iloc[len(main) // 5 :], finish.groupby("phase")["select"].last()]
+        tuned = curve["fine_tuning"] > 0
+        _line(axes, curve["select"][~tuned], looks[label], 2.8 if front else 1.8, zorder=3 if front else 2)
+        _line(axes, curve["select"][tuned], Style(colour, ":"), 1.8)  # not joined: it starts at the best round
+        others = [curve[name].dropna() for name in curve if name not in ("select", "fine_tuning")]
+        for other in others:
+            _line(axes, other, Style(colour, "-"), 0.9, zorder=4)
+        # the climb from chance would leave the rest no room: the first fifth of the rounds may leave the panel
+        late += [one[curve.index[len(curve) // 5] :] for one in (curve["select"], *others)]
         ends.append(End(label, float(curve.index[-1]), float(curve["select"].iloc[-1]), colour))
-    finished = any((curve["finish"] > 0).any() for curve in curves.values())
-    subtitle = f"mean over seeds of the chosen configuration; {findings.better(comparison)}"
-    drawing.title(axes, "How they learn", subtitle + ("; dotted: the target alone" if finished else ""), theme)
+    lines = "; dotted: fine-tuning" if any(curve["fine_tuning"].any() for curve in curves.values()) else ""
+    lines += "; thin: other tracks" if any(len(curve.columns) > 2 for curve in curves.values()) else ""
+    drawing.title(axes, "How they learn", f"mean over seeds; {findings.better(comparison)}{lines}", theme)
     metric = findings.metric_name(comparison)
     drawing.axis_names(axes, "round", f"{metric} on select", theme)
     seen = pd.concat(late)
     drawing.pad(axes, float(seen.min()), float(seen.max()))
     _finish(figure, [axes], [ends], min(float(curve.index[0]) for curve in curves.values()))
-    caption = f"{metric.capitalize()} on select after each round: each method's chosen configuration, mean over seeds."
+    caption = f"{metric.capitalize()} on select after each round: each method's chosen configuration, mean over seeds"
+    caption += f"{lines.replace('other tracks', 'tracks beside its main one')}."
     return Drawing("select", caption, figure)
 
 
 def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) -> Drawing | None:
-    """Alpha, in the rounds that fit it, and w of each task, for one label; None where it has no alpha."""
+    """Alpha and w of each task in the rounds that fit alpha, for one label; None where it has no alpha."""
     tasks, target = comparison.facts.tasks, comparison.facts.target
     records = method.chosen.records if method.chosen else ()
     kinds = {kind: _task_series([record.history for record in records], kind, tasks) for kind in ("alpha", "weight")}
@@ -72,10 +73,10 @@ def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) ->
     seeds = "bold: mean over seeds, thin: each seed; " if len(records) > 1 else ""
     subtitle = f"{seeds}{theme.ink_name}: the target; dashed: an even share, 1/{len(tasks)}"
     shown = " and w" if "weight" in kinds else ""
-    drawing.title(panels[0], f"{shorten(method.label)}: alpha{shown} in each round", subtitle, theme)
+    drawing.title(panels[0], f"{shorten(method.label)}: alpha{shown} in the rounds that fit alpha", subtitle, theme)
     first = min(float(one.index[0]) for series in kinds["alpha"].values() for one in series)
     _finish(figure, panels, ends, first)
-    caption = f"alpha{shown} of {method.label} in each round but those of the target alone. No measure of importance."
+    caption = f"alpha{shown} of {method.label} in the rounds that fit alpha. No measure of importance."
     return Drawing(f"alpha-{_file_name(method.label, comparison)}", caption, figure)
 
 
@@ -86,30 +87,24 @@ def _file_name(label: str, comparison: Comparison) -> str:
 
 
 def _select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
-    """By round: `select`, `phase`, and `finish`, above 0 where the target alone finishes the run; means over seeds."""
+    """By round, means over seeds: `select`, `fine_tuning`, and a column for every track but the main one."""
     column = f"select/{comparison.facts.metric}"
-    parts = [
-        pd.DataFrame(
-            {
-                "round": record.history["round"],
-                "select": record.history[column],
-                "phase": record.history["phase"],
-                "finish": alphas.is_finish(record.history).astype(float),
-            }
-        ).dropna()
-        for record in (method.chosen.records if method.chosen else ())
-        if column in record.history
-    ]
+    parts = []
+    for history in (record.history for record in (method.chosen.records if method.chosen else ())):
+        if column in history:
+            tuned = history.get("fine_tuning", pd.Series(0.0, index=history.index)).fillna(0.0)
+            tracks = history.filter(regex=f"/{re.escape(column)}$")
+            part = tracks.assign(round=history["round"], select=history[column], fine_tuning=tuned)
+            parts.append(part.dropna(subset="select"))
     return pd.concat(parts).groupby("round").mean() if parts else pd.DataFrame()
 
 
 def _task_series(histories: Sequence[pd.DataFrame], kind: str, tasks: Sequence[str]) -> _TaskSeries:
-    """For each task one series over rounds for each seed that has any; tasks without any are left out."""
+    """For each task one series over the rounds that fit alpha for each seed that has any; other tasks are left out."""
     found: _TaskSeries = {}
-    part = alphas.fitted_rounds if kind == "alpha" else alphas.but_finish
     for history in histories:
         for column in (f"{kind}/{task}" for task in tasks if f"{kind}/{task}" in history):
-            series = part(history).set_index("round")[column].dropna()
+            series = alphas.fitted_rounds(history).set_index("round")[column].dropna()
             if len(series):
                 found.setdefault(column.removeprefix(f"{kind}/"), []).append(series)
     return {task: found[task] for task in tasks if task in found}
@@ -129,7 +124,9 @@ def _task_lines(axes: Axes, tasks: _TaskSeries, looks: Mapping[str, Style], targ
 
 
 def _line(axes: Axes, series: pd.Series[float], look: Style, width: float, **more: Any) -> None:
-    """A line over rounds; a dot where there is one round only, as a line would not show."""
+    """A line over rounds; a dot where there is one round only, as a line would not show; nothing without any."""
+    if series.empty:
+        return
     marker = "o" if len(series) == 1 else None
     rounds, values = series.index.to_numpy(), series.to_numpy()
     axes.plot(rounds, values, color=look.colour, linestyle=look.line, linewidth=width, marker=marker, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,8 @@ COLUMNS: dict[str, str] = {
     "interval. Only configurations that finished on every seed can be chosen. One seed gives no interval.",
     "gradient steps": "Of all tasks, dev passes included, over ALL trials of the method: its whole search, failed and "
     "stopped trials too.",
-    "device time": "Seconds in which devices worked for the method, over all its trials.",
+    "reserved device time": "Workers that a trial reserved, times how long it ran, over all trials: what one pays.",
+    "busy": "The share of the reserved device time in which a device was at work.",
     "wall time": "From start to end of each trial, summed over all trials; trials that ran at once count each.",
     "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired "
     "t-test. A tie is an interval that includes 0: no difference was shown, which is not to say that there is none. "
@@ -52,15 +54,9 @@ class Statement:
 
 @dataclass(frozen=True)
 class Row:
-    """One method's cells in the main table."""
+    """One method in the main table: its cells by column, `method` first."""
 
-    label: str
-    configurations: str
-    trials: str
-    test: str
-    gradient_steps: str
-    device_time: str
-    wall_time: str
+    cells: Mapping[str, str]
     reference: bool
 
 
@@ -135,13 +131,16 @@ def rows(comparison: Comparison) -> list[Row]:
     decimals = formats.decimals_for(comparison)
     return [
         Row(
-            label=method.label,
-            configurations=f"{len(method.configurations):,}",
-            trials=f"{len(method.records):,} ({len(method.failures):,})",
-            test=formats.estimate(method.test, decimals),
-            gradient_steps=f"{method.cost.gradient_steps:,}",
-            device_time=formats.seconds(method.cost.device_seconds),
-            wall_time=formats.seconds(method.cost.wall_seconds),
+            {
+                "method": method.label,
+                "configurations": f"{len(method.configurations):,}",
+                "trials (failed)": f"{len(method.records):,} ({len(method.failures):,})",
+                "test": formats.estimate(method.test, decimals),
+                "gradient steps": f"{method.cost.gradient_steps:,}",
+                "reserved device time": formats.seconds(method.cost.reserved_device_seconds),
+                "busy": formats.share(method.cost.busy),
+                "wall time": formats.seconds(method.cost.wall_seconds),
+            },
             reference=method is comparison.reference,
         )
         for method in comparison.methods
@@ -190,8 +189,11 @@ def other_ends(comparison: Comparison) -> list[str]:
     return said
 
 
+ALPHA_COLUMNS = ("task", "alpha", "w", "share", "cosine to the target", "rise of the dev loss without it")
+
+
 def alpha_cells(row: TaskAlpha) -> tuple[str, ...]:
-    """One task's cells: task, alpha, w, share in words, cosine, leave-one-out loss."""
+    """One task's cells, in the order of `ALPHA_COLUMNS`."""
     weight = formats.estimate(row.weight, 2) if row.weight else "not logged"
     cosine = "not logged" if row.cosine is None else formats.number(row.cosine, 2)
     without = formats.estimate(row.without, 4) if row.without else "not logged"
@@ -223,16 +225,18 @@ def _price(comparison: Comparison, difference: PairedDifference) -> str:
     """What the two cost, and what the other method's search could have reached for the reference's cost."""
     if difference.cost_ratio is None:
         return ""
+    reserved = difference.reserved_cost_ratio
     text = f"; {difference.a} took {_how_many(difference.cost_ratio)} {difference.b}"
+    text += "" if reserved is None else f" and {formats.times(reserved)} its reserved device time"
     other = comparison.by_label[difference.b]
     tried = len(other.configurations)
     if tried < 2 or other.chosen is None or difference.cost_ratio >= 1:
         return text
     equal = difference.at_equal_cost
     if equal is None:
-        return f"{text}, which does not pay for one of its {tried} configurations"
+        return f"{text}; these steps do not pay for one of its {tried} configurations"
     reached = formats.number(equal.test, formats.decimals_for(comparison))
-    return f"{text}, which pays for {equal.count} of its {tried} configurations, with an expected figure of {reached}"
+    return f"{text}; these steps pay for {equal.count} of its {tried} configurations, expected to reach {reached}"
 
 
 def _how_many(ratio: float) -> str:

@@ -55,6 +55,11 @@ def seconds(value: float) -> str:
     return f"{value / 3600:,.1f} h"
 
 
+def share(value: float | None) -> str:
+    """`23 %`; `n/a` where there is none."""
+    return "n/a" if value is None else f"{100 * value:.0f} %"
+
+
 def probability(value: float) -> str:
     """A p-value: `p = 0.032`, or `p < 0.001`."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"

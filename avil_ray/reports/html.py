@@ -50,6 +50,7 @@ def html_report(comparison: Comparison, pictures: list[Picture]) -> str:
         failures=findings.failure_groups(comparison),
         other_ends=findings.other_ends(comparison),
         alphas=alphas.alpha_findings(comparison),
+        alpha_columns=findings.ALPHA_COLUMNS,
         alpha_cells=findings.alpha_cells,
         caveat=alphas.CAVEAT,
         share=alphas.SHARE,

@@ -42,12 +42,8 @@ def _outcome(comparison: Comparison) -> list[str]:
 
 
 def _table_section(comparison: Comparison) -> list[str]:
-    head = ("method", "configurations", "trials (failed)", "test", "gradient steps", "device time", "wall time")
-    cells = [
-        (row.label, row.configurations, row.trials, row.test, row.gradient_steps, row.device_time, row.wall_time)
-        for row in findings.rows(comparison)
-    ]
-    return ["## Test and cost", "", *_table(head, cells, "lrrrrrr")]
+    rows = [row.cells for row in findings.rows(comparison)]
+    return ["## Test and cost", "", *_table(list(rows[0]), [list(row.values()) for row in rows])] if rows else []
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:
@@ -96,16 +92,11 @@ def _alpha(comparison: Comparison) -> list[str]:
         return []
     lines = ["## alpha and w", "", f"**Caveat**: {alphas.CAVEAT}"]
     for one in found:
-        head = ("task", "alpha", "w", "share", "cosine to the target", "dev loss without it")
         cells = [findings.alpha_cells(row) for row in one.tasks]
-        lines += [
-            "",
-            f"### {_safe(one.label)}",
-            "",
-            f"Means over the last {formats.counted(one.rounds, 'round')} that fit alpha.",
-        ]
-        lines += ["", *(f"- {_safe(sentence)}" for sentence in one.sentences(comparison.facts.target))]
-        lines += ["", *_table(head, cells, "lrrrrr")]
+        lines += ["", f"### {_safe(one.label)}", ""]
+        lines += [*(f"- {_safe(sentence)}" for sentence in one.sentences(comparison.facts.target)), ""]
+        lines += [f"Means over the last {formats.counted(one.rounds, 'round')} that fit alpha:", ""]
+        lines += _table(findings.ALPHA_COLUMNS, cells)
     return [*lines, "", alphas.SHARE]
 
 
@@ -113,8 +104,8 @@ def _meanings() -> list[str]:
     return ["## What the columns mean", "", *(f"- **{name}**: {meaning}" for name, meaning in findings.COLUMNS.items())]
 
 
-def _table(head: Sequence[str], cells: Iterable[Sequence[str]], sides: str) -> list[str]:
-    marks = ["---" if side == "l" else "---:" for side in sides]
+def _table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    marks = ["---", *["---:"] * (len(head) - 1)]
     body = [[_safe(cell) for cell in line] for line in cells]
     return [f"| {' | '.join(line)} |" for line in (list(head), marks, *body)]
 

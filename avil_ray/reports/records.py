@@ -30,11 +30,18 @@ NOT_FINITE = "not_finite"
 
 @dataclass(frozen=True)
 class Cost:
-    """What was spent: gradient steps of every task (dev passes too), seconds of devices at work, wall seconds."""
+    """What was spent: gradient steps of every task, dev passes too, and seconds.
+
+    Attributes
+    ----------
+    device_seconds, reserved_device_seconds
+        Of devices at work, and of all that were reserved, idle or not (workers times the time by the clock).
+    """
 
     gradient_steps: int = 0
     device_seconds: float = 0.0
     wall_seconds: float = 0.0
+    reserved_device_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -42,11 +49,13 @@ class Cost:
                 raise ValueError(f"cost: {name} must be a number from 0 up, not {value}")
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.gradient_steps + other.gradient_steps,
-            self.device_seconds + other.device_seconds,
-            self.wall_seconds + other.wall_seconds,
-        )
+        mine, others = asdict(self), asdict(other)
+        return Cost(**{name: value + others[name] for name, value in mine.items()})
+
+    @property
+    def busy(self) -> float | None:
+        """The share of the reserved time in which devices were at work; None where nothing was reserved."""
+        return self.device_seconds / self.reserved_device_seconds if self.reserved_device_seconds else None
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class Preview:
             *([f"learning: {options(flatten(space.learning))}"] if space.learning else []),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
             *([self._loading()] if self.loaders else []),
+            *([f"compared with each other method: {space.reference}"] if len(space.entries) > 1 else []),
         ]
 
     def _loading(self) -> str:

@@ -28,7 +28,7 @@ from avil_ray.spaces.entries import Entry, Search
 from avil_ray.spaces.fields import Mistakes, joined, read
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
-from avil_ray.training import require_one_phase
+from avil_ray.training import require_no_patience
 
 ENTRY = ("method", "label", "samples")
 """What an entry says beside its method's options."""
@@ -187,7 +187,7 @@ def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite
         suite, method = build_trial(suite, entry.method, {**of_method, LEARNING: of_learning})
         with one_line("it failed"):  # a class of the user's may raise anything
             method.check(suite)
-        require_one_phase(suite, method, rounds)
+        require_no_patience(suite, method)
     except UserError as error:
         line = str(error)
         return [f"{learning_line(line)} ({entry.place})" if line.startswith(f"{LEARNING}: ") else line]

@@ -14,7 +14,7 @@ from pydantic import Field, PlainValidator, ValidationInfo
 
 from avil_ray.catalog import build_suite, build_trial, learning_line
 from avil_ray.config import short
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, unknown
 from avil_ray.spaces import reading
 from avil_ray.spaces.entries import Configuration, Entry, Search, TrialPlan, plan
 from avil_ray.spaces.fields import NAME, STRICT, Rule, distinct, filled, keys, must, read, whole
@@ -48,6 +48,13 @@ def _learning(document: Any, info: ValidationInfo) -> Any:
     return copy.deepcopy(document)
 
 
+def _reference(label: Any, info: ValidationInfo) -> Any:
+    labels = [entry.label for entry in info.data.get("entries", ())]
+    if labels and label not in labels:
+        raise unknown("label", label, labels)
+    return label
+
+
 MAPPING: Rule = ("must be a mapping such as {name: multimnist}", lambda value: isinstance(value, Mapping))
 LEARNED: Rule = ("must be a mapping such as {batch_size: 16}", lambda value: isinstance(value, Mapping))
 
@@ -76,6 +83,12 @@ class Contents:
     search: Search = field(default_factory=Search)
     entries: Annotated[tuple[Entry, ...], PlainValidator(_entries), filled("{method: …}"), Field(alias="methods")]
     """The methods, in the order of tables and figures."""
+    reference: Annotated[str, PlainValidator(_reference)] = ""
+    """The label of the method that the report compares with each other one; the first where not given."""
+
+    def __post_init__(self) -> None:
+        if not self.reference:
+            object.__setattr__(self, "reference", self.entries[0].label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +144,14 @@ class SearchSpace(Contents):
     def dump(self) -> str:
         """The space as run, in YAML, settings and defaults included."""
         defaults = {"resources": self.resources.document(), "search": self.search.document()}
+        settled = {**self.document, **defaults, "reference": self.reference}
         options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
-        return str(yaml.dump({**self.document, **defaults}, Dumper=_Dumper, **options))
+        return str(yaml.dump(settled, Dumper=_Dumper, **options))
 
     def require_same(self, stored: Path) -> None:
         """Raise `UserError`, with the first difference, where the space in the file `stored` gives other trials.
 
-        Resources other than threads may differ, and so may the file's comments and layout.
+        Resources other than threads may differ, and so may the reference, and the file's comments and layout.
         """
         other = read_search_space(stored)
         for name, now in self._settled().items():
@@ -240,7 +254,7 @@ def _document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {'no such file' if missing else f'cannot be read: {error.strerror}'}") from None
     document = read_yaml(text, path.name)
     if document is None:
-        least = [key for key in keys(Contents) if key not in ("learning", "resources", "search")]
+        least = [key for key in keys(Contents) if key not in ("learning", "resources", "search", "reference")]
         raise UserError(f"{path.name}: is empty; a search space has at least {', '.join(least)}")
     if not isinstance(document, dict):
         raise UserError(f"{path.name}: must be a mapping such as {{name: …, suite: …}}, not {short(document)}")

@@ -1,4 +1,4 @@
-"""How much work a trial is, told before it runs: from the method's own phases and assignments."""
+"""How much work a trial is, told before it runs: from the method's own assignments."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.parameters import ParameterSpace
-from avil_ray.methods.method import Method, Setting
+from avil_ray.learning.track import MAIN, Track
+from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -28,7 +30,7 @@ class Work:
     assignments
         Most assignments in a round: what can run at once.
     gradient_steps
-        Of every task in every phase; fewer where a method learns to leave tasks out.
+        Of every task in every round; fewer where a method learns to leave tasks out.
     dev_steps
         What dev passes come to on top, in gradient steps, about (a safeguard may add a few).
     """
@@ -40,18 +42,19 @@ class Work:
 
 def work_of(method: Method, suite: Suite, tasks: Mapping[str, Task], rounds: int, steps_per_round: int) -> Work:
     """The work of one trial of `method`; `tasks` are the suite's data for any seed, of which only the sizes matter."""
-    setting, target = Setting(method.prepare(suite), steps_per_round, tasks), tasks[suite.target]
+    setting, target = Setting(method.prepare(suite), tasks, rounds, steps_per_round), tasks[suite.target]
     assert target.dev is not None
+    run = Run(setting, {MAIN: Track(np.empty(0, np.float32))}, method.start(setting))
     most = gradient_steps = dev_steps = 0
-    for phase in method.phases(rounds):
-        state = phase.method.start(replace(setting, spent=gradient_steps + dev_steps))
-        for number in range(phase.rounds):
-            assignments = phase.method.assign(setting, state, number)
-            most = max(most, len(assignments))
-            gradient_steps += sum(assignment.gradient_steps for assignment in assignments)
-        dev, passes = phase.method.dev_passes(len(suite.task_names))
+    for number in range(method.rounds(setting)):
+        run = method.begin(run, number)
+        assignments = method.assign(run, number)
+        dev, passes = method.dev_passes(run, number)
         _, rows = dev.rows(len(target.train), len(target.dev), 0, 0)
-        dev_steps += phase.rounds * math.ceil(passes * len(rows) / suite.learning.batch_size)
+        adapted = math.ceil(passes * len(rows) / suite.learning.batch_size)
+        trained = sum(assignment.gradient_steps for assignment in assignments)
+        most, gradient_steps, dev_steps = max(most, len(assignments)), gradient_steps + trained, dev_steps + adapted
+        run = replace(run, rows=(*run.rows, {"cost/gradient_steps": trained + adapted}))
     return Work(most, gradient_steps, dev_steps)
 
 

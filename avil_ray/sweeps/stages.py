@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avil_ray.catalog import build_method, learning_apart
+from avil_ray.catalog import build_suite, build_trial
 from avil_ray.errors import WorkFailed
+from avil_ray.methods.method import Setting
 from avil_ray.randomness import derive
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder
-from avil_ray.rounds import schedule
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
 
@@ -74,8 +74,10 @@ def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | N
 
 
 def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
-    methods = [build_method(one.method, learning_apart(one.options)[0]) for one in configurations]
-    rounds = max((len(schedule(method, space.rounds)) for method in methods), default=0)
+    built = build_suite(space.suite)
+    trials = [build_trial(built, one.method, one.options) for one in configurations]
+    lengths = [method.rounds(Setting(suite, {}, space.rounds, space.steps_per_round)) for suite, method in trials]
+    rounds = max(lengths, default=0)
     return Stage([plan(one, seed) for one in configurations for seed in space.seeds], rounds)
 
 

@@ -49,6 +49,7 @@ def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: b
         tasks=suite.task_names,
         seeds=tuple(space.seeds),
         labels=tuple(entry.label for entry in space.entries),
+        reference=space.reference,
     )
     if fresh and folder.exists():
         for path in list(folder.iterdir()):

@@ -133,10 +133,11 @@ def make_ready(folder: Path) -> list[str]:
 def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str, mode: str) -> float:
     """The best figure on select so far, which schedulers compare: NaN where no round has a finite figure.
 
-    A round's own figure would not do, as a phase may start anew and be behind for some rounds.
+    A round's own figure would not do, as a track may start anew and be behind for some rounds.
     """
-    best = max if mode == "max" else min
-    return best((one for row in rows if math.isfinite(one := float(row[f"select/{metric}"]))), default=math.nan)
+    best, column = max if mode == "max" else min, f"select/{metric}"
+    figures = (float(value) for row in rows for name, value in row.items() if name.endswith(column))
+    return best((figure for figure in figures if math.isfinite(figure)), default=math.nan)
 
 
 def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContextManager[Pool]:
@@ -165,6 +166,7 @@ def make_record(
     cost = Cost(
         gradient_steps=sum(int(row["cost/gradient_steps"]) for row in rows),
         device_seconds=sum(row["time/device"] for row in rows),
+        reserved_device_seconds=sum(row["time/reserved"] for row in rows),
         wall_seconds=sum(row["time/round"] for row in rows),
     )
     return TrialRecord(**named, status=status, cost=cost, history=pd.DataFrame(rows), **found)

@@ -48,10 +48,10 @@ class Learning:
     warmup: int = 0
     """Over so many of an assignment's first steps, counted across rounds, the learning rate rises to its value."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate falls after that, to 0 at the foretold end of a phase: at rounds x steps_per_round of a
-    method that trains in one go. A phase that may end early uses the length that it was planned for."""
+    """How the learning rate falls after that, to 0 after rounds x steps_per_round steps of a track; a fine-tuning at
+    the end has a schedule of its own. A run that ends early uses the length that it was planned for."""
     patience: int | None = None
-    """Rounds without a better figure on select after which a run ends; methods with phases of their own refuse it."""
+    """Rounds without a better figure on select after which a run ends; methods that plan ahead refuse it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
     evaluation_batch: int = 512

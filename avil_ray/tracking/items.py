@@ -118,6 +118,8 @@ def final_metrics(record: TrialRecord) -> Totals:
     values |= {
         "total/gradient_steps": cost.gradient_steps,
         "total/device_seconds": cost.device_seconds,
+        "total/reserved_device_seconds": cost.reserved_device_seconds,
+        "total/busy": cost.busy,
         "total/wall_seconds": cost.wall_seconds,
     }
     return Totals(_finite(values))

@@ -24,23 +24,24 @@ def history(
     metric: str = "accuracy",
     tasks: tuple[str, ...] = TASKS,
     rounds: int = 20,
-    finish: int = 0,
+    fine_tuning: int = 0,
     steps: int = 96,
     alpha: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """A trial's rounds: select climbs to about `best`, n · alpha drifts from 1 to what `alpha` says, w follows it."""
-    number = np.arange(rounds + finish)
+    number = np.arange(rounds + fine_tuning)
     climb = best - (best - 0.5) * np.exp(-number / 4) + generator.normal(0, 0.004, len(number))
     columns: dict[str, Any] = {
         "round": number,
-        "phase": (number >= rounds).astype(int),
-        "finish": (number >= rounds).astype(float),
+        "fine_tuning": np.where(number >= rounds, 1.0, np.nan),
         f"select/{metric}": climb,
         "select/loss": 2.3 - 2 * climb,
         "time/round": generator.uniform(0.4, 0.6, len(number)),
         "cost/gradient_steps": np.full(len(number), steps),
     }
     main = number < rounds
+    if fine_tuning:
+        columns[f"target-only/select/{metric}"] = np.where(main, climb - 0.02, np.nan)
     for task, end in (alpha or {}).items():
         settle = 1 + (end - 1) * (1 - np.exp(-number / 5))
         scaled = np.clip(settle + generator.normal(0, 0.12, len(number)), 0, 4)
@@ -78,7 +79,7 @@ def make_record(label: str, seed: int = 0, configuration: int = 0, **changes: An
         "select": 0.8,
         "test": 0.8,
         "best_round": 3,
-        "cost": Cost(100, 2.0, 1.0),
+        "cost": Cost(100, 2.0, 1.0, 4.0),
     }
     values.update(changes)
     if isinstance(values["test"], float):
@@ -90,7 +91,7 @@ def failed(record: TrialRecord, reason: str) -> TrialRecord:
     """The same trial, had it failed."""
     return make_record(
         record.label, record.seed, record.configuration, method=record.method, options=record.options, status="failed",
-        reason=reason, select=None, test=None, best_round=None, cost=Cost(30, 0.5, 0.3),
+        reason=reason, select=None, test=None, best_round=None, cost=Cost(30, 0.5, 0.3, 0.6),
     )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def _trials(
         trial = make_record(
             label, seed, configuration, method=method, options=options, select=float(select), test=float(test),
             best_round=int(found["select/accuracy"].idxmax()), history=found,
-            cost=Cost(total, total * 0.005, total * 0.003),
+            cost=Cost(total, total * 0.005, total * 0.003, total * 0.01),
         )  # fmt: skip
         trials.append(trial)
     return trials
@@ -119,7 +120,7 @@ def make_sweep() -> tuple[list[TrialRecord], SweepFacts]:
     labels = ("alpha-vil", "alpha-vil-paper", "target-only", "equal", "equal-then-target", "static", "fork-merge")
     paper = {"left": 1.02, "right": 0.98, "left_odd": 1.0, "noise": 1.05}
     robust = {"variant": "robust", "dev": "crossfit"}
-    records = _trials("alpha-vil", "alpha-vil", 0, robust, 0.931, 96, alpha=ALPHAS, finish=7)
+    records = _trials("alpha-vil", "alpha-vil", 0, robust, 0.931, 96, alpha=ALPHAS, fine_tuning=7)
     records += _trials("alpha-vil-paper", "alpha-vil", 0, {"variant": "paper", "dev": "hold"}, 0.868, 96, alpha=paper)
     records += _trials("target-only", "target-only", 0, {"dev": "train"}, 0.906, 24)
     records += _trials("equal", "equal", 0, {"dev": "train"}, 0.931, 96)

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 from simulated import make_facts, make_record
 
 from avil_ray.reports.alphas import (
+    ALONE,
     CAVEAT,
+    DIFFERENT,
     AlphaFinding,
     alpha_findings,
     alpha_labels,
     explain,
     fitted_rounds,
-    is_finish,
 )
 from avil_ray.reports.comparison import Comparison, compare
 
 HALF = ("left", "noise")
 
 
-def rounds(
-    alpha: dict[str, list[float]], weight: dict[str, list[float]] | None = None, finish: int = 0
-) -> pd.DataFrame:
-    """A history with these alphas and weights in its main rounds, and `finish` rounds of fine-tuning without any."""
+def rounds(alpha: dict[str, list[float]], weight: dict[str, list[float]] | None = None, more: int = 0) -> pd.DataFrame:
+    """A history with these alphas and weights in its first rounds, and `more` rounds without any."""
     count = len(next(iter(alpha.values())))
-    columns: dict[str, list[float]] = {"round": list(range(count + finish)), "finish": [0] * count + [1] * finish}
+    columns: dict[str, list[float]] = {"round": list(range(count + more))}
     for kind, tasks in (("alpha", alpha), ("weight", weight or {})):
-        columns |= {f"{kind}/{task}": values + [math.nan] * finish for task, values in tasks.items()}
+        columns |= {f"{kind}/{task}": values + [math.nan] * more for task, values in tasks.items()}
     return pd.DataFrame(columns)
 
 
@@ -41,9 +39,9 @@ def finding(histories: list[pd.DataFrame]) -> AlphaFinding:
     return found
 
 
-def test_the_second_half_of_the_main_phase_counts_and_the_finish_does_not() -> None:
+def test_the_second_half_of_the_rounds_that_fit_alpha_counts_and_others_do_not() -> None:
     left = [0.0] * 6 + [0.4] * 3 + [0.6] * 3
-    found = finding([rounds({"left": left, "noise": [0.1] * 12}, finish=5)])
+    found = finding([rounds({"left": left, "noise": [0.1] * 12}, more=5)])
     assert found.rounds == 6
     assert [row.alpha.mean for row in found.tasks] == pytest.approx([0.5, 0.1])
 
@@ -78,7 +76,7 @@ def test_the_share_is_alpha_times_w_and_one_where_all_are_even() -> None:
 def test_a_share_has_its_word(noise: float, word: str) -> None:
     found = finding([rounds({"left": [0.5], "noise": [noise]})])
     assert found.tasks[1].word == word
-    assert any(sentence.startswith(f"{word}: ") and "noise" in sentence for sentence in found.sentences("left"))
+    assert any(sentence.startswith(f"alpha {word}: ") and "noise" in sentence for sentence in found.sentences("left"))
     assert any("left (the target)" in sentence for sentence in found.sentences("left"))
 
 
@@ -92,22 +90,17 @@ def test_columns_that_are_not_there_are_none() -> None:
     assert (row.weight, row.cosine) == (None, None)
 
 
-def test_the_rounds_that_fit_alpha_are_those_that_have_one_whatever_their_phase() -> None:
-    history = pd.DataFrame({"round": [3, 2, 1, 0], "phase": [2, 1, 1, 0], "alpha/left": [math.nan, 0.3, 0.2, math.nan]})
+def test_the_rounds_that_fit_alpha_are_those_that_have_one() -> None:
+    history = pd.DataFrame({"round": [3, 2, 1, 0], "alpha/left": [math.nan, 0.3, 0.2, math.nan]})
     assert fitted_rounds(history)["round"].tolist() == [1, 2]
-    assert fitted_rounds(history[["round", "phase"]]).empty
+    assert fitted_rounds(history[["round"]]).empty
 
 
-def test_the_finish_is_what_the_history_says() -> None:
-    history = pd.DataFrame({"round": range(4), "finish": [0.0, 0.0, 1.0, 1.0]})
-    assert is_finish(history).tolist() == [False, False, True, True]
-    assert not is_finish(history.assign(finish=np.nan)).any()
-    assert not is_finish(history[["round"]]).any()
-
-
-def test_only_alpha_vil_labels_with_a_choice_and_an_alpha_are_told_of(comparison: Comparison) -> None:
+def test_every_label_with_a_choice_and_an_alpha_is_told_of_whatever_its_method(comparison: Comparison) -> None:
     assert [method.label for method in alpha_labels(comparison)] == ["alpha-vil", "alpha-vil-paper"]
-    assert alpha_labels(compare([make_record("alpha-vil")], make_facts(("alpha-vil",), seeds=(0,)))) == []
+    own = make_record("mine", method="my_package:Mine", history=rounds({"left": [0.5]}))
+    found = compare([own, make_record("alpha-vil")], make_facts(("mine", "alpha-vil"), seeds=(0,)))
+    assert [method.label for method in alpha_labels(found)] == ["mine"]
 
 
 def test_the_simulated_sweep_turns_the_noise_down(comparison: Comparison) -> None:
@@ -119,52 +112,47 @@ def test_the_simulated_sweep_turns_the_noise_down(comparison: Comparison) -> Non
 
 def test_a_run_is_explained_in_words_with_evidence_and_the_caveat() -> None:
     history = rounds({"left": [0.6] * 4, "noise": [0.0] * 4}, {"left": [1.5] * 4, "noise": [0.5] * 4})
-    text = explain(history.assign(**{"without/left": 0.25, "cosine/noise": -0.1}), HALF, "left")
-    assert "turned up: left (the target)" in text
-    assert "almost switched off: noise" in text
+    rises = {"dev/loss_rise_without/left": 0.25, "dev/loss_rise_without/noise": -0.1}
+    text = explain(history.assign(**rises, **{"cosine/noise": -0.1}), HALF, "left")
+    assert "alpha turned up: left (the target)" in text
+    assert "alpha almost switched off: noise" in text
     assert "- left: alpha 0.600, w 1.50, without it the dev loss rises by 0.2500" in text
-    assert "- noise: alpha 0.000, w 0.50, cosine to the target -0.10" in text
+    assert "- noise: alpha 0.000, w 0.50, cosine to the target -0.10, without it the dev loss falls by 0.1000" in text
     assert text.endswith(CAVEAT)
     assert "no alpha" in explain(pd.DataFrame({"round": [0]}), HALF, "left")
 
 
-@pytest.mark.parametrize("runs", [1, 2])
-def test_what_a_race_kept_is_told(runs: int) -> None:
-    """Where it kept nothing beside the target, that too."""
-    fitted = rounds({"left": [0.5], "noise": [0.5]})
-    race = {"round": 9, "phase": 0, "race/0": 0.7, "race/1": 0.8, "weight/left": 1.0}
-    histories = [pd.concat([fitted, pd.DataFrame([{**race, "weight/noise": kept}])]) for kept in (1.0, 0.0)[:runs]]
-    said = finding(histories).sentences("left")[-1]
-    expected = {1: "the target: noise", 2: "the target (in so many of 2 runs): noise 1"}
-    assert said == f"a race of task sets then kept, beside {expected[runs]}"
-    alone = finding([pd.concat([fitted, pd.DataFrame([{**race, "weight/noise": 0.0}])])])
-    assert alone.sentences("left")[-1] == "a race of task sets then kept, beside the target: none"
-    assert not any("race" in text for text in finding([fitted]).sentences("left"))
+def ended(noise: float, kept: float, own: float = 0.0) -> pd.DataFrame:
+    """A history whose alpha of noise is so high, that kept noise or did not, and whose result is the target's own."""
+    decided = pd.DataFrame({"round": [2, 1], "kept/noise": [kept, 1 - kept]})  # the last round counts
+    tuned = pd.DataFrame({"round": [3], "from_target_only": own})
+    return pd.concat([tuned, decided, rounds({"left": [0.5], "noise": [noise]})])  # rows need not be in order
 
 
-def test_where_one_set_was_left_it_is_said_that_nothing_raced() -> None:
-    fitted = rounds({"left": [0.5], "noise": [0.5]})
-    row = {"round": 9, "phase": 0, "race/1": 0.8, "weight/left": 1.0, "weight/noise": 1.0}
-    single, raced = (pd.concat([fitted, pd.DataFrame([{**row, **more}])]) for more in ({}, {"race/0": 0.7}))
-    kept, said = finding([single]).sentences("left")[-2:]
-    assert (kept, said) == ("then kept, beside the target: noise", "one set of tasks was left, so nothing raced")
-    assert finding([single, raced, raced]).sentences("left")[-1] == (
-        "in 1 of these runs one set of tasks was left, so nothing raced"
-    )
-    assert finding([raced]).sentences("left")[-1] == "a race of task sets then kept, beside the target: noise"
+def test_what_was_kept_is_told() -> None:
+    """Where that is nothing beside the target, that too."""
+    for kept, said in ((1.0, "noise"), (0.0, "none")):
+        assert f"kept to train on with the target: {said}" in finding([ended(0.5, kept)]).sentences("left")
+    several = finding([ended(0.5, 1.0), ended(0.5, 1.0), ended(0.5, 0.0)]).sentences("left")
+    assert "kept to train on with the target (in so many of 3 runs): noise 2" in several
+    assert not any("kept" in text for text in finding([rounds({"left": [0.5], "noise": [0.5]})]).sentences("left"))
 
 
-def test_where_the_target_alone_was_not_behind_it_is_said_that_its_rounds_are_the_result() -> None:
-    """The line of rounds that the last one stands on; rows need not be in order."""
-    raced = rounds({"left": [0.5], "noise": [0.5]})
-    last = {"round": 9, "phase": 0, "alpha/left": np.nan}
-    own, other = (pd.concat([pd.DataFrame([{**last, "line": line}]), raced.assign(line=1 - line)]) for line in (1, 0))
-    said = "the target alone was as good on select, so its own rounds are the result"
-    assert finding([own]).sentences("left")[-1] == said
-    assert said not in finding([other]).sentences("left")
-    assert finding([other, own, other]).sentences("left")[-1] == (
-        "in 1 of these runs the target alone was as good on select, so its own rounds are their result"
-    )
+@pytest.mark.parametrize(
+    ("noise", "kept", "differs"), [(0.5, 1, False), (0.5, 0, True), (0.0, 1, True), (0.0, 0, False)]
+)
+def test_where_alpha_and_what_was_kept_differ_it_is_said_why(noise: float, kept: float, differs: bool) -> None:
+    said = f"alpha and what was kept differ on noise: {DIFFERENT}"
+    assert (said in finding([ended(noise, kept)]).sentences("left")) == differs
+
+
+def test_a_result_of_the_target_alone_is_told_first() -> None:
+    own, other = ended(0.5, 1.0, own=1.0), ended(0.5, 1.0)
+    said = f"the result is that of the target alone: {ALONE}"
+    assert finding([own]).sentences("left")[0] == said
+    assert explain(own, HALF, "left").startswith(f"- {said}\n")
+    assert not any(ALONE in text for text in finding([other]).sentences("left"))
+    assert finding([other, own, other]).sentences("left")[0] == f"in 1 of 3 runs {said}"
 
 
 def test_an_auxiliarys_dropped_updates_are_told_of() -> None:

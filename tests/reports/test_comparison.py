@@ -88,15 +88,18 @@ def test_a_failure_is_counted_and_says_why(changes: dict[str, object], reason: s
 
 def test_a_trial_stopped_early_or_unfinished_is_no_failure_but_is_paid_for() -> None:
     records = [
-        make_record("static", 0, status="stopped", test=None, cost=Cost(40, 4.0, 2.0)),
-        make_record("static", 1, status="unfinished", select=None, test=None, cost=Cost(5, 1.0, 1.0)),
-        *trials("static", [0.9, 0.9], 1, cost=Cost(100, 10.0, 5.0)),
+        make_record("static", 0, status="stopped", test=None, cost=Cost(40, 4.0, 2.0, 8.0)),
+        make_record("static", 1, status="unfinished", select=None, test=None, cost=Cost(5, 1.0, 1.0, 2.0)),
+        *trials("static", [0.9, 0.9], 1, cost=Cost(100, 10.0, 5.0, 20.2)),
         failed(make_record("static", 0, 2), "it diverged"),
     ]
     found = compare(records, make_facts(("static",), seeds=(0, 1))).summary()["methods"][0]
     assert (found["trials"], found["failed"], found["stopped"], found["unfinished"]) == (5, 1, 1, 1)
     assert found["configurations"] == 3
-    assert found["cost"] == {"gradient_steps": 275, "device_seconds": 25.5, "wall_seconds": 13.3}
+    assert found["cost"] == {
+        "gradient_steps": 275, "device_seconds": 25.5, "reserved_device_seconds": 51.0, "wall_seconds": 13.3,
+        "busy": 0.5,
+    }  # fmt: skip
     assert found["chosen_configuration"] == 1
 
 
@@ -114,26 +117,33 @@ def test_a_label_without_a_complete_configuration_has_no_figures_and_no_differen
     assert difference["cost_ratio"] == pytest.approx(200 / 60)
 
 
-def test_the_first_alpha_vil_label_is_compared_with_every_other() -> None:
-    labels = ("equal", "avil-a", "avil-b")
-    records = [
-        make_record(label, seed, method="alpha-vil" if label.startswith("avil") else label, test=0.8 + seed / 100)
-        for label in labels
-        for seed in (0, 1)
-    ]
-    pairs = [(one.a, one.b) for one in compare(records, make_facts(labels, seeds=(0, 1))).differences]
-    assert pairs == [("avil-a", "equal"), ("avil-a", "avil-b")]
+@pytest.mark.parametrize(
+    ("reference", "pairs"),
+    [
+        (None, [("equal", "alpha-vil"), ("equal", "static")]),
+        ("alpha-vil", [("alpha-vil", "equal"), ("alpha-vil", "static")]),
+    ],
+)
+def test_the_reference_is_compared_with_every_other_and_is_the_first_unless_said_otherwise(
+    reference: str | None, pairs: list[tuple[str, str]]
+) -> None:
+    labels = ("equal", "alpha-vil", "static")
+    found = compare([make_record(label) for label in labels[::-1]], make_facts(labels, seeds=(0,), reference=reference))
+    assert [(one.a, one.b) for one in found.differences] == pairs
+    assert found.summary()["reference"] == pairs[0][0]
 
 
-def test_without_alpha_vil_the_first_label_is_compared() -> None:
-    records = [make_record(label) for label in ("equal", "static")]
-    pairs = [(one.a, one.b) for one in compare(records, make_facts(("static", "equal"), seeds=(0,))).differences]
-    assert pairs == [("static", "equal")]
+def test_a_reference_must_be_one_of_the_labels() -> None:
+    with pytest.raises(ValueError, match="reference: no method has the label 'equl'"):
+        make_facts(("equal",), reference="equl")
 
 
 def test_a_difference_is_paired_by_seed_and_as_scipy_has_it() -> None:
     a, b = [0.93, 0.95, 0.91, 0.96], [0.92, 0.93, 0.905, 0.94]
-    records = [*trials("alpha-vil", a, cost=Cost(50, 1.0, 1.0)), *trials("static", b, cost=Cost(200, 1.0, 1.0))]
+    records = [
+        *trials("alpha-vil", a, cost=Cost(50, 1.0, 1.0, 3.0)),
+        *trials("static", b, cost=Cost(200, 1.0, 1.0, 2.0)),
+    ]
     [found] = compare(reversed(records), make_facts(("alpha-vil", "static"), seeds=(0, 1, 2, 3))).summary()[
         "comparisons"
     ]
@@ -141,7 +151,7 @@ def test_a_difference_is_paired_by_seed_and_as_scipy_has_it() -> None:
     assert found["difference"] == pytest.approx(sum(a) / 4 - sum(b) / 4)
     assert found["p_value"] == pytest.approx(expected.pvalue)
     assert found["ci95"] == pytest.approx(list(expected.confidence_interval(0.95)))
-    assert found["cost_ratio"] == 0.25
+    assert (found["cost_ratio"], found["reserved_cost_ratio"]) == (0.25, 1.5)
     assert found["pairs"] == 4
 
 
@@ -185,7 +195,8 @@ def test_labels_keep_their_order_and_none_is_lost() -> None:
 
 def test_a_method_that_took_no_steps_has_no_ratio() -> None:
     records = [make_record("alpha-vil"), make_record("equal", cost=Cost(0, 0.0, 0.0))]
-    assert compare(records, make_facts(("alpha-vil", "equal"), seeds=(0,))).differences[0].cost_ratio is None
+    [found] = compare(records, make_facts(("alpha-vil", "equal"), seeds=(0,))).differences
+    assert (found.cost_ratio, found.reserved_cost_ratio) == (None, None)
 
 
 def test_a_sweep_without_trials_compares_nothing() -> None:
@@ -193,9 +204,10 @@ def test_a_sweep_without_trials_compares_nothing() -> None:
     assert (found.reference, found.methods, found.differences) == (None, (), ())
 
 
-CONTRACT = {"sweep", "suite", "target", "metric", "mode", "methods", "comparisons"}
+CONTRACT = {"sweep", "suite", "target", "metric", "mode", "reference", "methods", "comparisons"}
 METHOD = {"label", "method", "configurations", "trials", "failed", "chosen", "test", "select", "cost"}
-DIFFERENCE = {"a", "b", "difference", "ci95", "p_value", "cost_ratio"}
+DIFFERENCE = {"a", "b", "difference", "ci95", "p_value", "cost_ratio", "reserved_cost_ratio"}
+COST = {"gradient_steps", "device_seconds", "reserved_device_seconds", "wall_seconds", "busy"}
 
 
 def test_the_summary_keeps_its_contract(comparison: Comparison) -> None:
@@ -206,7 +218,7 @@ def test_the_summary_keeps_its_contract(comparison: Comparison) -> None:
     ]  # fmt: skip
     for method in summary["methods"]:
         assert method.keys() >= METHOD
-        assert set(method["cost"]) == {"gradient_steps", "device_seconds", "wall_seconds"}
+        assert set(method["cost"]) == COST
     for difference in summary["comparisons"]:
         assert difference.keys() >= DIFFERENCE
     static = next(method for method in summary["methods"] if method["label"] == "static")

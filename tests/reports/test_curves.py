@@ -51,29 +51,31 @@ def test_the_final_fine_tuning_is_dotted(comparison: Comparison) -> None:
     assert [np.asarray(line.get_xdata()).tolist() for line in dotted] == [list(range(20, 27))]
 
 
-@pytest.mark.parametrize(
-    ("rounds", "phases", "finish", "lines"),
-    [
-        # two phases that end the run
-        ([0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 1], [[0, 1], [2, 3], [4, 5]]),
-        # one that stands between the method's own; 4 and 5 were left out
-        ([0, 1, 2, 3, 6, 7], [0, 0, 1, 1, 3, 3], [0, 0, 1, 1, 0, 0], [[0, 1], [6, 7], [2, 3]]),
-    ],
-)
-def test_nothing_joins_the_phases_of_the_target_alone_to_others(
-    rounds: list[int], phases: list[int], finish: list[int], lines: list[list[int]]
-) -> None:
-    figures = [0.5, 0.6, 0.3, 0.5, 0.6, 0.7]
-    history = pd.DataFrame({"round": rounds, "phase": phases, "finish": finish, "select/accuracy": figures})
+def test_the_fine_tuning_is_not_joined_to_the_main_track_and_other_tracks_stand_apart() -> None:
+    nan = np.nan
+    history = pd.DataFrame(
+        {
+            "round": range(7),
+            "fine_tuning": [nan] * 5 + [1, 1],
+            "select/accuracy": [0.3, 0.5, 0.6, 0.6, 0.7, 0.8, 0.8],
+            "target-only/select/accuracy": [0.2, 0.4, 0.45, 0.5, 0.5, nan, nan],
+            "target-only/select/loss": 1.0,
+            "with 2/select/accuracy": [nan, nan, 0.55, 0.6, nan, nan, nan],
+        }
+    )
     comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
     found = select_curves(comparison, LIGHT)
     assert found is not None
     [axes] = found.figure.axes
-    assert [line.index.tolist() for line in drawn(axes) if len(line)] == lines
-    assert 0.3 < axes.get_ylim()[0] < 0.5, "where the target alone begins may leave the panel"
+    assert [line.index.tolist() for line in drawn(axes)] == [[0, 1, 2, 3, 4], [5, 6], [0, 1, 2, 3, 4], [2, 3]]
+    main, tuned, *others = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    assert (main.get_linestyle(), tuned.get_linestyle()) == ("-", ":")
+    assert all(line.get_linewidth() < main.get_linewidth() / 2 for line in others)
+    assert axes.get_ylim()[0] > 0.3, "the climb from chance may leave the panel"
+    assert "thin: other tracks" in " ".join(text.get_text() for text in axes.texts)
 
 
-def test_alpha_and_w_are_drawn_for_every_task_and_seed_without_the_finish(comparison: Comparison) -> None:
+def test_alpha_and_w_are_drawn_for_every_task_and_seed_in_the_rounds_that_fit_alpha(comparison: Comparison) -> None:
     method = comparison.by_label["alpha-vil"]
     found = alpha_curves(comparison, method, LIGHT)
     assert found is not None
@@ -104,9 +106,7 @@ def test_no_name_stands_on_another_or_leaves_the_figure(comparison: Comparison, 
 
 
 def test_one_round_is_a_dot() -> None:
-    history = pd.DataFrame(
-        {"round": [0], "phase": [0], "select/accuracy": [0.7], **{f"alpha/{task}": [0.25] for task in TASKS}}
-    )
+    history = pd.DataFrame({"round": [0], "select/accuracy": [0.7], **{f"alpha/{task}": [0.25] for task in TASKS}})
     comparison = compare([make_record("alpha-vil", history=history)], make_facts(("alpha-vil",), seeds=(0,)))
     for found in (select_curves(comparison, LIGHT), alpha_curves(comparison, comparison.methods[0], LIGHT)):
         assert found is not None
@@ -128,7 +128,7 @@ def test_without_histories_there_is_no_figure() -> None:
 
 
 def test_rounds_without_a_select_figure_are_passed_over() -> None:
-    history = pd.DataFrame({"round": [0, 1, 2], "phase": [0, 0, 0], "select/accuracy": [0.5, np.nan, 0.7]})
+    history = pd.DataFrame({"round": [0, 1, 2], "select/accuracy": [0.5, np.nan, 0.7]})
     comparison = compare([make_record("equal", history=history)], make_facts(("equal",), seeds=(0,)))
     found = select_curves(comparison, LIGHT)
     assert found is not None

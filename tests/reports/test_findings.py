@@ -51,7 +51,7 @@ def test_a_statement_has_its_figures() -> None:
     loss, tie, win, undecided = (one.text for one in findings.statements(four("max")))
     assert loss.startswith("accuracy 0.100 lower, 95 % interval [")
     assert "p < 0.001, 3 seeds" in loss
-    assert "as many gradient steps as higher" in loss
+    assert f"as many gradient steps as higher and 1 {TIMES} its reserved device time" in loss
     assert "lower" in tie
     assert win.startswith("accuracy 0.100 higher")
     assert undecided.startswith("broken has no configuration that finished on every seed")
@@ -67,13 +67,14 @@ def test_one_seed_is_called_undecided() -> None:
 def test_a_search_is_told_at_the_references_cost() -> None:
     grid = [one for index in range(4) for one in scattered("static", 0.7 + index / 100, configuration=index)]
     facts = make_facts(("alpha-vil", "static"), seeds=(0, 1, 2))
-    cheap = [*scattered("alpha-vil", 0.8, cost=Cost(99, 1.0, 1.0)), *grid]
+    cheap = [*scattered("alpha-vil", 0.8, cost=Cost(99, 1.0, 1.0, 8.0)), *grid]
     [told] = findings.statements(compare(cheap, facts))
-    assert f"took 0.25 {TIMES} the gradient steps of static, which does not pay for one of its 4" in told.text
+    took = f"took 0.25 {TIMES} the gradient steps of static and 0.5 {TIMES} its reserved device time"
+    assert f"{took}; these steps do not pay for one of its 4 configurations" in told.text
     dear = [*scattered("alpha-vil", 0.8, cost=Cost(210, 1.0, 1.0)), *grid]
     [told] = findings.statements(compare(dear, facts))
     # all select figures are equal, so the earliest drawn is chosen: of two of 0 … 3 that is 2/3 on average
-    assert "which pays for 2 of its 4 configurations, with an expected figure of 0.707" in told.text
+    assert "these steps pay for 2 of its 4 configurations, expected to reach 0.707" in told.text
 
 
 def test_nothing_is_said_of_a_reference_without_a_result() -> None:
@@ -89,11 +90,21 @@ def test_a_lone_method_and_an_empty_sweep_are_told_as_such() -> None:
 
 
 def test_the_table_shows_costs_of_all_trials_and_failures(comparison: Comparison) -> None:
-    rows = {row.label: row for row in findings.rows(comparison)}
-    assert (rows["static"].configurations, rows["static"].trials) == ("12", "60 (0)")
-    assert rows["static"].gradient_steps == f"{12 * 5 * 20 * 96:,}"
-    assert (rows["fork-merge"].trials, rows["fork-merge"].test) == ("5 (1)", "none complete")
-    assert [row.label for row in rows.values() if row.reference] == ["alpha-vil"]
+    rows = {row.cells["method"]: row.cells for row in findings.rows(comparison)}
+    assert rows["static"] == {
+        "method": "static", "configurations": "12", "trials (failed)": "60 (0)", "test": "0.942 ± 0.014",
+        "gradient steps": f"{12 * 5 * 20 * 96:,}", "reserved device time": "19.2 min", "busy": "50 %",
+        "wall time": "5.8 min",
+    }  # fmt: skip
+    assert (rows["fork-merge"]["trials (failed)"], rows["fork-merge"]["test"]) == ("5 (1)", "none complete")
+    assert [row.cells["method"] for row in findings.rows(comparison) if row.reference] == ["alpha-vil"]
+
+
+def test_where_nothing_was_reserved_no_share_of_it_is_told() -> None:
+    records = [make_record("equal", cost=Cost(100, 2.0, 1.0)), make_record("static")]
+    [first, second] = findings.rows(found := compare(records, make_facts(("equal", "static"), seeds=(0,))))
+    assert (first.cells["busy"], second.cells["busy"]) == ("n/a", "50 %")
+    assert "reserved" not in findings.statements(found)[0].text
 
 
 def test_dev_is_told_by_what_was_done_with_it(comparison: Comparison) -> None:

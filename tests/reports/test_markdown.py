@@ -33,14 +33,14 @@ def test_every_section_is_there(comparison: Comparison) -> None:
     assert "searched: weights.right = 1.0, weights.left_odd = 1.0" in report
     assert "1 trial (fork-merge/c000/s4): the loss was not finite in round 3" in report
     assert f"**Caveat**: {CAVEAT}" in report
-    assert "- almost switched off: noise" in report
+    assert "- alpha almost switched off: noise" in report
     assert all(f"- **{name}**: " in report for name in COLUMNS)
     assert "\n\n\n" not in report
 
 
 def test_tables_have_one_cell_for_each_column(comparison: Comparison) -> None:
     rows = [line for line in markdown_report(comparison).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows[:9]} == {8}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows[:9]} == {9}
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows[9:]} == {7}
 
 

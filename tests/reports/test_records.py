@@ -16,7 +16,7 @@ from avil_ray.reports.records import Cost, TrialRecord, read_record, read_record
 
 
 def test_a_record_and_its_history_come_back_exactly(tmp_path: Path) -> None:
-    rounds = history(0.9, np.random.default_rng(3), alpha={"left": 1.3, "noise": 0.1}, finish=2)
+    rounds = history(0.9, np.random.default_rng(3), alpha={"left": 1.3, "noise": 0.1}, fine_tuning=2)
     rounds["tiny"] = np.nextafter(0.1, 1) * 10.0 ** -np.arange(len(rounds))
     options = {"weights.right": 0.1 + 0.2, "grid": [1, 2], "clip": math.inf, "name": "ä", "none": None}
     written = make_record(
@@ -203,7 +203,9 @@ def test_only_a_finished_trial_with_both_figures_is_a_success(changes: dict[str,
 
 
 def test_costs_add_up_and_are_never_negative() -> None:
-    assert Cost(1, 2.0, 3.0) + Cost(10, 20.0, 30.0) == Cost(11, 22.0, 33.0)
+    assert Cost(1, 2.0, 3.0, 8.0) + Cost(10, 20.0, 30.0, 80.0) == Cost(11, 22.0, 33.0, 88.0)
+    assert Cost(1, 2.0, 3.0, 8.0).busy == 0.25
+    assert Cost(1, 2.0, 3.0).busy is None, "a record of avil_ray 0.1 does not say what was reserved"
     with pytest.raises(ValueError, match="device_seconds"):
         Cost(1, -0.1, 1.0)
     with pytest.raises(ValueError, match="wall_seconds"):

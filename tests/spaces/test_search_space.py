@@ -107,9 +107,31 @@ def test_anchors_are_written_out(tmp_path):
     assert "*" not in space.dump()
 
 
-def test_the_same_space_may_be_resumed_with_other_resources(tmp_path):
+def test_the_same_space_may_be_resumed_with_other_resources_and_another_reference(tmp_path):
     stored = write(tmp_path, BASE)
-    read_search_space(stored, [("resources.slots", 2), ("resources.retries", 5)]).require_same(stored)
+    settings = [("resources.slots", 2), ("resources.retries", 5), ("reference", "static")]
+    read_search_space(stored, settings).require_same(stored)
+
+
+def test_the_reference_is_the_first_method_unless_another_is_named(tmp_path):
+    path = write(tmp_path, BASE)
+    assert read_search_space(path).reference == "alpha-vil"
+    assert "reference: alpha-vil" in read_search_space(path).dump()
+    assert read_search_space(path, [("reference", "static")]).reference == "static"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("target_only", "unknown label 'target_only'; did you mean 'target-only'?"),
+        (5, "unknown label '5'; there are: alpha-vil, static, target-only"),
+        (None, "unknown label 'None'; there are: alpha-vil, static, target-only"),
+    ],
+)
+def test_a_reference_that_no_method_has_for_a_label_is_refused(tmp_path, reference, message):
+    assert problems(write(tmp_path, changed(reference=reference))) == [f"demo.yaml: reference: {message}"]
+    with pytest.raises(UserError, match=re.escape(f"--set reference: {message}")):
+        read_search_space(write(tmp_path, BASE), [("reference", reference)])
 
 
 @pytest.mark.parametrize(

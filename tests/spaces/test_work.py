@@ -18,10 +18,10 @@ TASKS = SUITE.draw(0)
         (avil.TargetOnly(), 1, 6 * 5),
         (avil.Equal(), 1, 6 * 5 * 3),
         (avil.Static(weights={"b": 1}), 1, 6 * 5 * 2),
-        (avil.EqualFineTune(), 1, 6 * 5 * 3 + 3 * 5),  # the finish: 0.35 of 6 rounds, rounded up
+        (avil.EqualFineTune(), 1, 6 * 5 * 3 + 3 * 5),  # the fine-tuning: 0.35 of 6 rounds, rounded up
         # three rounds of three tasks, one races two sets; that uses up the budget: two rounds are half as long
-        # the target alone for all six, as the race may not be ahead of it, and three to fine-tune
-        (avil.AlphaVIL(), 3, 5 * 3 * 3 + 5 * (2 + 3) + 3 * 2 * 3 + (6 + 3) * 5),
+        # the target alone beside all six, and three to fine-tune
+        (avil.AlphaVIL(), 4, 5 * 3 * 3 + 5 * (2 + 3) + 3 * 2 * 3 + (6 + 3) * 5),
         (avil.AlphaVIL(finish="none"), 3, 6 * 5 * 3),
     ],
 )

@@ -55,6 +55,7 @@ DAMAGE = [
     another(lambda facts: {**facts, "seeds": ["0"]}),
     another(lambda facts: {**facts, "tasks": "abc"}),
     another(lambda facts: {**facts, "mode": "best"}),
+    another(lambda facts: {**facts, "reference": "nobody"}),
     another(lambda facts: {name: value for name, value in facts.items() if name != "metric"}),
     folder,
 ]
@@ -67,6 +68,7 @@ def test_damaged_facts_are_a_line_and_are_written_anew(
     sweep = tmp_path / "sweep"
     facts = written(sweep, space)
     assert read_facts(sweep) == facts
+    assert facts.reference == space.reference
     damage(sweep / "sweep.json")
     with pytest.raises(UserError, match=r"sweep.json: cannot be read .* run the sweep again with --resume") as caught:
         read_facts(sweep)

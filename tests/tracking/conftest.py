@@ -77,7 +77,7 @@ def record() -> Callable[..., TrialRecord]:
             "select": 0.7,
             "test": {"accuracy": 0.65},
             "best_round": 1,
-            "cost": Cost(300, 2.5, 1.5),
+            "cost": Cost(300, 2.5, 1.5, 5.0),
             "history": history,
         }
         return TrialRecord(**{**values, **changes})

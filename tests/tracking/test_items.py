@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from mlflow.utils.validation import _validate_metric_name, _validate_param
 
+from avil_ray.reports.records import Cost
 from avil_ray.tracking.items import (
     File,
     Metrics,
@@ -88,9 +89,12 @@ def test_final_metrics_hold_test_and_cost(record):
         "total/gradient_steps": 300.0,
         "total/device_seconds": 2.5,
         "total/wall_seconds": 1.5,
+        "total/reserved_device_seconds": 5.0,
+        "total/busy": 0.5,
     }
-    failed = record(status="failed", select=None, test=None, best_round=None)
-    assert set(final_metrics(failed).entries) == {"total/gradient_steps", "total/device_seconds", "total/wall_seconds"}
+    failed = record(status="failed", select=None, test=None, best_round=None, cost=Cost(1, 0.5, 0.5))
+    seconds = {f"total/{which}_seconds" for which in ("device", "reserved_device", "wall")}
+    assert set(final_metrics(failed).entries) == {"total/gradient_steps", *seconds}
 
 
 def test_identity_names_sweep_trial_and_parent():

@@ -1,0 +1,61 @@
+"""When a run must fail: its parameters are not finite, or the target learns nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from avil_ray.errors import WorkFailed
+from avil_ray.learning.assignment import Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.methods.method import Run
+
+log = logging.getLogger(__name__)
+
+
+def dropped_parts(updates: Sequence[Update], target: str, number: int) -> dict[str, float]:
+    """`dropped/<task>` for tasks that broke and yet left theta finite.
+
+    Their gradient was so long that clipping left nothing of it, or an auxiliary's weight was 0 where its loss was not
+    finite.
+    """
+    gone = []
+    for update in updates:
+        if not np.isfinite(update.theta).all():
+            continue
+        gone += [task for task, loss in update.losses.items() if task != target and not math.isfinite(loss)]
+        if update.trouble is not None:
+            gone.append(update.trouble.task)
+            log.warning("round %d: nothing was learned in a step: %s", number, update.trouble.text)
+    return {f"dropped/{task}": 1.0 for task in gone if task}
+
+
+def require_learning(run: Run, updates: Sequence[Update], target: Target, patience: int) -> None:
+    """Raise `WorkFailed` where all rounds so far, and `patience` at least, have dropped what the target learned.
+
+    Such a run would end where it began, or have learned from its auxiliaries only.
+    """
+    name = target.suite.target
+    told_of = (f"dropped/{name}", f"train_loss/{name}")
+    dropped = [row.get(told_of[0], 0.0) for row in run.rows if any(column in row for column in told_of)]
+    if len(dropped) < patience or not all(dropped):
+        return
+    told = sorted((update.trouble for update in updates if update.trouble), key=lambda trouble: trouble.task != name)
+    why = told[0].text if told else target.not_finite(run.main.theta, "train", "dev") or "its loss on dev is not finite"
+    raise WorkFailed(f"what the target {name!r} learned was dropped in every round so far ({len(dropped)}): {why}")
+
+
+def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:
+    """Raise `WorkFailed`, with the task that broke first and why, where theta is not finite."""
+    if np.isfinite(theta).all():
+        return
+    told = [update.trouble for update in updates if update.trouble]
+    if told:
+        raise WorkFailed(f"diverged in round {number}: {told[0].text}")
+    broken = [task for update in updates for task, loss in update.losses.items() if not math.isfinite(loss)]
+    loss = f"the loss of task {broken[0]!r} is not finite" if broken else "the parameters are not finite"
+    raise WorkFailed(f"diverged in round {number}: {loss}; a lower learning_rate may help")

@@ -1,0 +1,69 @@
+"""A track: one trajectory of theta, with the optimizer that follows it and its best checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from avil_ray.learning.assignment import Memory, OptimizerState, Update
+from avil_ray.learning.parameters import Vector
+
+MAIN = "main"
+"""The track that every run has, and whose best round is the run's result."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The round with the best figure on select so far (the first of equals)."""
+
+    round: int
+    score: float
+    theta: Vector
+
+
+@dataclass(frozen=True)
+class Track:
+    """Where a trajectory stands, and the best round on its way.
+
+    Attributes
+    ----------
+    theta
+        The parameters, float32 [P].
+    steps
+        Gradient steps taken: the order of examples and the schedule of the learning rate go on from there.
+    optimizer, memory
+        What the optimizer and the weighting rule remember of those steps; empty at a fresh start.
+    score
+        The target's metric on select at theta; NaN where theta has not been evaluated.
+    best
+        The best round so far; None before the first one.
+    """
+
+    theta: Vector
+    steps: int = 0
+    optimizer: OptimizerState = field(default_factory=dict)
+    memory: Memory = field(default_factory=dict)
+    score: float = math.nan
+    best: Best | None = None
+
+    def advanced(self, update: Update) -> Track:
+        """The track after the assignment that `update` answers, with its optimizer."""
+        steps = self.steps + update.steps
+        return replace(self, theta=update.theta, steps=steps, optimizer=update.optimizer, memory=update.memory)
+
+    def moved(self, theta: Vector, steps: int) -> Track:
+        """The track at another theta, `steps` gradient steps on, with a fresh optimizer."""
+        return replace(self, theta=theta, steps=self.steps + steps, optimizer={}, memory={})
+
+    def rewound(self) -> Track:
+        """The track at its best round, as a new start: a fresh optimizer, and no steps taken."""
+        theta = self.theta if self.best is None else self.best.theta
+        return replace(self, theta=theta, steps=0, optimizer={}, memory={})
+
+    def scored(self, number: int, score: float, better: Callable[[float, float], bool]) -> Track:
+        """The track with its figure on select after round `number`; NaN is worse than any other."""
+        best = self.best
+        if best is None or better(score, best.score) or math.isnan(best.score):
+            best = Best(number, score, self.theta)
+        return replace(self, score=score, best=best)

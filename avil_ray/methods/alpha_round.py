@@ -1,0 +1,227 @@
+"""One round of alphaVIL: from the tasks' deltas to alpha, theta and the weights of the next round.
+
+alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_alpha`
+theta   <- theta + sum_i alpha_i delta_i
+w_i     <- w_i + alpha_i - 1                                                            `PAPER`
+w_i     <- w_i + (alpha_i / neutral - 1) / 2, clipped, scaled to the sum n, clipped      `ROBUST`
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Doc
+
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Update
+from avil_ray.learning.evaluation import DevObjective, Target
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
+from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
+from avil_ray.methods.method import Method
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The options in force, with nothing left open.
+
+    `even`: alpha starts at 1/n, the mean of the deltas, and weights keep their sum; otherwise alpha starts at 1, their
+    sum. Its start is the neutral value, which leaves the weights as they are.
+    """
+
+    dev: Literal["crossfit", "hold"] = "crossfit"
+    crossfit_fraction: float = 0.7
+    alpha_optimizer: AlphaOptimizer = "adam"
+    alpha_steps: int = 10
+    alpha_bounds: tuple[float, float] = (0.0, 4.0)
+    learn_weights: bool = True
+    weight_bounds: tuple[float, float] = (0.05, 4.0)
+    auxiliary_heads: Literal["full", "scaled"] = "full"
+    safeguard: bool = True
+    finish: Literal["joint", "fine-tune", "none"] = "joint"
+    even: bool = True
+
+    def __post_init__(self) -> None:
+        DevUse(self.dev, self.crossfit_fraction)
+        if self.alpha_steps < 1:
+            raise UserError(f"alpha_steps must be at least 1, not {self.alpha_steps}")
+        for name in ("alpha_bounds", "weight_bounds"):
+            low, high = getattr(self, name)
+            if not low <= high:
+                raise UserError(f"{name}: the least must not lie above the greatest, as in [{low}, {high}]")
+
+    @property
+    def dev_use(self) -> DevUse:
+        """How the target's dev examples are spent in such a round."""
+        return DevUse(self.dev, self.crossfit_fraction)
+
+
+ROBUST = Recipe()
+PAPER = Recipe(
+    dev="hold",
+    alpha_optimizer="sgd",
+    alpha_bounds=(-inf, inf),
+    weight_bounds=(-inf, inf),
+    auxiliary_heads="scaled",
+    safeguard=False,
+    finish="none",
+    even=False,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitsAlpha(Method):
+    """The options of a round; those left out are the variant's."""
+
+    variant: Annotated[
+        Literal["robust", "paper"], Doc("robust: never diverges, the default; paper: the published form")
+    ] = "robust"
+    dev: Annotated[
+        Literal["crossfit", "hold"] | None,
+        Doc("crossfit: each round another part of train and dev fits alpha; hold: dev fits alpha, train trains"),
+    ] = None
+    crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
+    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
+    alpha_steps: Annotated[int | None, Doc("most steps of that optimizer in a round")] = None
+    alpha_bounds: Annotated[
+        tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
+    ] = None
+    learn_weights: Annotated[bool | None, Doc("whether alpha moves the weights of the tasks' losses")] = None
+    weight_bounds: Annotated[tuple[float, float] | None, Doc("least and greatest weight")] = None
+    auxiliary_heads: Annotated[
+        Literal["full", "scaled"] | None,
+        Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),
+    ] = None
+    granularity: Annotated[
+        Literal["task", "layer"],
+        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
+    ] = "task"
+    safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.recipe  # checks the options
+
+    @property
+    def recipe(self) -> Recipe:
+        """The options in force: those given, the variant's for the others."""
+        variant = PAPER if self.variant == "paper" else ROBUST
+        given = {name: getattr(self, name, None) for name in asdict(variant)}
+        return replace(variant, **{name: value for name, value in given.items() if value is not None})
+
+    def in_force(self) -> Mapping[str, Any]:
+        """The options, with the variant's in place of those left out."""
+        return {name: getattr(self.recipe, name, value) for name, value in super().in_force().items()}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a round came to: the next theta [P], the next weights, the history's columns, and whether theta stayed."""
+
+    theta: Vector
+    weights: dict[str, float]
+    facts: dict[str, float]
+    dropped: bool
+
+
+def fit_round(
+    recipe: Recipe,
+    theta: Vector,
+    updates: Sequence[Update],
+    weights: Mapping[str, float],
+    target: Target,
+    number: int,
+    *,
+    layers: bool,
+) -> Fitted:
+    """Fit alpha to the deltas of `updates`, one for each task, on the dev examples of round `number`.
+
+    An update that is not finite counts as no step. With `layers`, alpha has a value for each task and layer.
+    """
+    tasks = [update.assignment for update in updates]
+    base = torch.from_numpy(theta.copy()).to(target.device)
+    deltas = gather(theta, updates, target.device)
+    facts = geometry(deltas[:, target.space.parameters], tasks, target.suite.target)
+    split_off(base, deltas, tasks, target, full_heads=recipe.auxiliary_heads == "full")
+    deltas = by_layer(deltas, target.space) if layers else deltas
+    rows = len(deltas) // len(tasks)
+    neutral = 1 / len(tasks) if recipe.even else 1.0
+    low, high = recipe.alpha_bounds
+    objective = target.objective(recipe.dev_use, number)
+    fit = fit_alpha(
+        objective,
+        base,
+        deltas,
+        optimizer=recipe.alpha_optimizer,
+        initial=torch.full((len(deltas),), neutral, dtype=torch.float64),
+        lower=low * neutral,
+        upper=high * neutral,
+        steps=recipe.alpha_steps,
+        learning_rate=ADAM_RATE * rows if recipe.alpha_optimizer == "adam" else None,
+        safeguard=recipe.safeguard,
+    )
+    moved = base.addmv(deltas.T, fit.alpha.to(deltas))
+    alpha = fit.alpha.view(len(tasks), rows).mean(1)
+    facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha, strict=True)}
+    facts |= {f"weight/{task}": float(weight) for task, weight in weights.items()}
+    facts |= _leave_one_out(objective, base, deltas, fit, tasks) | _fit_facts(fit)
+    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned counts for nothing
+        facts[f"dropped/{target.suite.target}"] = 1.0
+    dropped = not bool(torch.isfinite(moved).all())
+    if dropped:
+        log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
+        moved = torch.from_numpy(theta.copy())
+    learned = dict(weights)
+    if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
+        learned = moved_weights(recipe, weights, alpha / neutral)
+    return Fitted(moved.cpu().numpy(), learned, facts, dropped)
+
+
+def moved_weights(recipe: Recipe, weights: Mapping[str, float], ratio: Tensor) -> dict[str, float]:
+    """The weights after a round; `ratio` [n] is alpha over its neutral value."""
+    before = np.array(list(weights.values()))
+    change = ratio.numpy() - 1.0
+    after = (before + (0.5 * change if recipe.even else change)).clip(*recipe.weight_bounds)
+    if recipe.even:
+        scale = len(after) / after.sum() if after.sum() > 0 else 1.0
+        after = (after * scale).clip(*recipe.weight_bounds)
+    after = np.where(np.isfinite(after), after, before)
+    return dict(zip(weights, after.tolist(), strict=True))
+
+
+def _leave_one_out(
+    objective: DevObjective, base: Tensor, deltas: Tensor, fit: AlphaFit, tasks: Sequence[str]
+) -> dict[str, float]:
+    """How much the dev loss rises without a task's part of the step; 0 where it has none.
+
+    Evidence to read beside alpha: of two tasks that say the same, alpha may keep either.
+    """
+    facts = {}
+    for row, task in enumerate(tasks):
+        without = fit.alpha.clone().view(len(tasks), -1)
+        kept = bool((without[row] != 0).any())
+        without[row] = 0.0
+        moved = without.flatten().to(deltas)
+        loss, _ = objective(base.addmv(deltas.T, moved)) if kept else (fit.loss_after, None)
+        facts[f"dev/loss_rise_without/{task}"] = loss - fit.loss_after
+    return facts
+
+
+def _fit_facts(fit: AlphaFit) -> dict[str, float]:
+    return {
+        "dev/loss": fit.loss_after,
+        "dev/loss_zero": fit.loss_before,
+        "dev/loss_start": fit.loss_start,
+        "accepted": float(fit.accepted),
+        "evaluations": float(fit.evaluations),
+    }

@@ -1,0 +1,43 @@
+"""How a run may end: the target alone trains on from the best round, at a lower learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.splits import DevUse
+from avil_ray.methods.method import Run, Setting, dropped_facts
+from avil_ray.tasks.learning import Learning
+
+SHARE, RATE = 0.35, 0.3
+"""It lasts 0.35 times the rounds asked for (7 of 20), at 0.3 times the learning rate."""
+
+COLUMN = "fine_tuning"
+"""The history's column that is 1 in these rounds."""
+
+
+def rounds(setting: Setting) -> int:
+    """How many rounds it lasts, on top of those asked for."""
+    return ceil(SHARE * setting.rounds)
+
+
+def assignment(run: Run, learning: Learning, dev: DevUse) -> Assignment:
+    """A round on the target alone, going on where the main track stands."""
+    return Assignment(
+        name="fine-tuning",
+        weights={run.setting.suite.target: 1.0},
+        steps=run.setting.steps,
+        learning=replace(learning, learning_rate=RATE * learning.learning_rate),
+        dev=dev,
+        continues=True,
+        schedule_steps=rounds(run.setting) * run.setting.steps,
+    )
+
+
+def facts(updates: Sequence[Update], target: Target) -> dict[str, float]:
+    """The columns of such a round: weights, and whether the update was dropped, as it is not finite."""
+    weights = {f"weight/{task}": float(task == target.suite.target) for task in target.suite.task_names}
+    return {COLUMN: 1.0, **weights, **dropped_facts(updates)}
