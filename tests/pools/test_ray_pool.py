@@ -18,6 +18,8 @@ from tiny_suite import TASKS, tiny_suite
 
 import avil_ray as avil
 from avil_ray.learning.assignment import Assignment
+from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.track import MAIN, Track
 from avil_ray.pools import ray_pool
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.ray_pool import RayPool, Slots, local_pool
@@ -32,9 +34,8 @@ def assignments(steps: tuple[int, ...] = (3, 5, 4)) -> list[Assignment]:
     ]
 
 
-def theta() -> np.ndarray:
-    torch.manual_seed(0)
-    return ray_pool.Learner(tiny_suite(), tiny_suite().draw(0), 0).flat.vector()
+def at_start() -> dict[str, Track]:
+    return {MAIN: Track(initial_model(tiny_suite(), 0).vector())}
 
 
 def opened(workers: int, **options: object) -> RayPool:
@@ -43,7 +44,7 @@ def opened(workers: int, **options: object) -> RayPool:
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_updates_equal_the_inline_pools_to_the_last_bit(workers: int) -> None:
-    start = theta()
+    start = at_start()
     inline = InlinePool(tiny_suite(), tiny_suite().draw(0), 0)
     expected = [inline.run(assignments(), start, number) for number in range(2)]
     with opened(workers) as pool:
@@ -55,7 +56,7 @@ def test_updates_equal_the_inline_pools_to_the_last_bit(workers: int) -> None:
 
 
 def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None:
-    start, work = theta(), assignments(steps=(400, 400, 400))
+    start, work = at_start(), assignments(steps=(400, 400, 400))
     expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
     with opened(2) as pool:
         victim = pool._workers[0]
@@ -77,7 +78,7 @@ def test_a_hanging_worker_ends_in_one_clear_error() -> None:
         pool.timeout = 0.3
         slow = replace(assignments()[0], steps=10_000_000)
         with pytest.raises(avil.WorkFailed, match=r"no answer within 0\.3 s from the workers of: a"):
-            pool.run([slow], theta(), 0)
+            pool.run([slow], at_start(), 0)
 
 
 def test_workers_that_cannot_start_end_in_one_clear_error() -> None:
@@ -88,7 +89,7 @@ def test_workers_that_cannot_start_end_in_one_clear_error() -> None:
 
 def test_an_assignment_that_raises_names_itself() -> None:
     with opened(1) as pool, pytest.raises(avil.WorkFailed, match=r"^round 3, assignment 'z': \w+: [^\n]+$"):
-        pool.run([Assignment(name="z", weights={"z": 1.0}, steps=1, learning=avil.Learning())], theta(), 3)
+        pool.run([Assignment(name="z", weights={"z": 1.0}, steps=1, learning=avil.Learning())], at_start(), 3)
 
 
 def test_a_suite_that_cannot_travel_is_the_users_to_mend() -> None:
@@ -99,7 +100,7 @@ def test_a_suite_that_cannot_travel_is_the_users_to_mend() -> None:
 
 def test_the_longest_assignment_of_the_last_round_goes_first() -> None:
     with opened(1) as pool:
-        pool.run(assignments(steps=(1, 300, 50)), theta(), 0)
+        pool.run(assignments(steps=(1, 300, 50)), at_start(), 0)
         order = sorted(assignments(), key=pool._expected_seconds, reverse=True)
     assert [assignment.name for assignment in order] == ["b", "c", "a"]
 
@@ -134,10 +135,10 @@ def test_warm_workers_serve_the_next_pool_in_the_same_group_and_die_with_a_faile
     try:
         with RayPool(tiny_suite(), 0, 1, slots, keep_warm=True) as pool:
             first = pool._workers
-            before = pool.run(assignments(), theta(), 0)
+            before = pool.run(assignments(), at_start(), 0)
         with RayPool(tiny_suite(), 0, 1, slots, keep_warm=True) as pool:
             assert pool._workers == first
-            again = pool.run(assignments(), theta(), 0)
+            again = pool.run(assignments(), at_start(), 0)
             assert [u.theta.tobytes() for u in again] == [u.theta.tobytes() for u in before]
         with pytest.raises(ZeroDivisionError), RayPool(tiny_suite(), 0, 1, slots, keep_warm=True):
             1 / 0  # noqa: B018
