@@ -77,7 +77,10 @@ class Result:
     def history(self) -> pd.DataFrame:
         """One row a round: select/…, dev/loss, alpha/<task>, weight/<task>, delta_norm/<task>, cost/…, time/… (s).
 
-        `dropped/<task>` is 1 where a task's training was thrown away, as it was not finite.
+        Columns of other tracks than the main one have the track's name before them, as `target-only/select/loss`; they
+        are empty in rounds in which it did not move. `dropped/<task>` is 1 where a task's training was thrown away, as
+        it was not finite. `time/round` is by the clock, `time/device` what workers and driver were busy,
+        `time/reserved` the reserved workers times `time/round`.
         """
         import pandas as pd
 
@@ -118,7 +121,8 @@ def train(
     Parameters
     ----------
     rounds, steps_per_round
-        Rounds of the main phase, and gradient steps of each task in a round. A method's finish comes on top.
+        Rounds, and gradient steps of each task in a round. A fine-tuning at the end, where the method has one, comes
+        on top.
     seed
         Everything random derives from it, the choice of data too where the suite draws by seed.
     pool
