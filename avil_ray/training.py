@@ -53,7 +53,8 @@ class Result:
     test
         The target's figures on test at the best round: its metric and `loss`. Read once.
     best_round
-        The round with the best figure on select.
+        The round with the best figure on select, of the rounds that led to the main track's end: a method may have
+        gone on from another track, whose figures stand in columns under its name.
     select
         That figure.
     theta

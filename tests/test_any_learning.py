@@ -87,9 +87,7 @@ def test_an_accumulated_step_has_the_gradient_of_the_whole_batch(micro_batch: in
     for size in (None, micro_batch):
         suite = own_tasks.reading(batch_size=16, micro_batch=size, learning_rate=1.0, momentum=0.0, clip=math.inf)
         learner = Learner(suite, suite.draw(SEED), SEED)
-        work = Assignment(
-            name="joint", weights=dict.fromkeys(suite.task_names, 1.0), steps=1, learning=suite.learning
-        )
+        work = Assignment(name="joint", weights=dict.fromkeys(suite.task_names, 1.0), steps=1, learning=suite.learning)
         learner.train(work, Track(learner.flat.vector()), 0)
         gradients.append(learner.flat.gradient.double().clone())
     whole, accumulated = gradients

@@ -339,7 +339,9 @@ def test_numbers_that_are_not_finite_come_back_to_the_last_bit(tmp_path: Path) -
     same(loaded(LocalStorage(tmp_path), {}), stored)
 
 
-@pytest.mark.parametrize("facts", [{"rows": 5}, {"rows": [5]}, {"configuration": 5}, {"tracks": 5}, {"tracks": {}}, {"tracks": {"main": 5}}])
+@pytest.mark.parametrize(
+    "facts", [{"rows": 5}, {"rows": [5]}, {"configuration": 5}, {"tracks": 5}, {"tracks": {}}, {"tracks": {"main": 5}}]
+)
 def test_facts_of_another_shape_are_damage(facts: dict[str, Any], tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     checkpoint.save(storage, stored_run(), {})

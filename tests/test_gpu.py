@@ -56,7 +56,9 @@ def test_the_same_seed_gives_the_same_bits(name: str, trunk: object) -> None:
 
 def test_training_calculates_in_bfloat16_if_asked() -> None:
     method = avil.AlphaVIL()
-    single, half = (run(small.small_suite(precision=precision), method, "cuda").main.theta for precision in ("fp32", "bf16"))
+    single, half = (
+        run(small.small_suite(precision=precision), method, "cuda").main.theta for precision in ("fp32", "bf16")
+    )
     assert np.isfinite(half).all()
     assert 1e-5 < np.abs(half - single).max() < 0.5
 

@@ -365,7 +365,7 @@ def test_the_history_has_the_columns_that_were_promised() -> None:
 
 def test_the_figures_are_those_of_the_model_at_the_best_round() -> None:
     suite = small.small_suite(small.batch_norm)
-    result = avil.train(suite, avil.AlphaVIL(), **RUN)
+    result = avil.train(suite, avil.AlphaVIL(finish="none"), **RUN)
     history = result.history
     assert result.select == history["select/accuracy"].max()
     assert result.best_round == history["select/accuracy"].idxmax()

@@ -144,20 +144,20 @@ def test_the_result_does_not_depend_on_what_the_learner_did_before() -> None:
 
 
 def test_dropout_is_on_and_derives_from_seed_round_and_the_tracks_steps() -> None:
-    suite = small.small_suite(small.dropout, batch_size=60)
+    suite = small.small_suite(small.dropout)
     worker = learner(suite)
 
     def trained(name: str = "left", number: int = 1, steps: int = 0) -> np.ndarray:
-        """After one step on all of the target's examples, so that their order has no part in it but for rounding."""
-        work = assignment(suite, name=name, weights={"left": 1.0}, steps=1)
+        """After one step; the order of a cross-fitted target's examples depends on the round alone."""
+        work = assignment(suite, name=name, weights={"left": 1.0}, steps=1, dev=DevUse("crossfit", 0.5))
         return worker.train(work, Track(start(suite).theta, steps), number).theta
 
     assert np.array_equal(trained(), trained())
     assert np.array_equal(trained(), trained("other")), "assignments differ by what they learn, not by the draw"
     assert not np.allclose(trained(), trained(number=2), atol=1e-4)
     assert not np.allclose(trained(), trained(steps=1), atol=1e-4)
-    still = small.small_suite(lambda: nn.Sequential(nn.Linear(small.WIDTH, 8), nn.ReLU()), batch_size=60)
-    work = assignment(still, weights={"left": 1.0}, steps=1)
+    still = small.small_suite(lambda: nn.Sequential(nn.Linear(small.WIDTH, 8), nn.ReLU()))
+    work = assignment(still, weights={"left": 1.0}, steps=1, dev=DevUse("crossfit", 0.5))
     assert not np.allclose(learner(still).train(work, start(still), 1).theta, trained(), atol=1e-4)
 
 
@@ -209,7 +209,7 @@ def test_what_does_not_continue_starts_with_a_fresh_optimizer_and_brings_none_ba
 
 
 def test_tracks_see_a_tasks_examples_in_one_order_whatever_trains_beside_it() -> None:
-    """Training on one task moves nothing but the rows that it saw: the same ones on both tracks, with others or alone."""
+    """Training moves nothing but the rows that it saw: of one task the same ones on both tracks, beside others or alone."""
     suite, learning = row_suite(), avil.Learning(batch_size=4, momentum=0.0, learning_rate=0.01)
 
     def goal(weights: Mapping[str, float], track: str, steps: int = 0) -> list[float]:

@@ -97,7 +97,11 @@ def test_a_round_that_starts_from_several_tracks_equals_the_inline_pools_to_the_
     for ours, theirs in zip(found, expected * 2, strict=True):
         assert (ours.assignment, ours.track, ours.steps) == (theirs.assignment, theirs.track, theirs.steps)
         assert ours.theta.tobytes() == theirs.theta.tobytes()
-        assert (ours.losses, ours.weights, ours.gradient_steps) == (theirs.losses, theirs.weights, theirs.gradient_steps)
+        assert (ours.losses, ours.weights, ours.gradient_steps) == (
+            theirs.losses,
+            theirs.weights,
+            theirs.gradient_steps,
+        )
         for mine, other in ((ours.optimizer, theirs.optimizer), (ours.memory, theirs.memory)):
             assert {name: array.tobytes() for name, array in mine.items()} == {
                 name: array.tobytes() for name, array in other.items()
