@@ -209,7 +209,7 @@ def test_what_does_not_continue_starts_with_a_fresh_optimizer_and_brings_none_ba
 
 
 def test_tracks_see_a_tasks_examples_in_one_order_whatever_trains_beside_it() -> None:
-    """Training moves nothing but the rows that it saw: of one task the same ones on both tracks, beside others or alone."""
+    """Training moves only the rows that it saw: of one task the same ones on both tracks, beside others or alone."""
     suite, learning = row_suite(), avil.Learning(batch_size=4, momentum=0.0, learning_rate=0.01)
 
     def goal(weights: Mapping[str, float], track: str, steps: int = 0) -> list[float]:

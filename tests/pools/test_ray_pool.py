@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-import torch
 from tiny_suite import TASKS, tiny_suite
 
 import avil_ray as avil
@@ -71,7 +70,7 @@ class Remembers(Rule):
 
 
 def round_on_several_tracks() -> tuple[list[Assignment], dict[str, Track]]:
-    """Tracks that have gone on by different steps, each with an optimizer and a rule's memory; work from all of them."""
+    """Tracks that are some steps on, each with an optimizer and a rule's memory; work from all of them."""
     learning = avil.Learning(optimizer="AdamW", learning_rate=0.01, schedule="cosine")
     kept: dict[str, Any] = {"learning": learning, "continues": True, "schedule_steps": 40, "rule": Remembers()}
     learner, tracks = ray_pool.Learner(tiny_suite(), tiny_suite().draw(0), 0), at_start()
