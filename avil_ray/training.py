@@ -53,7 +53,8 @@ class Result:
     test
         The target's figures on test at the best round: its metric and `loss`. Read once.
     best_round
-        The round with the best figure on select.
+        The round with the best figure on select, of the rounds that led to the main track's end: a method may have
+        gone on from another track, whose figures stand in columns under its name.
     select
         That figure.
     theta
@@ -121,7 +122,8 @@ def train(
     Parameters
     ----------
     rounds, steps_per_round
-        Rounds of the main phase, and gradient steps of each task in a round. A method's finish comes on top.
+        Rounds, and gradient steps of each task in a round. A fine-tuning at the end, where the method has one, comes
+        on top.
     seed
         Everything random derives from it, the choice of data too where the suite draws by seed.
     pool

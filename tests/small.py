@@ -182,21 +182,19 @@ def ordinary(
     weights: Mapping[str, float],
     steps: int,
     *,
-    name: str = "joint",
     rate: float = 1.0,
     hold: bool = False,
 ) -> np.ndarray:
     """Joint training with SGD as anyone would write it, from `start`; theta at the end.
 
-    `name` is the assignment's, which the order of examples derives from; `rate` multiplies the learning rate; `hold`
-    leaves the target's dev examples out.
+    `rate` multiplies the learning rate; `hold` leaves the target's dev examples out.
     """
     model, tasks, learning = load(suite.model(), start), suite.draw(seed), suite.learning
     data = {task: tasks[task].train for task in weights}
     if "left" in data and not hold:
         data["left"] = tasks["left"].train.join(tasks["left"].dev)
     orders = {
-        task: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, name, task)
+        task: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, task)
         for task, examples in data.items()
     }
     optimizer = torch.optim.SGD(model.parameters(), lr=rate * learning.learning_rate, momentum=learning.momentum)
@@ -252,7 +250,7 @@ def joint_by_hand(
     if not hold:
         data["left"] = tasks["left"].train.join(tasks["left"].dev)
     streams = {
-        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, "joint", name)
+        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, name)
         for name, examples in data.items()
     }
     velocity, used = torch.zeros_like(at), []

@@ -147,7 +147,7 @@ class Learner:
         """The batches of one task. A cross-fitted target has new rows each round, and so a new order each round."""
         source, learning, purpose = self._source(task), assignment.learning, (task,)
         if isinstance(source.data, Stream):
-            reader = self._streams.setdefault((assignment.track, task), StreamLoader(source))
+            reader = self._streams.setdefault((assignment.name, task), StreamLoader(source))
             return reader.batches(assignment.steps, first, derive(self.seed, task, "data"), learning)
         rows = torch.arange(len(source))
         if task == self.suite.target:

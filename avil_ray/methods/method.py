@@ -79,7 +79,7 @@ class Run:
     Attributes
     ----------
     tracks
-        Name -> track; `main` is always there.
+        Name -> track; `main` is always there. A name holds no "/": columns and checkpoints are named after it.
     memory
         What the method remembers.
     rows
@@ -90,6 +90,11 @@ class Run:
     tracks: Mapping[str, Track]
     memory: Any
     rows: tuple[Mapping[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.tracks:
+            if not name or "/" in name:
+                raise UserError(f"a track's name must not be empty or hold a '/', such as {name!r}")
 
     @property
     def main(self) -> Track:
