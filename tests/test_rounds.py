@@ -282,10 +282,10 @@ def test_test_is_not_read() -> None:
 
 def test_a_score_that_is_nan_is_worse_than_any_other() -> None:
     for better, worst in ((np.greater, -math.inf), (np.less, math.inf)):
-        track = Track(at(0)).scored(0, math.nan, better)
+        track = Track(at(0)).scored("main", 0, math.nan, better)
         assert track.best is not None
         assert math.isnan(track.best.score)
-        track = track.scored(1, worst, better).scored(2, math.nan, better)
+        track = track.scored("main", 1, worst, better).scored("main", 2, math.nan, better)
         assert track.best == Best(1, worst, track.theta)
 
 
