@@ -90,11 +90,6 @@ class TAPS(Method):
         """Nothing yet: the first round behind gates keeps the theta that it starts from."""
         return Gates(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
 
-    def begin(self, run: Run, number: int) -> Run:
-        """The gates open on the shared trunk, with a fresh optimizer."""
-        opens = number == run.setting.rounds // 2
-        return run.with_main(run.main.moved(run.main.theta, 0)) if opens else run
-
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """All tasks jointly; then the target alone, from the gated theta."""
         suite, setting = run.setting.suite, run.setting
