@@ -82,8 +82,7 @@ def by_hand(suite: avil.Suite, weights: dict[str, float], steps: int) -> tuple[d
     data = {task: tasks[task].train for task in weights}
     data["left"] = tasks["left"].train.join(tasks["left"].dev)
     orders = {
-        task: batches(torch.arange(len(data[task])), learning.batch_size, 0, steps, SEED, task)
-        for task in weights
+        task: batches(torch.arange(len(data[task])), learning.batch_size, 0, steps, SEED, task) for task in weights
     }
     for _ in range(steps):
         optimizer.zero_grad()

@@ -57,10 +57,7 @@ def by_hand(suite: avil.Suite, method: MetaTartan, steps: int) -> tuple[np.ndarr
     """Theta, the logits and the passes after so many steps, from the equations alone; dev is held."""
     model = small.load(suite.model(), initial_model(suite, SEED).vector())
     tasks, size = suite.draw(SEED), suite.learning.batch_size
-    orders = {
-        task: batches(torch.arange(len(each.train)), size, 0, steps, SEED, task)
-        for task, each in tasks.items()
-    }
+    orders = {task: batches(torch.arange(len(each.train)), size, 0, steps, SEED, task) for task, each in tasks.items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=suite.learning.learning_rate, momentum=0.9)
     body, logits, passes = list(model.trunk.parameters()), torch.zeros(3, dtype=torch.float64), 0
     for step in range(steps):
