@@ -36,7 +36,6 @@ import numpy.typing as npt
 import torch
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import ParameterSpace, Vector
@@ -44,6 +43,7 @@ from avil_ray.learning.score import score
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.joint import follow, train_alone, train_jointly
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
+from avil_ray.option_values import AtLeast
 
 OPEN, FIRST = 0.1, 0.15
 """The score from which a gate is open, and the one that all start with."""
@@ -74,12 +74,7 @@ class TAPS(Method):
 
     source: ClassVar[str] = "Wallingford et al., CVPR 2022, arXiv 2203.16708; on deltas, a reconstruction"
 
-    sparsity: Annotated[float, Doc("lambda: how strongly gates are drawn shut")] = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.sparsity < float("inf"):
-            raise UserError(f"sparsity must be a number of at least 0, not {self.sparsity}")
+    sparsity: Annotated[float, AtLeast(0), Doc("lambda: how strongly gates are drawn shut")] = 0.01
 
     @property
     def plans_ahead(self) -> bool:

@@ -105,7 +105,7 @@ def test_without_auxiliaries_the_target_trains_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": -1.0}, "weight_rate must be a number above 0, not -1.0"),
+        ({"weight_rate": -1.0}, "weight_rate must be above 0, not -1.0"),
         ({"interval": 0}, "interval must be at least 1, not 0"),
     ],
 )

@@ -175,7 +175,7 @@ def test_a_virtual_step_that_is_not_finite_leaves_the_network_as_it_was() -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": 0.0}, "weight_rate must be a number above 0, not 0.0"),
+        ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
         ({"weight_rate": float("nan")}, "weight_rate must be a finite number, not nan"),
         ({"folds": 1}, "folds must be at least 2, not 1"),
     ],

@@ -59,7 +59,7 @@ def test_no_weight_falls_below_0_and_a_harmful_task_ends_there() -> None:
 
 
 def test_a_rate_that_is_not_above_0_is_one_line() -> None:
-    with pytest.raises(UserError, match="weight_rate must be a number above 0, not -1"):
+    with pytest.raises(UserError, match="weight_rate must be above 0, not -1"):
         DIW(weight_rate=-1.0)
 
 

@@ -137,7 +137,7 @@ def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": 0.0}, "weight_rate must be a number above 0, not 0.0"),
+        ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
         ({"head_rate": float("nan")}, "head_rate must be a finite number, not nan"),
         ({"head_rate": float("inf")}, "head_rate must be a finite number, not inf"),
         ({"head_steps": 0}, "head_steps must be at least 1, not 0"),

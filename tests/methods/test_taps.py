@@ -99,5 +99,5 @@ def test_a_round_that_diverges_is_dropped(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("wrong", [-1.0, float("nan")])
 def test_a_sparsity_below_0_is_one_line(wrong: float) -> None:
-    with pytest.raises(UserError, match=r"sparsity must be a (number of at least 0|finite number), not"):
+    with pytest.raises(UserError, match=r"sparsity must be (at least 0|a finite number), not"):
         TAPS(sparsity=wrong)
