@@ -21,7 +21,7 @@ No dev examples are used; they join the target's training data. The target's wei
 
 The auxiliaries' weights always sum to K at least: where one harms, the others get its weight, and where all harm, none
 can be turned down. On the synthetic suite with a shared head, one helpful and one harmful task, a run of 200 steps ends
-3 points of accuracy below the target alone (three seeds).
+1.9 ± 0.6 points of accuracy below the target alone (8 seeds, ± standard error).
 """
 
 from __future__ import annotations

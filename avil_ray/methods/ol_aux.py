@@ -18,8 +18,8 @@ Where this differs from them:
 No dev examples are used; they join the target's training data.
 
 Every weight starts at 1, so a harmful task does harm until its weight has fallen. On the synthetic suite with a shared
-head, one helpful and one harmful task, a run of 200 steps ends 3 points of accuracy below the target alone (three
-seeds).
+head, one helpful and one harmful task, a run of 200 steps ends 1.7 ± 0.4 points of accuracy below the target alone
+(8 seeds, ± standard error).
 """
 
 from __future__ import annotations

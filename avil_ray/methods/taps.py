@@ -20,8 +20,8 @@ as theirs, 1, is for thousands of steps at a small learning rate, and would clos
 starts anew each round.
 
 The shared trunk has trained on harmful tasks as on others. On the synthetic suite with a shared head, one helpful and
-one harmful task, a run of 200 steps ends 0.7 ± 0.8 points of accuracy below the target alone (8 seeds, ± standard
-error; 2.3 on the first three).
+one harmful task, a run of 200 steps ends 0.9 ± 0.4 points of accuracy above the target alone (8 seeds, ± standard
+error), and 0.7 ± 0.8 below with the examples in another order.
 """
 
 from __future__ import annotations

@@ -27,14 +27,12 @@ RUN = {"rounds": 7, "steps_per_round": 3, "seed": 4}
 
 UNGUARDED = {
     "arml": "the auxiliaries' weights keep their sum, whatever they do",
-    "auto-lambda": "weights start at 1, and take a good part of so short a run to fall",
     "equal": "weights that are equal, whatever the task",
     "equal-finetune": "the same, and a fine-tuning that makes up for a part of it",
     "fork-merge": "it loses about as much with no auxiliary at all: see its docstring",
     "mt-tartan": "weights that are equal, whatever the task",
     "ol-aux": "weights start at 1, and take a good part of so short a run to fall",
     "svd-reweighting": "a norm has no sign: a reversed task counts as a related one",
-    "taps": "the shared trunk trains on all tasks alike",
 }
 """Methods that a harmful task harms, as in the papers, and why; each says so in its docstring."""
 
