@@ -72,6 +72,7 @@ def test_a_track_is_ahead_where_it_leads_by_more_than_the_margin() -> None:
 def test_of_an_error_the_margin_is_a_share_of_the_error_that_is_to_be_beaten() -> None:
     assert is_ahead(0.008, 0.010, higher_is_better=False)
     assert not is_ahead(95.0, 100.0, higher_is_better=False)
+    assert not is_ahead(90.5, 100.0, higher_is_better=False), "a share of the error to beat, not of its own"
     assert is_ahead(89.0, 100.0, higher_is_better=False)
     assert not is_ahead(110.0, 100.0, higher_is_better=False)
     assert not is_ahead(0.0, 0.0, higher_is_better=False)
