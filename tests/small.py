@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import avil_ray as avil
+from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.track import MAIN, Track
+from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.tasks.order import batches
 
 torch.set_num_threads(1)  # on tensors this small more threads only wait for each other
@@ -77,6 +80,13 @@ def apart(examples: avil.Examples) -> list[avil.Examples]:
     if isinstance(examples.inputs, Tensor):
         return [avil.Examples(*examples.batch(order)) for order in orders]
     return [avil.Examples(copy.copy(examples.inputs), examples.labels[order]) for order in orders]
+
+
+def new_run(suite: avil.Suite, method: Method, seed: int, *, rounds: int = 20, steps: int = 4) -> Run:
+    """A run as it is before its first round."""
+    setting = Setting(method.prepare(suite), suite.draw(seed), rounds, steps)
+    start = Track(initial_model(setting.suite, seed).vector())
+    return Run(setting, {MAIN: start}, method.start(setting))
 
 
 Change = Callable[["Inputs", Tensor], Tensor]

@@ -187,7 +187,8 @@ class AlphaVIL(FitsAlpha):
         elif memory.candidates:
             work = [jointly(track, auxiliaries) for track, auxiliaries in memory.candidates.items()]
         else:
-            work = [jointly(MAIN, memory.kept, memory.steps)]
+            planned = plan.joint * run.setting.steps + (plan.tuning - plan.joint) * memory.steps
+            work = [replace(jointly(MAIN, memory.kept, memory.steps), schedule_steps=planned)]
         return [*work, jointly(ALONE, [])] if ALONE in run.tracks else work
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
