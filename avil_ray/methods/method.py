@@ -17,6 +17,7 @@ import numpy.typing as npt
 from typing_extensions import Doc
 
 from avil_ray.choices import check_choices
+from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
