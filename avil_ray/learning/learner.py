@@ -48,6 +48,8 @@ class Learner:
     def __init__(
         self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
     ) -> None:
+        import torch._dynamo  # noqa: F401 (PyTorch's first optimizer does: not in an assignment that is timed)
+
         self.suite, self.seed, self.threads = suite, seed, threads
         with cpu_threads(threads):
             self.flat = initial_model(suite, seed, device)
