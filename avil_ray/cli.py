@@ -167,11 +167,9 @@ def check(
             print(plain(line), file=sys.stderr)
         raise typer.Exit(2)
     no_calls_home()
-    from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.sweeps.cluster import nodes_at
 
-    with connected(address):
-        there = nodes()
-    Console().print(preview(read_search_space(space, changes), there))
+    Console().print(preview(read_search_space(space, changes), nodes_at(address)))
 
 
 @app.command(epilog="avil-ray affinity multimnist --set size=18 --set target_labels=300")
