@@ -39,6 +39,7 @@ from avil_ray.learning.score import cosine
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.track import MAIN, Track
 from avil_ray.pools.inline import InlinePool
+from avil_ray.pools.reserved import own_device
 from avil_ray.randomness import numpy_generator, seeded
 from avil_ray.reports.affinity import Affinity, Floats
 from avil_ray.tasks.data import Stream
@@ -122,7 +123,7 @@ class _Found:
 
 
 def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = own_device()
     tasks = suite.draw(seed)
     target = Target(suite, tasks, seed, device)
     goal = target.task

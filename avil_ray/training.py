@@ -12,7 +12,6 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from avil_ray import checkpoint
 from avil_ray.configuration import describe
@@ -25,6 +24,7 @@ from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Pool
+from avil_ray.pools.reserved import own_device
 from avil_ray.rounds import Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
 from avil_ray.tasks.suite import Suite, require_suite
@@ -160,7 +160,7 @@ def train(
         if on_round is not None:
             on_round(done)
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = own_device()
     with (
         _opened(output, resume) as storage,
         nullcontext(suite.draw(seed)) as tasks,  # with the threads of the caller

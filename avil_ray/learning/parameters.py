@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -131,6 +132,10 @@ class FlatModel:
                     self._gradients.append((tensor, tensor.grad, entry.name))
             else:
                 self._casts.append((tensor, entry))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FlatModel:
+        """A copy with vectors of its own: copied one by one, its parameters would be views of nothing."""
+        return FlatModel(copy.deepcopy(self.model, memo), self.device, self.values.dtype)
 
     @property
     def device(self) -> torch.device:

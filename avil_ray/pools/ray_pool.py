@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
-import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -30,6 +29,7 @@ from avil_ray.learning.track import Track
 from avil_ray.plain import plain
 from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
+from avil_ray.pools.reserved import own_device
 from avil_ray.tasks.suite import Suite
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,7 @@ class Worker:
         """
         if folder and Path(folder).is_dir():
             os.chdir(folder)
-        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._learner = Learner(suite, suite.draw(seed), seed, device, threads)
+        self._learner = Learner(suite, suite.draw(seed), seed, own_device(), threads)
         return os.getpid()
 
     def train(self, assignment: Assignment, track: Track, number: int) -> Update:

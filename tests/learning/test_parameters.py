@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import small
@@ -154,6 +156,22 @@ def test_loading_the_models_own_vector_copies_nothing() -> None:
     flat.values.fill_(2.0)
     flat.load(flat.values)
     assert (flat.model.weight == 2).all()
+
+
+def test_a_deep_copy_has_vectors_of_its_own_and_its_parameters_are_views_of_them() -> None:
+    flat = FlatModel(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+    other = copy.deepcopy(flat)
+    before = flat.vector()
+    assert isinstance(other, FlatModel)
+    assert np.array_equal(other.vector(), before)
+    other.load(before + 1)
+    other.model(torch.ones(4, 3)).sum().backward()
+    other.pull()
+    assert np.array_equal(flat.vector(), before), "the original has not moved"
+    assert not flat.gradient.any()
+    weight = other.model.get_parameter("0.weight")
+    assert torch.equal(weight.flatten(), other.values[:6])
+    assert weight.data_ptr() == other.values.data_ptr()
 
 
 def test_a_vector_is_a_copy_in_wire_form() -> None:
