@@ -106,7 +106,7 @@ class AlphaVIL(FitsAlpha):
 
     finish: Annotated[
         Literal["joint", "fine-tune", "none"] | None,
-        Doc("joint: the run described above; fine-tune: alphaVIL's rounds, then the target alone; none: these alone"),
+        Doc("what follows alphaVIL's rounds. joint: a race, joint training, fine-tuning; fine-tune: that alone"),
     ] = None
 
     @property
