@@ -66,7 +66,7 @@ def run_rounds(run: Run, method: Method, pool: Pool, target: Target, on_round: C
         after, facts = method.combine(run, updates, target, number)
         require_finite(after.main.theta, updates, number)
         after, scores = evaluated(run, after, target, number)
-        facts = {**dropped_parts(updates, target.suite.target, number), **facts}
+        facts = {**facts, **dropped_parts(updates, target.suite.target, number)}
         row = history_row(number, scores, facts, updates, target) | times(updates, pool, started, gathered)
         run = replace(after, rows=(*after.rows, row))
         on_round(Round(number, run, row))

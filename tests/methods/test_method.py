@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,9 +12,9 @@ import small
 from typing_extensions import Doc
 
 from avil_ray.errors import UserError
-from avil_ray.learning.assignment import Update
+from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Memory, Method, delta_norms, dropped_facts
+from avil_ray.methods.method import Memory, Method, check_assignments, delta_norms, dropped_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,42 @@ def test_a_memory_is_stored_as_arrays_and_json_and_restored_the_same_in_the_same
     for wrong in ({}, {**values, "more": 1}):
         with pytest.raises(TypeError, match=r"order|more"):
             Remembered.restored(arrays, wrong)
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1: 2.0}, {"a": {3}}, [np.float32(1)], Memory()])
+def test_a_memory_that_would_not_come_back_the_same_is_refused(value: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        Remembered(value, np.zeros(1), {}).stored()
+    kinds = "it must be a NumPy array, or numbers, text, lists and mappings from text"
+    assert str(caught.value) == f"Remembered.order cannot be stored: {kinds}, not {value!r}"
+
+
+def test_a_run_needs_a_main_track_and_a_memory() -> None:
+    run = small.new_run(small.small_suite(), Words(), 0)
+    with pytest.raises(UserError, match=r"^a run must have a track 'main', beside other$"):
+        replace(run, tracks={"other": run.main})
+    with pytest.raises(UserError, match=r"^a method's memory must be an avil_ray\.Memory, not a dict$"):
+        replace(run, memory={})
+    with pytest.raises(UserError, match=r"^a track's name must not be empty or hold a '/', such as 'a/b'$"):
+        run.with_tracks({"a/b": run.main})
+
+
+def test_assignments_that_no_pool_could_run_are_refused() -> None:
+    suite = small.small_suite()
+    run = small.new_run(suite, Words(), 0)
+    fine = Assignment(name="one", weights={"left": 1.0}, steps=1, learning=suite.learning)
+    other = replace(fine, name="two")
+    assert check_assignments([fine, other], run) == [fine, other]
+    for work, said in (
+        ([], "assign() must give a list of Assignment objects, at least one"),
+        ([fine, None], "assign() must give a list of Assignment objects, at least one"),
+        ([fine, other, fine], "assign(): two assignments of a round are called 'one'"),
+        ([replace(fine, track="side")], "assign(): 'one' starts from track 'side'; there are: main"),
+        ([replace(fine, weights={"up": 1.0})], "assign(): 'one' trains 'up', which is no task of the suite"),
+    ):
+        with pytest.raises(UserError) as caught:
+            check_assignments(work, run)  # type: ignore[arg-type]
+        assert str(caught.value) == said
 
 
 def test_norms_are_of_the_parameters_alone_and_exact_at_any_scale() -> None:
