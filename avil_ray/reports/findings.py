@@ -138,7 +138,7 @@ def rows(comparison: Comparison) -> list[Row]:
                 "trials (failed)": f"{len(method.records):,} ({len(method.failures):,})",
                 "test": formats.estimate(method.test, decimals),
                 "gradient steps": f"{method.cost.gradient_steps:,}",
-                "reserved device time": formats.seconds(method.cost.reserved_device_seconds),
+                "reserved device time": formats.seconds(method.cost.reserved_device_seconds or None),
                 "busy": formats.share(method.cost.busy),
                 "wall time": formats.seconds(method.cost.wall_seconds),
             },
