@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from avil_ray.contracts import check_assignments, check_updates
 from avil_ray.divergence import dropped_parts, require_finite, require_learning
-from avil_ray.errors import UserError
-from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import MAIN, Track
-from avil_ray.methods.method import Facts, Method, Run, check_assignments
+from avil_ray.methods.method import Facts, Method, Run
 from avil_ray.pools.pool import Pool
 from avil_ray.randomness import seeded
 
@@ -61,7 +61,7 @@ def run_rounds(run: Run, method: Method, pool: Pool, target: Target, on_round: C
         with seeded(target.seed, number, "begin"):
             run = method.begin(run, number)
         work = check_assignments(method.assign(run, number), run)
-        updates = _answers(pool.run(work, run.tracks, number), work)
+        updates = check_updates(pool.run(work, run.tracks, number), work)
         gathered = time.perf_counter()
         after, facts = method.combine(run, updates, target, number)
         require_finite(after.main.theta, updates, number)
@@ -118,13 +118,3 @@ def times(updates: Sequence[Update], pool: Pool, started: float, gathered: float
 def _prefix(track: str) -> str:
     """What a track's columns begin with; the main track's have nothing before them."""
     return "" if track == MAIN else f"{track}/"
-
-
-def _answers(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
-    """A pool's updates, checked: pools may be users' own."""
-    names = [assignment.name for assignment in work]
-    fine = isinstance(updates, Sequence) and all(isinstance(update, Update) for update in updates)
-    if not fine or [update.assignment for update in updates] != names:
-        raise UserError(f"pool: run() must give one Update for each assignment, in their order ({', '.join(names)})")
-    found: Sequence[Update] = updates
-    return found

@@ -191,22 +191,6 @@ class Method(ABC):
         return replace(suite.learning, learning_rate=self.learning_rate)
 
 
-def check_assignments(work: Sequence[Assignment], run: Run) -> Sequence[Assignment]:
-    """What a method assigned; `UserError` where no pool could run it (methods may be users' own)."""
-    if not work or not all(isinstance(one, Assignment) for one in work):
-        raise UserError("assign() must give a list of Assignment objects, at least one")
-    for place, one in enumerate(work):
-        if one.name in (other.name for other in work[:place]):
-            raise UserError(f"assign(): two assignments of a round are called {one.name!r}")
-        if one.track not in run.tracks:
-            raise UserError(
-                f"assign(): {one.name!r} starts from track {one.track!r}; there are: {', '.join(run.tracks)}"
-            )
-        for task in set(one.weights) - set(run.setting.suite.task_names):
-            raise UserError(f"assign(): {one.name!r} trains {task!r}, which is no task of the suite")
-    return work
-
-
 def _is_json(value: object) -> bool:
     """Whether JSON gives the value back as it is."""
     if isinstance(value, list):

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from avil_ray.contracts import check_assignments
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.learning.track import MAIN, Track
-from avil_ray.methods.method import Method, Run, Setting, check_assignments
+from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 

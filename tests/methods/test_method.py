@@ -12,9 +12,9 @@ import small
 from typing_extensions import Doc
 
 from avil_ray.errors import UserError
-from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.assignment import Update
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Memory, Method, check_assignments, delta_norms, dropped_facts
+from avil_ray.methods.method import Memory, Method, delta_norms, dropped_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +92,6 @@ def test_a_run_needs_a_main_track_and_a_memory() -> None:
         replace(run, memory={})
     with pytest.raises(UserError, match=r"^a track's name must not be empty or hold a '/', such as 'a/b'$"):
         run.with_tracks({"a/b": run.main})
-
-
-def test_assignments_that_no_pool_could_run_are_refused() -> None:
-    suite = small.small_suite()
-    run = small.new_run(suite, Words(), 0)
-    fine = Assignment(name="one", weights={"left": 1.0}, steps=1, learning=suite.learning)
-    other = replace(fine, name="two")
-    assert check_assignments([fine, other], run) == [fine, other]
-    for work, said in (
-        ([], "assign() must give a list of Assignment objects, at least one"),
-        ([fine, None], "assign() must give a list of Assignment objects, at least one"),
-        ([fine, other, fine], "assign(): two assignments of a round are called 'one'"),
-        ([replace(fine, track="side")], "assign(): 'one' starts from track 'side'; there are: main"),
-        ([replace(fine, weights={"up": 1.0})], "assign(): 'one' trains 'up', which is no task of the suite"),
-    ):
-        with pytest.raises(UserError) as caught:
-            check_assignments(work, run)  # type: ignore[arg-type]
-        assert str(caught.value) == said
 
 
 def test_norms_are_of_the_parameters_alone_and_exact_at_any_scale() -> None:
