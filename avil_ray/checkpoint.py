@@ -34,7 +34,7 @@ def save(storage: Storage, run: Run, configuration: Mapping[str, Any]) -> None:
     tracks = {name: _facts(track) for name, track in run.tracks.items()}
     facts = {"configuration": configuration, "rows": run.rows, "tracks": tracks, "memory": memory}
     new = f"{FILE}.new"
-    # before anything is moved: a full disk must not cost the last one
+    # written before anything is moved: a full disk must not cost the last one
     storage.write(new, pack(Container(arrays, facts)))
     if storage.exists(FILE):
         storage.move(FILE, PREVIOUS)
@@ -44,7 +44,7 @@ def save(storage: Storage, run: Run, configuration: Mapping[str, Any]) -> None:
 def load(storage: Storage, setting: Setting, memory: type[Memory], configuration: Mapping[str, Any]) -> Run | None:
     """The stored run, or None where there is none.
 
-    Where the last checkpoint is damaged, the previous one takes its place, and that is said.
+    Where the last checkpoint is damaged, the previous one takes its place, with a warning.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def exists(storage: Storage) -> bool:
 
 
 def remove(storage: Storage) -> None:
-    """Remove the checkpoints of a run that is done, or that cannot go on from them."""
+    """Remove the checkpoints of a run that is done, or that cannot be resumed from them."""
     for name in (f"{FILE}.new", PREVIOUS, FILE):
         storage.delete(name)
 
@@ -122,7 +122,7 @@ def _read(storage: Storage, name: str) -> Container:
         raise UserError(f"{place}: {error}; remove it to start again") from error
     except OSError as error:
         lost = isinstance(error, FileNotFoundError | IsADirectoryError) or error.errno == errno.EIO
-        kind = Damaged if lost else UserError  # what may be read another time is not damaged
+        kind = Damaged if lost else UserError  # a file that may be readable later is not damaged
         raise kind(f"{place}: the checkpoint cannot be read ({why(error)})") from error
     except (LookupError, TypeError, AttributeError) as error:
         raise Damaged(f"{place}: not a checkpoint: it lacks {error}") from error

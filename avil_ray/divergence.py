@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def dropped_parts(updates: Sequence[Update], target: str, number: int) -> dict[str, float]:
-    """`dropped/<task>` for tasks that broke and yet left theta finite.
+    """`dropped/<task>` for tasks that broke although theta stayed finite.
 
-    Their gradient was so long that clipping left nothing of it, or an auxiliary's weight was 0 where its loss was not
-    finite.
+    Either clipping left nothing of a gradient that was too long, or the loss of an auxiliary was not finite while its
+    weight was 0.
     """
     gone = []
     for update in updates:
@@ -35,17 +35,19 @@ def dropped_parts(updates: Sequence[Update], target: str, number: int) -> dict[s
 
 
 def require_learning(run: Run, updates: Sequence[Update], target: Target, patience: int) -> None:
-    """Raise `WorkFailed` where all rounds so far, and `patience` at least, have dropped what the target learned.
+    """Raise `WorkFailed` where at least `patience` rounds trained the target, and each dropped what it learned.
 
     Such a run would end where it began, or have learned from its auxiliaries only.
     """
     name = target.suite.target
-    told_of = (f"dropped/{name}", f"train_loss/{name}")
-    dropped = [row.get(told_of[0], 0.0) for row in run.rows if any(column in row for column in told_of)]
+    column = f"dropped/{name}"
+    dropped = [row.get(column, 0.0) for row in run.rows if column in row or f"train_loss/{name}" in row]
     if len(dropped) < patience or not all(dropped):
         return
-    told = sorted((update.trouble for update in updates if update.trouble), key=lambda trouble: trouble.task != name)
-    why = told[0].text if told else target.not_finite(run.main.theta, "train", "dev") or "its loss on dev is not finite"
+    known = sorted((update.trouble for update in updates if update.trouble), key=lambda trouble: trouble.task != name)
+    why = (
+        known[0].text if known else target.not_finite(run.main.theta, "train", "dev") or "its loss on dev is not finite"
+    )
     raise WorkFailed(f"what the target {name!r} learned was dropped in every round so far ({len(dropped)}): {why}")
 
 
@@ -53,9 +55,9 @@ def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> Non
     """Raise `WorkFailed`, with the task that broke first and why, where theta is not finite."""
     if np.isfinite(theta).all():
         return
-    told = [update.trouble for update in updates if update.trouble]
-    if told:
-        raise WorkFailed(f"diverged in round {number}: {told[0].text}")
+    known = [update.trouble for update in updates if update.trouble]
+    if known:
+        raise WorkFailed(f"diverged in round {number}: {known[0].text}")
     broken = [task for update in updates for task, loss in update.losses.items() if not math.isfinite(loss)]
     loss = f"the loss of task {broken[0]!r} is not finite" if broken else "the parameters are not finite"
     raise WorkFailed(f"diverged in round {number}: {loss}; a lower learning_rate may help")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from avil_ray.contracts import check_assignments, check_updates
 from avil_ray.divergence import dropped_parts, require_finite, require_learning
-from avil_ray.errors import UserError
-from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import MAIN, Track
@@ -21,12 +21,12 @@ from avil_ray.pools.pool import Pool
 from avil_ray.randomness import seeded
 
 PATIENCE = 3
-"""After so many rounds in which nothing but dropped the target's updates, a run fails rather than go on."""
+"""A run fails once it has this many rounds and every one has dropped the target's updates."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round led to; `row` is its line in the history."""
+    """The outcome of one round; `row` is its line in the history."""
 
     number: int
     run: Run
@@ -44,7 +44,7 @@ class Round:
 
 
 def run_rounds(run: Run, method: Method, pool: Pool, target: Target, on_round: Callable[[Round], None]) -> Run:
-    """Run the rounds that `run` still lacks: assign, train, combine, evaluate, log. Test is never touched.
+    """Run the remaining rounds of `run`: assign, train, combine, evaluate, log. Test is never touched.
 
     With `patience` in the suite's learning, rounds end early: see `out_of_patience`.
 
@@ -60,13 +60,13 @@ def run_rounds(run: Run, method: Method, pool: Pool, target: Target, on_round: C
         started = time.perf_counter()
         with seeded(target.seed, number, "begin"):
             run = method.begin(run, number)
-        work = method.assign(run, number)
-        updates = _answers(pool.run(work, run.tracks, number), work)
+        work = check_assignments(method.assign(run, number), run)
+        updates = check_updates(pool.run(work, run.tracks, number), work)
         gathered = time.perf_counter()
         after, facts = method.combine(run, updates, target, number)
         require_finite(after.main.theta, updates, number)
         after, scores = evaluated(run, after, target, number)
-        facts = {**dropped_parts(updates, target.suite.target, number), **facts}
+        facts = {**facts, **dropped_parts(updates, target.suite.target, number)}
         row = history_row(number, scores, facts, updates, target) | times(updates, pool, started, gathered)
         run = replace(after, rows=(*after.rows, row))
         on_round(Round(number, run, row))
@@ -76,13 +76,13 @@ def run_rounds(run: Run, method: Method, pool: Pool, target: Target, on_round: C
 
 
 def out_of_patience(run: Run, number: int) -> bool:
-    """Whether round `number` need not run, as so many rounds before it have brought no better figure on select."""
+    """Whether the last `patience` rounds before round `number` brought no better figure on select."""
     patience, best = run.setting.suite.learning.patience, run.main.best
     return patience is not None and best is not None and number - best.round > patience
 
 
 def evaluated(before: Run, after: Run, target: Target, number: int) -> tuple[Run, dict[str, float]]:
-    """The run with figures on select for the main track and every other that moved in round `number`; their columns."""
+    """The run with select figures of the main track and of each other that moved in round `number`; their columns."""
     metric, better = target.task.measure.name, np.greater if target.task.measure.mode == "max" else np.less
     tracks: dict[str, Track] = {}
     scores: dict[str, float] = {}
@@ -108,7 +108,7 @@ def history_row(
 
 
 def times(updates: Sequence[Update], pool: Pool, started: float, gathered: float) -> dict[str, float]:
-    """Seconds of a round: by the clock, of devices at work (workers, and the driver), and of reserved workers."""
+    """Seconds of a round: elapsed; of workers and then the driver at work; and reserved, workers times elapsed."""
     now = time.perf_counter()
     busy = sum(update.seconds for update in updates) + now - gathered
     reserved = getattr(pool, "workers", 1) * (now - started)
@@ -118,13 +118,3 @@ def times(updates: Sequence[Update], pool: Pool, started: float, gathered: float
 def _prefix(track: str) -> str:
     """What a track's columns begin with; the main track's have nothing before them."""
     return "" if track == MAIN else f"{track}/"
-
-
-def _answers(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
-    """What a pool gave back, checked: pools may be users' own."""
-    names = [assignment.name for assignment in work]
-    fine = isinstance(updates, Sequence) and all(isinstance(update, Update) for update in updates)
-    if not fine or [update.assignment for update in updates] != names:
-        raise UserError(f"pool: run() must give one Update for each assignment, in their order ({', '.join(names)})")
-    found: Sequence[Update] = updates
-    return found

@@ -54,7 +54,7 @@ class Result:
         The target's figures on test at the best round: its metric and `loss`. Read once.
     best_round, best_track
         The round with the best figure on select, and the track that it was reached on: the main one, or one that a
-        method has gone on from, whose figures stand in columns under its name.
+        method continued, whose figures stand in columns under its name.
     select
         That figure.
     theta

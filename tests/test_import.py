@@ -74,7 +74,7 @@ FLOORS = [
     {"pools"},
     {"methods"},
     {"config"},
-    {"catalog", "divergence", "rounds", "checkpoint", "configuration"},
+    {"catalog", "contracts", "divergence", "rounds", "checkpoint", "configuration"},
     {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},

@@ -70,7 +70,7 @@ class Assignment:
 
     @property
     def gradient_steps(self) -> int:
-        """The cost, told beforehand: a step on the summed loss of n tasks is n gradient steps, and the rule's on top.
+        """The cost, known beforehand: a step on the summed loss of n tasks is n gradient steps, and the rule's on top.
 
         Every pass over a batch counts as one, forward only too.
         """

@@ -53,7 +53,7 @@ class FlatOptimizer:
         "trunk" and "head of <task>" -> the slices of theta that may move. Other heads get no gradient; leaving them out
         keeps weight decay from moving them all the same.
     total_steps
-        The foretold length that a schedule runs over.
+        The planned length that a schedule runs over.
     state
         Where to go on from; empty for a fresh start.
     """

@@ -25,16 +25,16 @@ class Best:
 
 @dataclass(frozen=True)
 class Track:
-    """Where a trajectory stands, and the best round on its way.
+    """A trajectory's present state, and its best round so far.
 
     Attributes
     ----------
     theta
         The parameters, float32 [P].
     steps
-        Gradient steps taken: the order of examples and the schedule of the learning rate go on from there.
+        Gradient steps taken: the order of examples and the schedule of the learning rate continue from there.
     optimizer, memory
-        What the optimizer and the weighting rule remember of those steps; empty at a fresh start.
+        The state of the optimizer and of the weighting rule; empty at a fresh start.
     score
         The target's metric on select at theta; NaN where theta has not been evaluated.
     best
@@ -63,7 +63,7 @@ class Track:
         return replace(self, theta=theta, steps=0, optimizer={}, memory={})
 
     def scored(self, name: str, number: int, score: float, better: Callable[[float, float], bool]) -> Track:
-        """The track, called `name`, with its figure on select after round `number`; NaN is worse than any other."""
+        """The track `name` with its figure on select after round `number`; NaN is worse than any other."""
         best = self.best
         if best is None or better(score, best.score) or math.isnan(best.score):
             best = Best(number, score, self.theta, name)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The options in force, with nothing left open.
+    """The options in force, every one with a value.
 
     `even`: alpha starts at 1/n, the mean of the deltas, and weights keep their sum; otherwise alpha starts at 1, their
     sum. Its start is the neutral value, which leaves the weights as they are.
@@ -105,7 +105,7 @@ class FitsAlpha(Method):
         Literal["task", "layer"],
         Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
     ] = "task"
-    safeguard: Annotated[bool | None, Doc("turn a step down that does not lower the dev loss")] = None
+    safeguard: Annotated[bool | None, Doc("reject a step that does not lower the dev loss")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,7 +125,7 @@ class FitsAlpha(Method):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a round came to: the next theta [P], the next weights, the history's columns, and whether theta stayed."""
+    """A round's outcome: the next theta [P], the next weights, the history's columns, and whether theta stayed."""
 
     theta: Vector
     weights: dict[str, float]
@@ -174,7 +174,7 @@ def fit_round(
     facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha, strict=True)}
     facts |= {f"weight/{task}": float(weight) for task, weight in weights.items()}
     facts |= _leave_one_out(objective, base, deltas, fit, tasks) | _fit_facts(fit)
-    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned counts for nothing
+    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned is lost
         facts[f"dropped/{target.suite.target}"] = 1.0
     dropped = not bool(torch.isfinite(moved).all())
     if dropped:

@@ -6,25 +6,27 @@
 
 Source: Kourdis, Gordon-Hall, Gorinski, "alphaVIL: Learning to Leverage Auxiliary Tasks for Multitask Learning",
 arXiv 2405.07769. `variant: paper` is that form, in every round: alpha starts at 1, so theta moves by the *sum* of the
-deltas, ten plain gradient steps fit alpha, and w_i += alpha_i - 1 without bounds. Initial values, the optimiser of
-alpha and the w rule are not spelled out in the text we could read; they are reconstructions.
+deltas, ten plain gradient steps fit alpha, w_i += alpha_i - 1 without bounds: our reconstruction of what it leaves open
 
-`variant: robust`, the default, is ours. A round differs in this (`alpha_round.py`): alpha starts at 1/n, the *mean* of
-the deltas, and projected Adam fits it inside a box; each round another part of train and dev fits it; auxiliary heads
-move in full; a step that does not lower the dev loss is turned down; w is bounded and keeps its sum. And such rounds
-are one part of a run, here of 20 rounds (`Plan`), on two tracks that train side by side:
+`variant: robust`, the default, is ours. Its rounds differ (`alpha_round.py`): alpha starts at 1/n, the *mean* of the
+deltas, and projected Adam fits it inside a box; each round another part of train and dev fits it; auxiliary heads move
+in full; a step that does not lower the dev loss is rejected; w is bounded and keeps its sum. And they are only a part
+of a run (`Plan`). Where 20 rounds of K steps are asked for, two tracks train side by side:
 
-    rounds    main                                                                   target-only
-    0 - 2     all tasks jointly                                                      the target alone
-    3 - 6     alphaVIL's rounds: they measure how each delta points                  the target alone
-    7 - 9     a race: candidate sets of tasks train jointly, each on its own track   the target alone
-    10 - 19   the best set on select trains on jointly, as long as the budget has it  the target alone
-    20 - 26   the target alone at a lower rate, from the best round: of target-only unless main is ahead
+    rounds    main                                                                       target-only
+    0 - 2     all tasks jointly                                                          the target alone
+    3 - 6     alphaVIL's rounds: n assignments, one task each; they measure cosines      the target alone
+    7 - 9     waits; one or two candidate sets race, each trains jointly on a new track  the target alone
+    10 - 19   the winner's track replaces main, and its set trains on jointly            the target alone
+    20 - 26   fine-tuning: the target alone, at a lower rate, from the best round of     closed
+              target-only, or of main if that is ahead by more than noise (`ahead`)
 
-Candidates: auxiliaries in the order of their deltas' mean cosine with the target's, without those that point against
-it; half of them, and those whose cosine is above 0. Why a race: alpha is greedy, and what a task is worth over many
-steps shows in no single round; a cosine orders the tasks well, but does not say how many of them pay. Ahead: by more
-than noise (`ahead`). Budget: what joint training of all tasks and the target once more cost (`Plan.steps`).
+Result: the best round on select of the fine-tuned track, its rounds before the fine-tuning and the race included.
+Other lengths: 15, 20 (rounded up) and 15 % of the rounds asked for, then the rest; fine-tuning adds 35 % (rounded up).
+Cost: about 20 rounds of joint training on all n tasks and 20 of the target alone, 20 (n + 1) K gradient steps; an
+opposed auxiliary counts up to the race only. Assignments take K steps, main's after the race K/2 to 2 K: what is left.
+Candidates: auxiliaries by the mean cosine of their deltas with the target's, without the opposed (`OPPOSED`): the first
+half, and those above 0. Why a race: alpha judges single rounds, and a cosine does not say how many of the tasks pay.
 """
 
 from __future__ import annotations
@@ -54,10 +56,10 @@ OPPOSED = -0.15
 """An auxiliary whose mean cosine is below this is no candidate: it is not worth the steps."""
 
 LEAST, MOST = 0.5, 2
-"""A round after the race takes at least and at most so many times the usual steps."""
+"""A round after the race takes at least and at most this multiple of the usual steps."""
 
 AHEAD = 0.2
-"""How far a track has to lead on select, in units of 1 / sqrt(N) for its N examples: half a standard error."""
+"""Margin by which a track must lead on select, in units of 1 / sqrt(N) for N examples: half a standard error."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Found(Memory):
     candidates
         Track -> its auxiliaries, while the race lasts; the smallest set first.
     own
-        Whether the fine-tuning started from the target-only track, as main was not ahead.
+        Whether the fine-tuning continues the target-only track, as main was not ahead.
     """
 
     weights: dict[str, float]
@@ -104,7 +106,7 @@ class AlphaVIL(FitsAlpha):
 
     finish: Annotated[
         Literal["joint", "fine-tune", "none"] | None,
-        Doc("joint: the run described above; fine-tune: alphaVIL's rounds, then the target alone; none: these alone"),
+        Doc("what follows alphaVIL's rounds. joint: a race, joint training, fine-tuning; fine-tune: that alone"),
     ] = None
 
     @property
@@ -113,7 +115,7 @@ class AlphaVIL(FitsAlpha):
         return self.recipe.finish != "none"
 
     def plan(self, setting: Setting) -> Plan:
-        """The parts of a run of so many rounds."""
+        """How the rounds of a run are divided."""
         total, tuned = setting.rounds, setting.rounds + fine_tuning.rounds(setting)
         if self.recipe.finish != "joint":
             return Plan(0, total, total, total, tuned if self.recipe.finish == "fine-tune" else total)
@@ -148,12 +150,12 @@ class AlphaVIL(FitsAlpha):
         return run
 
     def _decided(self, run: Run, plan: Plan) -> Run:
-        """The candidate with the best figure on select, the smallest of equals, goes on as the main track.
+        """The candidate with the best figure on select, the smallest of equals, becomes the main track.
 
-        Where none has a figure it is the largest: so work that is told before the race has its most.
+        Where none has a figure, as when the cost is estimated before a run, it is the largest: an upper bound.
 
-        budget  = joint training of every task for the whole run, of an opposed one up to the race; the target once more
-        steps   = what the rounds so far, the target-only track and the fine-tuning leave of it, shared out evenly
+        budget  = the rounds asked for, of every task jointly (an opposed one up to the race) and of the target alone
+        steps   = what remains after the rounds so far, the target-only track and the fine-tuning, divided evenly
         """
         memory: Found = run.memory
         main, kept = run.main, [task for task, cosines in memory.cosines.items() if mean(cosines) > 0]
@@ -172,7 +174,7 @@ class AlphaVIL(FitsAlpha):
         return replace(run, tracks={MAIN: main, ALONE: run.tracks[ALONE]}, memory=memory)
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """What the plan has for this round on the main track or the candidates', and the target alone beside it."""
+        """The plan's assignments on the main track or the candidates', and the target alone beside them."""
         plan, memory, suite = self.plan(run.setting), run.memory, run.setting.suite
         learning, held = self.learning(suite), DevUse("hold" if self.recipe.dev == "hold" else "train")
 
@@ -215,13 +217,13 @@ class AlphaVIL(FitsAlpha):
         return replace(run, memory=memory), facts
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
-        """Where alpha is fitted: two before the fit, one a step, and one for each task that is left out."""
+        """In rounds that fit alpha: two before the fit, one a step, and one for each task that is left out."""
         plan, tasks = self.plan(run.setting), len(run.setting.suite.task_names)
         return self.recipe.dev_use, self.recipe.alpha_steps + 2 + tasks if plan.fit <= number < plan.race else 0
 
 
 def candidate_sets(cosines: Mapping[str, Sequence[float]]) -> list[list[str]]:
-    """The sets of auxiliaries that race, the smallest first, each once; one of all where no mean cosine is above 0."""
+    """The sets that race, the smallest first, each once; one of all that are not opposed where no cosine is above 0."""
     means = {task: mean(found) for task, found in cosines.items()}
     order = sorted((task for task in means if means[task] >= OPPOSED), key=lambda task: -means[task])
     aligned = sum(means[task] > 0 for task in order)
@@ -230,15 +232,15 @@ def candidate_sets(cosines: Mapping[str, Sequence[float]]) -> list[list[str]]:
 
 
 def mean(cosines: Sequence[float]) -> float:
-    """The mean over rounds, as one round's deltas say little; 1 where nothing is known."""
+    """The mean over rounds, as one round's deltas are noisy; 1 where nothing is known."""
     return math.fsum(cosines) / len(cosines) if cosines else 1.0
 
 
 def ahead(one: Track, other: Track, task: Task) -> bool:
-    """Whether the best figure of `one` on select is above the other's by more than noise.
+    """Whether the best figure of `one` on select is better than the other's by more than noise.
 
-    A standard error of accuracy over N examples is about 0.4 / sqrt(N); half of it has to lie between the two. Of a
-    figure that is better where it is lower, an error, the same share of itself.
+    A standard error of accuracy over N examples is about 0.4 / sqrt(N); the margin is half of it. Of an error, which is
+    better where it is lower, the margin is that share of the other's.
     """
     figure, to_beat = (math.nan if track.best is None else track.best.score for track in (one, other))
     if math.isnan(figure) or math.isnan(to_beat):

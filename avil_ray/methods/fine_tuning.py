@@ -1,4 +1,4 @@
-"""How a run may end: the target alone trains on from the best round, at a lower learning rate."""
+"""A possible end of a run: the target alone trains on from the best round, at a lower learning rate."""
 
 from __future__ import annotations
 

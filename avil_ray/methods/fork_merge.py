@@ -26,7 +26,7 @@ Where this differs from the authors' code:
 On the synthetic suite with a shared head, one helpful and one harmful task, it ends 1.7 ± 0.4 points of accuracy below
 the target alone (8 seeds, ± standard error; 2.5 on the first three), in long runs as in short ones. Most of that is no
 harm by the task: one branch without any auxiliary loses 1.5 ± 0.4. What is left to explain that is that part of the
-target's examples judge merges, and that optimizers start anew; the two were not told apart.
+target's examples judge merges, and that optimizers start anew; which of the two matters was not examined.
 """
 
 from __future__ import annotations

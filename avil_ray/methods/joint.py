@@ -157,7 +157,7 @@ def train_alone(run: Run, task: str, weight: float, learning: Learning, dev: Dev
 
 
 def follow(track: Track, update: Update, number: int) -> Track:
-    """The track after an update; where that is not finite, it stays where it was, with a fresh optimizer."""
+    """The track after an update; where that is not finite, theta stays as it was, with a fresh optimizer."""
     if np.isfinite(update.theta).all():
         return track.advanced(update)
     why = f": {update.trouble.text}" if update.trouble else ""

@@ -29,18 +29,26 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 Facts = Mapping[str, float]
-"""What a method tells about a round: the columns that it adds to the history."""
+"""What a method reports of a round: the columns that it adds to the history."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a method remembers from round to round: a dataclass whose fields are NumPy arrays or plain JSON values."""
+    """What a method remembers from round to round: a dataclass whose fields are NumPy arrays or plain JSON values.
+
+    JSON has lists, no tuples, and only text as keys.
+    """
 
     def stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """Its fields as arrays and as plain values, by name."""
+        """Its fields as arrays and as plain values, by name; `UserError` where one would not come back the same."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        return arrays, {name: value for name, value in values.items() if name not in arrays}
+        plain = {name: value for name, value in values.items() if name not in arrays}
+        for name, value in plain.items():
+            if not _is_json(value):
+                kinds = "a NumPy array, or numbers, text, lists and mappings from text"
+                raise UserError(f"{type(self).__name__}.{name} cannot be stored: it must be {kinds}, not {value!r}")
+        return arrays, plain
 
     @classmethod
     def restored(cls, arrays: Mapping[str, npt.NDArray[Any]], values: Mapping[str, Any]) -> Self:
@@ -73,7 +81,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """A run between two rounds: all that it takes to go on.
+    """A run between two rounds: all that it takes to continue.
 
     Attributes
     ----------
@@ -91,6 +99,10 @@ class Run:
     rows: tuple[Mapping[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.memory, Memory):
+            raise UserError(f"a method's memory must be an avil_ray.Memory, not a {type(self.memory).__name__}")
+        if MAIN not in self.tracks:
+            raise UserError(f"a run must have a track {MAIN!r}, beside {', '.join(self.tracks) or 'none'}")
         for name in self.tracks:
             if not name or "/" in name:
                 raise UserError(f"a track's name must not be empty or hold a '/', such as {name!r}")
@@ -161,7 +173,7 @@ class Method(ABC):
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """What to train in round `number` (from 0): at least one assignment.
 
-        It depends on the memory, the cost so far and the number only, so that the work can be told beforehand.
+        It depends on the memory, the cost so far and the number only, so that the cost can be estimated before a run.
         """
 
     @abstractmethod
@@ -177,6 +189,15 @@ class Method(ABC):
         if self.learning_rate is None:
             return suite.learning
         return replace(suite.learning, learning_rate=self.learning_rate)
+
+
+def _is_json(value: object) -> bool:
+    """Whether JSON gives the value back as it is."""
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(one) for key, one in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update] | None = None) -> dict[str, float]:

@@ -74,11 +74,11 @@ class TAPS(Method):
 
     source: ClassVar[str] = "Wallingford et al., CVPR 2022, arXiv 2203.16708; on deltas, a reconstruction"
 
-    sparsity: Annotated[float, AtLeast(0), Doc("lambda: how strongly gates are drawn shut")] = 0.01
+    sparsity: Annotated[float, AtLeast(0), Doc("lambda: how strongly scores are drawn to 0, which shuts gates")] = 0.01
 
     @property
     def plans_ahead(self) -> bool:
-        """Half of the rounds train the shared trunk, the others the gates and what is behind them."""
+        """Half of the rounds train the shared trunk, the others the gates and the deltas behind them."""
         return True
 
     def start(self, setting: Setting) -> Gates:

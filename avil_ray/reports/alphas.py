@@ -1,4 +1,4 @@
-"""What alpha and w came to, task by task: means over the last rounds that fit alpha, and words for them."""
+"""alpha and w task by task: means over the last rounds that fit alpha, and a description in words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALONE = "training with auxiliaries was not ahead of it on select (what follows i
 DIFFERENT = "alpha judges the step of a single round, what is kept is chosen after several rounds"
 
 EVEN = 0.75
-"""The least share that is no less than an even one, about."""
+"""The least share that counts as about even."""
 
 _SHARES = ((1.25, "turned up"), (EVEN, "used about evenly"), (0.25, "turned down"), (0.0, "almost switched off"))
 
@@ -50,19 +50,19 @@ class TaskAlpha:
 
 
 ENOUGH = 5
-"""Rounds that a mean of alpha needs at least, where there are as many."""
+"""The fewest rounds for a mean of alpha, where a run has as many."""
 
 
 @dataclass(frozen=True)
 class AlphaFinding:
-    """What the chosen configuration of one label came to, over `seeds` seeds and its last `rounds` that fit alpha."""
+    """The findings of one label's chosen configuration, over `seeds` seeds and its last `rounds` that fit alpha."""
 
     label: str
     rounds: int
     seeds: int
     tasks: tuple[TaskAlpha, ...]
     kept: tuple[tuple[str, int], ...] = ()
-    """Auxiliaries that were to be chosen (columns `kept/<task>`), and in how many runs each trained on in the end."""
+    """Auxiliaries that could be chosen (columns `kept/<task>`), and in how many runs each was kept to the end."""
 
     dropped: tuple[tuple[str, int], ...] = ()
     """Tasks whose updates were dropped, as they were not finite, and in how many rounds of all runs."""
@@ -71,7 +71,7 @@ class AlphaFinding:
     """In how many of these runs the result is the target-only track's (column `from_target_only`)."""
 
     def sentences(self, target: str) -> list[str]:
-        """In words, whose result it is, which tasks alpha used, and which were kept; the target told apart."""
+        """In words: whose result it is, which tasks alpha used, and which were kept; the target is marked."""
         lines = []
         if self.alone:
             runs = "" if self.seeds == 1 else f"in {self.alone} of {self.seeds} runs "
@@ -102,8 +102,8 @@ def said_of_dropped(dropped: Sequence[tuple[str, int]]) -> list[str]:
     """Sentences on tasks whose training was dropped."""
     if not dropped:
         return []
-    told = ", ".join(f"{task} in {count} round{'' if count == 1 else 's'}" for task, count in dropped)
-    return [f"dropped, as their steps or losses were not finite: {told}"]
+    listed = ", ".join(f"{task} in {count} round{'' if count == 1 else 's'}" for task, count in dropped)
+    return [f"dropped, as their steps or losses were not finite: {listed}"]
 
 
 def fitted_rounds(history: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +135,7 @@ def alpha_findings(comparison: Comparison) -> list[AlphaFinding]:
 
 
 def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) -> AlphaFinding:
-    """What alpha came to in these histories, one for each seed; at least one must have an alpha."""
+    """Alpha in these histories, one for each seed; at least one must have an alpha."""
     main = [fitted_rounds(history) for history in histories if _known(history, tasks)]
     # the second half, once alpha has settled, but enough rounds for a mean: alpha is noisy
     rounds = max(1, *(min(len(history), max(ENOUGH, math.ceil(len(history) / 2))) for history in main))
@@ -163,7 +163,7 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
 
 
 def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
-    """Which tasks helped and which were turned down in one run, in words, with the evidence and the caveat."""
+    """Which tasks were used and which were turned down in one run, in words, with the evidence and the caveat."""
     if not _known(history, tasks):
         nothing = "This method fits no alpha: there is nothing to explain."
         return "\n".join([nothing, *(f"- {text}" for text in said_of_dropped(dropped_rounds([history], tasks)))])

@@ -31,7 +31,8 @@ COLUMNS: dict[str, str] = {
     "interval. Only configurations that finished on every seed can be chosen. One seed gives no interval.",
     "gradient steps": "Of all tasks, dev passes included, over ALL trials of the method: its whole search, failed and "
     "stopped trials too.",
-    "reserved device time": "Workers that a trial reserved, times how long it ran, over all trials: what one pays.",
+    "reserved device time": "Workers that a trial reserved, times how long its rounds took, over all trials: what "
+    "one pays.",
     "busy": "The share of the reserved device time in which a device was at work.",
     "wall time": "From start to end of each trial, summed over all trials; trials that ran at once count each.",
     "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired "
@@ -137,7 +138,7 @@ def rows(comparison: Comparison) -> list[Row]:
                 "trials (failed)": f"{len(method.records):,} ({len(method.failures):,})",
                 "test": formats.estimate(method.test, decimals),
                 "gradient steps": f"{method.cost.gradient_steps:,}",
-                "reserved device time": formats.seconds(method.cost.reserved_device_seconds),
+                "reserved device time": formats.seconds(method.cost.reserved_device_seconds or None),
                 "busy": formats.share(method.cost.busy),
                 "wall time": formats.seconds(method.cost.wall_seconds),
             },

@@ -48,8 +48,10 @@ def interval(value: Interval, decimals: int) -> str:
     return f"[{number(value[0], decimals)}, {number(value[1], decimals)}]"
 
 
-def seconds(value: float) -> str:
-    """A duration in the unit that suits it: `51.2 s`, `12.5 min`, `3.1 h`."""
+def seconds(value: float | None) -> str:
+    """A duration in the unit that suits it: `51.2 s`, `12.5 min`, `3.1 h`; `n/a` where there is none."""
+    if value is None:
+        return "n/a"
     for limit, unit, divisor in ((100, "s", 1), (6000, "min", 60)):
         if value < limit:
             return f"{value / divisor:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""How much work a trial is, told before it runs: from the method's own assignments."""
+"""How much work a trial is, estimated before it runs, from the method's own assignments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from avil_ray.contracts import check_assignments
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.parameters import ParameterSpace
 from avil_ray.learning.track import MAIN, Track
@@ -32,7 +33,7 @@ class Work:
     gradient_steps
         Of every task in every round; fewer where a method learns to leave tasks out.
     dev_steps
-        What dev passes come to on top, in gradient steps, about (a safeguard may add a few).
+        Dev passes on top, in gradient steps, about (a safeguard may add a few).
     """
 
     assignments: int
@@ -48,7 +49,7 @@ def work_of(method: Method, suite: Suite, tasks: Mapping[str, Task], rounds: int
     most = gradient_steps = dev_steps = 0
     for number in range(method.rounds(setting)):
         run = method.begin(run, number)
-        assignments = method.assign(run, number)
+        assignments = check_assignments(method.assign(run, number), run)
         dev, passes = method.dev_passes(run, number)
         _, rows = dev.rows(len(target.train), len(target.dev), 0, 0)
         adapted = math.ceil(passes * len(rows) / suite.learning.batch_size)

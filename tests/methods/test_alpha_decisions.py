@@ -142,7 +142,7 @@ RACING = {"with 1": ["noise"], "with 2": ["noise", "right"]}
         (0.1, math.nan, False, "with 1"),
         (math.nan, 9.0, True, "with 2"),
         (9.0, math.nan, True, "with 1"),
-        (math.nan, math.nan, False, "with 1"),
+        (math.nan, math.nan, False, "with 2"),  # the planned cost is an upper bound
     ],
 )
 def test_the_candidate_with_the_best_figure_goes_on_as_the_main_track_the_smallest_of_equals(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -74,6 +74,24 @@ def test_a_memory_is_stored_as_arrays_and_json_and_restored_the_same_in_the_same
     for wrong in ({}, {**values, "more": 1}):
         with pytest.raises(TypeError, match=r"order|more"):
             Remembered.restored(arrays, wrong)
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1: 2.0}, {"a": {3}}, [np.float32(1)], Memory()])
+def test_a_memory_that_would_not_come_back_the_same_is_refused(value: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        Remembered(value, np.zeros(1), {}).stored()
+    kinds = "it must be a NumPy array, or numbers, text, lists and mappings from text"
+    assert str(caught.value) == f"Remembered.order cannot be stored: {kinds}, not {value!r}"
+
+
+def test_a_run_needs_a_main_track_and_a_memory() -> None:
+    run = small.new_run(small.small_suite(), Words(), 0)
+    with pytest.raises(UserError, match=r"^a run must have a track 'main', beside other$"):
+        replace(run, tracks={"other": run.main})
+    with pytest.raises(UserError, match=r"^a method's memory must be an avil_ray\.Memory, not a dict$"):
+        replace(run, memory={})
+    with pytest.raises(UserError, match=r"^a track's name must not be empty or hold a '/', such as 'a/b'$"):
+        run.with_tracks({"a/b": run.main})
 
 
 def test_norms_are_of_the_parameters_alone_and_exact_at_any_scale() -> None:

@@ -100,10 +100,11 @@ def test_the_table_shows_costs_of_all_trials_and_failures(comparison: Comparison
     assert [row.cells["method"] for row in findings.rows(comparison) if row.reference] == ["alpha-vil"]
 
 
-def test_where_nothing_was_reserved_no_share_of_it_is_told() -> None:
+def test_where_no_reserved_time_is_known_none_is_given_and_no_share_of_it() -> None:
     records = [make_record("equal", cost=Cost(100, 2.0, 1.0)), make_record("static")]
     [first, second] = findings.rows(found := compare(records, make_facts(("equal", "static"), seeds=(0,))))
     assert (first.cells["busy"], second.cells["busy"]) == ("n/a", "50 %")
+    assert (first.cells["reserved device time"], first.cells["wall time"]) == ("n/a", "1.0 s")
     assert "reserved" not in findings.statements(found)[0].text
 
 

@@ -1,0 +1,36 @@
+"""What a method assigns and a pool answers, checked, as both may be users' own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.methods.method import Run
+
+
+def check_assignments(work: Sequence[Assignment], run: Run) -> Sequence[Assignment]:
+    """What a method assigned; `UserError` where no pool could run it."""
+    if not work or not all(isinstance(one, Assignment) for one in work):
+        raise UserError("assign() must give a list of Assignment objects, at least one")
+    for place, one in enumerate(work):
+        if one.name in (other.name for other in work[:place]):
+            raise UserError(f"assign(): two assignments of a round are called {one.name!r}")
+        if one.track not in run.tracks:
+            raise UserError(
+                f"assign(): {one.name!r} starts from track {one.track!r}; there are: {', '.join(run.tracks)}"
+            )
+        for task in sorted(set(one.weights) - set(run.setting.suite.task_names)):
+            raise UserError(f"assign(): {one.name!r} trains {task!r}, which is no task of the suite")
+    return work
+
+
+def check_updates(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
+    """The answer of a pool; `UserError` where it is not one update for each assignment, in their order."""
+    names = [assignment.name for assignment in work]
+    fine = isinstance(updates, Sequence) and all(isinstance(update, Update) for update in updates)
+    if not fine or [update.assignment for update in updates] != names:
+        raise UserError(f"pool: run() must give one Update for each assignment, in their order ({', '.join(names)})")
+    found: Sequence[Update] = updates
+    return found

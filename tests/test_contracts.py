@@ -1,0 +1,31 @@
+"""What methods assign is checked before a pool runs it; what pools answer, in `test_rounds.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import small
+
+import avil_ray as avil
+from avil_ray.contracts import check_assignments
+from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Assignment
+
+
+def test_assignments_that_no_pool_could_run_are_refused() -> None:
+    suite = small.small_suite()
+    run = small.new_run(suite, avil.Equal(), 0)
+    fine = Assignment(name="one", weights={"left": 1.0}, steps=1, learning=suite.learning)
+    other = replace(fine, name="two")
+    assert check_assignments([fine, other], run) == [fine, other]
+    for work, said in (
+        ([], "assign() must give a list of Assignment objects, at least one"),
+        ([fine, None], "assign() must give a list of Assignment objects, at least one"),
+        ([fine, other, fine], "assign(): two assignments of a round are called 'one'"),
+        ([replace(fine, track="side")], "assign(): 'one' starts from track 'side'; there are: main"),
+        ([replace(fine, weights={"up": 1.0})], "assign(): 'one' trains 'up', which is no task of the suite"),
+    ):
+        with pytest.raises(UserError) as caught:
+            check_assignments(work, run)  # type: ignore[arg-type]
+        assert str(caught.value) == said
