@@ -15,8 +15,8 @@ def check_assignments(work: Sequence[Assignment], run: Run) -> Sequence[Assignme
     if not work or not all(isinstance(one, Assignment) for one in work):
         raise UserError("assign() must give a list of Assignment objects, at least one")
     for place, one in enumerate(work):
-        if one.name in (other.name for other in work[:place]):
-            raise UserError(f"assign(): two assignments of a round are called {one.name!r}")
+        if (one.track, one.name) in ((other.track, other.name) for other in work[:place]):
+            raise UserError(f"assign(): two assignments on track {one.track!r} are called {one.name!r}")
         if one.track not in run.tracks:
             raise UserError(
                 f"assign(): {one.name!r} starts from track {one.track!r}; there are: {', '.join(run.tracks)}"

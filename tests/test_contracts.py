@@ -22,7 +22,7 @@ def test_assignments_that_no_pool_could_run_are_refused() -> None:
     for work, said in (
         ([], "assign() must give a list of Assignment objects, at least one"),
         ([fine, None], "assign() must give a list of Assignment objects, at least one"),
-        ([fine, other, fine], "assign(): two assignments of a round are called 'one'"),
+        ([fine, other, fine], "assign(): two assignments on track 'main' are called 'one'"),
         ([replace(fine, track="side")], "assign(): 'one' starts from track 'side'; there are: main"),
         ([replace(fine, weights={"up": 1.0})], "assign(): 'one' trains 'up', which is no task of the suite"),
     ):

@@ -6,7 +6,7 @@
 
 Source: Kourdis, Gordon-Hall, Gorinski, "alphaVIL: Learning to Leverage Auxiliary Tasks for Multitask Learning",
 arXiv 2405.07769. `variant: paper` is that form, in every round: alpha starts at 1, so theta moves by the *sum* of the
-deltas, ten plain gradient steps fit alpha, w_i += alpha_i - 1 without bounds: our reconstruction of what it leaves open
+deltas, ten plain gradient steps fit alpha, w_i += alpha_i - 1 unbounded; what it leaves open we reconstructed.
 
 `variant: robust`, the default, is ours. Its rounds differ (`alpha_round.py`): alpha starts at 1/n, the *mean* of the
 deltas, and projected Adam fits it inside a box; each round another part of train and dev fits it; auxiliary heads move

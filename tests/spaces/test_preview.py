@@ -37,7 +37,7 @@ def test_counts_of_configurations_trials_and_slots(tmp_path):
         ("static", 6, 18),
     ]
     assert [(row.slots, row.assignments, row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (1, 1, 3)]
-    assert [row.asked["CPU"] for row in rows] == pytest.approx([1.8, 0.6, 0.6])
+    assert [row.asked["CPU"] for row in rows] == pytest.approx([1.4, 0.6, 0.6])
     assert not any(row.lacking for row in rows)
 
 

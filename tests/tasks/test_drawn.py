@@ -12,9 +12,10 @@ import small
 import torch
 
 import avil_ray as avil
+from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import Learner
-from avil_ray.methods.method import Setting
+from avil_ray.learning.track import Track
 from avil_ray.tasks.drawn import DrawnTasks
 
 
@@ -65,12 +66,9 @@ def test_a_learner_loads_only_the_tasks_that_it_trains() -> None:
     lazy = suite(factory.functions())
     learner = Learner(lazy, lazy.draw(1), 1)
     assert factory.made == []
-    method = avil.Static(weights={"right": 0.5})
-    setting = Setting(lazy, 2, {})
-    (work,) = method.assign(setting, method.start(setting), 0)
-    alone = type(work)(**{**vars(work), "weights": {"right": 1.0}})
-    learner.train(alone, learner.flat.vector(), 0)
-    learner.train(alone, learner.flat.vector(), 1)
+    alone = Assignment(name="right", weights={"right": 1.0}, steps=2, learning=lazy.learning)
+    for number in range(2):
+        learner.train(alone, Track(learner.flat.vector()), number)
     assert factory.made == ["right"]
 
 
