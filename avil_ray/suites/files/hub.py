@@ -77,8 +77,16 @@ def _of_dataset(name: str, loaded: Any, split: str | None, columns: Sequence[str
 
 
 def _table(name: str, table: Any, columns: Sequence[str], features: Mapping[str, Any]) -> Table:
-    found = {column: _named(features.get(column), table.column(column).to_pylist()) for column in columns}
+    found = {column: _named(features.get(column), _values(name, table, column)) for column in columns}
     return one_source(name, found, np.arange(1, table.num_rows + 1))
+
+
+def _values(name: str, table: Any, column: str) -> list[Any]:
+    try:
+        values: list[Any] = table.column(column).to_pylist()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, or a date beyond the year 9999
+        raise UserError(f"{name}: column {column!r} cannot be read ({one_line_of(error)})") from error
+    return values
 
 
 def _named(feature: Any, values: list[Any]) -> list[Any]:
@@ -100,6 +108,8 @@ def _require(name: str, columns: Sequence[str], there: Sequence[str]) -> None:
     for column in columns:
         if column not in there:
             raise unknown("column", column, there, name)
+        if there.count(column) > 1:
+            raise UserError(f"{name}: it has two columns {column!r}; rename one")
 
 
 @contextmanager

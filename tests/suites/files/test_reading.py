@@ -53,7 +53,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     assert values(read(write_csv(tmp_path / "a.csv", ROWS, encoding="utf-8-sig"))) == ROWS
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_a_csv_may_have_other_separators(tmp_path, separator):
     (tmp_path / "a.csv").write_text(f'text{separator}label\n"one, two"{separator}b\n')
     assert values(read(tmp_path / "a.csv")) == [{"text": "one, two", "label": "b"}]
