@@ -136,7 +136,7 @@ def _arrays(track: Track) -> dict[str, Vector]:
 
 
 def _facts(track: Track) -> dict[str, Any]:
-    best = None if track.best is None else {"round": track.best.round, "score": track.best.score}
+    best = None if track.best is None else {name: getattr(track.best, name) for name in ("round", "score", "track")}
     return {"steps": track.steps, "score": track.score, "best": best}
 
 
@@ -149,7 +149,7 @@ def _track(found: Container, name: str) -> Track:
         optimizer=_under(found, f"track/{name}/optimizer"),
         memory=_under(found, f"track/{name}/memory"),
         score=facts["score"],
-        best=None if best is None else Best(best["round"], best["score"], arrays.get("best", theta)),
+        best=None if best is None else Best(best["round"], best["score"], arrays.get("best", theta), best["track"]),
     )
 
 

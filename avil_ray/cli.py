@@ -76,7 +76,7 @@ def run(
     target: Annotated[
         str | None, typer.Option(help="The task that counts; the suite's usual one if not given.")
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of the main phase.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds; a fine-tuning at the end comes on top.")] = 20,
     steps_per_round: Annotated[int, typer.Option(help="Gradient steps of each task in a round.")] = 24,
     seed: Annotated[int, typer.Option(help="Everything random derives from it.")] = 0,
     pool: Annotated[str, typer.Option(help="inline (this process) or ray (one actor per task).")] = "inline",
@@ -167,11 +167,9 @@ def check(
             print(plain(line), file=sys.stderr)
         raise typer.Exit(2)
     no_calls_home()
-    from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.sweeps.cluster import nodes_at
 
-    with connected(address):
-        there = nodes()
-    Console().print(preview(read_search_space(space, changes), there))
+    Console().print(preview(read_search_space(space, changes), nodes_at(address)))
 
 
 @app.command(epilog="avil-ray affinity multimnist --set size=18 --set target_labels=300")

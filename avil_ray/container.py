@@ -18,8 +18,8 @@ from safetensors.numpy import load, save
 
 from avil_ray.errors import UserError
 
-FORMAT = 2
-"""The version that this library writes and reads. Version 1, of avil_ray 0.1, had no checksum."""
+FORMAT = 3
+"""The version that this library writes and reads. Version 1, of avil_ray 0.1, had no checksum; 2 knew no tracks."""
 VERSION, FACTS, CHECKSUM = "avil_ray.format", "avil_ray.facts", "avil_ray.checksum"
 """The names in the metadata of the safetensors file."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType
@@ -14,6 +14,29 @@ from avil_ray.errors import LARGEST, UserError, shown
 
 MOST = 1_000_000
 """A whole number beyond it is taken for a mistake: no run would end."""
+
+
+@dataclass(frozen=True)
+class Above:
+    """Stands in an option's annotation: its number must be above this one."""
+
+    bound: float
+
+    def wrong(self, value: float) -> str | None:
+        """What the value must be and is not."""
+        return None if value > self.bound else f"above {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Stands in an option's annotation: its number must be this one or more."""
+
+    bound: float
+
+    def wrong(self, value: float) -> str | None:
+        """What the value must be and is not."""
+        return None if value >= self.bound else f"at least {self.bound:g}"
+
 
 _INSIDE = {
     list: "a list of numbers, such as [0, 1]",
@@ -25,9 +48,10 @@ _INSIDE = {
 def check_numbers(method: Any) -> None:
     """Raise `UserError` where an option that must be a number, or hold numbers, does not.
 
-    Single numbers must be finite; methods check themselves what the numbers of a list may be.
+    Single numbers must be finite, and inside the bounds of their annotation; methods check themselves what the numbers
+    of a list may be.
     """
-    for name, hint in _hints(cast(Hashable, type(method))).items():
+    for name, (hint, bounds) in _hints(cast(Hashable, type(method))).items():
         value, kinds = getattr(method, name), [hint, *get_args(hint)]
         if value is None and NoneType in kinds:
             continue
@@ -35,12 +59,18 @@ def check_numbers(method: Any) -> None:
             wrong = _wrong(value, kind)
             if wrong:
                 raise UserError(f"{name} must be {wrong}, not {shown(value)}")
+        for bound in bounds:
+            if wrong := bound.wrong(value):
+                raise UserError(f"{name} must be {wrong}, not {shown(value)}")
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls) if field.init}
+def _hints(cls: Any) -> dict[str, tuple[Any, list[Above | AtLeast]]]:
+    """Each option's type, and its bounds."""
+    hints, noted = get_type_hints(cls), get_type_hints(cls, include_extras=True)
+    notes = {name: getattr(hint, "__metadata__", ()) for name, hint in noted.items()}
+    bounds = {name: [note for note in found if isinstance(note, Above | AtLeast)] for name, found in notes.items()}
+    return {field.name: (hints[field.name], bounds[field.name]) for field in fields(cls) if field.init}
 
 
 def _wrong(value: Any, kind: Any) -> str | None:

@@ -90,7 +90,7 @@ def evaluated(before: Run, after: Run, target: Target, number: int) -> tuple[Run
         if name != MAIN and name in before.tracks and track.theta is before.tracks[name].theta:
             continue
         found = target.evaluate("select", track.theta)
-        tracks[name] = track.scored(number, found[metric], better)
+        tracks[name] = track.scored(name, number, found[metric], better)
         scores |= {f"{_prefix(name)}select/{column}": value for column, value in found.items()}
     return after.with_tracks(tracks), scores
 

@@ -52,8 +52,9 @@ class Result:
         What was trained: the suite as the method prepares it.
     test
         The target's figures on test at the best round: its metric and `loss`. Read once.
-    best_round
-        The round with the best figure on select.
+    best_round, best_track
+        The round with the best figure on select, and the track that it was reached on: the main one, or one that a
+        method has gone on from, whose figures stand in columns under its name.
     select
         That figure.
     theta
@@ -68,6 +69,7 @@ class Result:
     select: float
     theta: Vector
     rows: tuple[Mapping[str, float], ...]
+    best_track: str = MAIN
 
     def __repr__(self) -> str:
         what = f"suite={self.suite.name!r}, method={type(self.method).__name__}, seed={self.seed}"
@@ -121,7 +123,8 @@ def train(
     Parameters
     ----------
     rounds, steps_per_round
-        Rounds of the main phase, and gradient steps of each task in a round. A method's finish comes on top.
+        Rounds, and gradient steps of each task in a round. A fine-tuning at the end, where the method has one, comes
+        on top.
     seed
         Everything random derives from it, the choice of data too where the suite draws by seed.
     pool
@@ -178,7 +181,7 @@ def train(
                 raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
             run = run_rounds(run, method, opened, target, after_round)
         best, test = _judged(run, target)
-    return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows)
+    return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)
 
 
 def _judged(run: Run, target: Target) -> tuple[Best, dict[str, float]]:

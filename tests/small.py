@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import avil_ray as avil
+from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.track import MAIN, Track
+from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.tasks.order import batches
 
 torch.set_num_threads(1)  # on tensors this small more threads only wait for each other
@@ -77,6 +80,13 @@ def apart(examples: avil.Examples) -> list[avil.Examples]:
     if isinstance(examples.inputs, Tensor):
         return [avil.Examples(*examples.batch(order)) for order in orders]
     return [avil.Examples(copy.copy(examples.inputs), examples.labels[order]) for order in orders]
+
+
+def new_run(suite: avil.Suite, method: Method, seed: int, *, rounds: int = 20, steps: int = 4) -> Run:
+    """A run as it is before its first round."""
+    setting = Setting(method.prepare(suite), suite.draw(seed), rounds, steps)
+    start = Track(initial_model(setting.suite, seed).vector())
+    return Run(setting, {MAIN: start}, method.start(setting))
 
 
 Change = Callable[["Inputs", Tensor], Tensor]
@@ -182,21 +192,19 @@ def ordinary(
     weights: Mapping[str, float],
     steps: int,
     *,
-    name: str = "joint",
     rate: float = 1.0,
     hold: bool = False,
 ) -> np.ndarray:
     """Joint training with SGD as anyone would write it, from `start`; theta at the end.
 
-    `name` is the assignment's, which the order of examples derives from; `rate` multiplies the learning rate; `hold`
-    leaves the target's dev examples out.
+    `rate` multiplies the learning rate; `hold` leaves the target's dev examples out.
     """
     model, tasks, learning = load(suite.model(), start), suite.draw(seed), suite.learning
     data = {task: tasks[task].train for task in weights}
     if "left" in data and not hold:
         data["left"] = tasks["left"].train.join(tasks["left"].dev)
     orders = {
-        task: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, name, task)
+        task: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, task)
         for task, examples in data.items()
     }
     optimizer = torch.optim.SGD(model.parameters(), lr=rate * learning.learning_rate, momentum=learning.momentum)
@@ -252,7 +260,7 @@ def joint_by_hand(
     if not hold:
         data["left"] = tasks["left"].train.join(tasks["left"].dev)
     streams = {
-        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, "joint", name)
+        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, seed, name)
         for name, examples in data.items()
     }
     velocity, used = torch.zeros_like(at), []

@@ -18,8 +18,10 @@ from torch import nn
 
 import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
+from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.track import Track
 from avil_ray.tasks.optimizer_names import REFUSED
 from avil_ray.tasks.order import batches
 
@@ -39,7 +41,7 @@ def plainly(suite: avil.Suite, schedule: str) -> np.ndarray:
     data = {name: task.train for name, task in tasks.items()}
     data["left"] = data["left"].join(tasks["left"].dev)
     orders = {
-        name: batches(torch.arange(len(examples)), learning.batch_size, 0, total, SEED, "joint", name)
+        name: batches(torch.arange(len(examples)), learning.batch_size, 0, total, SEED, name)
         for name, examples in data.items()
     }
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning.learning_rate, weight_decay=learning.weight_decay)
@@ -85,13 +87,8 @@ def test_an_accumulated_step_has_the_gradient_of_the_whole_batch(micro_batch: in
     for size in (None, micro_batch):
         suite = own_tasks.reading(batch_size=16, micro_batch=size, learning_rate=1.0, momentum=0.0, clip=math.inf)
         learner = Learner(suite, suite.draw(SEED), SEED)
-        theta = learner.flat.vector()
-        method = avil.Equal()
-        from avil_ray.methods.method import Setting
-
-        setting = Setting(suite, 1, suite.draw(SEED))
-        (work,) = method.assign(setting, method.start(setting), 0)
-        learner.train(work, theta, 0)
+        work = Assignment(name="joint", weights=dict.fromkeys(suite.task_names, 1.0), steps=1, learning=suite.learning)
+        learner.train(work, Track(learner.flat.vector()), 0)
         gradients.append(learner.flat.gradient.double().clone())
     whole, accumulated = gradients
     assert float((accumulated - whole).norm() / whole.norm()) < 1e-6
@@ -136,7 +133,7 @@ def test_a_groups_rate_is_its_own() -> None:
 def test_patience_ends_a_run_early_and_is_refused_where_there_is_a_plan() -> None:
     suite = own_tasks.classes(patience=1, learning_rate=1e-9)
     assert len(avil.train(suite, avil.Equal(), rounds=9, steps_per_round=1).history) == 2
-    with pytest.raises(avil.UserError, match="patience: AlphaVIL has phases with a plan of their own"):
+    with pytest.raises(avil.UserError, match="patience: AlphaVIL plans its rounds ahead; leave patience out"):
         avil.train(suite, avil.AlphaVIL(), rounds=9, steps_per_round=1)
 
 

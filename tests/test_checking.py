@@ -85,7 +85,7 @@ def test_what_is_a_suite_and_what_is_the_path_of_a_search_space() -> None:
         ),
         (
             ["run", TINY, "--method", "own_methods:Unfinished"],
-            "method own_methods:Unfinished: assign, combine, start must be defined",
+            "method own_methods:Unfinished: assign, combine must be defined",
         ),
         (
             ["run", TINY, "--method", "own_methods:Unreadable"],

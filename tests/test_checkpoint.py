@@ -5,36 +5,76 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import small
 from safetensors.numpy import load_file, save_file
 
 from avil_ray import checkpoint
 from avil_ray.container import Container, Damaged, pack, unpack
 from avil_ray.errors import UserError
-from avil_ray.rounds import Best, Line, Progress
+from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.methods.method import Memory, Run, Setting
 from avil_ray.storage import LocalStorage
 
 CONFIGURATION = {"suite": "x", "rounds": 3, "method.weights": {"a": 0.5}, "method.bounds": (0.0, math.inf)}
 
 
-def progress() -> Progress:
-    state = {
-        "0.momentum_buffer": np.arange(3, dtype=np.float32),
-        "0.step": np.array(7.0, np.float32),
-        "many": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::2],
-        "weights": {"b": 1 / 3, "a": 0.1},
-        "count": 5,
-        "words": ["x", None, True],
+SUITE = small.constant_suite()
+SETTING = Setting(SUITE, SUITE.draw(0), 3, 1)
+
+
+@dataclass(frozen=True)
+class Remembered(Memory):
+    """Arrays of several kinds, and plain values."""
+
+    many: npt.NDArray[Any]
+    scalar: npt.NDArray[Any]
+    weights: dict[str, float]
+    words: list[Any]
+    count: int = 5
+
+
+def remembered() -> Remembered:
+    many = np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::2]
+    return Remembered(many, np.array(7.0, np.float32), {"b": 1 / 3, "a": 0.1}, ["x", None, True])
+
+
+def track(seed: int, **changes: Any) -> Track:
+    theta, best = np.random.default_rng(seed).standard_normal((2, 5)).astype(np.float32)
+    optimizer = {"trunk.momentum_buffer": theta[:3] * 2, "head of a/b.step": np.array(7.0, np.float32)}
+    memory = {"seen": np.arange(seed + 1), "best": np.ones(2)}
+    return replace(Track(theta, 4 + seed, optimizer, memory, 1 / 3, Best(seed, 1 / 7, best)), **changes)
+
+
+def stored_run() -> Run:
+    """Three tracks; one stands at its best round, and one has never been evaluated."""
+    at_best = track(1)
+    tracks = {
+        MAIN: track(0),
+        "with 2": replace(at_best, best=Best(0, 0.5, at_best.theta)),
+        "target-only": track(2, score=math.nan, best=None, optimizer={}, memory={}),
     }
     rows = ({"round": 0, "select/loss": 0.1 + 0.2, "dev/loss": math.nan}, {"round": 1, "select/loss": math.inf})
-    theta, best = (np.random.default_rng(seed).standard_normal(5).astype(np.float32) for seed in (0, 1))
-    return Progress(theta, state, Best(0, 1 / 7, best), rows=rows)
+    return Run(SETTING, tracks, remembered(), rows)
+
+
+def load(
+    storage: LocalStorage, configuration: Mapping[str, Any] | None = None, memory: type[Memory] = Remembered
+) -> Run | None:
+    return checkpoint.load(storage, SETTING, memory, CONFIGURATION if configuration is None else configuration)
+
+
+def loaded(storage: LocalStorage, configuration: Mapping[str, Any] | None = None) -> Run:
+    found = load(storage, configuration)
+    assert found is not None
+    return found
 
 
 def equal(a: object, b: object) -> bool:
@@ -48,77 +88,93 @@ def equal(a: object, b: object) -> bool:
     return type(a) is type(b) and (a == b or (a != a and b != b))
 
 
-def same(a: object, b: object) -> bool:
-    """Equal to the last bit, a best round too; the names of a state may come in another order."""
-    if isinstance(a, Best) and isinstance(b, Best):
-        return (a.number, a.score) == (b.number, b.score) and equal(a.theta, b.theta)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
-    return equal(a, b)
+def same(found: Run, expected: Run) -> None:
+    """Equal to the last bit; the names of arrays may come in another order."""
+    assert list(found.tracks) == list(expected.tracks)
+    for name, track in expected.tracks.items():
+        other = found.tracks[name]
+        assert equal(other.theta, track.theta)
+        assert equal((other.steps, other.score), (track.steps, track.score))
+        for mine, theirs in ((other.optimizer, track.optimizer), (other.memory, track.memory)):
+            assert mine.keys() == theirs.keys()
+            assert all(equal(mine[key], theirs[key]) for key in theirs)
+        assert (other.best is None) == (track.best is None)
+        if track.best is not None and other.best is not None:
+            assert equal((other.best.round, other.best.score), (track.best.round, track.best.score))
+            assert equal(other.best.theta, track.best.theta)
+    assert type(found.memory) is type(expected.memory)
+    assert all(equal(value, getattr(expected.memory, name)) for name, value in vars(found.memory).items())
+    assert equal(found.rows, expected.rows)
 
 
 def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
-    stored = progress()
+    stored = stored_run()
     checkpoint.save(LocalStorage(tmp_path), stored, CONFIGURATION)
-    found = checkpoint.load(LocalStorage(tmp_path), CONFIGURATION)
-    assert found is not None
-    assert equal(found.theta, stored.theta)
-    assert found.state.keys() == stored.state.keys()
-    for name, value in stored.state.items():
-        assert equal(found.state[name], value), name
-    assert equal(found.rows, stored.rows)
+    found = loaded(LocalStorage(tmp_path))
+    same(found, stored)
+    assert found.setting is SETTING
+    again = loaded(LocalStorage(tmp_path))
+    checkpoint.save(LocalStorage(tmp_path), again, CONFIGURATION)
+    same(loaded(LocalStorage(tmp_path)), stored)
+
+
+@pytest.mark.parametrize("name", ["with 2", "target-only", "main ", "é", ".", "method"])
+def test_a_track_may_have_any_name_without_a_slash(name: str, tmp_path: Path) -> None:
+    stored = replace(stored_run(), tracks={MAIN: track(0), name: track(1)})
+    checkpoint.save(LocalStorage(tmp_path), stored, CONFIGURATION)
+    same(loaded(LocalStorage(tmp_path)), stored)
+    for odd in (f"{name}/optimizer", ""):
+        with pytest.raises(UserError, match="a track's name must not be empty or hold a '/'"):
+            stored.with_tracks({odd: track(2)})
+
+
+def test_a_track_at_its_best_round_is_stored_once(tmp_path: Path) -> None:
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
+    assert not any(name.startswith("track/with 2/best") for name in load_file(tmp_path / checkpoint.FILE))
+    found = loaded(LocalStorage(tmp_path)).tracks["with 2"]
     assert found.best is not None
-    assert stored.best is not None
-    assert (found.best.number, found.best.score) == (0, 1 / 7)
-    assert equal(found.best.theta, stored.best.theta)
-
-
-@pytest.mark.parametrize("best", [None, Best(3, math.inf, np.array([7, 8], np.float32))])
-def test_the_line_that_waits_comes_back_too(best: Best | None, tmp_path: Path) -> None:
-    waits = Line(np.array([1, 2], np.float32), {"step": np.arange(2), "weights": {"a": 0.5}, "theta": 3}, best, index=4)
-    stored = replace(progress(), aside=waits, index=5)
-    checkpoint.save(LocalStorage(tmp_path), stored, CONFIGURATION)
-    found = checkpoint.load(LocalStorage(tmp_path), CONFIGURATION)
-    for name in ("theta", "state", "best", "rows", "index"):
-        assert same(getattr(found, name), getattr(stored, name)), name
-    for name in ("theta", "state", "best", "index"):
-        assert same(getattr(found.aside, name), getattr(waits, name)), name
+    assert found.best.theta is found.theta
 
 
 def test_a_run_without_a_round_comes_back_too(tmp_path: Path) -> None:
-    checkpoint.save(LocalStorage(tmp_path), Progress(np.ones(2, np.float32)), {})
-    found = checkpoint.load(LocalStorage(tmp_path), {})
+    stored = Run(SETTING, {MAIN: Track(np.ones(2, np.float32))}, Memory())
+    checkpoint.save(LocalStorage(tmp_path), stored, {})
+    found = load(LocalStorage(tmp_path), {}, Memory)
     assert found is not None
-    assert (found.theta.tolist(), found.best, found.rows, dict(found.state)) == ([1, 1], None, (), {})
-    assert found.aside is None
+    same(found, stored)
+
+
+def test_the_memory_of_another_method_is_damage(tmp_path: Path) -> None:
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
+    with pytest.raises(Damaged, match="not a checkpoint of this method") as caught:
+        load(LocalStorage(tmp_path), memory=Memory)
+    assert str(caught.value).startswith(f"{tmp_path / checkpoint.FILE}: ")
 
 
 def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
-    assert checkpoint.load(LocalStorage(tmp_path / "nowhere"), CONFIGURATION) is None
-    assert checkpoint.load(LocalStorage(tmp_path), CONFIGURATION) is None
+    assert load(LocalStorage(tmp_path / "nowhere")) is None
+    assert load(LocalStorage(tmp_path)) is None
     assert checkpoint.rows(LocalStorage(tmp_path)) == []
     checkpoint.remove(LocalStorage(tmp_path / "nowhere"))
 
 
 def test_a_write_that_was_cut_off_leaves_the_last_one(tmp_path: Path) -> None:
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     (tmp_path / f"{checkpoint.FILE}.new").write_bytes(b"half a fi")
-    assert checkpoint.load(LocalStorage(tmp_path), CONFIGURATION) is not None
-    checkpoint.save(LocalStorage(tmp_path), Progress(np.zeros(1, np.float32)), CONFIGURATION)
+    assert load(LocalStorage(tmp_path)) is not None
+    checkpoint.save(LocalStorage(tmp_path), replace(stored_run(), rows=()), CONFIGURATION)
     assert {path.name for path in tmp_path.iterdir()} == {checkpoint.FILE, checkpoint.PREVIOUS}
-    found = checkpoint.load(LocalStorage(tmp_path), CONFIGURATION)
-    assert found is not None
-    assert found.theta.tolist() == [0]
+    assert loaded(LocalStorage(tmp_path)).rows == ()
 
 
 def test_the_rows_alone(tmp_path: Path) -> None:
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
-    assert equal(checkpoint.rows(LocalStorage(tmp_path)), list(progress().rows))
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
+    assert equal(checkpoint.rows(LocalStorage(tmp_path)), list(stored_run().rows))
 
 
 def test_a_run_that_is_done_leaves_nothing(tmp_path: Path) -> None:
     for _ in range(2):
-        checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+        checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     assert checkpoint.exists(LocalStorage(tmp_path))
     checkpoint.remove(LocalStorage(tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +183,7 @@ def test_a_run_that_is_done_leaves_nothing(tmp_path: Path) -> None:
 
 def refused(folder: Path, configuration: dict[str, object] = CONFIGURATION) -> str:
     with pytest.raises(UserError) as caught:
-        checkpoint.load(LocalStorage(folder), configuration)
+        load(LocalStorage(folder), configuration)
     message = str(caught.value)
     assert message.startswith(f"{folder / checkpoint.FILE}: ")
     assert "\n" not in message
@@ -168,31 +224,29 @@ DAMAGE = [flip, cut, empty, folder, another_kind, another_shape]
 def test_where_the_last_one_is_damaged_the_previous_one_is_used_and_that_is_said(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storage, first = LocalStorage(tmp_path), replace(progress(), rows=progress().rows[:1])
+    storage, first = LocalStorage(tmp_path), replace(stored_run(), rows=stored_run().rows[:1])
     checkpoint.save(storage, first, CONFIGURATION)
-    checkpoint.save(storage, progress(), CONFIGURATION)
+    checkpoint.save(storage, stored_run(), CONFIGURATION)
     damage(tmp_path / checkpoint.FILE)
     assert equal(checkpoint.rows(storage), list(first.rows))
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        found = checkpoint.load(storage, CONFIGURATION)
-    assert found is not None
+        found = loaded(storage)
     assert equal(found.rows, first.rows)
     assert caplog.text.count("the previous one is used, with its 1 rounds") == 1
     assert str(tmp_path / checkpoint.FILE) in caplog.text
 
     # the next one must not push the damaged one to where the only good one stands
-    checkpoint.save(storage, progress(), CONFIGURATION)
+    checkpoint.save(storage, stored_run(), CONFIGURATION)
     flip(tmp_path / checkpoint.FILE)
-    found = checkpoint.load(storage, CONFIGURATION)
-    assert found is not None
+    found = loaded(storage)
     assert equal(found.rows, first.rows)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_where_all_are_damaged_it_is_the_users_to_remove_them(damage: Callable[[Path], None], tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
-    checkpoint.save(storage, progress(), CONFIGURATION)
+    checkpoint.save(storage, stored_run(), CONFIGURATION)
     shutil.copy(tmp_path / checkpoint.FILE, tmp_path / checkpoint.PREVIOUS)
     for name in (checkpoint.FILE, checkpoint.PREVIOUS):
         damage(tmp_path / name)
@@ -202,12 +256,12 @@ def test_where_all_are_damaged_it_is_the_users_to_remove_them(damage: Callable[[
     storage.delete(checkpoint.PREVIOUS)
     assert "and there is no previous one; remove it to start again" in refused(tmp_path)
     checkpoint.remove(storage)
-    assert checkpoint.load(storage, CONFIGURATION) is None
+    assert load(storage) is None
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
 def test_a_file_that_was_cut_off_is_damaged(tmp_path: Path, share: float) -> None:
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     path = tmp_path / checkpoint.FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
@@ -218,12 +272,13 @@ def test_a_file_that_was_cut_off_is_damaged(tmp_path: Path, share: float) -> Non
     ("metadata", "said"),
     [
         ({"progress": "{}"}, "was written by avil_ray 0.1, whose checkpoints this version cannot read"),
-        ({"avil_ray.format": "3"}, "was written by a newer avil_ray (format 3); this one reads format 2"),
+        ({"avil_ray.format": "2"}, "was written by an older avil_ray (format 2); this one reads format 3"),
+        ({"avil_ray.format": "4"}, "was written by a newer avil_ray (format 4); this one reads format 3"),
     ],
 )
 def test_another_version_is_named_and_its_file_is_kept(metadata: dict[str, str], said: str, tmp_path: Path) -> None:
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     save_file({"theta": np.ones(2, np.float32)}, tmp_path / checkpoint.FILE, metadata)
     assert said in refused(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {checkpoint.FILE, checkpoint.PREVIOUS}
@@ -234,7 +289,7 @@ def test_a_checkpoint_that_may_be_read_another_time_is_not_damaged(tmp_path: Pat
         def read(self, name: str) -> bytes:
             raise PermissionError(13, "Permission denied")
 
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     with pytest.raises(UserError, match=r"cannot be read .Permission denied.") as caught:
         checkpoint.rows(Locked(tmp_path))
     assert not isinstance(caught.value, Damaged)
@@ -253,7 +308,7 @@ def test_a_checkpoint_that_may_be_read_another_time_is_not_damaged(tmp_path: Pat
     ],
 )
 def test_another_configuration_is_refused(tmp_path: Path, changed: dict[str, object], said: str) -> None:
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     assert said in refused(tmp_path, {**CONFIGURATION, **changed})
     without = {name: value for name, value in CONFIGURATION.items() if name != "rounds"}
     assert "was saved with rounds = 3, but this run uses rounds = None" in refused(tmp_path, without)
@@ -261,29 +316,37 @@ def test_another_configuration_is_refused(tmp_path: Path, changed: dict[str, obj
 
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     """No pickle: a checkpoint runs no code when it is opened."""
-    checkpoint.save(LocalStorage(tmp_path), progress(), CONFIGURATION)
+    checkpoint.save(LocalStorage(tmp_path), stored_run(), CONFIGURATION)
     arrays = load_file(tmp_path / checkpoint.FILE)
-    names = {"theta", "best", "state/0.momentum_buffer", "state/0.step", "state/many"}
-    assert set(arrays) == {f"main/{name}" for name in names}
+    parts = {
+        "main": ["theta", "best", "optimizer/trunk.momentum_buffer", "optimizer/head of a/b.step"],
+        "with 2": ["theta", "optimizer/trunk.momentum_buffer", "optimizer/head of a/b.step"],
+        "target-only": ["theta"],
+    }
+    names = {f"track/{name}/{part}" for name, held in parts.items() for part in held}
+    names |= {f"track/{name}/memory/{part}" for name in ("main", "with 2") for part in ("seen", "best")}
+    assert set(arrays) == names | {"method/many", "method/scalar"}
 
 
 def test_numbers_that_are_not_finite_come_back_to_the_last_bit(tmp_path: Path) -> None:
     odd = np.array([0x7FC00001, 0xFFC00000, 0x7F800000, 0x80000000, 1], np.uint32).view(np.float32)
-    checkpoint.save(LocalStorage(tmp_path), Progress(odd, {"a": -math.inf}, Best(0, math.nan, odd[::-1])), {})
-    found = checkpoint.load(LocalStorage(tmp_path), {})
-    assert found is not None
-    assert found.best is not None
-    assert found.theta.tobytes() == odd.tobytes()
-    assert found.best.theta.tobytes() == odd[::-1].tobytes()
-    assert (found.state["a"], math.isnan(found.best.score)) == (-math.inf, True)
+    stored = Run(
+        SETTING,
+        {MAIN: Track(odd, score=math.inf, best=Best(0, math.nan, odd[::-1]))},
+        replace(remembered(), weights={"a": -math.inf, "b": math.nan}),
+    )
+    checkpoint.save(LocalStorage(tmp_path), stored, {})
+    same(loaded(LocalStorage(tmp_path), {}), stored)
 
 
-@pytest.mark.parametrize("facts", [{"rows": 5}, {"rows": [5]}, {"configuration": 5}, {"tracks": 5}])
+@pytest.mark.parametrize(
+    "facts", [{"rows": 5}, {"rows": [5]}, {"configuration": 5}, {"tracks": 5}, {"tracks": {}}, {"tracks": {"main": 5}}]
+)
 def test_facts_of_another_shape_are_damage(facts: dict[str, Any], tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
-    checkpoint.save(storage, progress(), {})
+    checkpoint.save(storage, stored_run(), {})
     path = tmp_path / checkpoint.FILE
     found = unpack(path.read_bytes())
     path.write_bytes(pack(Container(found.arrays, {**found.facts, **facts})))
     with pytest.raises(Damaged, match="not a checkpoint"):
-        checkpoint.load(storage, {})
+        load(storage, {})

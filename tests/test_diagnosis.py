@@ -136,10 +136,10 @@ def test_of_very_many_inputs_some_are_taken() -> None:
 
 
 def alone(seed: int, task: str, *more: str) -> np.ndarray:
-    """Theta after a round on some tasks, by an ordinary loop; the order of examples is the first task's."""
+    """Theta after a round on some tasks, by an ordinary loop."""
     suite = small.small_suite()
     start = initial_model(suite, seed).vector()
-    return small.ordinary(suite, seed, start, dict.fromkeys((task, *more), 1.0), STEPS, name=task, hold=True)
+    return small.ordinary(suite, seed, start, dict.fromkeys((task, *more), 1.0), STEPS, hold=True)
 
 
 def test_cosines_are_those_of_ordinary_training(found: Affinity) -> None:

@@ -13,21 +13,23 @@ from avil_ray.catalog import METHODS, build_method
 from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import FlatModel, dot, dots
 from avil_ray.learning.passes import Source
+from avil_ray.learning.track import MAIN, Track
 from avil_ray.methods.alpha_fit import fit_alpha
-from avil_ray.methods.method import Setting
+from avil_ray.methods.method import Run, Setting
 from avil_ray.pools.inline import InlinePool
-from avil_ray.rounds import Progress, run_rounds
+from avil_ray.rounds import run_rounds
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 SEED, STEPS = 4, 3
 
 
-def run(suite: avil.Suite, method: avil.Method, device: str, rounds: int = 5) -> Progress:
+def run(suite: avil.Suite, method: avil.Method, device: str, rounds: int = 5) -> Run:
     tasks = suite.draw(SEED)
     target, pool = Target(suite, tasks, SEED, device), InlinePool(suite, tasks, SEED, device)
-    setting = Setting(suite, STEPS, tasks)
-    return run_rounds(Progress(target.flat.vector()), method, rounds, setting, pool, target, lambda *_: None)
+    setting = Setting(suite, tasks, rounds, STEPS)
+    start = Run(setting, {MAIN: Track(target.flat.vector())}, method.start(setting))
+    return run_rounds(start, method, pool, target, lambda _: None)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -36,7 +38,7 @@ def test_a_run_is_the_cpus_but_for_rounding(name: str) -> None:
     method.check(small.small_suite())
     suite = method.prepare(small.small_suite())
     on_cpu, on_gpu = (run(suite, method, device) for device in ("cpu", "cuda"))
-    assert np.allclose(on_gpu.theta, on_cpu.theta, rtol=1e-3, atol=1e-4)
+    assert np.allclose(on_gpu.main.theta, on_cpu.main.theta, rtol=1e-3, atol=1e-4)
     assert len(on_gpu.rows) == len(on_cpu.rows)
     for ours, theirs in zip(on_gpu.rows, on_cpu.rows, strict=True):
         assert ours["cost/gradient_steps"] == theirs["cost/gradient_steps"]
@@ -49,12 +51,14 @@ def test_the_same_seed_gives_the_same_bits(name: str, trunk: object) -> None:
     torch.manual_seed(1)
     first = run(suite, method, "cuda")
     torch.manual_seed(2)
-    assert run(suite, method, "cuda").theta.tobytes() == first.theta.tobytes()
+    assert run(suite, method, "cuda").main.theta.tobytes() == first.main.theta.tobytes()
 
 
 def test_training_calculates_in_bfloat16_if_asked() -> None:
     method = avil.AlphaVIL()
-    single, half = (run(small.small_suite(precision=precision), method, "cuda").theta for precision in ("fp32", "bf16"))
+    single, half = (
+        run(small.small_suite(precision=precision), method, "cuda").main.theta for precision in ("fp32", "bf16")
+    )
     assert np.isfinite(half).all()
     assert 1e-5 < np.abs(half - single).max() < 0.5
 

@@ -65,7 +65,8 @@ def test_the_block_blocks(module: str, blocked: str) -> None:
 
 
 FLOORS = [
-    {"errors", "choices", "plain", "randomness", "telemetry", "yaml_text", "storage", "container", "interruption"},
+    {"errors", "choices", "option_values", "plain", "randomness", "telemetry", "yaml_text"}
+    | {"storage", "container", "interruption"},
     {"reports"},
     {"tracking"},
     {"tasks", "models"},
@@ -73,7 +74,7 @@ FLOORS = [
     {"pools"},
     {"methods"},
     {"config"},
-    {"catalog", "rounds", "checkpoint", "configuration"},
+    {"catalog", "divergence", "rounds", "checkpoint", "configuration"},
     {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},

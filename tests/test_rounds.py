@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,69 +13,84 @@ import pytest
 import small
 
 import avil_ray as avil
-from avil_ray.errors import WorkFailed
+from avil_ray.divergence import require_finite
+from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Facts, Method, Phase, Setting, State
+from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.methods.method import Facts, Memory, Method, Run, Setting
 from avil_ray.pools.inline import InlinePool
-from avil_ray.rounds import Best, Progress, Round, require_finite, run_rounds, schedule
+from avil_ray.pools.pool import Pool
+from avil_ray.rounds import Round, run_rounds
+
+SIDE = "side by side"
+
+
+@dataclass(frozen=True)
+class Seen(Memory):
+    """The rounds so far, each with the main track's theta as it began."""
+
+    seen: list[tuple[int, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scripted(Method):
-    """Goes through `path`, a value of theta a round; its state lists the rounds and thetas it was given."""
+    """Goes through `path`, a value of theta a round, None where it stays; `side` is a second track's from round 1."""
 
     source: ClassVar[str] = "this test"
-    path: Sequence[float] = ()
-    then: tuple[Phase, ...] = ()
+    path: Sequence[float | None] = ()
+    side: Sequence[float | None] = ()
     dev_passes_made: int = 0
-    works: list[Any] = field(default_factory=list)
+    works: list[tuple[int, int]] = field(default_factory=list)
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        return (Phase(self, rounds), *self.then)
+    def start(self, setting: Setting) -> Seen:
+        return Seen([])
 
-    def start(self, setting: Setting, before: State | None = None) -> State:
-        return {"seen": [], "before": None if before is None else before.get("seen")}
+    def begin(self, run: Run, number: int) -> Run:
+        return run.with_tracks({SIDE: run.main}) if self.side and number == 1 else run
 
-    def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-        self.works.append((setting.steps, number))
-        weights = {setting.suite.target: 1.0}
-        return [Assignment(name="x", weights=weights, steps=setting.steps, learning=setting.suite.learning)]
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        self.works.append((run.setting.steps, number))
+        return [self._work(run, track) for track in run.tracks]
 
-    def combine(
-        self, state: State, theta: np.ndarray, updates: Sequence[Update], target: Target, number: int
-    ) -> tuple[np.ndarray, State, Facts]:
-        assert [update.assignment for update in updates] == ["x"]
-        step = len(state["seen"])
+    def _work(self, run: Run, track: str) -> Assignment:
+        suite, steps = run.setting.suite, run.setting.steps
+        weights = {suite.target: 1.0}
+        return Assignment(name=f"on {track}", track=track, weights=weights, steps=steps, learning=suite.learning)
+
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        assert [(update.assignment, update.track) for update in updates] == [(f"on {one}", one) for one in run.tracks]
         for _ in range(self.dev_passes_made):
             target.objective(DevUse("hold"), number)(target.flat.values.clone())
-        next_state = {**state, "seen": [*state["seen"], (number, float(theta[0]))]}
-        return np.array([self.path[step]], np.float32), next_state, {"fact": 7.0 + number}
+        memory = Seen([*run.memory.seen, (number, float(run.main.theta[0]))])
+        values = {MAIN: self.path[number], SIDE: self.side[number - 1] if SIDE in run.tracks else None}
+        moved = {
+            name: run.tracks[name].moved(at(value), run.setting.steps)
+            for name, value in values.items()
+            if value is not None
+        }
+        return replace(run, memory=memory).with_tracks(moved), {"fact": 7.0 + number}
 
 
-@dataclass
-class Run:
-    progress: Progress
-    done: list[Round]
-    stored: list[Progress]
+def at(value: float) -> np.ndarray:
+    return np.array([value], np.float32)
 
 
-def run(
-    method: Method, rounds: int, *, suite: avil.Suite | None = None, progress: Progress | None = None, steps: int = 3
-) -> Run:
+def started(method: Method, rounds: int, *, suite: avil.Suite | None = None, steps: int = 3) -> Run:
+    """A run before its first round, from theta = 5."""
     suite = suite or small.constant_suite()
-    tasks, done, stored = suite.draw(0), [], []
+    setting = Setting(suite, suite.draw(0), rounds, steps)
+    return Run(setting, {MAIN: Track(at(5.0))}, method.start(setting))
 
-    def on_round(progress: Progress, round_: Round) -> None:
-        done.append(round_)
-        stored.append(progress)
 
-    start = progress or Progress(np.array([5.0], np.float32))
-    with InlinePool(suite, tasks, 0) as pool:
-        target = Target(suite, tasks, 0)
-        end = run_rounds(start, method, rounds, Setting(suite, steps, tasks), pool, target, on_round)
-    return Run(end, done, stored)
+def run(method: Method, start: Run, pool: Pool | None = None) -> list[Round]:
+    """All the rounds that `start` lacks."""
+    done: list[Round] = []
+    suite, tasks = start.setting.suite, start.setting.tasks
+    end = run_rounds(start, method, pool or InlinePool(suite, tasks, 0), Target(suite, tasks, 0), done.append)
+    assert not done or end is done[-1].run
+    return done
 
 
 @pytest.mark.parametrize(
@@ -88,41 +104,37 @@ def run(
     ],
 )
 def test_the_best_round_is_the_first_with_the_best_figure_on_select(binary: bool, path: list[float], best: int) -> None:
-    found = run(Scripted(path=path), len(path), suite=small.constant_suite(binary=binary)).progress
+    method, suite = Scripted(path=path), small.constant_suite(binary=binary)
+    main = run(method, started(method, len(path), suite=suite))[-1].run.main
     score = float(path[best] > 0) if binary else path[best] ** 2
-    assert found.best is not None
-    assert (found.best.number, found.best.score, found.best.theta.tolist()) == (best, score, [path[best]])
-    assert found.theta.tolist() == [path[-1]], "the last theta is where the run goes on"
+    assert main.best == Best(best, score, main.best.theta)
+    assert main.best.theta.tolist() == [path[best]]
+    assert main.theta.tolist() == [path[-1]], "the last theta is where the run goes on"
 
 
-def test_each_round_starts_where_the_last_one_ended_with_its_state() -> None:
+def test_each_round_starts_where_the_last_one_ended_with_its_memory() -> None:
     method = Scripted(path=[1, 2, 3])
-    found = run(method, 3)
-    assert found.progress.state["seen"] == [(0, 5.0), (1, 1.0), (2, 2.0)]
+    assert run(method, started(method, 3))[-1].run.memory.seen == [(0, 5.0), (1, 1.0), (2, 2.0)]
     assert method.works == [(3, 0), (3, 1), (3, 2)]
 
 
 def test_what_is_told_each_round_is_what_is_stored() -> None:
-    found = run(Scripted(path=[1, 2]), 2)
-    assert [(d.number, d.theta.tolist(), d.score) for d in found.done] == [(0, [1.0], 1.0), (1, [2.0], 4.0)]
-    for number, stored in enumerate(found.stored):
-        assert stored.theta is found.done[number].theta
-        assert stored.state is found.done[number].state
-        assert stored.rows == tuple(d.row for d in found.done[: number + 1])
+    method = Scripted(path=[1, 2])
+    done = run(method, started(method, 2))
+    assert [(one.number, one.theta.tolist(), one.score) for one in done] == [(0, [1.0], 1.0), (1, [2.0], 4.0)]
+    for number, one in enumerate(done):
+        assert one.run.rows == tuple(other.row for other in done[: number + 1])
 
 
 def test_a_row_has_figures_facts_losses_cost_and_times() -> None:
-    (done,) = run(Scripted(path=[2], dev_passes_made=3), 1, steps=4).done
+    method = Scripted(path=[2], dev_passes_made=3)
+    (done,) = run(method, started(method, 1, steps=4))
     row = dict(done.row)
-    times = {name: row.pop(name) for name in ("time/round", "time/device")}
+    times = {name: row.pop(name) for name in ("time/round", "time/device", "time/reserved")}
     assert all(0 < seconds < 60 for seconds in times.values())
-    assert row.pop("train_loss/x", None) is None
     assert 0 <= row.pop("train_loss/goal") <= 25
     assert row == {
         "round": 0,
-        "phase": 0,
-        "line": 0,
-        "finish": 0.0,
         "select/mean_squared_error": 4.0,
         "select/loss": 4.0,
         "fact": 7.0,
@@ -131,136 +143,154 @@ def test_a_row_has_figures_facts_losses_cost_and_times() -> None:
 
 
 def test_dev_passes_are_paid_in_the_round_that_made_them() -> None:
-    rows = [done.row for done in run(Scripted(path=[2, 2], dev_passes_made=30), 2).done]
-    assert [row["cost/gradient_steps"] for row in rows] == [3 + 4, 3 + 4]
+    method = Scripted(path=[2, 2], dev_passes_made=30)
+    done = run(method, started(method, 2))
+    assert [one.row["cost/gradient_steps"] for one in done] == [3 + 4, 3 + 4]
+    assert done[-1].run.gradient_steps == 14
 
 
-@pytest.mark.parametrize(("start", "theta"), [("last", 2.0), ("best", 1.0), ("initial", 0.0)])
-def test_the_next_phase_starts_afresh_from_the_theta_it_asks_for(start: str, theta: float) -> None:
-    class Finish(Scripted):
-        finishes = True
-
-    second = Finish(path=[7, 8])
-    found = run(Scripted(path=[3, 1, 2], then=(Phase(second, 2, start),)), 3)
-    assert [done.row["phase"] for done in found.done] == [0, 0, 0, 1, 1]
-    assert [done.row["finish"] for done in found.done] == [0, 0, 0, 1, 1]
-    assert found.progress.state["seen"] == [(3, theta), (4, 7.0)], "this model starts at 0"
-    assert found.progress.state["before"] == [(0, 5.0), (1, 3.0), (2, 1.0)], "told how the last phase ended"
-    assert second.works == [(3, 0), (3, 1)], "a phase counts its own rounds"
+def figures(done: Sequence[Round], track: str) -> list[float | None]:
+    prefix = "" if track == MAIN else f"{track}/"
+    return [one.row.get(f"{prefix}select/mean_squared_error") for one in done]
 
 
-def test_rounds_set_aside_wait_as_they_were_and_change_places_with_those_since() -> None:
-    """Two lines of rounds: 5 -> 3 -> 1, and from the model's own start 0 -> 9 -> 8; then they go on in turn."""
-    then = [("initial", [9, 8]), ("aside", [2]), ("aside", [4]), ("aside", [6])]
-    phases = [Phase(Scripted(path=path), len(path), start) for start, path in then]
-    found = run(Scripted(path=[3, 1], then=tuple(phases)), 2)
-    started = [done.state["seen"][0][1] for done in found.done]
-    assert started == [5, 5, 0, 0, 1, 8, 2]
-    assert [done.state["before"] for done in found.done if len(done.state["seen"]) == 1][1:] == [
-        [(0, 5.0), (1, 3.0)],
-        [(0, 5.0), (1, 3.0)],  # what the line that goes on remembers, not the one that ran since
-        [(2, 0.0), (3, 9.0)],
-        [(4, 1.0)],
+def test_main_and_the_tracks_that_moved_are_evaluated_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, evaluated = Scripted(path=[3, 2, None, 1], side=[4, None, 0.5]), []
+    evaluate = Target.evaluate
+
+    def watched(target: Target, split: str, theta: np.ndarray) -> dict[str, float]:
+        evaluated.append((split, float(theta[0])))
+        return evaluate(target, split, theta)
+
+    monkeypatch.setattr(Target, "evaluate", watched)
+    done = run(method, started(method, 4))
+    assert evaluated == [("select", theta) for theta in (3, 2, 4, 2, 1, 0.5)], "main even where it stays"
+    assert figures(done, MAIN) == [9, 4, 4, 1]
+    assert figures(done, SIDE) == [None, 16, None, 0.25]
+
+
+def test_each_track_has_a_best_round_of_its_own_and_columns_under_its_name() -> None:
+    method = Scripted(path=[3, 2, 0, 1], side=[4, 0.5, 6])
+    done = run(method, started(method, 4))
+    tracks = done[-1].run.tracks
+    assert {name: (one.best.round, one.best.score, one.score) for name, one in tracks.items()} == {
+        MAIN: (2, 0.0, 1.0),
+        SIDE: (2, 0.25, 36.0),
+    }
+    assert [set(one.row) - set(done[0].row) for one in done] == [
+        set(),
+        *[{f"{SIDE}/{column}" for column in ("select/loss", "select/mean_squared_error", "train_loss/goal")}] * 3,
     ]
-    assert [done.row["line"] for done in found.done] == [0, 0, 1, 1, 0, 1, 0]
-    progress = found.progress
-    assert progress.aside is not None
-    assert (progress.theta.tolist(), progress.aside.theta.tolist()) == ([6.0], [4.0])
-    assert (progress.best.score, progress.aside.best.score) == (1.0, 16.0), "each line has a best of its own"
+
+
+def test_a_track_that_opens_starts_with_the_best_of_the_one_that_it_leaves() -> None:
+    method = Scripted(path=[1, 2, 3], side=[4, 5])
+    side = run(method, started(method, 3))[-1].run.tracks[SIDE]
+    assert (side.best.round, side.best.score) == (0, 1.0)
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_a_run_goes_on_after_any_round(after: int) -> None:
+    method = Scripted(path=[3, 1, 2, 7, 0.5], side=[4, None, 1, 2])
+    start = started(method, 5)
+    whole = run(method, start)
+    rest = run(method, whole[after - 1].run if after else start)
+    assert [done.number for done in rest] == list(range(after, 5))
+    end, expected = rest[-1].run, whole[-1].run
+    assert end.memory == expected.memory
+    for name, track in expected.tracks.items():
+        found = end.tracks[name]
+        assert (found.theta, found.steps, found.score) == (track.theta, track.steps, track.score)
+        assert (found.best.round, found.best.score) == (track.best.round, track.best.score)
+
+
+class Timed(InlinePool):
+    """A pool of four workers that pretends that each update took a while."""
+
+    workers = 4
+
+    def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
+        time.sleep(0.1)
+        return [replace(update, seconds=0.08) for update in super().run(assignments, tracks, number)]
+
+
+def test_time_of_devices_is_that_of_updates_and_of_the_driver_and_reserved_is_that_of_all_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method, evaluate, combine = Scripted(path=[3, 2], side=[4]), Target.evaluate, Scripted.combine
+
+    def slow(function: Any, seconds: float) -> Any:
+        def slowly(*arguments: Any) -> Any:
+            time.sleep(seconds)
+            return function(*arguments)
+
+        return slowly
+
+    monkeypatch.setattr(Target, "evaluate", slow(evaluate, 0.05))
+    monkeypatch.setattr(Scripted, "combine", slow(combine, 0.03))
+    start = started(method, 2)
+    _, done = run(method, start, Timed(start.setting.suite, start.setting.tasks, 0))
+    times = {name.removeprefix("time/"): value for name, value in done.row.items() if name.startswith("time/")}
+    driver = 0.03 + 2 * 0.05
+    assert 2 * 0.08 + driver <= times["device"] < 2 * 0.08 + driver + 0.1
+    assert times["round"] >= 0.1 + driver
+    assert times["reserved"] == pytest.approx(4 * times["round"])
+
+
+def test_a_pool_that_does_not_say_how_many_workers_it_has_has_one() -> None:
+    class Bare:
+        def __init__(self, inside: InlinePool) -> None:
+            self.run = inside.run
+
+    method = Scripted(path=[3])
+    start = started(method, 1)
+    (done,) = run(method, start, Bare(InlinePool(start.setting.suite, start.setting.tasks, 0)))
+    assert done.row["time/reserved"] == pytest.approx(done.row["time/round"], rel=0.2)
 
 
 @pytest.mark.parametrize(
-    ("joint", "alone", "line"),
+    "answer",
     [
-        (1.0, 1.2, 0),  # squared errors 1 and 1.44: a fifth of 1.44 over the root of 4 examples is 0.144
-        (1.15, 1.2, 1),  # 1.3225 and 1.44: not enough
-        (1.2, 1.0, 1),
-        (1.0, 1.0, 1),
-        (math.nan, 3.0, 1),
-        (3.0, math.nan, 0),
+        lambda updates: updates[::-1],
+        lambda updates: updates[:1],
+        lambda updates: [*updates, updates[0]],
+        lambda updates: [updates[0], None],
+        lambda updates: iter(updates),
+        lambda updates: None,
     ],
 )
-def test_the_best_is_that_of_the_rounds_aside_unless_the_others_are_ahead(
-    joint: float, alone: float, line: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("avil_ray.rounds.require_finite", lambda *_: None)
-    phases = (Phase(Scripted(path=[alone]), 1, "initial"), Phase(Scripted(path=[4]), 1, "aside"))
-    tuning = Phase(Scripted(path=[50]), 1, "best")
-    progress = run(Scripted(path=[joint], then=(*phases, tuning)), 1).progress
-    found = (joint, alone)[line]
-    assert progress.state["seen"] == [(3, pytest.approx(found))]
-    assert (progress.aside, progress.index) == (None, line)
-    assert progress.best.score == pytest.approx(found**2)
+def test_a_pool_that_answers_in_another_order_or_lacks_an_update_is_refused(answer: Any) -> None:
+    class Odd(InlinePool):
+        def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
+            found = super().run(assignments, tracks, number)
+            return found if number == 0 else answer(found)
 
-
-@pytest.mark.parametrize(("one", "behind"), [(0.9, True), (1.15, False)])
-def test_a_phase_is_told_whether_it_is_behind_and_a_round_without_work_leaves_no_line(one: float, behind: bool) -> None:
-    class Proud(Scripted):
-        def start(self, setting: Setting, before: State | None = None) -> State:
-            return {**super().start(setting, before), "behind": setting.behind}
-
-        def assign(self, setting: Setting, state: State, number: int) -> list[Assignment]:
-            return [] if state["behind"] else super().assign(setting, state, number)
-
-    def method() -> Scripted:
-        phases = (Phase(Scripted(path=[1.2]), 1, "initial"), Phase(Proud(path=[7, 8]), 2), Phase(Scripted(path=[9]), 1))
-        return Scripted(path=[one], then=phases)
-
-    whole = run(method(), 1)
-    assert [done.number for done in whole.done] == ([0, 1, 4] if behind else [0, 1, 2, 3, 4])
-    for after, stored in enumerate(whole.stored):
-        rest = run(method(), 1, progress=stored)
-        assert [done.number for done in rest.done] == [done.number for done in whole.done[after + 1 :]]
-        assert (rest.progress.theta, rest.progress.state) == (whole.progress.theta, whole.progress.state)
-
-
-def test_the_schedule_names_each_rounds_phase_and_its_first_round() -> None:
-    first, second, empty = Scripted(), Scripted(path=[1]), Scripted(path=[2])
-    plan = schedule(Scripted(then=(Phase(first, 2), Phase(empty, 0), Phase(second, 1))), 1)
-    assert [(phase.method, start, index) for phase, start, index in plan[1:]] == [(first, 1, 1)] * 2 + [(second, 3, 3)]
-
-
-@pytest.mark.parametrize("after", range(6))
-def test_a_run_goes_on_after_any_round(after: int) -> None:
-    path, tail = [3, 1, 2], [7, 0.5]
-
-    def method() -> Scripted:
-        return Scripted(path=path, then=(Phase(Scripted(path=tail), 2, start="best"),))
-
-    whole = run(method(), 3)
-    progress = whole.stored[after - 1] if after else None
-    rest = run(method(), 3, progress=progress)
-    assert [done.number for done in rest.done] == list(range(after, 5))
-    assert rest.progress.state == whole.progress.state
-    assert rest.progress.theta.tolist() == whole.progress.theta.tolist()
-    assert rest.progress.best is not None
-    assert (rest.progress.best.number, rest.progress.best.score) == (4, 0.25)
+    method = Scripted(path=[3, 2], side=[4])
+    start = started(method, 2)
+    with pytest.raises(UserError) as caught:
+        run(method, start, Odd(start.setting.suite, start.setting.tasks, 0))
+    said = "pool: run() must give one Update for each assignment, in their order (on main, on side by side)"
+    assert str(caught.value) == said
 
 
 def test_test_is_not_read() -> None:
-    suite = small.constant_suite()
-    tasks = suite.draw(0)
-    object.__setattr__(tasks["goal"], "test", None)
-    target = Target(suite, tasks, 0)
-    with InlinePool(suite, tasks, 0) as pool:
-        start = Progress(np.zeros(1, np.float32))
-        run_rounds(start, Scripted(path=[1]), 1, Setting(suite, 1, tasks), pool, target, lambda *_: None)
+    method = Scripted(path=[1])
+    start = started(method, 1)
+    object.__setattr__(start.setting.goal, "test", None)
+    assert len(run(method, start)) == 1
 
 
 def test_a_score_that_is_nan_is_worse_than_any_other() -> None:
-    def done(number: int, score: float) -> Round:
-        return Round(number, np.zeros(1, np.float32), {}, score, {})
-
     for better, worst in ((np.greater, -math.inf), (np.less, math.inf)):
-        progress = Progress(np.zeros(1, np.float32)).after(done(0, math.nan), better)
-        assert progress.best is not None
-        assert math.isnan(progress.best.score)
-        progress = progress.after(done(1, worst), better).after(done(2, math.nan), better)
-        assert progress.best == Best(1, worst, progress.best.theta)
+        track = Track(at(0)).scored("main", 0, math.nan, better)
+        assert track.best is not None
+        assert math.isnan(track.best.score)
+        track = track.scored("main", 1, worst, better).scored("main", 2, math.nan, better)
+        assert track.best == Best(1, worst, track.theta)
 
 
 def update(losses: dict[str, float]) -> Update:
-    return Update(assignment="x", theta=np.zeros(1, np.float32), losses=losses, gradient_steps=0, seconds=0.0)
+    return Update(assignment="x", theta=np.zeros(1, np.float32), losses=losses)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -277,16 +307,9 @@ def test_a_theta_that_is_not_finite_ends_the_run_and_names_the_task(value: float
 
 
 def test_a_run_that_diverges_has_told_of_the_rounds_before() -> None:
-    suite, told = small.constant_suite(), []
-    tasks = suite.draw(0)
-    with InlinePool(suite, tasks, 0) as pool, pytest.raises(WorkFailed, match="diverged in round 2"):
-        run_rounds(
-            Progress(np.zeros(1, np.float32)),
-            Scripted(path=[1, 2, math.nan]),
-            3,
-            Setting(suite, 1, tasks),
-            pool,
-            Target(suite, tasks, 0),
-            lambda _, done: told.append(done.number),
-        )
-    assert told == [0, 1]
+    method, told = Scripted(path=[1, 2, math.nan]), []
+    start = started(method, 3)
+    suite, tasks = start.setting.suite, start.setting.tasks
+    with pytest.raises(WorkFailed, match="diverged in round 2"):
+        run_rounds(start, method, InlinePool(suite, tasks, 0), Target(suite, tasks, 0), told.append)
+    assert [done.number for done in told] == [0, 1]

@@ -114,9 +114,9 @@ def whole_run() -> avil.Result:
     return avil.train(small.small_suite(small.batch_norm), avil.AlphaVIL(), **{**RUN, "rounds": 30})
 
 
-@pytest.mark.parametrize("last", [0, 6, 30, 43])
+@pytest.mark.parametrize("last", [0, 6, 13, 30, 39])
 def test_a_run_that_is_killed_goes_on_in_another_process_as_if_nothing_had_been(last: int, tmp_path: Path) -> None:
-    """Killed in the rounds after `last`: while it warms up, fits alpha, trains the target alone, fine-tunes."""
+    """Killed in the rounds after `last`: while it warms up, fits alpha, races, trains the best set, fine-tunes."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -167,7 +167,7 @@ def refused(**options: Any) -> str:
         ({"pool": lambda: nullcontext(5)}, "pool must open something with a method run(), not 5 (int)"),
         (
             {"pool": lambda: nullcontext(Silent())},
-            "pool: run() must give one Update for each assignment, in their order (joint)",
+            "pool: run() must give one Update for each assignment, in their order (main)",
         ),
         ({"seed": 1.5}, "seed must be a whole number, 0 or more, not 1.5"),
         ({"seed": 2**63}, "seed must be at most 9,223,372,036,854,775,807"),
@@ -355,8 +355,8 @@ def test_test_is_read_once_at_the_end(name: str) -> None:
 def test_the_history_has_the_columns_that_were_promised() -> None:
     history = avil.train(small.small_suite(), avil.AlphaVIL(finish="none"), **RUN).history
     per_task = {f"{kind}/{task}" for kind in ("alpha", "weight", "delta_norm", "cosine") for task in small.TASKS}
-    fixed = {"round", "phase", "finish", "select/accuracy", "select/loss", "dev/loss", "cost/gradient_steps"}
-    assert per_task | fixed | {"time/round", "time/device"} <= set(history)
+    fixed = {"round", "select/accuracy", "select/loss", "dev/loss", "cost/gradient_steps"}
+    assert per_task | fixed | {"time/round", "time/device", "time/reserved"} <= set(history)
     assert history["round"].tolist() == [0, 1, 2]
     assert not history.isna().any().any()
     static = avil.train(small.small_suite(), avil.Equal(), **RUN).history
@@ -365,7 +365,7 @@ def test_the_history_has_the_columns_that_were_promised() -> None:
 
 def test_the_figures_are_those_of_the_model_at_the_best_round() -> None:
     suite = small.small_suite(small.batch_norm)
-    result = avil.train(suite, avil.AlphaVIL(), **RUN)
+    result = avil.train(suite, avil.AlphaVIL(finish="none"), **RUN)
     history = result.history
     assert result.select == history["select/accuracy"].max()
     assert result.best_round == history["select/accuracy"].idxmax()
@@ -463,6 +463,7 @@ def test_times_add_up_to_the_run() -> None:
     assert 0 < history["time/round"].sum() < elapsed
     assert (history["time/device"] > 0).all()
     assert (history["time/device"] <= history["time/round"] + 1e-3).all(), "one process: no more than the clock"
+    assert history["time/reserved"].tolist() == pytest.approx(history["time/round"].tolist(), abs=1e-3)
 
 
 def test_a_metric_that_is_never_finite_is_to_blame_and_not_the_learning_rate() -> None:

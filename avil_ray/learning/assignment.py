@@ -17,7 +17,7 @@ from avil_ray.tasks.learning import Learning
 OptimizerState = Mapping[str, npt.NDArray[Any]]
 """An optimizer's state as named arrays, so that it can travel and be stored without pickle."""
 
-Memory = Mapping[str, npt.NDArray[Any]]
+RuleMemory = Mapping[str, npt.NDArray[Any]]
 """What a weighting rule remembers, as named arrays."""
 
 Trains = Literal["all", "trunk", "heads"]
@@ -129,7 +129,7 @@ class Update:
     seconds: float = 0.0
     optimizer: OptimizerState = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
-    memory: Memory = field(default_factory=dict)
+    memory: RuleMemory = field(default_factory=dict)
     trouble: Trouble | None = None
 
     @property

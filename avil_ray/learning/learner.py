@@ -48,6 +48,8 @@ class Learner:
     def __init__(
         self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
     ) -> None:
+        import torch._dynamo  # noqa: F401 (PyTorch's first optimizer does: not in an assignment that is timed)
+
         self.suite, self.seed, self.threads = suite, seed, threads
         with cpu_threads(threads):
             self.flat = initial_model(suite, seed, device)
@@ -79,7 +81,7 @@ class Learner:
                 flat, self._parts(assignment), assignment.learning, assignment.schedule_steps, before
             )
             memory = {name: np.array(value) for name, value in track.memory.items() if assignment.continues}
-            losses: dict[str, list[float]] = {task: [] for task in assignment.weights}
+            losses: dict[str, list[Tensor]] = {task: [] for task in assignment.weights}
             weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
             passes, diverged = 0, None
             for step in self._steps(assignment, track.steps, number, memory):
@@ -101,7 +103,7 @@ class Learner:
             track=assignment.track,
             steps=assignment.steps,
             theta=flat.vector(),
-            losses={task: _mean(values) for task, values in losses.items()},
+            losses={task: _mean(torch.stack(values).tolist() if values else []) for task, values in losses.items()},
             weights={task: _mean(values) for task, values in weights.items()},
             gradient_steps=passes,
             seconds=time.perf_counter() - started,
@@ -147,7 +149,7 @@ class Learner:
         """The batches of one task. A cross-fitted target has new rows each round, and so a new order each round."""
         source, learning, purpose = self._source(task), assignment.learning, (task,)
         if isinstance(source.data, Stream):
-            reader = self._streams.setdefault((assignment.track, task), StreamLoader(source))
+            reader = self._streams.setdefault((assignment.name, task), StreamLoader(source))
             return reader.batches(assignment.steps, first, derive(self.seed, task, "data"), learning)
         rows = torch.arange(len(source))
         if task == self.suite.target:

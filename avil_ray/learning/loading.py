@@ -1,6 +1,6 @@
 """Training batches of one task for given steps: read in this process, or by PyTorch's `DataLoader` in others.
 
-What a batch holds is a pure function of (seed, assignment, task, step): the rows come from `tasks.order`, and the
+What a batch holds is a pure function of (seed, task, step): the rows come from `tasks.order`, and the
 global generators are seeded for every example (or batch), so that augmentation, and randomness inside a dataset,
 repeats in any process, with any number of loader processes.
 """
@@ -159,7 +159,7 @@ def augmented(source: Source, augment: Augment, inputs: Any, targets: Any) -> Pa
 
 
 class StreamLoader:
-    """Batches of a stream. It remembers where it is, and replays the stream from its beginning where it is elsewhere.
+    """Batches of a stream. It remembers where it is, skips what lies between, and starts over for what lies behind it.
 
     The generators are seeded at the start of each pass and before each example, so a replay gives the same examples.
     """
@@ -174,10 +174,10 @@ class StreamLoader:
     def batches(self, steps: int, first: int, seed: int, learning: Learning) -> Iterator[Batch]:
         """The batches of steps `first` … `first + steps - 1` of the stream, each of exactly `batch_size` examples."""
         size, augment = learning.batch_size, self._source.task.augmentation
-        if seed != self._seed or self._taken != first * size:
+        if seed != self._seed or self._taken > first * size:
             self._seed, self._taken, self._examples = seed, 0, self._endless(seed)
-            for _ in range(first * size):
-                self._next()
+        while self._taken < first * size:
+            self._next()
         for step in range(first, first + steps):
             items = [self._next() for _ in range(size)]
             if augment is not None and not is_batched(augment):

@@ -177,9 +177,10 @@ class FlatModel:
 
     def gradient_marks(self) -> tuple[object, ...]:
         """Something that is equal before and after a forward pass unless that pass has changed a gradient."""
-        held = [parameter.grad for parameter, _, _ in self._gradients] + [tensor.grad for tensor, _ in self._casts]
-        marks = ((id(one), None if one is None else one._version) for one in held)  # noqa: SLF001 (all there is)
-        return (self.gradient._version, *marks)  # noqa: SLF001
+        # the gradients are views, so they share the version of the whole
+        marks = [id(parameter.grad) for parameter, _, _ in self._gradients]
+        casts = [(id(tensor.grad), getattr(tensor.grad, "_version", 0)) for tensor, _ in self._casts]
+        return (self.gradient._version, marks, casts)  # noqa: SLF001 (all there is)
 
     def replaced(self) -> str | None:
         """The name of a parameter or buffer that the model has put in another's place, so that theta misses it."""

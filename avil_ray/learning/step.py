@@ -53,7 +53,7 @@ class Step:
         self._flat, self._learning, self._batches, self._dev_batch = flat, learning, batches, dev_batch
         self._drawn: dict[str, Batch] = {}
         self._losses: dict[str, Tensor] = {}
-        self._means: dict[str, float] = {}
+        self._means: dict[str, Tensor] = {}
         self._gradients: dict[str, Tensor] = {}
 
     @property
@@ -80,7 +80,7 @@ class Step:
         if task not in self._losses:
             self.passes += 1
             self._losses[task] = losses(self._flat, self.batch(task), self._learning)
-            self._means[task] = self._losses[task].mean().item()
+            self._means[task] = self._losses[task].mean()
         return self._losses[task]
 
     def losses_of_examples(self, task: str) -> Tensor:
@@ -100,7 +100,8 @@ class Step:
     def gradient(self, task: str) -> Tensor:
         """The gradient [P] of the task's mean training loss, unweighted; the target's is among those of the tasks."""
         if task not in self._gradients:
-            self._gradients[task] = self._backward(self.losses(task).mean(), keep=True)
+            self.losses(task)
+            self._gradients[task] = self._backward(self._means[task], keep=True)
         return self._gradients[task]
 
     def dev(self, theta: Tensor, draw: int = 0) -> tuple[float, Tensor]:
@@ -146,14 +147,14 @@ class Step:
                 continue
             found = self.losses(task)
             if task in taking_part and task not in ready:
-                (weight * found.mean() if isinstance(weight, float | int) else (weight * found).mean()).backward()
+                (weight * self._means[task] if isinstance(weight, float | int) else (weight * found).mean()).backward()
         self._flat.pull()
         for task, weight in ready.items():
             self._flat.gradient.add_(self._gradients[task], alpha=float(weight))
 
-    def mean_losses(self) -> dict[str, float]:
-        """Task -> its mean training loss, for the tasks that have been seen."""
-        return dict(self._means)
+    def mean_losses(self) -> dict[str, Tensor]:
+        """Task -> its mean training loss [], for the tasks that have been seen."""
+        return {task: loss.detach() for task, loss in self._means.items()}
 
     def _is_ready(self, task: str, weight: float | Tensor) -> bool:
         return task in self._gradients and not isinstance(weight, Tensor)
@@ -166,12 +167,12 @@ class Step:
 
     def _accumulate(self, task: str, weight: float) -> None:
         """Add the gradient of the task's weighted mean loss, a part of the batch after another: one graph at a time."""
-        batch, mean = self.batch(task), 0.0
+        batch, mean = self.batch(task), torch.zeros((), device=self._flat.device)
         assert self._learning.micro_batch is not None
         for part in batch.parts(self._learning.micro_batch):
             share = total(losses(self._flat, part, self._learning), part.count) / batch.count
             (weight * share).backward()
-            mean += share.item()
+            mean += share.detach()
         self.passes += 1
         self._means[task] = mean
 

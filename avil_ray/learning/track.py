@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from avil_ray.learning.assignment import Memory, OptimizerState, Update
+from avil_ray.learning.assignment import OptimizerState, RuleMemory, Update
 from avil_ray.learning.parameters import Vector
 
 MAIN = "main"
@@ -15,11 +15,12 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class Best:
-    """The round with the best figure on select so far (the first of equals)."""
+    """The round with the best figure on select so far (the first of equals), and the track that it was reached on."""
 
     round: int
     score: float
     theta: Vector
+    track: str = MAIN
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Track:
     theta: Vector
     steps: int = 0
     optimizer: OptimizerState = field(default_factory=dict)
-    memory: Memory = field(default_factory=dict)
+    memory: RuleMemory = field(default_factory=dict)
     score: float = math.nan
     best: Best | None = None
 
@@ -61,9 +62,9 @@ class Track:
         theta = self.theta if self.best is None else self.best.theta
         return replace(self, theta=theta, steps=0, optimizer={}, memory={})
 
-    def scored(self, number: int, score: float, better: Callable[[float, float], bool]) -> Track:
-        """The track with its figure on select after round `number`; NaN is worse than any other."""
+    def scored(self, name: str, number: int, score: float, better: Callable[[float, float], bool]) -> Track:
+        """The track, called `name`, with its figure on select after round `number`; NaN is worse than any other."""
         best = self.best
         if best is None or better(score, best.score) or math.isnan(best.score):
-            best = Best(number, score, self.theta)
+            best = Best(number, score, self.theta, name)
         return replace(self, score=score, best=best)

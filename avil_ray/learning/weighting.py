@@ -31,21 +31,17 @@ class Rule(Protocol):
         ...
 
     def passes(self, tasks: int) -> float:
-        """Passes over a batch that the rule makes in a step of so many tasks, beyond one for each task.
+        """Passes over a batch that the rule makes in a step of so many tasks, beyond one for each task: none by itself.
 
         The mean over steps; the most, where the data decide.
         """
-        ...
+        return 0.0
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Rule):
     """The weights that the assignment gives, whatever the step."""
 
     def weigh(self, step: Step) -> Weights:
         """The assignment's weights."""
         return step.weights
-
-    def passes(self, tasks: int) -> float:
-        """None."""
-        return 0.0

@@ -106,9 +106,7 @@ class Alignment(Method):
         assignments = self.inner.assign(run, number)
         if self.train_shared == "joint":
             return assignments
-        if self.train_shared == "frozen":
-            return [replace(assignment, trains="heads") for assignment in assignments]
-        part: Trains = "trunk" if number % 2 else "heads"
+        part: Trains = "trunk" if self.train_shared == "alternate" and number % 2 else "heads"
         return [replace(assignment, trains=part) for assignment in assignments]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:

@@ -27,6 +27,7 @@ from avil_ray.learning.splits import DevUse
 from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
 from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
 from avil_ray.methods.method import Method
+from avil_ray.option_values import AtLeast
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         DevUse(self.dev, self.crossfit_fraction)
-        if self.alpha_steps < 1:
-            raise UserError(f"alpha_steps must be at least 1, not {self.alpha_steps}")
         for name in ("alpha_bounds", "weight_bounds"):
             low, high = getattr(self, name)
             if not low <= high:
@@ -92,7 +91,7 @@ class FitsAlpha(Method):
     ] = None
     crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
     alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
-    alpha_steps: Annotated[int | None, Doc("most steps of that optimizer in a round")] = None
+    alpha_steps: Annotated[int | None, AtLeast(1), Doc("most steps of that optimizer in a round")] = None
     alpha_bounds: Annotated[
         tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
     ] = None

@@ -150,7 +150,7 @@ class AlphaVIL(FitsAlpha):
     def _decided(self, run: Run, plan: Plan) -> Run:
         """The candidate with the best figure on select, the smallest of equals, goes on as the main track.
 
-        Where none has a figure, the largest does: while a run's cost is told beforehand, the dearest counts.
+        Where none has a figure it is the largest: so work that is told before the race has its most.
 
         budget  = joint training of every task for the whole run, of an opposed one up to the race; the target once more
         steps   = what the rounds so far, the target-only track and the fine-tuning leave of it, shared out evenly
@@ -160,8 +160,8 @@ class AlphaVIL(FitsAlpha):
         if memory.candidates:
             sign = 1.0 if run.setting.goal.measure.mode == "max" else -1.0
             scores = {name: sign * run.tracks[name].score for name in memory.candidates}
-            usable = {name: score for name, score in scores.items() if not math.isnan(score)}
-            best = max(usable, key=lambda name: usable[name]) if usable else list(scores)[-1]
+            known = {name: score for name, score in scores.items() if not math.isnan(score)}
+            best = max(known, key=known.__getitem__) if known else list(scores)[-1]
             main, kept = run.tracks[best], memory.candidates[best]
         opposed = sum(mean(cosines) < OPPOSED for cosines in memory.cosines.values())
         usual, rest = run.setting.steps, plan.tuning - plan.joint
@@ -187,7 +187,8 @@ class AlphaVIL(FitsAlpha):
         elif memory.candidates:
             work = [jointly(track, auxiliaries) for track, auxiliaries in memory.candidates.items()]
         else:
-            work = [jointly(MAIN, memory.kept, memory.steps)]
+            planned = plan.joint * run.setting.steps + (plan.tuning - plan.joint) * memory.steps
+            work = [replace(jointly(MAIN, memory.kept, memory.steps), schedule_steps=planned)]
         return [*work, jointly(ALONE, [])] if ALONE in run.tracks else work
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:

@@ -52,6 +52,7 @@ from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Rule
 from avil_ray.methods.joint import Joint
 from avil_ray.methods.method import Setting
+from avil_ray.option_values import Above, AtLeast
 from avil_ray.randomness import numpy_generator
 from avil_ray.tasks.suite import Suite
 
@@ -73,13 +74,8 @@ class AuxTS(Joint):
 
     source: ClassVar[str] = "Han, Huang, An, Bai, KDD 2021, arXiv 2107.08765; a reconstruction from its equations"
 
-    weight_rate: Annotated[float, Doc("learning rate of the weighting network, with Adam")] = 5e-3
-    folds: Annotated[int, Doc("parts of the target's batch, of which each step holds out one in turn")] = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_positive("weight_rate")
-        self.require_at_least(2, "folds")
+    weight_rate: Annotated[float, Above(0), Doc("learning rate of the weighting network, with Adam")] = 5e-3
+    folds: Annotated[int, AtLeast(2), Doc("parts of the target's batch, of which each step holds out one in turn")] = 3
 
     def check(self, suite: Suite) -> None:
         """Every fold must have an example."""
@@ -92,7 +88,7 @@ class AuxTS(Joint):
 
 
 @dataclass(frozen=True)
-class WeightingNetwork:
+class WeightingNetwork(Rule):
     """A weight for every example: V(x; phi). It remembers phi and Adam's state."""
 
     learning_rate: float

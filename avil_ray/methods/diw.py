@@ -19,7 +19,7 @@ is 1 where not given.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -28,9 +28,9 @@ from typing_extensions import Doc
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
-from avil_ray.learning.weighting import Fixed, Rule
-from avil_ray.methods.joint import Adaptive, LearnedWeights, train_alone
-from avil_ray.methods.method import Facts, Run, Setting, dropped_facts
+from avil_ray.methods.joint import Adaptive, Weights, train_alone
+from avil_ray.methods.method import Facts, Run, dropped_facts
+from avil_ray.option_values import Above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +39,7 @@ class DIW(Adaptive):
 
     source: ClassVar[str] = "after Sivasankaran, Vincent, Illina, ICASSP 2017; a reconstruction"
 
-    weight_rate: Annotated[float, Doc("gamma: how far a change of 1 in the dev loss moves a weight")] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_positive("weight_rate")
-
-    def rule(self, setting: Setting) -> Rule:
-        """The weights of the round."""
-        return Fixed()
-
-    def start(self, setting: Setting) -> LearnedWeights:
-        """Every weight is 1."""
-        return LearnedWeights(self.task_weights(setting.suite))
-
-    def current_weights(self, run: Run) -> Mapping[str, float]:
-        """As the probes have moved them."""
-        memory: LearnedWeights = run.memory
-        return memory.weights
+    weight_rate: Annotated[float, Above(0), Doc("gamma: how far a change of 1 in the dev loss moves a weight")] = 1.0
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
         """One at theta and one for each auxiliary."""
@@ -74,7 +57,7 @@ class DIW(Adaptive):
         objective = target.objective(self.dev_use, number)
         before = objective.figures(run.main.theta)["loss"]
         after = {probe.assignment: objective.figures(probe.theta)["loss"] for probe in probes}
-        weights = dict(self.current_weights(run))
+        weights = dict(run.memory.weights)
         for task, loss in after.items():
             moved = weights[task] - self.weight_rate * (loss - before)
             weights[task] = max(0.0, moved) if math.isfinite(moved) else weights[task]
@@ -82,4 +65,4 @@ class DIW(Adaptive):
         lost = [probe for probe in probes if not math.isfinite(after[probe.assignment])]
         effects = {f"effect/{task}": loss - before for task, loss in after.items()}
         facts = {**facts, **dropped_facts(probes, lost), **effects, "dev/loss": before}
-        return replace(run, memory=LearnedWeights(weights)), facts
+        return replace(run, memory=Weights(weights)), facts

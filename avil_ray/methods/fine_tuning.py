@@ -15,9 +15,6 @@ from avil_ray.tasks.learning import Learning
 SHARE, RATE = 0.35, 0.3
 """It lasts 0.35 times the rounds asked for (7 of 20), at 0.3 times the learning rate."""
 
-COLUMN = "fine_tuning"
-"""The history's column that is 1 in these rounds."""
-
 
 def rounds(setting: Setting) -> int:
     """How many rounds it lasts, on top of those asked for."""
@@ -38,6 +35,6 @@ def assignment(run: Run, learning: Learning, dev: DevUse) -> Assignment:
 
 
 def facts(updates: Sequence[Update], target: Target) -> dict[str, float]:
-    """The columns of such a round: weights, and whether the update was dropped, as it is not finite."""
+    """The columns of such a round: `fine_tuning`, weights, and whether the update was dropped, as it is not finite."""
     weights = {f"weight/{task}": float(task == target.suite.target) for task in target.suite.task_names}
-    return {COLUMN: 1.0, **weights, **dropped_facts(updates)}
+    return {"fine_tuning": 1.0, **weights, **dropped_facts(updates)}

@@ -45,6 +45,7 @@ from avil_ray.learning.evaluation import DevObjective, Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
+from avil_ray.option_values import AtLeast
 
 Goodness = tuple[float, float]
 """The dev metric, turned so that more is better, and minus the dev loss: compared in this order."""
@@ -70,11 +71,11 @@ class ForkMerge(Method):
     top_k: Annotated[
         list[int], Doc("how many of the best auxiliaries each branch has; more than there are means all")
     ] = field(default_factory=lambda: [0, 3, 5])
-    interval: Annotated[int, Doc("rounds between two merges")] = 2
+    interval: Annotated[int, AtLeast(1), Doc("rounds between two merges")] = 2
     coefficients: Annotated[list[float], Doc("shares of a branch that a merge tries, from 0 to 1")] = field(
         default_factory=lambda: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     )
-    pruning_rounds: Annotated[int, Doc("rounds of the training that ranks the auxiliaries")] = 2
+    pruning_rounds: Annotated[int, AtLeast(1), Doc("rounds of the training that ranks the auxiliaries")] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +83,6 @@ class ForkMerge(Method):
             raise UserError(f"top_k must be whole numbers of at least 0, such as [0, 3, 5], not {self.top_k}")
         if not self.coefficients or not all(0 <= share <= 1 for share in self.coefficients):
             raise UserError(f"coefficients must be shares from 0 to 1, such as [0, 0.5, 1], not {self.coefficients}")
-        self.require_at_least(1, "interval", "pruning_rounds")
 
     @property
     def dev_use(self) -> DevUse:
@@ -173,24 +173,20 @@ class ForkMerge(Method):
         shares = {update.assignment: 0.0 for update in updates}
         usable = [update for update in updates if found[update.assignment] > judge.worst]
         usable.sort(key=lambda update: found[update.assignment], reverse=True)
-        if usable:
-            first, *others = usable
-            theta, best, shares[first.assignment] = first.theta, found[first.assignment], 1.0
-            for update in others:
-                theta, best, share = self._merged(theta, best, update.theta, judge)
-                shares = {name: (1 - share) * part for name, part in shares.items()}
-                shares[update.assignment] = share
-        return theta, shares
-
-    def _merged(self, theta: Vector, best: Goodness, branch: Vector, judge: Judge) -> tuple[Vector, Goodness, float]:
-        """Theta with the best share of a branch mixed in, how good it is, and the share: 0 where none is better."""
-        chosen, share = theta, 0.0
-        for candidate in (share for share in self.coefficients if share > 0):
-            mixed = np.asarray((1 - candidate) * theta + candidate * branch, dtype=np.float32)
-            goodness = judge(mixed)
-            if goodness > best:
-                chosen, best, share = mixed, goodness, candidate
-        return chosen, best, share
+        if not usable:
+            return theta, shares
+        first, *others = usable
+        merged, best, shares[first.assignment] = first.theta, found[first.assignment], 1.0
+        for update in others:
+            theta, share = merged, 0.0
+            for tried in (one for one in self.coefficients if one > 0):
+                mixed = np.asarray((1 - tried) * theta + tried * update.theta, dtype=np.float32)
+                goodness = judge(mixed)
+                if goodness > best:
+                    merged, best, share = mixed, goodness, tried
+            shares = {name: (1 - share) * part for name, part in shares.items()}
+            shares[update.assignment] = share
+        return merged, shares
 
 
 @dataclass(frozen=True)

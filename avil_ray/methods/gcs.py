@@ -5,8 +5,7 @@
     w_i  = 1 if c_i > 0 else 0            `form: unweighted`            the target's weight is 1
 
 Source: Du et al., "Adapting Auxiliary Losses Using Gradient Similarity", 2018, arXiv 1812.02224, read in a
-re-implementation (the code of ForkMerge). No dev examples are used; they
-join the target's training data.
+re-implementation (the code of ForkMerge). No dev examples are used; they join the target's training data.
 
 Where this differs: the weight goes to the whole gradient of the auxiliary, its own head's too, and the optimizer's
 momentum remembers the weighted sum.
@@ -43,7 +42,7 @@ class GCS(Joint):
 
 
 @dataclass(frozen=True)
-class GradientSimilarity:
+class GradientSimilarity(Rule):
     """max(0, cos(g_i, g_*)), or whether it is above 0."""
 
     form: Literal["weighted", "unweighted"]
@@ -56,7 +55,3 @@ class GradientSimilarity:
             similarity = 1.0 if task == step.target else cosine(step.gradient(task)[trunk], own)
             weights[task] = max(0.0, similarity) if self.form == "weighted" else float(similarity > 0)
         return weights
-
-    def passes(self, tasks: int) -> float:
-        """None: the gradients are those that the step needs."""
-        return 0.0

@@ -7,7 +7,6 @@ an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only add
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LearnedWeights(Memory):
-    """Task -> the weight of its loss."""
+class Weights(Memory):
+    """Task -> the weight of its loss in the next round."""
 
     weights: dict[str, float]
 
@@ -41,25 +40,25 @@ class Joint(Method):
 
     @property
     def dev_use(self) -> DevUse:
-        """How the target's dev examples are spent."""
-        return DevUse()
+        """How the target's dev examples are spent: as the option `dev` says, where there is one."""
+        return DevUse(getattr(self, "dev", "train"))
 
     def task_weights(self, suite: Suite) -> dict[str, float]:
         """Task -> weight; tasks with weight 0 do not train. 1 for all unless said otherwise."""
         return dict.fromkeys(suite.task_names, 1.0)
 
-    def current_weights(self, run: Run) -> Mapping[str, float]:
-        """The weights of the next round: those of `task_weights` unless the method has learned others."""
-        return self.task_weights(run.setting.suite)
+    def start(self, setting: Setting) -> Weights:
+        """The weights of the first round."""
+        return Weights(self.task_weights(setting.suite))
 
-    @abstractmethod
     def rule(self, setting: Setting) -> Rule:
-        """What sets the weights at every step."""
+        """What sets the weights at every step: they stay those of the round unless the method has a rule of its own."""
+        return Fixed()
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """One assignment over all tasks with a weight, going on where the last one stopped."""
-        learning, rule = self.learning(run.setting.suite), self.rule(run.setting)
-        return [train_jointly(run, self.current_weights(run), learning, self.dev_use, rule=rule)]
+        learning, rule, memory = self.learning(run.setting.suite), self.rule(run.setting), run.memory
+        return [train_jointly(run, memory.weights, learning, self.dev_use, rule=rule)]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
         """Go on from where the assignment ended."""
@@ -78,11 +77,6 @@ class Adaptive(Joint):
         Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
     ] = "crossfit"
 
-    @property
-    def dev_use(self) -> DevUse:
-        """As the option says."""
-        return DevUse(self.dev)
-
 
 @dataclass(frozen=True, kw_only=True)
 class FixedWeights(Joint):
@@ -92,20 +86,6 @@ class FixedWeights(Joint):
         Literal["train", "hold"],
         Doc("dev examples join the target's training data (train), or are left unused (hold)"),
     ] = "train"
-
-    @property
-    def dev_use(self) -> DevUse:
-        """As the option says."""
-        return DevUse(self.dev)
-
-    @property
-    def plans_ahead(self) -> bool:
-        """Whether the run ends with a fine-tuning."""
-        return False
-
-    def rule(self, setting: Setting) -> Rule:
-        """The weights of the assignment."""
-        return Fixed()
 
     def rounds(self, setting: Setting) -> int:
         """The rounds asked for, and those of the fine-tuning."""

@@ -45,6 +45,7 @@ from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Rule
 from avil_ray.methods.joint import Adaptive
 from avil_ray.methods.method import Setting
+from avil_ray.option_values import Above, AtLeast
 
 HEAD_DECAY = 0.1
 """Weight decay of the dev head."""
@@ -61,14 +62,9 @@ class MetaTartan(Adaptive):
 
     source: ClassVar[str] = "META-TARTAN: Dery, Michel, Talwalkar, Neubig, ICLR 2022, arXiv 2109.07437"
 
-    weight_rate: Annotated[float, Doc("beta: how far a cosine of 1 moves a task's logit in one step")] = 0.05
-    head_rate: Annotated[float, Doc("learning rate of the dev head, with AdamW")] = 1e-3
-    head_steps: Annotated[int, Doc("most steps that fit the dev head, each one more pass over a dev batch")] = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_positive("weight_rate", "head_rate")
-        self.require_at_least(1, "head_steps")
+    weight_rate: Annotated[float, Above(0), Doc("beta: how far a cosine of 1 moves a task's logit in one step")] = 0.05
+    head_rate: Annotated[float, Above(0), Doc("learning rate of the dev head, with AdamW")] = 1e-3
+    head_steps: Annotated[int, AtLeast(1), Doc("most steps that fit the dev head, each a pass over a dev batch")] = 10
 
     def rule(self, setting: Setting) -> Rule:
         """The softmax of the logits, which move at every step."""
@@ -76,7 +72,7 @@ class MetaTartan(Adaptive):
 
 
 @dataclass(frozen=True)
-class EndTaskAware:
+class EndTaskAware(Rule):
     """w = softmax(v), and then v_i moves by weight_rate cos(u, g_i). It remembers v, in the order of the tasks."""
 
     weight_rate: float

@@ -7,7 +7,6 @@ into the next state of the run's tracks (`combine`). What it remembers from roun
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,7 +23,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.track import MAIN, Track
-from avil_ray.option_values import check_numbers
+from avil_ray.option_values import Above, check_numbers
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -79,7 +78,7 @@ class Run:
     Attributes
     ----------
     tracks
-        Name -> track; `main` is always there.
+        Name -> track; `main` is always there. A name holds no "/": columns and checkpoints are named after it.
     memory
         What the method remembers.
     rows
@@ -90,6 +89,11 @@ class Run:
     tracks: Mapping[str, Track]
     memory: Any
     rows: tuple[Mapping[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.tracks:
+            if not name or "/" in name:
+                raise UserError(f"a track's name must not be empty or hold a '/', such as {name!r}")
 
     @property
     def main(self) -> Track:
@@ -118,26 +122,12 @@ class Method(ABC):
     """The paper or origin, for `avil-ray list methods`."""
 
     learning_rate: Annotated[
-        float | None, Doc("learning rate of the gradient steps; the suite's own where not given")
+        float | None, Above(0), Doc("learning rate of the gradient steps; the suite's own where not given")
     ] = None
 
     def __post_init__(self) -> None:
         check_choices(type(self), vars(self))
         check_numbers(self)
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise UserError(f"learning_rate must be above 0, not {self.learning_rate}")
-
-    def require_positive(self, *names: str) -> None:
-        """Raise `UserError` where one of these options is no number above 0."""
-        for name in names:
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{name} must be a number above 0, not {getattr(self, name)}")
-
-    def require_at_least(self, least: int, *names: str) -> None:
-        """Raise `UserError` where one of these options is less."""
-        for name in names:
-            if not getattr(self, name) >= least:
-                raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
     def check(self, suite: Suite) -> None:  # noqa: B027 (most methods fit every suite)
         """Raise `UserError` where an option does not fit the suite (weights of tasks that it does not have, say)."""

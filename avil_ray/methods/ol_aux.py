@@ -18,8 +18,8 @@ Where this differs from them:
 No dev examples are used; they join the target's training data.
 
 Every weight starts at 1, so a harmful task does harm until its weight has fallen. On the synthetic suite with a shared
-head, one helpful and one harmful task, a run of 200 steps ends 3 points of accuracy below the target alone (three
-seeds).
+head, one helpful and one harmful task, a run of 200 steps ends 1.7 ± 0.4 points of accuracy below the target alone
+(8 seeds, ± standard error).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from avil_ray.learning.step import Step
 from avil_ray.learning.weighting import Rule
 from avil_ray.methods.joint import Joint
 from avil_ray.methods.method import Setting
+from avil_ray.option_values import Above, AtLeast
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,16 +49,11 @@ class OLAux(Joint):
 
     source: ClassVar[str] = "Lin, Baweja, Kantor, Held, NeurIPS 2019"
 
-    weight_rate: Annotated[float, Doc("beta: what a mean similarity of 1 adds to a weight at each move")] = 0.1
-    interval: Annotated[int, Doc("N: steps between two moves of the weights")] = 5
+    weight_rate: Annotated[float, Above(0), Doc("beta: what a mean similarity of 1 adds to a weight in a move")] = 0.1
+    interval: Annotated[int, AtLeast(1), Doc("N: steps between two moves of the weights")] = 5
     similarity: Annotated[
         Literal["cosine", "dot"], Doc("cosine: of the two gradients; dot: their product, whose unit is the losses'")
     ] = "cosine"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require_positive("weight_rate")
-        self.require_at_least(1, "interval")
 
     def rule(self, setting: Setting) -> Rule:
         """The weights that have been learned so far."""
@@ -65,7 +61,7 @@ class OLAux(Joint):
 
 
 @dataclass(frozen=True)
-class OnlineWeights:
+class OnlineWeights(Rule):
     """Remembers the weights, and the scores since they last moved, in the order of the tasks."""
 
     weight_rate: float
@@ -83,10 +79,6 @@ class OnlineWeights:
             memory[WEIGHTS] = np.where([task == step.target for task in tasks], 1.0, moved)
             memory[SCORES] = np.zeros(len(tasks))
         return dict(zip(tasks, weights.tolist(), strict=True))
-
-    def passes(self, tasks: int) -> float:
-        """None: the gradients are those that the step needs."""
-        return 0.0
 
     def _similarities(self, step: Step) -> Floats:
         """Each task's similarity to the target [n]; 0 where a gradient is not finite."""

@@ -43,11 +43,11 @@ from typing_extensions import Doc
 
 from avil_ray.errors import UserError
 from avil_ray.learning.passes import Source
-from avil_ray.methods.joint import FixedWeights, LearnedWeights
-from avil_ray.methods.method import Run, Setting
+from avil_ray.methods.joint import FixedWeights, Weights
+from avil_ray.methods.method import Setting
+from avil_ray.option_values import AtLeast
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.losses import of_classes
-from avil_ray.tasks.task import Task
 
 BLOCK = 1024
 """Examples whose inputs are held in float64 at a time."""
@@ -64,6 +64,7 @@ class SVDReweighting(FixedWeights):
 
     rank: Annotated[
         int | None,
+        AtLeast(1),
         Doc("how many directions count as shared; the target's classes less one (1 for a number) where not given"),
     ] = None
     centred: Annotated[bool, Doc("take the means off inputs and labels first; the paper's text does not")] = True
@@ -71,17 +72,7 @@ class SVDReweighting(FixedWeights):
         bool, Doc("divide inputs and labels by their standard deviations first; the paper's text does not")
     ] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rank is not None and self.rank < 1:
-            raise UserError(f"rank must be at least 1, not {self.rank}")
-
-    def current_weights(self, run: Run) -> Mapping[str, float]:
-        """Those found at the start."""
-        memory: LearnedWeights = run.memory
-        return memory.weights
-
-    def start(self, setting: Setting) -> LearnedWeights:
+    def start(self, setting: Setting) -> Weights:
         """The weights, from the tasks' examples: those of train, the target's dev ones too where they train."""
         sources = {name: Source(task, "train") for name, task in setting.tasks.items()}
         target = setting.tasks[setting.suite.target]
@@ -92,7 +83,7 @@ class SVDReweighting(FixedWeights):
             sizes = ", ".join(f"{name} {len(found.inputs)}" for name, found in moments.items())
             raise UserError(f"svd-reweighting: tasks need as many numbers per example as each other, but have {sizes}")
         rank = self.rank or max(1, len(moments[target.name].labels) - 1)
-        return LearnedWeights(_weights(self._thetas(moments), rank))
+        return Weights(_weights(self._thetas(moments), rank))
 
     def _thetas(self, moments: Mapping[str, Moments]) -> dict[str, Tensor]:
         """Task -> theta_i [d, columns]."""
@@ -109,12 +100,10 @@ class SVDReweighting(FixedWeights):
 
 @dataclass(frozen=True)
 class Moments:
-    """The means over a task's examples that theta_i is made of, float64.
+    """The means over a task's `count` examples that theta_i is made of, float64.
 
     Attributes
     ----------
-    count
-        Examples.
     inputs, squares
         The means of each input number and of its square, [d].
     labels, label_squares
@@ -152,7 +141,8 @@ def _labels(source: Source) -> Tensor:
 
 
 def _moments(source: Source) -> Moments:
-    columns = _columns(source.task, _labels(source))
+    values = _labels(source)  # as numbers [N, columns]: a column for each class, or the number itself
+    columns = (F.one_hot(values) if of_classes(source.task.loss) else values[:, None]).double()
     sums: list[Tensor] = []
     for rows, inputs in _blocks(source):
         labels = columns[rows]
@@ -160,12 +150,6 @@ def _moments(source: Source) -> Moments:
         sums = [total + part for total, part in zip(sums, parts, strict=True)] if sums else parts
     inputs, squares, products = (total / len(source) for total in sums)
     return Moments(len(source), inputs, squares, columns.mean(0), (columns**2).mean(0), products)
-
-
-def _columns(task: Task, labels: Tensor) -> Tensor:
-    """The labels as numbers [N, columns]: a column for each class, or the number itself."""
-    columns = F.one_hot(labels) if of_classes(task.loss) else labels[:, None]
-    return columns.double()
 
 
 def _blocks(source: Source) -> Iterator[tuple[Tensor, Tensor]]:

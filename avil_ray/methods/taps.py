@@ -20,8 +20,8 @@ as theirs, 1, is for thousands of steps at a small learning rate, and would clos
 starts anew each round.
 
 The shared trunk has trained on harmful tasks as on others. On the synthetic suite with a shared head, one helpful and
-one harmful task, a run of 200 steps ends 0.7 ± 0.8 points of accuracy below the target alone (8 seeds, ± standard
-error; 2.3 on the first three).
+one harmful task, a run of 200 steps ends 0.9 ± 0.4 points of accuracy above the target alone (8 seeds, ± standard
+error), and 0.7 ± 0.8 below with the examples in another order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ import numpy.typing as npt
 import torch
 from typing_extensions import Doc
 
-from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import ParameterSpace, Vector
@@ -44,6 +43,7 @@ from avil_ray.learning.score import score
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.joint import follow, train_alone, train_jointly
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
+from avil_ray.option_values import AtLeast
 
 OPEN, FIRST = 0.1, 0.15
 """The score from which a gate is open, and the one that all start with."""
@@ -74,12 +74,7 @@ class TAPS(Method):
 
     source: ClassVar[str] = "Wallingford et al., CVPR 2022, arXiv 2203.16708; on deltas, a reconstruction"
 
-    sparsity: Annotated[float, Doc("lambda: how strongly gates are drawn shut")] = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.sparsity < float("inf"):
-            raise UserError(f"sparsity must be a number of at least 0, not {self.sparsity}")
+    sparsity: Annotated[float, AtLeast(0), Doc("lambda: how strongly gates are drawn shut")] = 0.01
 
     @property
     def plans_ahead(self) -> bool:
@@ -89,11 +84,6 @@ class TAPS(Method):
     def start(self, setting: Setting) -> Gates:
         """Nothing yet: the first round behind gates keeps the theta that it starts from."""
         return Gates(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
-
-    def begin(self, run: Run, number: int) -> Run:
-        """The gates open on the shared trunk, with a fresh optimizer."""
-        opens = number == run.setting.rounds // 2
-        return run.with_main(run.main.moved(run.main.theta, 0)) if opens else run
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """All tasks jointly; then the target alone, from the gated theta."""

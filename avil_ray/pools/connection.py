@@ -22,6 +22,8 @@ from typing import Any
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir, get_ray_address_file
+from ray._private.accelerators import get_accelerator_manager_for_resource
+from ray._private.utils import get_num_cpus
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
 from avil_ray.errors import UserError
@@ -71,6 +73,17 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
             else:
                 _join(named, where)
         yield
+
+
+def starts_its_own(address: str) -> bool:
+    """Whether `connected` would start a Ray on this machine, as the address names no cluster that answers."""
+    return _meant(address)[1] is None
+
+
+def own_node() -> dict[str, float]:
+    """The CPUs and GPUs that a Ray of our own on this machine finds, counted as Ray does."""
+    gpus = get_accelerator_manager_for_resource("GPU")
+    return {"CPU": float(get_num_cpus()), "GPU": float(gpus.get_current_node_num_accelerators() if gpus else 0)}
 
 
 def named_by_environment() -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from avil_ray.reports.comparison import Comparison
-from avil_ray.reports.statistics import Estimate, Interval
+if TYPE_CHECKING:  # pandas and SciPy take seconds to import, and `avil-ray check` needs neither
+    from avil_ray.reports.comparison import Comparison
+    from avil_ray.reports.statistics import Estimate, Interval
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 

@@ -212,7 +212,8 @@ def _row(
     works = tuple(work_of(method, suite, tasks, space.rounds, space.steps_per_round) for suite, method in trained)
     suite, method = trained[0]
     prepared = method.prepare(suite)
-    wanted = max(work.assignments for work in works)
+    # at most one for each task: a track beside them is not worth a slot of its own
+    wanted = min(max(work.assignments for work in works), len(suite.task_names))
     asked_slots = space.resources.slots
     slots = max(1, most_slots(driver, per_task, nodes, wanted)) if asked_slots == "auto" else min(asked_slots, wanted)
     parts = bundles(driver, per_task, slots)

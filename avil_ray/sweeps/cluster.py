@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
-from ray.tune.execution import class_cache
 
 from avil_ray.pools import connection
 from avil_ray.pools.ray_pool import node_resources
@@ -31,11 +30,21 @@ def connected(address: str) -> Iterator[None]:
     """As `connection.connected`, with Tune set up for a sweep."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    from ray.tune.execution import class_cache
+
     # Tune would hand these keys to its trials by Ray's runtime environment, which Ray writes into logs that everyone on
     # the machine may read. On one machine processes inherit them anyway; other nodes need their own.
     class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     with connection.connected(address):
         yield
+
+
+def nodes_at(address: str) -> list[dict[str, float]]:
+    """The resources of each node of the cluster at an address, as of `nodes`; no Ray is started to count them."""
+    if not ray.is_initialized() and connection.starts_its_own(address):
+        return [connection.own_node()]
+    with connected(address):
+        return nodes()
 
 
 def nodes() -> list[dict[str, float]]:

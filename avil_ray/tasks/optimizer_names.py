@@ -89,6 +89,8 @@ def check_optimizer(learning: Learning) -> None:
         value, usual = learning.optimizer_options[name], inspect.signature(made).parameters[name].default
         if (isinstance(usual, bool) or name in SWITCHES) and not isinstance(value, bool):
             raise UserError(f"learning: optimizer_options.{name} must be true or false, not {shown(value)}")
+    if not learning.optimizer_options and not learning.groups:
+        return  # `Learning` has checked the rest, and PyTorch's first optimizer imports a compiler: a second or two
     try:
         _try_out(learning)
     except LookupError as error:  # betas that are too few, say

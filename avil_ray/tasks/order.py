@@ -31,17 +31,15 @@ def batches(
             drawn = numpy_generator(seed, *purpose, "replacement", step).integers(len(rows), size=batch_size)
             yield rows[torch.from_numpy(drawn)]
         return
-    epochs: dict[int, Tensor] = {}
-
-    def epoch(number: int) -> Tensor:
-        if number not in epochs:
-            order = numpy_generator(seed, *purpose, "order", number).permutation(len(rows))
-            epochs[number] = rows[torch.from_numpy(order)]
-        return epochs[number]
-
+    number, permuted = -1, rows
     for step in range(first, first + steps):
-        places = torch.arange(step * batch_size, (step + 1) * batch_size)
-        passes = places // len(rows)
-        yield torch.cat([epoch(int(number))[places[passes == number] % len(rows)] for number in passes.unique()])
-        for finished in [number for number in epochs if number < int(passes[-1])]:
-            del epochs[finished]
+        place, parts, missing = step * batch_size, [], batch_size
+        while missing:
+            if place // len(rows) != number:
+                number = place // len(rows)
+                order = numpy_generator(seed, *purpose, "order", number).permutation(len(rows))
+                permuted = rows[torch.from_numpy(order)]
+            part = permuted[place % len(rows) :][:missing]
+            parts.append(part)
+            place, missing = place + len(part), missing - len(part)
+        yield parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -18,7 +18,7 @@ def test_a_step_on_several_tasks_costs_a_gradient_step_each() -> None:
 
 def test_what_is_left_out() -> None:
     work = Assignment(name="a", weights={"a": 1.0}, steps=1, learning=avil.Learning())
-    assert (work.dev, work.first_step, work.keep_optimizer, dict(work.optimizer)) == (DevUse(), 0, False, {})
+    assert (work.dev, work.track, work.continues, work.schedule_steps) == (DevUse(), "main", False, None)
 
 
 def test_a_delta_is_the_difference_in_wire_form() -> None:

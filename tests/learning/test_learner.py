@@ -16,6 +16,7 @@ from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.learner import Learner, cpu_threads
 from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.track import Track
 from avil_ray.tasks.order import batches
 
 SEED = 3
@@ -26,8 +27,8 @@ def learner(suite: avil.Suite) -> Learner:
     return Learner(suite, suite.draw(SEED), SEED)
 
 
-def start(suite: avil.Suite) -> np.ndarray:
-    return initial_model(suite, SEED).vector()
+def start(suite: avil.Suite) -> Track:
+    return Track(initial_model(suite, SEED).vector())
 
 
 def assignment(suite: avil.Suite, **options: object) -> Assignment:
@@ -38,11 +39,10 @@ def assignment(suite: avil.Suite, **options: object) -> Assignment:
 def in_rounds(suite: avil.Suite, rounds: int, weights: Mapping[str, float] = JOINT) -> list[Update]:
     """A static run: each round on a learner of its own, as if every worker had died after one."""
     updates: list[Update] = []
-    theta, optimizer = start(suite), {}
+    track = start(suite)
     for number in range(rounds):
-        kept = {"first_step": 5 * number, "keep_optimizer": True, "optimizer": optimizer}
-        updates.append(learner(suite).train(assignment(suite, weights=weights, **kept), theta, number))
-        theta, optimizer = updates[-1].theta, updates[-1].optimizer
+        updates.append(learner(suite).train(assignment(suite, weights=weights, continues=True), track, number))
+        track = track.advanced(updates[-1])
     return updates
 
 
@@ -60,7 +60,7 @@ def ordinary_loop(suite: avil.Suite, steps: int, weights: Mapping[str, float]) -
     if "left" in data:
         data["left"] = tasks["left"].train.join(tasks["left"].dev)
     orders = {
-        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, SEED, "joint", name)
+        name: batches(torch.arange(len(examples)), learning.batch_size, 0, steps, SEED, name)
         for name, examples in data.items()
     }
     losses: dict[str, list[float]] = {name: [] for name in weights}
@@ -95,7 +95,7 @@ def test_rounds_make_an_ordinary_loop(learning: dict[str, object], weights: dict
     expected, losses = ordinary_loop(suite, 15, weights)
     updates = in_rounds(suite, 3, weights)
     np.testing.assert_allclose(updates[-1].theta, expected, rtol=1e-5, atol=1e-6)
-    assert np.abs(expected - start(suite)).max() > 0.01, "or nothing was compared"
+    assert np.abs(expected - start(suite).theta).max() > 0.01, "or nothing was compared"
     found = {task: np.mean([update.losses[task] for update in updates]) for task in weights}
     assert found == pytest.approx(losses, rel=1e-5)
 
@@ -122,8 +122,8 @@ def test_batch_norm_statistics_go_on_over_rounds_and_workers(trunk: object) -> N
 
 def test_heads_of_other_tasks_stay_where_they_are_even_with_weight_decay() -> None:
     suite = small.small_suite(weight_decay=0.5)
-    theta, space = start(suite), initial_model(suite, SEED).space
-    moved = learner(suite).train(assignment(suite, weights={"right": 1.0}), theta, 0).theta != theta
+    track, space = start(suite), initial_model(suite, SEED).space
+    moved = learner(suite).train(assignment(suite, weights={"right": 1.0}), track, 0).theta != track.theta
     assert not moved[space.head("left")].any()
     assert not moved[space.head("noise")].any()
     assert moved[space.trunk].all()
@@ -132,31 +132,33 @@ def test_heads_of_other_tasks_stay_where_they_are_even_with_weight_decay() -> No
 
 def test_the_result_does_not_depend_on_what_the_learner_did_before() -> None:
     suite = small.small_suite(small.dropout)
-    theta, work = start(suite), assignment(suite, name="left", weights={"left": 1.0})
-    expected = learner(suite).train(work, theta, 1)
+    track, work = start(suite), assignment(suite, name="left", weights={"left": 1.0})
+    expected = learner(suite).train(work, track, 1)
     used = learner(suite)
     torch.manual_seed(99)
-    used.train(assignment(suite, keep_optimizer=True), theta + 1, 0)
-    used.train(assignment(suite, name="noise", weights={"noise": 1.0}, steps=2), theta * 0, 1)
-    found = used.train(work, theta, 1)
+    used.train(assignment(suite, continues=True), Track(track.theta + 1), 0)
+    used.train(assignment(suite, name="noise", weights={"noise": 1.0}, steps=2), Track(track.theta * 0, 7), 1)
+    found = used.train(work, track, 1)
     assert found.theta.tobytes() == expected.theta.tobytes()
     assert found.losses == expected.losses
 
 
-def test_dropout_is_on_and_derives_from_seed_round_and_name() -> None:
+def test_dropout_is_on_and_derives_from_seed_round_and_the_tracks_steps() -> None:
     suite = small.small_suite(small.dropout)
-    theta, worker = start(suite), learner(suite)
+    worker = learner(suite)
 
-    def trained(name: str = "left", number: int = 1) -> bytes:
-        # as many batches as rows, so that the order of examples does not matter, only dropout
-        work = assignment(suite, name=name, weights={"left": 1.0}, steps=1)
-        return worker.train(work, theta, number).theta.tobytes()
+    def trained(name: str = "left", number: int = 1, steps: int = 0) -> np.ndarray:
+        """After one step; the order of a cross-fitted target's examples depends on the round alone."""
+        work = assignment(suite, name=name, weights={"left": 1.0}, steps=1, dev=DevUse("crossfit", 0.5))
+        return worker.train(work, Track(start(suite).theta, steps), number).theta
 
-    assert len({trained(), trained(number=2), trained("other")}) == 3
-    assert trained() == trained()
+    assert np.array_equal(trained(), trained())
+    assert np.array_equal(trained(), trained("other")), "assignments differ by what they learn, not by the draw"
+    assert not np.allclose(trained(), trained(number=2), atol=1e-4)
+    assert not np.allclose(trained(), trained(steps=1), atol=1e-4)
     still = small.small_suite(lambda: nn.Sequential(nn.Linear(small.WIDTH, 8), nn.ReLU()))
-    work = assignment(still, name="left", weights={"left": 1.0}, steps=1)
-    assert learner(still).train(work, start(still), 1).theta.tobytes() != trained()
+    work = assignment(still, weights={"left": 1.0}, steps=1, dev=DevUse("crossfit", 0.5))
+    assert not np.allclose(learner(still).train(work, start(still), 1).theta, trained(), atol=1e-4)
 
 
 def asleep() -> nn.Module:
@@ -174,56 +176,76 @@ def test_a_model_in_evaluation_mode_is_trained_in_training_mode() -> None:
 
 def test_theta_and_the_process_stay_as_they_were() -> None:
     suite = small.small_suite(small.dropout)
-    theta = start(suite)
-    theta.flags.writeable = False
-    before, state, threads = theta.tobytes(), torch.get_rng_state(), torch.get_num_threads()
-    update = learner(suite).train(assignment(suite), theta, 0)
-    assert theta.tobytes() == before
+    track = start(suite)
+    track.theta.flags.writeable = False
+    before, state, threads = track.theta.tobytes(), torch.get_rng_state(), torch.get_num_threads()
+    update = learner(suite).train(assignment(suite), track, 0)
+    assert track.theta.tobytes() == before
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
-    assert not np.shares_memory(update.theta, theta)
+    assert not np.shares_memory(update.theta, track.theta)
 
 
 def test_updates_do_not_share_memory_with_the_next_ones() -> None:
     suite = small.small_suite()
-    worker, theta = learner(suite), start(suite)
-    first = worker.train(assignment(suite, keep_optimizer=True), theta, 0)
+    worker, track = learner(suite), start(suite)
+    first = worker.train(assignment(suite, continues=True), track, 0)
     kept = first.theta.copy(), {name: value.copy() for name, value in first.optimizer.items()}
-    worker.train(assignment(suite, keep_optimizer=True), theta, 1)
+    worker.train(assignment(suite, continues=True), track.advanced(first), 1)
     assert np.array_equal(first.theta, kept[0])
     assert all(np.array_equal(first.optimizer[name], value) for name, value in kept[1].items())
 
 
-def test_without_keep_optimizer_momentum_starts_afresh() -> None:
+def test_what_does_not_continue_starts_with_a_fresh_optimizer_and_brings_none_back() -> None:
     suite = small.small_suite()
-    update = learner(suite).train(assignment(suite), start(suite), 0)
-    assert update.optimizer == {}
-    again = learner(suite).train(assignment(suite, first_step=5), update.theta, 1)
-    _, with_momentum = in_rounds(suite, 2)
-    assert not np.allclose(again.theta, with_momentum.theta)
+    first, with_momentum = in_rounds(suite, 2)
+    track = start(suite).advanced(first)
+    assert track.optimizer
+    found = learner(suite).train(assignment(suite), track, 1)
+    assert (found.optimizer, found.memory) == ({}, {})
+    assert not np.allclose(found.theta, with_momentum.theta)
+    afresh = learner(suite).train(assignment(suite, continues=True), Track(track.theta, steps=5), 1)
+    assert found.theta.tobytes() == afresh.theta.tobytes()
 
 
-def test_cost_and_name_are_told() -> None:
+def test_tracks_see_a_tasks_examples_in_one_order_whatever_trains_beside_it() -> None:
+    """Training moves only the rows that it saw: of one task the same ones on both tracks, beside others or alone."""
+    suite, learning = row_suite(), avil.Learning(batch_size=4, momentum=0.0, learning_rate=0.01)
+
+    def goal(weights: Mapping[str, float], track: str, steps: int = 0) -> list[float]:
+        work = Assignment(name=track, track=track, weights=weights, steps=1, learning=learning, dev=DevUse("hold"))
+        return learner(suite).train(work, Track(np.zeros(30, np.float32), steps), 0).theta[:10].tolist()
+
+    assert goal({"goal": 1.0}, "one") == goal({"goal": 1.0, "other": 1.0}, "two")
+    assert goal({"goal": 1.0}, "one") != goal({"goal": 1.0}, "one", steps=1), "the order goes on with the track"
+
+
+def test_cost_name_and_track_are_told() -> None:
     suite = small.small_suite()
-    update = learner(suite).train(assignment(suite, steps=4), start(suite), 0)
-    assert (update.assignment, update.gradient_steps) == ("joint", 12)
+    update = learner(suite).train(assignment(suite, steps=4, track="other"), start(suite), 0)
+    assert (update.assignment, update.track, update.steps, update.gradient_steps) == ("joint", "other", 4, 12)
     assert 0 < update.seconds < 60
 
 
 def test_no_steps_change_nothing() -> None:
     suite = small.small_suite()
     update = learner(suite).train(assignment(suite, steps=0), start(suite), 0)
-    assert update.theta.tobytes() == start(suite).tobytes()
+    assert update.theta.tobytes() == start(suite).theta.tobytes()
     assert update.losses == dict.fromkeys(JOINT, 0.0)
 
 
 @pytest.mark.parametrize(("weight", "clip", "length"), [(1.0, 1e-3, 1e-3), (5.0, 1e-3, 1e-3), (1.0, 1e9, None)])
 def test_a_step_is_clipped_after_weighting(weight: float, clip: float, length: float | None) -> None:
     suite = small.small_suite(learning_rate=1.0, momentum=0.0, clip=clip)
-    theta = start(suite)
-    delta = learner(suite).train(assignment(suite, weights={"left": weight}, steps=1), theta, 0).delta(theta)
+    track = start(suite)
+
+    def moved(weight: float) -> np.ndarray:
+        work = assignment(suite, weights={"left": weight}, steps=1)
+        return learner(suite).train(work, track, 0).delta(track.theta)
+
+    delta = moved(weight)
     if length is None:
-        double = learner(suite).train(assignment(suite, weights={"left": 2.0}, steps=1), theta, 0).delta(theta)
+        double = moved(2.0)
         np.testing.assert_allclose(double, 2 * delta, rtol=1e-3, atol=1e-6)
     else:
         assert np.linalg.norm(delta) == pytest.approx(length, rel=1e-3)
@@ -259,8 +281,9 @@ def test_the_rows_that_train_are_those_that_dev_says(dev: DevUse, number: int) -
     learning = avil.Learning(batch_size=4)
 
     def seen(task: str) -> set[int]:
-        work = Assignment(name="x", weights={task: 1.0}, steps=10, learning=learning, dev=dev, first_step=7)
-        return set(np.flatnonzero(learner(suite).train(work, np.zeros(30, np.float32), number).theta))
+        work = Assignment(name="x", weights={task: 1.0}, steps=10, learning=learning, dev=dev)
+        track = Track(np.zeros(30, np.float32), steps=7)
+        return set(np.flatnonzero(learner(suite).train(work, track, number).theta))
 
     assert seen("goal") == set(dev.rows(7, 3, SEED, number)[0].tolist())
     assert seen("other") == set(range(10, 17)), "an auxiliary's dev split is nobody's"
@@ -284,7 +307,7 @@ def test_frozen_parameters_are_the_same_for_every_learner() -> None:
     found = []
     for before in (1, 2):
         torch.manual_seed(before)
-        found.append(learner(suite).train(assignment(suite), np.ones(1, np.float32), 0).theta)
+        found.append(learner(suite).train(assignment(suite), Track(np.ones(1, np.float32)), 0).theta)
     assert found[0] != 1
     assert found[0] == found[1]
 
@@ -310,7 +333,7 @@ def half(rate: float, steps: int) -> float:
     learning = avil.Learning(learning_rate=rate, momentum=0.0, batch_size=4)
     suite = avil.Suite(name="x", target="goal", task_names=("goal",), tasks=tasks, model=Half, learning=learning)
     work = Assignment(name="x", weights={"goal": 1.0}, steps=steps, learning=learning)
-    return float(learner(suite).train(work, np.ones(1, np.float32), 0).theta[0])
+    return float(learner(suite).train(work, Track(np.ones(1, np.float32)), 0).theta[0])
 
 
 def test_steps_too_small_for_half_precision_add_up_all_the_same() -> None:

@@ -111,6 +111,25 @@ def test_a_stream_goes_on_replays_and_begins_again() -> None:
     assert not same(streamed(loader, 0, 8, seed=2), whole)
 
 
+def test_a_stream_is_begun_again_only_for_what_lies_behind() -> None:
+    begun = []
+
+    class Watched(Counting):
+        def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+            begun.append(1)
+            return super().__iter__()
+
+    loader = StreamLoader(source(Watched()))
+    whole = streamed(StreamLoader(source(Counting())), 0, 2)
+    streamed(loader, 0, 1)
+    assert same(streamed(loader, 1, 1), whole[1:])
+    assert len(begun) == 1
+    streamed(loader, 3, 1)
+    passes = len(begun)
+    streamed(loader, 0, 1)
+    assert len(begun) == passes + 1
+
+
 def test_a_stream_is_augmented_by_its_place() -> None:
     whole = streamed(StreamLoader(source(Counting(), Noise())), 0, 5)
     assert same(streamed(StreamLoader(source(Counting(), Noise())), 2, 3), whole[2:])

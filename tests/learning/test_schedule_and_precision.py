@@ -21,6 +21,7 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse
+from avil_ray.learning.track import Track
 
 SEED = 3
 
@@ -28,20 +29,12 @@ SEED = 3
 def steps_of(suite: avil.Suite, parts: list[int], **learning: object) -> list[np.ndarray]:
     """Theta before and after each part of a run of the target alone, each part on a learner of its own."""
     chosen = dataclasses.replace(suite.learning, **learning)
-    thetas, optimizer, first = [initial_model(suite, SEED).vector()], {}, 0
+    track = Track(initial_model(suite, SEED).vector())
+    thetas = [track.theta]
     for number, steps in enumerate(parts):
-        assignment = Assignment(
-            name="left",
-            weights={"left": 1.0},
-            steps=steps,
-            learning=chosen,
-            first_step=first,
-            keep_optimizer=True,
-            optimizer=optimizer,
-        )
-        update = Learner(suite, suite.draw(SEED), SEED).train(assignment, thetas[-1], number)
-        thetas.append(update.theta)
-        optimizer, first = update.optimizer, first + steps
+        assignment = Assignment(name="left", weights={"left": 1.0}, steps=steps, learning=chosen, continues=True)
+        track = track.advanced(Learner(suite, suite.draw(SEED), SEED).train(assignment, track, number))
+        thetas.append(track.theta)
     return thetas
 
 
@@ -52,11 +45,8 @@ def test_the_learning_rate_rises_to_its_value(warmup: int) -> None:
     assert np.allclose(risen[1] - risen[0], (whole[1] - whole[0]) / warmup, atol=1e-7)
     thetas = steps_of(suite, [1] * 8, warmup=warmup)
     for step, (before, after) in enumerate(pairwise(thetas)):
-        once = Learner(suite, suite.draw(SEED), SEED).train(
-            Assignment(name="left", weights={"left": 1.0}, steps=1, learning=suite.learning, first_step=step),
-            before,
-            step,
-        )
+        work = Assignment(name="left", weights={"left": 1.0}, steps=1, learning=suite.learning)
+        once = Learner(suite, suite.draw(SEED), SEED).train(work, Track(before, step), step)
         share = min(1.0, (step + 1) / warmup)
         assert np.allclose(after - before, share * (once.theta - before), atol=1e-6), f"step {step}"
 
@@ -86,7 +76,7 @@ def test_the_model_computes_in_the_precision_everywhere(precision: str, expected
     learner, target = Learner(suite, suite.draw(SEED), SEED), Target(suite, suite.draw(SEED), SEED)
     assignment = Assignment(name="left", weights={"left": 1.0}, steps=2, learning=suite.learning)
     with types_seen(learner.flat.model) as seen:
-        update = learner.train(assignment, theta, 0)
+        update = learner.train(assignment, Track(theta), 0)
     assert seen == {expected}
     assert update.theta.dtype == np.float32
     with types_seen(target.flat.model) as seen:

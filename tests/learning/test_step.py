@@ -19,6 +19,7 @@ from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.step import Step
+from avil_ray.learning.track import Track
 from avil_ray.learning.weighting import Fixed, Rule
 
 SEED, NUMBER = 3, 2
@@ -52,9 +53,12 @@ def assignment(rule: Rule, steps: int = 3, **changes: object) -> Assignment:
     return Assignment(name="joint", weights=WEIGHTS, steps=steps, **{**options, **changes})
 
 
+def at_start(suite: avil.Suite) -> Track:
+    return Track(initial_model(suite, SEED).vector())
+
+
 def trained(suite: avil.Suite, work: Assignment) -> Update:
-    learner = Learner(suite, suite.draw(SEED), SEED)
-    return learner.train(work, initial_model(suite, SEED).vector(), NUMBER)
+    return Learner(suite, suite.draw(SEED), SEED).train(work, at_start(suite), NUMBER)
 
 
 @pytest.mark.parametrize("per_example", [False, True])
@@ -76,17 +80,11 @@ def test_every_pass_over_a_batch_is_counted_as_foretold() -> None:
 
 def test_what_a_rule_remembers_comes_back_and_goes_on() -> None:
     suite = small.small_suite()
-    whole = trained(suite, assignment(Asks(), steps=4, keep_optimizer=True))
-    learner = Learner(suite, suite.draw(SEED), SEED)
-    first = learner.train(assignment(Asks(), steps=2, keep_optimizer=True), initial_model(suite, SEED).vector(), NUMBER)
-    went_on = pickle.loads(
-        pickle.dumps(
-            assignment(
-                Asks(), steps=2, keep_optimizer=True, first_step=2, optimizer=first.optimizer, memory=first.memory
-            )
-        )
-    )
-    second = learner.train(went_on, first.theta, NUMBER)
+    whole = trained(suite, assignment(Asks(), steps=4, continues=True))
+    learner, work = Learner(suite, suite.draw(SEED), SEED), assignment(Asks(), steps=2, continues=True)
+    first = learner.train(work, at_start(suite), NUMBER)
+    track = pickle.loads(pickle.dumps(at_start(suite).advanced(first)))
+    second = learner.train(work, track, NUMBER)
     assert second.memory["seen"].tolist() == whole.memory["seen"].tolist() == [0, 1, 2, 3]
     assert first.memory["seen"].tolist() == [0, 1], "what has come back is not changed later"
     assert second.theta.tobytes() == whole.theta.tobytes()
@@ -196,9 +194,7 @@ def test_a_task_with_weight_0_has_no_part_even_where_its_loss_is_not_finite(look
     suite = small.small_suite(regression=True)
     tasks = suite.draw(SEED)
     tasks["noise"].train.labels.fill_(float("nan"))
-    update = Learner(suite, tasks, SEED).train(
-        assignment(TurnsDown(looks)), initial_model(suite, SEED).vector(), NUMBER
-    )
+    update = Learner(suite, tasks, SEED).train(assignment(TurnsDown(looks)), at_start(suite), NUMBER)
     assert np.isfinite(update.theta).all()
     assert np.isnan(update.losses["noise"])
     assert update.gradient_steps == 9

@@ -20,8 +20,8 @@ from avil_ray.errors import UserError
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import ParameterSpace, initial_model
 from avil_ray.methods.alignment import Alignment
-from avil_ray.methods.method import Method, Setting
-from avil_ray.methods.race import task_sets
+from avil_ray.methods.alpha_vil import candidate_sets
+from avil_ray.methods.method import Method
 from avil_ray.rounds import Round
 from avil_ray.spaces.work import work_of
 from avil_ray.tasks.order import batches
@@ -82,8 +82,7 @@ def by_hand(suite: avil.Suite, weights: dict[str, float], steps: int) -> tuple[d
     data = {task: tasks[task].train for task in weights}
     data["left"] = tasks["left"].train.join(tasks["left"].dev)
     orders = {
-        task: batches(torch.arange(len(data[task])), learning.batch_size, 0, steps, SEED, "joint", task)
-        for task in weights
+        task: batches(torch.arange(len(data[task])), learning.batch_size, 0, steps, SEED, task) for task in weights
     }
     for _ in range(steps):
         optimizer.zero_grad()
@@ -192,13 +191,11 @@ def test_it_learns_from_rotated_inputs_what_equal_weights_cannot() -> None:
 def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full() -> None:
     method = aligned(weighting="alpha-vil", options={"alpha_bounds": [0, 0.1], "finish": "none"})
     first = rounds_of(SUITE, method, 4)[0]
-    prepared, start = method.prepare(SUITE), start_of(SUITE)
-    setting = Setting(prepared, STEPS, SUITE.draw(SEED))
-    inner = method.phases(4)[0].method
-    learner = Learner(prepared, setting.tasks, SEED)
-    for assignment in inner.assign(setting, inner.start(setting), 0):
+    run = small.new_run(SUITE, method, SEED, rounds=4, steps=STEPS)
+    learner, start = Learner(run.setting.suite, run.setting.tasks, SEED), run.main.theta
+    for assignment in method.assign(run, 0):
         task = assignment.name
-        delta = (learner.train(assignment, start, 0).theta - start)[SPACE.head(task)]
+        delta = (learner.train(assignment, run.main, 0).theta - start)[SPACE.head(task)]
         alpha = first.row[f"alpha/{task}"]
         assert alpha < 0.1
         share = alpha if task == "left" else 1.0
@@ -207,21 +204,22 @@ def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full(
         np.testing.assert_allclose(found, share * delta, rtol=1e-3, atol=1e-7)
 
 
-def test_phases_are_the_other_methods_and_their_states_pass_through() -> None:
-    method = aligned(weighting="alpha-vil", train_shared="alternate")
-    for phase, plain in zip(method.phases(20), avil.AlphaVIL().phases(20), strict=True):
-        assert (phase.rounds, phase.start) == (plain.rounds, plain.start)
-        assert phase.method.dev_passes(3) == plain.method.dev_passes(3)
-        assert phase.method.finishes == plain.method.finishes
+@pytest.mark.parametrize(("shared", "parts"), [("alternate", ("heads", "trunk")), ("frozen", ("heads", "heads"))])
+def test_the_run_is_the_other_methods_and_only_what_trains_differs(shared: str, parts: tuple[str, str]) -> None:
+    method, plain = aligned(weighting="alpha-vil", train_shared=shared), avil.AlphaVIL()
+    assert method.plans_ahead
+    run, other = (small.new_run(SUITE, one, SEED, rounds=8) for one in (method, plain))
+    assert method.rounds(run.setting) == plain.rounds(other.setting) == 8 + 3
+    assert method.start(run.setting) == plain.start(other.setting)
+    for number in range(11):
+        run, other = method.begin(run, number), plain.begin(other, number)
+        assert method.dev_passes(run, number) == plain.dev_passes(other, number)
+        work = [dataclasses.replace(one, trains=parts[number % 2]) for one in plain.assign(other, number)]
+        assert method.assign(run, number) == work
     done = rounds_of(SUITE, method, 8)
-    phases = [int(each.row["phase"]) for each in done]
-    assert [phase for phase in phases if phase != 4] == [0, 1, 1, 2] + [3] * 3 + [5] * 4 + [6] * 3
-    assert phases.count(4) in (0, 5)
-    raced = {name.removeprefix("race/") for name in done[3].row if name.startswith("race/")}
-    assert raced == {str(len(tasks)) for tasks in task_sets(done[2].state["cosines"])}
-    winner = done[phases.index(5)].row
-    trained = {name.removeprefix("weight/"): value for name, value in winner.items() if name.startswith("weight/")}
-    assert trained == done[3].state["learned"]
+    assert [each.row.get("fine_tuning", 0) for each in done] == [0] * 8 + [1] * 3
+    assert set(done[-1].run.tracks) == {"main"}
+    assert done[4].run.memory.kept in candidate_sets(done[3].run.memory.cosines)
 
 
 @pytest.mark.parametrize("options", [{}, {"weighting": "alpha-vil", "options": {"variant": "paper", "alpha_steps": 3}}])
@@ -277,7 +275,7 @@ def test_options_are_those_in_force() -> None:
         "options.weights.right": 0.5,
         "options.finish": "none",
     }
-    assert Alignment(learning_rate=0.1).phases(1)[0].method.inner == avil.Equal(learning_rate=0.1)
+    assert Alignment(learning_rate=0.1).inner == avil.Equal(learning_rate=0.1)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_weights_step_down_the_distance_that_autograd_differentiates(interval: i
     for task in small.TASKS:
         last = np.mean([each[task] for each in used[-3:]])
         assert done[-1].row[f"weight/{task}"] == pytest.approx(last, abs=1e-4)
-    assert abs(used[-1]["right"] - 1) > 0.05
+    assert max(abs(each["right"] - 1) for each in used) > 0.05, "the test must see weights move"
 
 
 def test_the_weights_sum_to_the_number_of_auxiliaries_until_one_is_cut_off_at_0() -> None:
@@ -105,7 +105,7 @@ def test_without_auxiliaries_the_target_trains_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": -1.0}, "weight_rate must be a number above 0, not -1.0"),
+        ({"weight_rate": -1.0}, "weight_rate must be above 0, not -1.0"),
         ({"interval": 0}, "interval must be at least 1, not 0"),
     ],
 )

@@ -14,6 +14,7 @@ from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.step import Step
+from avil_ray.learning.track import Track
 from avil_ray.methods.auto_lambda import AutoLambda, LookAhead
 from avil_ray.randomness import numpy_generator
 from avil_ray.rounds import Round
@@ -24,7 +25,7 @@ SEED, STEPS, RATE = 1, 6, 0.05
 def dev_batch(suite: avil.Suite, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The examples that the learner's step measures on: a random part of dev, from the run's seed."""
     target = suite.draw(SEED)["left"]
-    order = numpy_generator(SEED, "joint", "dev batch", step, 0).permutation(len(target.dev))
+    order = numpy_generator(SEED, "dev batch", step, 0).permutation(len(target.dev))
     return target.dev.batch(torch.from_numpy(order[: suite.learning.batch_size]))
 
 
@@ -76,7 +77,7 @@ def test_a_slope_is_the_product_of_the_tasks_gradient_and_the_look_aheads() -> N
         rule=Compared(suite.learning.learning_rate, RATE),
         dev=DevUse("hold"),
     )
-    update = Learner(suite, suite.draw(SEED), SEED).train(work, initial_model(suite, SEED).vector(), 0)
+    update = Learner(suite, suite.draw(SEED), SEED).train(work, Track(initial_model(suite, SEED).vector()), 0)
     assert update.gradient_steps == work.gradient_steps + STEPS, "the comparison looks at dev once more"
 
 
@@ -96,8 +97,9 @@ def test_the_cost_is_what_was_foretold_and_no_lambda_falls_below_0() -> None:
         learning=suite.learning,
         rule=rule,
         dev=DevUse("hold"),
+        continues=True,
     )
-    update = Learner(suite, suite.draw(SEED), SEED).train(work, initial_model(suite, SEED).vector(), 0)
+    update = Learner(suite, suite.draw(SEED), SEED).train(work, Track(initial_model(suite, SEED).vector()), 0)
     assert update.gradient_steps == work.gradient_steps == 8 * (3 + 2 * 3 + 1)
     assert update.memory["lambda"].min() >= 0
 
@@ -110,7 +112,7 @@ def test_it_adapts_to_examples_that_it_does_not_train_on_in_that_round() -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": 0.0}, "weight_rate must be a number above 0, not 0.0"),
+        ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
         ({"dev": "train"}, "unknown dev 'train'; there are: crossfit, hold"),
     ],
 )

@@ -18,8 +18,9 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.track import Track
 from avil_ray.methods.aux_ts import AuxTS, initial_phi, weights_of
-from avil_ray.methods.method import Method, Setting
+from avil_ray.methods.method import Method
 from avil_ray.rounds import Round
 from avil_ray.tasks.order import batches
 
@@ -34,8 +35,7 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3, steps: int = S
 
 
 def work_of(suite: avil.Suite, method: Method) -> Assignment:
-    setting = Setting(suite, STEPS, suite.draw(SEED))
-    (work,) = method.assign(setting, method.start(setting), 0)
+    (work,) = method.assign(small.new_run(suite, method, SEED, steps=STEPS), 0)
     return work
 
 
@@ -43,7 +43,7 @@ def batches_of(suite: avil.Suite, steps: int) -> Iterator[dict[str, Batch]]:
     tasks = suite.draw(SEED)
     data = {task: each.train if each.dev is None else each.train.join(each.dev) for task, each in tasks.items()}
     orders = {
-        task: batches(torch.arange(len(each)), suite.learning.batch_size, 0, steps, SEED, "joint", task)
+        task: batches(torch.arange(len(each)), suite.learning.batch_size, 0, steps, SEED, task)
         for task, each in data.items()
     }
     for _ in range(steps):
@@ -123,8 +123,8 @@ def test_theta_and_phi_move_as_the_equations_say(own_heads: bool, folds: int, st
     method = AuxTS(folds=folds, weight_rate=0.02)
     (done,) = rounds_of(suite, method, 1, steps)
     theta, phi, mean = by_hand(suite, method, steps)
-    np.testing.assert_allclose(done.state["memory/exp_avg"], mean, rtol=1e-2, atol=1e-3 * np.abs(mean).max())
-    np.testing.assert_allclose(done.state["memory/phi"], phi, atol=1e-3)
+    np.testing.assert_allclose(done.run.main.memory["exp_avg"], mean, rtol=1e-2, atol=1e-3 * np.abs(mean).max())
+    np.testing.assert_allclose(done.run.main.memory["phi"], phi, atol=1e-3)
     np.testing.assert_allclose(done.theta, theta, rtol=1e-4, atol=2e-6)
     assert np.abs(phi - initial_phi(6)).max() > 0.9 * method.weight_rate, "so that 0.001 says something"
 
@@ -154,7 +154,7 @@ def test_the_length_of_a_round_changes_nothing(trunk: object) -> None:
     (whole,), parts = rounds_of(suite, AuxTS(), 1, 12), rounds_of(suite, AuxTS(), 6, 2)
     assert parts[-1].theta.tobytes() == whole.theta.tobytes()
     for name in ("phi", "step", "exp_avg", "exp_avg_sq"):
-        assert parts[-1].state[f"memory/{name}"].tobytes() == whole.state[f"memory/{name}"].tobytes()
+        assert parts[-1].run.main.memory[name].tobytes() == whole.run.main.memory[name].tobytes()
 
 
 def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
@@ -167,7 +167,7 @@ def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
 def test_a_virtual_step_that_is_not_finite_leaves_the_network_as_it_was() -> None:
     suite = small.small_suite(regression=True, learning_rate=1e30)
     work = replace(work_of(suite, AuxTS()), steps=1)
-    update = Learner(suite, suite.draw(SEED), SEED).train(work, initial_model(suite, SEED).vector(), 0)
+    update = Learner(suite, suite.draw(SEED), SEED).train(work, Track(initial_model(suite, SEED).vector()), 0)
     assert update.memory == {}
     assert all(0 < weight < 1 for weight in update.weights.values())
 
@@ -175,7 +175,7 @@ def test_a_virtual_step_that_is_not_finite_leaves_the_network_as_it_was() -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": 0.0}, "weight_rate must be a number above 0, not 0.0"),
+        ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
         ({"weight_rate": float("nan")}, "weight_rate must be a finite number, not nan"),
         ({"folds": 1}, "folds must be at least 2, not 1"),
     ],

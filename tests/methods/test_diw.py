@@ -31,8 +31,7 @@ def test_two_rounds_by_hand() -> None:
     method = DIW(dev="hold", weight_rate=RATE)
     avil.train(suite, method, rounds=2, steps_per_round=STEPS, seed=SEED, on_round=done.append)
     effects = {
-        task: dev_loss(suite, small.ordinary(suite, SEED, start, {task: 1.0}, STEPS, name=task))
-        - dev_loss(suite, start)
+        task: dev_loss(suite, small.ordinary(suite, SEED, start, {task: 1.0}, STEPS)) - dev_loss(suite, start)
         for task in ("right", "noise")
     }
     first = small.ordinary(suite, SEED, start, dict.fromkeys(small.TASKS, 1.0), STEPS, hold=True)
@@ -60,7 +59,7 @@ def test_no_weight_falls_below_0_and_a_harmful_task_ends_there() -> None:
 
 
 def test_a_rate_that_is_not_above_0_is_one_line() -> None:
-    with pytest.raises(UserError, match="weight_rate must be a number above 0, not -1"):
+    with pytest.raises(UserError, match="weight_rate must be above 0, not -1"):
         DIW(weight_rate=-1.0)
 
 
@@ -73,5 +72,5 @@ def test_a_task_with_its_own_head_may_leave_and_return_and_finds_its_momentum_as
     for before, each, now in zip(done, done[1:], trained[1:], strict=False):
         for task in ("right", "noise"):
             name = f"head of {task}.momentum_buffer"
-            same = np.array_equal(before.state.get(name), each.state.get(name))
+            same = np.array_equal(before.run.main.optimizer.get(name), each.run.main.optimizer.get(name))
             assert same == (task not in now)

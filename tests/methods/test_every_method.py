@@ -5,6 +5,7 @@ A new method is tested here by standing in the catalogue.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache, partial
@@ -26,14 +27,12 @@ RUN = {"rounds": 7, "steps_per_round": 3, "seed": 4}
 
 UNGUARDED = {
     "arml": "the auxiliaries' weights keep their sum, whatever they do",
-    "auto-lambda": "weights start at 1, and take a good part of so short a run to fall",
     "equal": "weights that are equal, whatever the task",
     "equal-finetune": "the same, and a fine-tuning that makes up for a part of it",
     "fork-merge": "it loses about as much with no auxiliary at all: see its docstring",
     "mt-tartan": "weights that are equal, whatever the task",
     "ol-aux": "weights start at 1, and take a good part of so short a run to fall",
     "svd-reweighting": "a norm has no sign: a reversed task counts as a related one",
-    "taps": "the shared trunk trains on all tasks alike",
 }
 """Methods that a harmful task harms, as in the papers, and why; each says so in its docstring."""
 
@@ -68,6 +67,18 @@ def test_stopped_after_every_single_round_a_run_ends_as_if_it_had_not_been(metho
         with pytest.raises(Stop):
             avil.train(suite, method, **RUN, output=tmp_path, resume=True, on_round=stop)
     same(avil.train(suite, method, **RUN, output=tmp_path, resume=True), whole)
+
+
+def test_what_a_method_remembers_after_any_round_comes_back_from_arrays_and_json(method: Method) -> None:
+    done: list[Round] = []
+    avil.train(small.small_suite(), method, **RUN, on_round=done.append)
+    for memory in (each.run.memory for each in done):
+        arrays, values = memory.stored()
+        again_arrays, again_values = type(memory).restored(arrays, json.loads(json.dumps(values))).stored()
+        assert json.dumps(again_values) == json.dumps(values), "in the same order too"
+        assert {name: array.tobytes() for name, array in again_arrays.items()} == {
+            name: array.tobytes() for name, array in arrays.items()
+        }
 
 
 @pytest.fixture(scope="module")

@@ -11,25 +11,24 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Update
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.fork_merge import ForkMerge, Judge, Ranking
-from avil_ray.methods.method import Setting
+from avil_ray.methods.fork_merge import ForkMerge, Judge
+from avil_ray.rounds import Round
 
 SEED, STEPS = 1, 4
-START = np.zeros(1, np.float32)
 
 
 def merged(ends: dict[str, float], **options: object) -> tuple[float, dict[str, float]]:
     """Where branches with these parameters merge; the dev loss is the parameter's square, and the metric too."""
-    suite = small.constant_suite()
-    target = Target(suite, suite.draw(0), 0)
+    suite, method = small.constant_suite(), ForkMerge(**options)
+    run = small.new_run(suite, method, 0)
+    run = run.with_main(run.main.moved(np.array([9], np.float32), 0))
     updates = [
-        Update(
-            assignment=f"top {name}", theta=np.array([end], np.float32), losses={"goal": 0}, gradient_steps=0, seconds=0
-        )
+        Update(assignment=f"top {name}", theta=np.array([end], np.float32), losses={"goal": 0}, steps=STEPS)
         for name, end in ends.items()
     ]
-    theta, _, facts = ForkMerge(**options).combine({"order": []}, START + 9, updates, target, 0)
-    return float(theta[0]), {name: facts[f"lambda/{name}"] for name in ends} | {"dropped": facts["dropped"]}
+    after, facts = method.combine(run, updates, Target(suite, run.setting.tasks, 0), 0)
+    assert (after.main.steps, after.main.optimizer) == (STEPS, {})
+    return float(after.main.theta[0]), {name: facts[f"lambda/{name}"] for name in ends} | {"dropped": facts["dropped"]}
 
 
 def test_the_best_branch_takes_in_the_share_of_the_next_that_is_best_on_dev() -> None:
@@ -62,47 +61,37 @@ def test_branches_that_diverge_are_left_out_and_where_all_do_theta_stays() -> No
     assert merged({"0": np.inf, "3": np.nan})[0] == 9.0
 
 
-def test_auxiliaries_are_ranked_by_the_dev_metric_from_the_initial_theta_and_theta_is_put_back() -> None:
-    suite = small.small_suite()
-    tasks = suite.draw(SEED)
-    setting, target = Setting(suite, STEPS, tasks), Target(suite, tasks, SEED)
-    method = ForkMerge(top_k=[0, 1], pruning_rounds=3, dev="hold")
-    ranking = Ranking(fork_merge=method)
-    state = ranking.start(setting)
-    work = ranking.assign(setting, state, 0)
+def test_auxiliaries_are_ranked_by_the_dev_metric_from_the_initial_theta_which_stays() -> None:
+    suite, method = small.small_suite(), ForkMerge(top_k=[0, 1], pruning_rounds=3, dev="hold")
+    run = small.new_run(suite, method, SEED)
+    target = Target(suite, run.setting.tasks, SEED)
+    work = method.assign(run, 0)
     assert [(one.name, set(one.weights), one.steps) for one in work] == [
         ("right", {"left", "right"}, 12),
         ("noise", {"left", "noise"}, 12),
     ]
-    theta = target.flat.vector()
-    far = theta + np.random.default_rng(0).normal(size=len(theta)).astype(np.float32)
-    updates = [
-        Update(assignment=name, theta=end, losses={}, gradient_steps=0, seconds=0)
-        for name, end in (("right", far), ("noise", theta))
-    ]
+    far = run.main.theta + np.random.default_rng(0).normal(size=len(run.main.theta)).astype(np.float32)
+    updates = [Update(assignment=name, theta=end) for name, end in (("right", far), ("noise", run.main.theta))]
     scores = {u.assignment: target.objective(DevUse("hold"), 0).figures(u.theta) for u in updates}
     best = max(scores, key=lambda name: (scores[name]["accuracy"], -scores[name]["loss"]))
-    back, state, facts = ranking.combine(state, theta, updates, target, 0)
-    assert back is theta
-    assert state["order"][0] == best
+    after, facts = method.combine(run, updates, target, 0)
+    assert after.main is run.main
+    assert after.memory.order[0] == best
     assert facts[f"rank/{best}"] == 0
-    assert [set(one.weights) for one in method.assign(setting, method.start(setting, state), 0)] == [
-        {"left"},
-        {"left", best},
-    ]
+    assert [set(one.weights) for one in method.assign(after, 1)] == [{"left"}, {"left", best}]
 
 
 def test_nothing_is_ranked_where_the_order_says_nothing() -> None:
-    suite = small.small_suite()
-    setting = Setting(suite, STEPS, suite.draw(SEED))
-    ranking = Ranking(fork_merge=ForkMerge(top_k=[0, 9]))
-    assert ranking.assign(setting, ranking.start(setting), 0) == []
+    method = ForkMerge(top_k=[0, 9])
+    run = small.new_run(small.small_suite(), method, SEED)
+    assert method.rounds(run.setting) == 20 // 2
+    assert [one.name for one in method.assign(run, 0)] == ["top 0", "top 2"]
 
 
 def test_a_run_has_a_merge_every_few_rounds_and_branches_of_that_length() -> None:
     suite = small.small_suite()
     method = ForkMerge(top_k=[0, 1, 5, 7], interval=3, pruning_rounds=2, dev="hold")
-    assert [phase.rounds for phase in method.phases(10)] == [1, 3]
+    assert method.plans_ahead
     history = avil.train(suite, method, rounds=10, steps_per_round=STEPS, seed=SEED).history
     evaluations = [2, *[3 + 2 * 5] * 3]  # the ranking's; branches and the shares tried
     dev = [-(-20 * count // suite.learning.batch_size) for count in evaluations]
@@ -120,18 +109,20 @@ def test_of_equal_metrics_the_lower_dev_loss_decides() -> None:
     assert surer > right > wrong
 
 
-def test_a_branch_goes_on_in_its_order_of_examples_where_the_last_merge_left_it() -> None:
-    suite = small.small_suite()
-    setting, method = Setting(suite, STEPS, suite.draw(SEED)), ForkMerge(interval=3)
-    work = method.assign(setting, method.start(setting), 2)
-    assert {(one.first_step, one.steps) for one in work} == {(2 * 3 * STEPS, 3 * STEPS)}
+def test_branches_start_afresh_from_the_last_merge_and_go_on_in_its_order_of_examples() -> None:
+    done: list[Round] = []
+    avil.train(small.small_suite(), ForkMerge(interval=3), rounds=9, steps_per_round=STEPS, on_round=done.append)
+    assert [(each.run.main.steps, each.run.main.optimizer) for each in done] == [(n * 3 * STEPS, {}) for n in (1, 2, 3)]
+    work = ForkMerge(interval=3).assign(done[-1].run, 3)
+    assert {(one.track, one.continues, one.steps) for one in work} == {("main", False, 3 * STEPS)}
 
 
-@pytest.mark.parametrize(("rounds", "merges", "interval"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (7, 2, 3), (9, 3, 3)])
-def test_no_branch_trains_longer_than_the_budget(rounds: int, merges: int, interval: int) -> None:
-    _, merging = ForkMerge(interval=3).phases(rounds)
-    assert isinstance(merging.method, ForkMerge)
-    assert (merging.rounds, merging.method.interval) == (merges, interval)
+@pytest.mark.parametrize(("rounds", "merges", "length"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (7, 2, 3), (9, 3, 3)])
+def test_no_branch_trains_longer_than_the_budget(rounds: int, merges: int, length: int) -> None:
+    method = ForkMerge(interval=3, top_k=[1])
+    run = small.new_run(small.small_suite(), method, SEED, rounds=rounds, steps=STEPS)
+    assert method.rounds(run.setting) == 1 + merges, "the first one ranks"
+    assert {one.steps for one in method.assign(run, 1)} == {length * STEPS}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Joint training: an ordinary loop in rounds, and the phases that end runs of other methods."""
+"""Joint training: an ordinary loop in rounds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import pytest
 import small
 
 import avil_ray as avil
-from avil_ray.learning.evaluation import Target
+from avil_ray.learning.assignment import Update
 from avil_ray.learning.parameters import initial_model
-from avil_ray.methods.joint import FineTune, LearnedJoint
-from avil_ray.methods.method import Method, Setting
-from avil_ray.pools.inline import InlinePool
+from avil_ray.learning.splits import DevUse
+from avil_ray.learning.track import Best, Track
+from avil_ray.methods.joint import follow, train_alone, train_jointly
+from avil_ray.methods.method import Method
 from avil_ray.rounds import Round
 
 SEED, STEPS = 1, 4
@@ -21,10 +22,6 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3) -> list[Round]
     done: list[Round] = []
     avil.train(suite, method, rounds=rounds, steps_per_round=STEPS, seed=SEED, on_round=done.append)
     return done
-
-
-def close(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-6)
 
 
 def test_the_length_of_a_round_changes_nothing_but_where_it_is_looked_at() -> None:
@@ -41,45 +38,43 @@ def test_the_delta_norm_is_the_length_of_the_rounds_step() -> None:
     first, second = rounds_of(suite, avil.TargetOnly(), 2)
     parameters = initial_model(suite, SEED).space.parameters
     step = (second.theta - first.theta)[parameters]
-    assert second.row["delta_norm/joint"] == pytest.approx(np.linalg.norm(step), rel=1e-5)
+    assert second.row["delta_norm/main"] == pytest.approx(np.linalg.norm(step), rel=1e-5)
 
 
 def test_held_dev_examples_are_not_trained_on() -> None:
     suite = small.small_suite()
-    start = initial_model(suite, SEED).vector()
-    close(
-        rounds_of(suite, avil.TargetOnly(dev="hold"))[-1].theta,
-        small.ordinary(suite, SEED, start, {"left": 1.0}, 12, hold=True),
+    expected = small.ordinary(suite, SEED, initial_model(suite, SEED).vector(), {"left": 1.0}, 12, hold=True)
+    found = rounds_of(suite, avil.TargetOnly(dev="hold"))[-1].theta
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-6)
+
+
+def test_joint_training_goes_on_on_its_track_and_training_alone_starts_afresh_from_main() -> None:
+    suite = small.small_suite(learning_rate=0.7)
+    run = small.new_run(suite, avil.Equal(), SEED, rounds=5)
+    weights = {"left": 1.0, "right": 0.0, "noise": 0.5}
+    work = train_jointly(run, weights, suite.learning, DevUse("hold"), track="aside", steps=7)
+    assert (work.name, work.track, work.continues, work.steps) == ("aside", "aside", True, 7)
+    assert (work.weights, work.dev.kind) == ({"left": 1.0, "noise": 0.5}, "hold"), "a weight of 0 does not train"
+    assert train_jointly(run, weights, suite.learning, DevUse()).steps == STEPS
+    alone = train_alone(run, "noise", 0.5, suite.learning, DevUse("hold"))
+    assert (alone.name, alone.track, alone.continues, alone.steps) == ("noise", "main", False, STEPS)
+    assert (alone.weights, alone.dev.kind) == ({"noise": 0.5}, "hold")
+    assert work.schedule_steps == alone.schedule_steps == 5 * STEPS
+
+
+def test_a_track_follows_an_update_with_its_optimizer_unless_it_is_not_finite(caplog: pytest.LogCaptureFixture) -> None:
+    track = Track(np.zeros(2, np.float32), 8, {"a": np.ones(1)}, {"b": np.ones(1)}, 0.5, Best(1, 0.5, np.ones(2)))
+    update = Update(
+        assignment="main", theta=np.ones(2, np.float32), steps=4, optimizer={"a": np.zeros(1)}, memory={"b": np.ones(1)}
     )
-
-
-def test_the_weights_that_were_learned_are_trained_on() -> None:
-    suite = small.small_suite()
-    learned = {"left": 1.0, "right": 0.4, "noise": 0.0}
-    method, setting = LearnedJoint(), Setting(suite, STEPS, suite.draw(SEED))
-    state = method.start(setting, {"weights": {}, "learned": learned, "rounds": 2})
-    (work,) = method.assign(setting, state, 0)
-    assert work.weights == {"left": 1.0, "right": 0.4}
-    (work,) = method.assign(
-        Setting(suite, STEPS, suite.draw(SEED)), method.start(Setting(suite, STEPS, suite.draw(SEED))), 0
-    )
-    assert work.weights == dict.fromkeys(small.TASKS, 1.0), "equal, where nothing was learned"
-
-
-@pytest.mark.parametrize("kind", [FineTune, LearnedJoint])
-def test_a_last_phase_that_diverges_leaves_theta_as_it_was(
-    kind: type[Method], caplog: pytest.LogCaptureFixture
-) -> None:
-    suite = small.small_suite(regression=True)
-    best = rounds_of(suite, avil.TargetOnly(), 1)[0]
-    wild, theta = kind(learning_rate=1e30), best.theta
-    setting = Setting(suite, STEPS, suite.draw(SEED))
-    (work,) = wild.assign(setting, wild.start(setting), 0)
-    tasks = suite.draw(SEED)
-    updates = InlinePool(suite, tasks, SEED).run([work], theta, 5)
-    assert not np.isfinite(updates[0].theta).all()
-    found, state, facts = wild.combine(wild.start(setting), theta, updates, Target(suite, tasks, SEED), 5)
-    assert found.tobytes() == theta.tobytes()
-    assert state == wild.start(setting)
-    assert facts["dropped"] == 1
-    assert f"round 5: the update of {kind.assignment_name!r} is not finite" in caplog.text
+    after = follow(track, update, 5)
+    assert after.theta is update.theta
+    assert (after.steps, after.best) == (12, track.best)
+    assert after.optimizer is update.optimizer
+    assert after.memory is update.memory
+    assert not caplog.text
+    broken = Update(assignment="main", theta=np.full(2, np.nan), steps=4, optimizer={"a": np.full(1, np.nan)})
+    stayed = follow(track, broken, 5)
+    assert stayed.theta is track.theta
+    assert (stayed.steps, stayed.optimizer, stayed.memory, stayed.best) == (12, {}, {}, track.best)
+    assert "round 5: the update of 'main' is not finite; it is dropped" in caplog.text

@@ -16,7 +16,7 @@ from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment
 from avil_ray.learning.parameters import initial_model
 from avil_ray.methods.meta_tartan import MetaTartan
-from avil_ray.methods.method import Method, Setting
+from avil_ray.methods.method import Method
 from avil_ray.randomness import numpy_generator
 from avil_ray.rounds import Round
 from avil_ray.tasks.order import batches
@@ -31,13 +31,12 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3, steps: int = S
 
 
 def work_of(suite: avil.Suite, method: Method) -> Assignment:
-    setting = Setting(suite, STEPS, suite.draw(SEED))
-    (work,) = method.assign(setting, method.start(setting), 0)
+    (work,) = method.assign(small.new_run(suite, method, SEED, steps=STEPS), 0)
     return work
 
 
 def dev_batch(target: avil.Task, size: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
-    order = numpy_generator(SEED, "joint", "dev batch", step, draw).permutation(len(target.dev))
+    order = numpy_generator(SEED, "dev batch", step, draw).permutation(len(target.dev))
     return target.dev.batch(torch.from_numpy(order[:size]))
 
 
@@ -58,10 +57,7 @@ def by_hand(suite: avil.Suite, method: MetaTartan, steps: int) -> tuple[np.ndarr
     """Theta, the logits and the passes after so many steps, from the equations alone; dev is held."""
     model = small.load(suite.model(), initial_model(suite, SEED).vector())
     tasks, size = suite.draw(SEED), suite.learning.batch_size
-    orders = {
-        task: batches(torch.arange(len(each.train)), size, 0, steps, SEED, "joint", task)
-        for task, each in tasks.items()
-    }
+    orders = {task: batches(torch.arange(len(each.train)), size, 0, steps, SEED, task) for task, each in tasks.items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=suite.learning.learning_rate, momentum=0.9)
     body, logits, passes = list(model.trunk.parameters()), torch.zeros(3, dtype=torch.float64), 0
     for step in range(steps):
@@ -95,7 +91,7 @@ def test_every_step_is_that_of_the_equations(own_heads: bool, head_rate: float) 
     method = MetaTartan(dev="hold", weight_rate=1.0, head_rate=head_rate)
     done = rounds_of(suite, method)
     theta, logits, passes = by_hand(suite, method, 3 * STEPS)
-    np.testing.assert_allclose(done[-1].state["memory/logits"], logits, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(done[-1].run.main.memory["logits"], logits, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(done[-1].theta, theta, rtol=1e-3, atol=1e-5)
     assert sum(each.row["cost/gradient_steps"] for each in done) == passes
     foretold = 3 * work_of(suite, method).gradient_steps
@@ -125,7 +121,7 @@ def test_the_length_of_a_round_changes_nothing_where_dev_is_held() -> None:
     suite, method = small.small_suite(small.dropout), MetaTartan(dev="hold")
     (whole,), parts = (rounds_of(small.small_suite(), method, 1, 12), rounds_of(small.small_suite(), method, 6, 2))
     assert parts[-1].theta.tobytes() == whole.theta.tobytes()
-    assert parts[-1].state["memory/logits"].tobytes() == whole.state["memory/logits"].tobytes()
+    assert parts[-1].run.main.memory["logits"].tobytes() == whole.run.main.memory["logits"].tobytes()
     assert [each.theta.tobytes() for each in rounds_of(suite, method)] == [
         each.theta.tobytes() for each in rounds_of(suite, method)
     ]
@@ -141,7 +137,7 @@ def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": 0.0}, "weight_rate must be a number above 0, not 0.0"),
+        ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
         ({"head_rate": float("nan")}, "head_rate must be a finite number, not nan"),
         ({"head_rate": float("inf")}, "head_rate must be a finite number, not inf"),
         ({"head_steps": 0}, "head_steps must be at least 1, not 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from typing_extensions import Doc
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Update
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.method import Method, Phase, delta_norms
+from avil_ray.methods.method import Memory, Method, delta_norms, dropped_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +25,11 @@ class Words(Method):
     may: Annotated[Literal["x", "y"] | None, Doc("left open or one of two")] = None
     free: Annotated[str, Doc("any word")] = "z"
 
-    def start(self, *_: Any) -> dict[str, Any]:
-        return {}
-
     def assign(self, *_: Any) -> list[Any]:
         return []
 
-    def combine(self, state: Any, theta: Any, *_: Any) -> Any:
-        return theta, state, {}
+    def combine(self, run: Any, *_: Any) -> Any:
+        return run, {}
 
 
 def test_options_of_a_few_words_are_checked() -> None:
@@ -46,19 +44,53 @@ def test_options_of_a_few_words_are_checked() -> None:
         assert str(caught.value) == said
 
 
-def test_left_to_itself_a_method_has_one_phase_fits_any_suite_and_never_adapts_to_dev() -> None:
-    method = Words()
-    assert method.phases(7) == (Phase(method, 7),)
-    assert method.dev_passes(3) == (DevUse(), 0)
-    method.check(small.small_suite())
+def test_left_to_itself_a_method_runs_the_rounds_asked_for_fits_any_suite_and_never_adapts_to_dev() -> None:
+    method, suite = Words(), small.small_suite()
+    run = small.new_run(suite, method, 0, rounds=7)
+    assert method.rounds(run.setting) == 7
+    assert not method.plans_ahead
+    assert method.begin(run, 3) is run
+    assert method.dev_passes(run, 3) == (DevUse(), 0)
+    assert run.memory == Memory()
+    assert method.in_force() == {"learning_rate": None, "must": "a", "may": None, "free": "z"}
+    assert method.prepare(suite) is suite
+    method.check(suite)
+
+
+@dataclass(frozen=True)
+class Remembered(Memory):
+    order: list[str]
+    matrix: np.ndarray
+    shares: dict[str, float]
+
+
+def test_a_memory_is_stored_as_arrays_and_json_and_restored_the_same_in_the_same_order() -> None:
+    matrix = np.array([[1.5, np.nan]], np.float32)
+    arrays, values = Remembered(["b", "a"], matrix, {"b": 0.1, "a": 1 / 3}).stored()
+    assert set(arrays) == {"matrix"}
+    found = Remembered.restored(arrays, json.loads(json.dumps(values)))
+    assert found.matrix.tobytes() == matrix.tobytes()
+    assert (found.order, list(found.shares.items())) == (["b", "a"], [("b", 0.1), ("a", 1 / 3)])
+    for wrong in ({}, {**values, "more": 1}):
+        with pytest.raises(TypeError, match=r"order|more"):
+            Remembered.restored(arrays, wrong)
 
 
 def test_norms_are_of_the_parameters_alone_and_exact_at_any_scale() -> None:
     start = np.array([1, 1, 1, 1], np.float32)
     ends = {"a": [4, 5, 1, 100], "b": [1, 1e30, 1, 1]}
-    updates = [
-        Update(assignment=name, theta=np.array(end, np.float32), losses={}, gradient_steps=0, seconds=0)
-        for name, end in ends.items()
-    ]
+    updates = [Update(assignment=name, theta=np.array(end, np.float32)) for name, end in ends.items()]
     norms = delta_norms(start, updates, slice(0, 3))
     assert norms == {"delta_norm/a": 5.0, "delta_norm/b": pytest.approx(1e30, rel=1e-6)}
+
+
+def test_a_task_whose_training_is_kept_in_another_update_is_not_to_blame_for_one_that_is_dropped() -> None:
+    fine, broken = np.zeros(2, np.float32), np.array([0, np.nan], np.float32)
+    together = {"left": 0.0, "noise": 0.0}
+    updates = [
+        Update(assignment="with 1", theta=broken, losses=together),
+        Update(assignment="target-only", theta=fine, losses={"left": 0.0}),
+    ]
+    assert dropped_facts(updates) == {"dropped": 1.0, "dropped/left": 0.0, "dropped/noise": 1.0}
+    assert dropped_facts(updates[:1]) == {"dropped": 1.0, "dropped/left": 1.0, "dropped/noise": 1.0}
+    assert dropped_facts(updates, dropped=[]) == {"dropped": 0.0, "dropped/left": 0.0, "dropped/noise": 0.0}

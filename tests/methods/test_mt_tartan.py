@@ -8,7 +8,7 @@ import small
 
 import avil_ray as avil
 from avil_ray.learning.parameters import initial_model
-from avil_ray.methods.method import Method, Setting
+from avil_ray.methods.method import Method
 from avil_ray.methods.mt_tartan import MTTartan
 from avil_ray.rounds import Round
 
@@ -25,13 +25,12 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3) -> list[Round]
 def test_every_task_weighs_one_part_in_one_plus_the_number_of_auxiliaries(dev: str) -> None:
     suite, method = small.small_suite(), MTTartan(dev=dev)
     start, weights = initial_model(suite, SEED).vector(), dict.fromkeys(small.TASKS, 1 / (1 + 2))
-    setting = Setting(suite, STEPS, suite.draw(SEED))
     for done in rounds_of(suite, method):
         steps = STEPS * (done.number + 1)
         expected = small.ordinary(suite, SEED, start, weights, steps, hold=dev == "hold")
         np.testing.assert_allclose(done.theta, expected, rtol=1e-4, atol=2e-6)
         assert {task: done.row[f"weight/{task}"] for task in small.TASKS} == pytest.approx(weights)
-        (work,) = method.assign(setting, method.start(setting), 0)
+        (work,) = method.assign(done.run, done.number)
         assert done.row["cost/gradient_steps"] == work.gradient_steps == STEPS * 3
 
 

@@ -55,7 +55,7 @@ def test_the_weight_of_an_opposed_task_falls_and_that_of_the_targets_own_rises()
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight_rate": 0.0}, "weight_rate must be a number above 0, not 0.0"),
+        ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
         ({"weight_rate": float("nan")}, "weight_rate must be a finite number, not nan"),
         ({"interval": 0}, "interval must be at least 1, not 0"),
         ({"similarity": "cos"}, "unknown similarity 'cos'; did you mean 'cosine'?"),

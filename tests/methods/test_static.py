@@ -46,7 +46,6 @@ def test_every_round_ends_where_an_ordinary_loop_would_be(method: Method, weight
         logged = {name.removeprefix("weight/"): v for name, v in done.row.items() if name.startswith("weight/")}
         assert logged == {task: weights.get(task, 0.0) for task in small.TASKS}
         assert done.row["cost/gradient_steps"] == STEPS * len(weights)
-        assert done.row["phase"] == 0
 
 
 @pytest.mark.parametrize("dev", ["train", "hold"])
@@ -58,12 +57,10 @@ def test_the_finish_trains_the_best_theta_on_the_target_alone_at_a_lower_rate(de
         avil.Static(weights=weights, finish="fine-tune", dev=dev) if kind == "static" else avil.EqualFineTune(dev=dev)
     )
     done = rounds_of(suite, method, 10)
-    assert [int(each.row["phase"]) for each in done] == [0] * 10 + [1] * 4
+    assert [each.row.get("fine_tuning", 0) for each in done] == [0] * 10 + [1] * 4
     best = max(done[:10], key=lambda each: (each.score, -each.number))
     assert best.number < 9, "or the best would be the last"
-    expected = small.ordinary(
-        suite, SEED, best.theta, {"left": 1.0}, 4 * STEPS, name="fine-tune", rate=0.3, hold=dev == "hold"
-    )
+    expected = small.ordinary(suite, SEED, best.theta, {"left": 1.0}, 4 * STEPS, rate=0.3, hold=dev == "hold")
     close(done[-1].theta, expected)
     assert done[-1].row["weight/left"] == 1
     assert done[-1].row["weight/right"] == 0
@@ -71,17 +68,20 @@ def test_the_finish_trains_the_best_theta_on_the_target_alone_at_a_lower_rate(de
 
 @pytest.mark.parametrize(("rounds", "finish"), [(1, 1), (2, 1), (3, 2), (20, 7), (40, 14), (100, 35)])
 def test_the_finish_takes_a_third_of_the_rounds(rounds: int, finish: int) -> None:
+    suite = small.small_suite()
     for method in (avil.EqualFineTune(), avil.Static(finish="fine-tune")):
-        assert [phase.rounds for phase in method.phases(rounds)] == [rounds, finish]
-        assert [phase.start for phase in method.phases(rounds)] == ["last", "best"]
-    assert [phase.rounds for phase in avil.Static().phases(rounds)] == [rounds]
+        assert method.rounds(small.new_run(suite, method, SEED, rounds=rounds).setting) == rounds + finish
+        assert method.plans_ahead
+    assert avil.Static().rounds(small.new_run(suite, avil.Static(), SEED, rounds=rounds).setting) == rounds
+    assert not avil.Static().plans_ahead
 
 
-def test_a_methods_learning_rate_holds_for_all_its_phases() -> None:
-    suite = small.small_suite(learning_rate=0.5)
-    main, tuning = (phase.method.learning(suite) for phase in avil.EqualFineTune(learning_rate=0.2).phases(4))
-    assert (main.learning_rate, tuning.learning_rate) == (0.2, pytest.approx(0.06))
-    assert dataclasses.replace(main, learning_rate=0.5) == suite.learning
+def test_a_methods_learning_rate_holds_for_the_fine_tuning_too() -> None:
+    suite, method = small.small_suite(learning_rate=0.5), avil.EqualFineTune(learning_rate=0.2)
+    run = small.new_run(suite, method, SEED, rounds=4)
+    jointly, tuning = (method.assign(run, number)[0].learning for number in (3, 4))
+    assert (jointly.learning_rate, tuning.learning_rate) == (0.2, pytest.approx(0.06))
+    assert dataclasses.replace(jointly, learning_rate=0.5) == suite.learning
     assert avil.Equal().learning(suite) is suite.learning
 
 

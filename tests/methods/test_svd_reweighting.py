@@ -42,9 +42,7 @@ def suite_of(labels: Mapping[str, Tensor], inputs: object = AXES, **kind: str) -
 
 
 def weights(suite: avil.Suite, **options: object) -> dict[str, float]:
-    setting = Setting(suite, 3, suite.draw(SEED))
-    found: dict[str, float] = SVDReweighting(**options).start(setting)["weights"]
-    return found
+    return SVDReweighting(**options).start(Setting(suite, suite.draw(SEED), rounds=3, steps=3)).weights
 
 
 def test_two_tasks_at_an_angle_weigh_the_same_and_one_apart_from_them_nothing() -> None:

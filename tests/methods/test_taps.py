@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import small
@@ -10,8 +12,10 @@ from torch import nn
 
 import avil_ray as avil
 from avil_ray.errors import UserError, WorkFailed
+from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import initial_model
-from avil_ray.methods.method import Method, Phase
+from avil_ray.methods.method import Facts, Method, Run
 from avil_ray.methods.taps import TAPS, trunk_layers
 from avil_ray.rounds import Round
 from avil_ray.tasks.order import batches
@@ -20,10 +24,13 @@ SEED, STEPS, ETA = 1, 12, 0.1
 
 
 class OnlyGates(TAPS):
-    """The second phase alone, from the initial theta."""
+    """The second half alone, from the initial theta."""
 
-    def phases(self, rounds: int) -> tuple[Phase, ...]:
-        return (Phase(self, rounds),)
+    def assign(self, run: Run, number: int) -> list[Assignment]:
+        return super().assign(run, run.setting.rounds + number)
+
+    def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
+        return super().combine(run, updates, target, run.setting.rounds + number)
 
 
 def run(suite: avil.Suite, method: Method, rounds: int, steps: int) -> list[Round]:
@@ -43,7 +50,7 @@ def test_with_one_plain_step_a_round_it_is_the_papers_equations(sparsity: float)
     layers = trunk_layers(space)
     shared, behind, scores = theta.clone(), torch.zeros_like(theta), torch.full((len(layers),), 0.15).double()
     pool = suite.draw(SEED)["left"].train.join(suite.draw(SEED)["left"].dev)
-    stream = batches(torch.arange(len(pool)), suite.learning.batch_size, 0, STEPS, SEED, "gated", "left")
+    stream = batches(torch.arange(len(pool)), suite.learning.batch_size, 0, STEPS, SEED, "left")
     gates = []
     for rows in stream:
         gradient = small.Seen(suite, 0, theta, {"left": pool.batch(rows)}).gradient("left")
@@ -62,7 +69,7 @@ def test_with_one_plain_step_a_round_it_is_the_papers_equations(sparsity: float)
     done = run(suite, OnlyGates(sparsity=sparsity), STEPS, 1)
     assert [each.row["gates_open"] for each in done] == gates
     np.testing.assert_allclose(done[-1].theta, theta.numpy(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(done[-1].state["scores"], scores.numpy(), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(done[-1].run.memory.scores, scores.numpy(), rtol=1e-3, atol=1e-6)
     assert gates[0] == 1.0
     assert (gates[-1] < 1) == (sparsity > 0), "the test must see gates close"
 
@@ -71,7 +78,7 @@ def test_all_gates_shut_leave_the_shared_trunk_and_heads_that_train() -> None:
     suite = small.small_suite()
     space = initial_model(suite, SEED).space
     first, *rest = run(suite, TAPS(sparsity=0.4), 4, 3)[1:]
-    assert first.row["phase"] == 0
+    assert "gates_open" not in first.row
     for each in rest:
         assert each.row["gates_open"] == 0
         assert each.theta[space.trunk].tobytes() == first.theta[space.trunk].tobytes()
@@ -92,5 +99,5 @@ def test_a_round_that_diverges_is_dropped(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("wrong", [-1.0, float("nan")])
 def test_a_sparsity_below_0_is_one_line(wrong: float) -> None:
-    with pytest.raises(UserError, match=r"sparsity must be a (number of at least 0|finite number), not"):
+    with pytest.raises(UserError, match=r"sparsity must be (at least 0|a finite number), not"):
         TAPS(sparsity=wrong)

@@ -7,17 +7,21 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
 import ray
-import torch
 from tiny_suite import TASKS, tiny_suite
 
 import avil_ray as avil
 from avil_ray.learning.assignment import Assignment
+from avil_ray.learning.parameters import initial_model
+from avil_ray.learning.step import Step
+from avil_ray.learning.track import MAIN, Track
+from avil_ray.learning.weighting import Rule
 from avil_ray.pools import ray_pool
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.ray_pool import RayPool, Slots, local_pool
@@ -32,9 +36,8 @@ def assignments(steps: tuple[int, ...] = (3, 5, 4)) -> list[Assignment]:
     ]
 
 
-def theta() -> np.ndarray:
-    torch.manual_seed(0)
-    return ray_pool.Learner(tiny_suite(), tiny_suite().draw(0), 0).flat.vector()
+def at_start() -> dict[str, Track]:
+    return {MAIN: Track(initial_model(tiny_suite(), 0).vector())}
 
 
 def opened(workers: int, **options: object) -> RayPool:
@@ -43,7 +46,7 @@ def opened(workers: int, **options: object) -> RayPool:
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_updates_equal_the_inline_pools_to_the_last_bit(workers: int) -> None:
-    start = theta()
+    start = at_start()
     inline = InlinePool(tiny_suite(), tiny_suite().draw(0), 0)
     expected = [inline.run(assignments(), start, number) for number in range(2)]
     with opened(workers) as pool:
@@ -54,8 +57,58 @@ def test_updates_equal_the_inline_pools_to_the_last_bit(workers: int) -> None:
         assert ours.losses == theirs.losses
 
 
+@dataclass(frozen=True)
+class Remembers(Rule):
+    """Counts its steps, and weighs by the count: what it remembers shows in theta."""
+
+    def weigh(self, step: Step) -> dict[str, float]:
+        step.memory["count"] = step.memory.get("count", np.zeros(1)) + 1
+        return {task: weight / float(step.memory["count"][0]) for task, weight in step.weights.items()}
+
+    def passes(self, tasks: int) -> float:
+        return 0.0
+
+
+def round_on_several_tracks() -> tuple[list[Assignment], dict[str, Track]]:
+    """Tracks that are some steps on, each with an optimizer and a rule's memory; work from all of them."""
+    learning = avil.Learning(optimizer="AdamW", learning_rate=0.01, schedule="cosine")
+    kept: dict[str, Any] = {"learning": learning, "continues": True, "schedule_steps": 40, "rule": Remembers()}
+    learner, tracks = ray_pool.Learner(tiny_suite(), tiny_suite().draw(0), 0), at_start()
+    work = []
+    for steps, name in enumerate((MAIN, "with 2", "target-only"), 2):
+        mixed = dict.fromkeys(TASKS[:steps], 1.0)
+        before = Assignment(name="before", weights=mixed, steps=steps, **kept)
+        tracks[name] = tracks[MAIN].advanced(learner.train(before, tracks[MAIN], 0))
+        work.append(Assignment(name=name, track=name, weights=mixed, steps=steps, **kept))
+    work += [replace(one, track=track) for one in assignments() for track in ("with 2",)]
+    return work, tracks
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_round_that_starts_from_several_tracks_equals_the_inline_pools_to_the_last_bit(workers: int) -> None:
+    work, tracks = round_on_several_tracks()
+    expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, tracks, 7)
+    assert len({update.theta.tobytes() for update in expected}) == len(work)
+    with opened(workers) as pool:
+        assert pool.workers == workers
+        found = pool.run(work, tracks, 7)
+        found += pool.run(work, tracks, 7)  # the second time in another order: the longest first
+    for ours, theirs in zip(found, expected * 2, strict=True):
+        assert (ours.assignment, ours.track, ours.steps) == (theirs.assignment, theirs.track, theirs.steps)
+        assert ours.theta.tobytes() == theirs.theta.tobytes()
+        assert (ours.losses, ours.weights, ours.gradient_steps) == (
+            theirs.losses,
+            theirs.weights,
+            theirs.gradient_steps,
+        )
+        for mine, other in ((ours.optimizer, theirs.optimizer), (ours.memory, theirs.memory)):
+            assert {name: array.tobytes() for name, array in mine.items()} == {
+                name: array.tobytes() for name, array in other.items()
+            }
+
+
 def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None:
-    start, work = theta(), assignments(steps=(400, 400, 400))
+    start, work = at_start(), assignments(steps=(400, 400, 400))
     expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
     with opened(2) as pool:
         victim = pool._workers[0]
@@ -77,7 +130,7 @@ def test_a_hanging_worker_ends_in_one_clear_error() -> None:
         pool.timeout = 0.3
         slow = replace(assignments()[0], steps=10_000_000)
         with pytest.raises(avil.WorkFailed, match=r"no answer within 0\.3 s from the workers of: a"):
-            pool.run([slow], theta(), 0)
+            pool.run([slow], at_start(), 0)
 
 
 def test_workers_that_cannot_start_end_in_one_clear_error() -> None:
@@ -88,7 +141,7 @@ def test_workers_that_cannot_start_end_in_one_clear_error() -> None:
 
 def test_an_assignment_that_raises_names_itself() -> None:
     with opened(1) as pool, pytest.raises(avil.WorkFailed, match=r"^round 3, assignment 'z': \w+: [^\n]+$"):
-        pool.run([Assignment(name="z", weights={"z": 1.0}, steps=1, learning=avil.Learning())], theta(), 3)
+        pool.run([Assignment(name="z", weights={"z": 1.0}, steps=1, learning=avil.Learning())], at_start(), 3)
 
 
 def test_a_suite_that_cannot_travel_is_the_users_to_mend() -> None:
@@ -99,7 +152,7 @@ def test_a_suite_that_cannot_travel_is_the_users_to_mend() -> None:
 
 def test_the_longest_assignment_of_the_last_round_goes_first() -> None:
     with opened(1) as pool:
-        pool.run(assignments(steps=(1, 300, 50)), theta(), 0)
+        pool.run(assignments(steps=(1, 300, 50)), at_start(), 0)
         order = sorted(assignments(), key=pool._expected_seconds, reverse=True)
     assert [assignment.name for assignment in order] == ["b", "c", "a"]
 
@@ -134,10 +187,10 @@ def test_warm_workers_serve_the_next_pool_in_the_same_group_and_die_with_a_faile
     try:
         with RayPool(tiny_suite(), 0, 1, slots, keep_warm=True) as pool:
             first = pool._workers
-            before = pool.run(assignments(), theta(), 0)
+            before = pool.run(assignments(), at_start(), 0)
         with RayPool(tiny_suite(), 0, 1, slots, keep_warm=True) as pool:
             assert pool._workers == first
-            again = pool.run(assignments(), theta(), 0)
+            again = pool.run(assignments(), at_start(), 0)
             assert [u.theta.tobytes() for u in again] == [u.theta.tobytes() for u in before]
         with pytest.raises(ZeroDivisionError), RayPool(tiny_suite(), 0, 1, slots, keep_warm=True):
             1 / 0  # noqa: B018
@@ -147,13 +200,17 @@ def test_warm_workers_serve_the_next_pool_in_the_same_group_and_die_with_a_faile
 
 
 def test_a_run_on_ray_equals_an_inline_run() -> None:
-    results = [
-        avil.train(tiny_suite(), avil.AlphaVIL(), rounds=3, steps_per_round=4, pool=p) for p in ("inline", "ray")
-    ]
-    assert results[0].theta.tobytes() == results[1].theta.tobytes()
-    assert results[0].test == results[1].test
-    columns = [name for name in results[0].history if not name.startswith("time/")]
-    assert results[0].history[columns].equals(results[1].history[columns])
+    """Of seven rounds, so that it has every part: joint training, alphaVIL's rounds, a race, the target beside all."""
+    run: dict[str, Any] = {"rounds": 7, "steps_per_round": 3}
+    expected = avil.train(tiny_suite(), avil.AlphaVIL(), **run)
+    assert any(name.startswith("with ") for name in expected.history)
+    found = avil.train(tiny_suite(), avil.AlphaVIL(), **run, pool="ray", workers=2)
+    assert found.theta.tobytes() == expected.theta.tobytes()
+    assert found.test == expected.test
+    columns = [name for name in expected.history if not name.startswith("time/")]
+    assert found.history[columns].equals(expected.history[columns])
+    shares = found.history["time/reserved"] / found.history["time/round"]
+    assert shares.tolist() == pytest.approx([2] * len(shares), rel=0.05)
 
 
 def test_more_workers_than_a_running_cluster_has_is_the_users_mistake() -> None:

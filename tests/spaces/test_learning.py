@@ -137,13 +137,13 @@ def test_a_mistake_in_a_methods_entry_is_found_beside_one_in_learning(tmp_path: 
     assert second == "demo.yaml: methods[0].weights: unknown task 'bb'; did you mean 'b'?"
 
 
-def test_patience_is_refused_beside_a_method_with_phases_as_train_refuses_it(tmp_path: Path) -> None:
+def test_patience_is_refused_beside_a_method_that_plans_its_rounds_ahead_as_train_refuses_it(tmp_path: Path) -> None:
     methods = [{"method": "equal"}, {"method": "alpha-vil"}, {"method": "alpha-vil", "label": "x", "finish": "none"}]
     path = file(tmp_path, {"patience": 3}, methods=methods)
-    line = "learning.patience: AlphaVIL has phases with a plan of their own; leave patience out (methods[1])"
+    line = "learning.patience: AlphaVIL plans its rounds ahead; leave patience out (methods[1])"
     assert problems(path) == [f"demo.yaml: {line}"]
     assert problems(file(tmp_path, {}, methods=methods), [("learning.patience", 3)]) == [f"--set {line}"]
-    with pytest.raises(UserError, match="patience: AlphaVIL has phases"):
+    with pytest.raises(UserError, match="patience: AlphaVIL plans its rounds ahead"):
         avil.train(tiny_suite().learned_with({"patience": 3}), avil.AlphaVIL(), rounds=4)
 
 

@@ -36,7 +36,7 @@ def test_counts_of_configurations_trials_and_slots(tmp_path):
         ("target-only", 1, 3),
         ("static", 6, 18),
     ]
-    assert [(row.slots, row.assignments, row.at_once) for row in rows] == [(4, 4, 1), (1, 1, 3), (1, 1, 3)]
+    assert [(row.slots, row.assignments, row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (1, 1, 3)]
     assert [row.asked["CPU"] for row in rows] == pytest.approx([1.8, 0.6, 0.6])
     assert not any(row.lacking for row in rows)
 
@@ -62,7 +62,7 @@ def test_what_is_printed(tmp_path):
         "model: 110 parameters; 4 rounds of 5 steps",
         "search: grid, scheduler none",
         "compared with each other method: alpha-vil",
-        "alpha-vil: 1 configuration, 3 trials of 103 steps, 4 slots, 1.8 CPU, 1 at once",
+        "alpha-vil: 1 configuration, 3 trials of 103 steps, 3 slots, 1.4 CPU, 1 at once",
         "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.6 CPU, 3 at once",
         "static: 6 configurations, 18 trials of 20 to 60 steps, 1 slot, 0.6 CPU, 3 at once",
         "1,149 gradient steps in all, dev passes counted (about)",
@@ -79,7 +79,7 @@ def test_what_is_printed(tmp_path):
 
 def test_slots_shrink_to_what_there_is(tmp_path):
     row = seen(tmp_path, {"CPU": 3.0}).rows[0]
-    assert (row.slots, row.assignments, row.lacking) == (2, 4, None)
+    assert (row.slots, row.assignments, row.lacking) == (2, 3, None)
     assert "not all tasks at a time, as not all fit: alpha-vil" in seen(tmp_path, {"CPU": 3.0}).lines()
 
 

@@ -8,19 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small
 from safetensors.numpy import load_file, save_file
 
 from avil_ray import checkpoint
 from avil_ray.errors import WorkFailed
+from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.methods.method import Memory, Run, Setting
 from avil_ray.reports.records import read_record, trial_folder, write_record
-from avil_ray.rounds import Best, Progress
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.storage import LocalStorage
 from avil_ray.sweeps.sweep import ended_well, settle
 from avil_ray.sweeps.trial import CHECKPOINT, THETA, best_so_far, load_theta, make_ready, make_record, save_theta
 
+SUITE = small.constant_suite()
 THREE = np.arange(3, dtype=np.float32)
-ROW = {"round": 0, "cost/gradient_steps": 12, "time/device": 0.5, "time/round": 0.25}
+ROW = {"round": 0, "cost/gradient_steps": 12, "time/device": 0.5, "time/round": 0.25, "time/reserved": 0.75}
 PLAN = TrialPlan("equal/c000/s1", "equal", "equal", 0, {}, 1)
 
 
@@ -46,8 +49,9 @@ def interrupted(tmp_path: Path) -> Path:
     folder = trial_folder(tmp_path, PLAN.key)
     (folder / CHECKPOINT).mkdir(parents=True)
     for rows in ((ROW,), (ROW, {**ROW, "round": 1})):
-        progress = Progress(THREE, best=Best(0, 0.5, THREE), rows=rows)
-        checkpoint.save(LocalStorage(folder / CHECKPOINT), progress, {})
+        setting = Setting(SUITE, SUITE.draw(0), 3, 1)
+        run = Run(setting, {MAIN: Track(THREE, best=Best(0, 0.5, THREE))}, Memory(), rows)
+        checkpoint.save(LocalStorage(folder / CHECKPOINT), run, {})
     return folder
 
 
@@ -80,7 +84,7 @@ def test_a_trial_whose_checkpoints_are_damaged_starts_anew_and_that_is_said(
 
 def test_the_checkpoint_of_another_version_is_kept(tmp_path: Path) -> None:
     folder = interrupted(tmp_path)
-    save_file({"theta": THREE}, folder / CHECKPOINT / checkpoint.FILE, {"avil_ray.format": "3"})
+    save_file({"theta": THREE}, folder / CHECKPOINT / checkpoint.FILE, {"avil_ray.format": "2"})
     assert make_ready(folder) == []
     assert (folder / CHECKPOINT / checkpoint.FILE).exists()
 
