@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from avil_ray.errors import UserError, unknown
 from avil_ray.models.text import quiet_hub
 from avil_ray.suites.files.table import Table, one_source
+
+log = logging.getLogger(__name__)
 
 USUAL_SPLIT = "train"
 """The split of a dataset that is taken where none is named."""
@@ -65,11 +68,13 @@ def read_hub(name: str, split: str | None, columns: Sequence[str], configuration
 
 def _of_dataset(name: str, loaded: Any, split: str | None, columns: Sequence[str]) -> Table:
     if isinstance(loaded, dict):
-        only = next(iter(loaded)) if len(loaded) == 1 else USUAL_SPLIT
-        split = split or only
-        if split not in loaded:
-            raise unknown("split", split, loaded, name)
-        name, loaded = f"{name}:{split}", loaded[split]
+        chosen = split or (next(iter(loaded)) if len(loaded) == 1 else USUAL_SPLIT)
+        if chosen not in loaded:
+            raise unknown("split", chosen, loaded, name)
+        if split is None and len(loaded) > 1:
+            others = ", ".join(other for other in loaded if other != chosen)
+            log.warning("%s: only its split %s is read; it also has %s", name, chosen, others)
+        name, loaded = f"{name}:{chosen}", loaded[chosen]
     elif split is not None:
         raise UserError(f"{name}: it is one dataset without splits; name it without :{split}")
     _require(name, columns, loaded.column_names)

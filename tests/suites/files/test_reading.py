@@ -99,12 +99,13 @@ def test_classes_of_datasets_have_their_names(tmp_path, form):
     assert table.column("tags") == [["O", "B"], [], ["B"]]
 
 
-def test_a_split_of_a_saved_dataset_is_named_behind_a_colon(tmp_path):
+def test_a_split_of_a_saved_dataset_is_named_behind_a_colon(tmp_path, caplog):
     import datasets
 
     parts = {"train": datasets.Dataset.from_list(ROWS[:1]), "test": datasets.Dataset.from_list(ROWS[1:])}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     assert values(read(tmp_path / "saved")) == ROWS[:1]
+    assert "saved: only its split train is read; it also has test" in caplog.text
     table = read(f"{tmp_path / 'saved'}:test")
     assert values(table) == ROWS[1:]
     assert table.place(0) == f"{tmp_path / 'saved'}:test, row 1"
