@@ -235,15 +235,21 @@ _WORDS = {
 
 def explain(error: ValidationError, name: str = "") -> str:
     """The first thing that is wrong, in one line: where, what is right, what was given."""
-    first = error.errors(include_url=False)[0]
+    first, *others = error.errors(include_url=False)
     place, inside = name, [part for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "list["))]
+    should = _should(first)
+    if others and first["loc"] == ("str",):  # `str | …`: the error furthest within says most
+        deepest = max(others, key=lambda other: len(other["loc"]))
+        inside = list(deepest["loc"][1:])
+        either = [should, *(_should(other).removeprefix("should be ") for other in others)]
+        first, should = (deepest, _should(deepest)) if inside else (first, " or ".join(either))
     if inside and inside[-1] == "[key]":
         return f"{place or 'input'} should have words as keys, not {first['input']!r}"
     if first["type"] == "missing" and inside and isinstance(inside[-1], int):
         inside = inside[:-1]
     for part in inside:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    return f"{place or 'input'} {_should(first)}, not {short(first['input'])}"
+    return f"{place or 'input'} {should}, not {short(first['input'])}"
 
 
 def short(value: Any) -> str:

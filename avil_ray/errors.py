@@ -14,6 +14,9 @@ from typing import TypeGuard
 LARGEST = 1e38
 """What single precision holds, about: PyTorch refuses to compute with more."""
 
+MOST_NAMED = 50
+"""So many names are listed in a message; the others are counted."""
+
 
 class UserError(ValueError):
     """The user's input is wrong. The message is one line: what is wrong, where, and what would be right."""
@@ -27,7 +30,8 @@ def unknown(kind: str, name: object, choices: Iterable[str], where: str = "") ->
     """A `UserError` for a name that is not among `choices`; it suggests the nearest one, or lists them all."""
     names = sorted(choices)
     near = nearest(name, names)
-    hint = f"there are: {', '.join(names) or 'none'}" if near is None else f"did you mean {near!r}?"
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    hint = f"there are: {', '.join(names[:MOST_NAMED]) or 'none'}{more}" if near is None else f"did you mean {near!r}?"
     return UserError(f"{where + ': ' if where else ''}unknown {kind} {str(name)!r}; {hint}")
 
 

@@ -38,10 +38,12 @@ def predict(folder: Path, data: str, output: Path | None) -> str | None:
     ------
     UserError
         The folder holds no model of texts or images, a column, a text or an image is missing, or the output is another
-        kind of file.
+        kind of file or in no folder.
     """
     if output is not None and output.suffix not in WRITERS:
         raise UserError(f"--output {output}: the file must end in {' or '.join(WRITERS)}")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.absolute().parent}")
     model = load(folder)
     if isinstance(model, ImagePredictor):
         answers = _of_images(model, data)

@@ -105,6 +105,10 @@ def test_mistakes_are_one_line_and_status_2(files: Path, tmp_path: Path, capsys:
         ([files / "classes", tmp_path / "none.csv"], "none.csv: no such file"),
         ([tmp_path, wrong], "holds no exported model (no avil.json)"),
         ([files / "classes", files / "churn.csv", "--output", "out.xlsx"], "out.xlsx: the file must end in .csv"),
+        (
+            [files / "classes", files / "churn.csv", "--output", "none/out.csv"],
+            "--output none/out.csv: there is no fold",
+        ),
     ):
         assert call("predict", *map(str, arguments)) == 2
         said = capsys.readouterr().err

@@ -138,5 +138,5 @@ def _check_classes(task: Task, outputs: int, loss: CrossEntropy) -> None:
         if two and outputs != 2 and task.test is not None:
             raise UserError(
                 f"task {task.name!r}: metric {metric!r} knows classes 0 and 1 only, but its head has {outputs} "
-                "outputs; give the head 2, or the metric accuracy_and_macro_f1 or matthews"
+                "outputs; give the head 2, or the metric f1_macro or matthews"
             )

@@ -137,6 +137,8 @@ def settled_model(where: str, model: str) -> str:
     UserError
         It looks like a path, but no such folder holds a model.
     """
+    if not model.strip():
+        raise UserError(f"{where}: model must be a folder, or a name on the hub, not {model!r}")
     path, model = Path(model).expanduser(), str(model)
     if not path.exists() and not model.startswith((".", "/", "~")) and model.count("/") <= 1:
         return model

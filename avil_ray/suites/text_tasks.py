@@ -10,6 +10,7 @@ from typing import Any
 from avil_ray.config import read_options
 from avil_ray.errors import UserError
 from avil_ray.suites.files.reading import find_source
+from avil_ray.suites.files.table import Table
 from avil_ray.suites.files.tags import read_tags
 from avil_ray.suites.files.tasks import AuxiliaryOptions, FileRows, FileTask, TargetOptions, listed, options_of
 from avil_ray.suites.files.texts import keys_of, read_texts
@@ -83,6 +84,10 @@ def text_task(name: str | None, options: Mapping[str, Any]) -> TextTask:
         raise UserError("text and pair must name a column each, or a list of columns that is not empty")
     if task.kind == "tokens" and (len(task.first) > 1 or task.second or not isinstance(task.label, str)):
         raise UserError("kind: tokens takes one text column, of words, and one label column, of their labels")
+    named = [*task.inputs, *listed(task.label)]
+    twice = next((column for column in named if named.count(column) > 1), None)
+    if twice is not None:
+        raise UserError(f"column {twice!r} is named twice; each may be part of one text, or a label")
     return task
 
 
@@ -94,10 +99,17 @@ def _read(task: TextTask, version: tuple[int, ...]) -> TextRows:
         words, labels = read_tags(table, task.first[0], str(task.label))
         texts, flat = Texts(words), [[" ".join(row) for row in words]]
     else:
+        _require_no_words(table, task.first[0])
         labels = task.labels(table)
         flat = [read_texts(table, each) for each in (task.first, task.second) if each]
         texts = Texts(flat[0], flat[1] if task.second else None)
     return TextRows(table, labels, keys_of(table, flat, task.inputs), given, texts)
+
+
+def _require_no_words(table: Table, column: str) -> None:
+    row = next((row for row, value in enumerate(table.column(column)) if isinstance(value, list)), None)
+    if row is not None:
+        raise table.wrong(row, f"text {column!r} is a list; give kind: tokens if words have a label each")
 
 
 @lru_cache(maxsize=32)

@@ -66,7 +66,7 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
     if other is not None and task.loss == BINARY and judged and named.kind != "numbers":
         raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; round them")
     if other is not None and of_two and task.loss != BINARY:
-        hint = "give accuracy_and_macro_f1 or matthews"
+        hint = "give f1_macro or matthews"
         raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; {hint}")
     column = _constant_label(task, split) if judged and named.varied else None
     if column is not None:

@@ -105,8 +105,8 @@ def export_model(module: nn.Module, example_input: Tensor | Mapping[str, Tensor]
 def export_pipeline(classifier: Path, of_words: bool, pairs: bool, folder: Path) -> None:
     """Save a classifier of texts in MLflow's format into `folder`, which must not exist yet.
 
-    `mlflow.pyfunc.load_model(folder).predict(["a text"])` gives a label and its score for each text; the tags of its
-    tokens where words have labels. Pairs are given as `{"text": …, "text_pair": …}`.
+    `mlflow.pyfunc.load_model(folder).predict(["a text"])` gives a label and its score for each text; the tags of all
+    its tokens, `O` among them, where words have labels. Pairs are given as `{"text": …, "text_pair": …}`.
 
     Parameters
     ----------
@@ -135,13 +135,16 @@ def export_pipeline(classifier: Path, of_words: bool, pairs: bool, folder: Path)
         outputs: list[ColSpec | TensorSpec] = (
             [ColSpec("string")] if of_words else [ColSpec("string", "label"), ColSpec("double", "score")]
         )
+        settings: dict[str, Any] = {"ignore_labels": []} if of_words else {"truncation": True}
+        if several:
+            settings["top_k"] = None
         mlflow.transformers.save_model(
             pipeline,
             str(folder),
             task=task,
             signature=ModelSignature(Schema(columns), None if several else Schema(outputs)),
             input_example=[{"text": "A first text.", "text_pair": "A second text."}] if pairs else ["A text."],
-            model_config={} if of_words else {"truncation": True, **({"top_k": None} if several else {})},
+            model_config=settings,
             # given, as MLflow would otherwise ask the hub for one, and load the model to see what it imports
             model_card=ModelCard("---\nlibrary_name: transformers\n---\n"),
             pip_requirements=[

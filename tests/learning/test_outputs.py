@@ -93,7 +93,7 @@ def test_a_metric_of_two_classes_needs_two_outputs() -> None:
     goal = avil.Task("tone", *small.apart(avil.Examples(INPUTS, labels)), metric="f1")
     assert refused(goal, model(nn.Linear(3, 3))) == (
         "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the "
-        "metric accuracy_and_macro_f1 or matthews"
+        "metric f1_macro or matthews"
     )
     check_outputs(model(nn.Linear(3, 2)), [goal], CPU)
     check_outputs(model(nn.Linear(3, 3)), [avil.Task("tone", goal.train, metric="f1")], CPU)

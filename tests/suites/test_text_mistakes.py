@@ -155,14 +155,18 @@ BROKEN = {
     "many whole numbers": Broken(
         "a.jsonl", NUMBERS, "has 30 different whole numbers; give kind: regression, or kind: "
     ),
-    "names, not classes": Broken("a.csv", ROWS, "has 30 different values in 30 rows, too many", {"label": "body"}),
+    "names, not classes": Broken(
+        "a.csv",
+        [{**row, "churned": f"mail {number}"} for number, row in enumerate(ROWS)],
+        "has 30 different values in 30 rows, too many",
+    ),
     "words as numbers": Broken(
         "a.csv", ROWS, "/a.csv, row 2: label 'churned' is 'no', not a number; give kind: class", {"kind": "regression"}
     ),
     "a decimal comma": Broken(
         "a.csv",
         changed(0, churned="3,5"),
-        "row 2: label 'churned' is '3,5', not a number; write 3.5",
+        "row 2: label 'churned' is '3,5', not a number; write 3.5, or 35 if thousands are meant",
         {"kind": "regression"},
     ),
     "an infinite number": Broken(
@@ -197,6 +201,54 @@ BROKEN = {
         {"data": {"train": "a.csv", "test": "test.csv"}},
         others={"test.csv": [{**row, "churned": "perhaps"} for row in churn_rows(4, seed=9)]},
     ),
+    "a huge number": Broken(
+        "a.jsonl",
+        [{**row, "churned": 10**400 + number} for number, row in enumerate(ROWS)],
+        "/a.jsonl, row 1: label 'churned' is 1000000000",
+        {"kind": "regression"},
+    ),
+    "half a character": Broken(
+        "a.jsonl", '{"body": "\\ud83d\\ude00 \\ud83d!"}\n', "/a.jsonl, row 1: \\ud83d is half a character; write"
+    ),
+    "a broken link": Broken(
+        "a.csv", lambda folder: (folder / "a.csv").symlink_to("b.csv"), "/a.csv: is a link to b.csv, which is not there"
+    ),
+    "an address": Broken("a.csv", TEXT, "a.csv: no such file", {"data": "https://example.org/a.csv"}),
+    "two columns of one name": Broken(
+        "a.parquet", lambda folder: _twice_named(folder / "a.parquet"), "it has two columns 'body'; rename one"
+    ),
+    "parquet that is not UTF-8": Broken(
+        "a.parquet", lambda folder: _wrong_bytes(folder / "a.parquet"), "a.parquet: column 'body' cannot be read (Uni"
+    ),
+    "a list of words without a kind": Broken(
+        "a.jsonl",
+        entity_rows(9),
+        "row 1: text 'words' is a list; give kind: tokens",
+        {"text": "words", "label": "tags"},
+    ),
+    "a label that is a text too": Broken("a.csv", ROWS, "column 'body' is named twice", {"label": "body"}),
+    "a label without a name": Broken(
+        "a.jsonl", [{**row, "churned": ["a", " "]} for row in ROWS], "/a.jsonl, row 1: label 'churned' is ['a', ' ']; a"
+    ),
+    "an empty separator": Broken(
+        "a.csv", ROWS, "target: separator must not be empty", {"kind": "multi-label", "separator": ""}
+    ),
+    "a value for two splits": Broken(
+        "a.csv",
+        ROWS,
+        "target: split: 'x' cannot stand for both train and test",
+        {"split": {"column": "subject", "train": ["w", "x"], "test": "x"}},
+    ),
+    "data that are no text": Broken(
+        "a.csv", ROWS, "target: data should be a word or a mapping such as {name: value}, not 3", {"data": 3}
+    ),
+    "a file that is no text": Broken(
+        "a.csv", ROWS, "target: data.train should be a word, not 3", {"data": {"train": 3}}
+    ),
+    "a column that is no text": Broken(
+        "a.csv", ROWS, "target: text should be a word or a list such as [a, b], not 3", {"text": 3}
+    ),
+    "no model": Broken("a.csv", ROWS, "model must be a folder, or a name on the hub, not ''", {}, {"model": ""}),
     "too few rows": Broken("a.csv", ROWS[:3], "/a.csv: 0 rows are left to train on beside", {}, {"test_fraction": 0.5}),
     "too many labels asked": Broken("a.csv", ROWS, "too few for 100 target_labels", {}, {"target_labels": 100}),
     "an unknown key": Broken(
@@ -254,6 +306,21 @@ def _no_rows(path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"body": pa.array([], pa.string()), "churned": pa.array([], pa.string())}), path)
+
+
+def _twice_named(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["body", "body", "churned"]), path)
+
+
+def _wrong_bytes(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.Array.from_buffers(pa.string(), 2, pa.array([b"caf\xe9", b"a"]).buffers())
+    pq.write_table(pa.table({"body": texts, "churned": ["yes", "no"]}), path)
 
 
 def write(path: Path, content: Any) -> None:

@@ -68,7 +68,7 @@ def read_class_folders(folder: Path) -> Table:
             what = f"none of its {others} files is one ({', '.join(ENDINGS)})" if others else "it is empty"
             raise UserError(f"{one}: the class has no images: {what}; leave the folder out, or put some into it")
         if others:
-            log.warning("%s: %d files are left out, as they are no images by their ending", one, others)
+            log.warning("%s: left out, as no images by their ending: %d of %d files", one, others, len(files))
     columns = {
         IMAGE: [str(path) for paths in found.values() for path in paths],
         LABEL: [name for name, paths in found.items() for _ in paths],

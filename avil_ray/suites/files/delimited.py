@@ -16,9 +16,9 @@ from avil_ray.suites.files.table import Table, one_source
 
 
 def read_delimited(file: Path, columns: Sequence[str] | None) -> Table:
-    """Some columns of a CSV file, or of a TSV file by its ending; semicolons and tabs separate cells of a CSV too.
+    """Some columns of a CSV file, or of a TSV file by its ending; all of them where None are named.
 
-    All of its columns where None are named.
+    Cells of a CSV file may have semicolons, tabs or bars between them too.
 
     A row's number is that of the line it begins in: a quoted cell may hold line ends.
 
@@ -85,7 +85,7 @@ def _separator(file: Path, header: str) -> str:
     """What stands between cells: a comma, or what the header has in its place."""
     if file.suffix.lower() == ".tsv":
         return "\t"
-    return next((sign for sign in ",;\t" if sign in header), ",")
+    return next((sign for sign in ",;\t|" if sign in header), ",")
 
 
 def _no_table(file: Path, row: int, why: str) -> UserError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def rows_line(table: Table) -> str:
 def labels_line(labels: Labels) -> str:
     """What a task's head answers, how often there is which label, and what kind they were taken for."""
     taken = f"; taken for {labels.note}" if labels.note else ""
-    return f"head of {head(labels)}: {_spread(labels)}{taken}"
+    return f"head of {head(labels)}: {_spread(labels)}{_alike(labels.names)}{taken}"
 
 
 def head(labels: Labels) -> str:
@@ -62,6 +62,16 @@ def splits_line(parts: Mapping[str, Integers], given: Integers | None) -> str:
     told = set() if given is None else {SPLITS[index] for index in given}
     drawn = [split for split in SPLITS[1:] if split not in told]
     return f"{sizes}; " + (f"{', '.join(drawn)} by share and seed" if drawn else "as given")
+
+
+def _alike(names: Sequence[str]) -> str:
+    """Two labels that differ in case alone, which may be meant as one."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            return f"; {other!r} and {name!r} differ in case alone, but are two labels"
+    return ""
 
 
 def _spread(labels: Labels) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from avil_ray.errors import UserError, unknown
 from avil_ray.models.text import quiet_hub
 from avil_ray.suites.files.table import Table, one_source
+
+log = logging.getLogger(__name__)
 
 USUAL_SPLIT = "train"
 """The split of a dataset that is taken where none is named."""
@@ -65,11 +68,13 @@ def read_hub(name: str, split: str | None, columns: Sequence[str], configuration
 
 def _of_dataset(name: str, loaded: Any, split: str | None, columns: Sequence[str]) -> Table:
     if isinstance(loaded, dict):
-        only = next(iter(loaded)) if len(loaded) == 1 else USUAL_SPLIT
-        split = split or only
-        if split not in loaded:
-            raise unknown("split", split, loaded, name)
-        name, loaded = f"{name}:{split}", loaded[split]
+        chosen = split or (next(iter(loaded)) if len(loaded) == 1 else USUAL_SPLIT)
+        if chosen not in loaded:
+            raise unknown("split", chosen, loaded, name)
+        if split is None and len(loaded) > 1:
+            others = ", ".join(other for other in loaded if other != chosen)
+            log.warning("%s: only its split %s is read; it also has %s", name, chosen, others)
+        name, loaded = f"{name}:{chosen}", loaded[chosen]
     elif split is not None:
         raise UserError(f"{name}: it is one dataset without splits; name it without :{split}")
     _require(name, columns, loaded.column_names)
@@ -77,8 +82,16 @@ def _of_dataset(name: str, loaded: Any, split: str | None, columns: Sequence[str
 
 
 def _table(name: str, table: Any, columns: Sequence[str], features: Mapping[str, Any]) -> Table:
-    found = {column: _named(features.get(column), table.column(column).to_pylist()) for column in columns}
+    found = {column: _named(features.get(column), _values(name, table, column)) for column in columns}
     return one_source(name, found, np.arange(1, table.num_rows + 1))
+
+
+def _values(name: str, table: Any, column: str) -> list[Any]:
+    try:
+        values: list[Any] = table.column(column).to_pylist()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, or a date beyond the year 9999
+        raise UserError(f"{name}: column {column!r} cannot be read ({one_line_of(error)})") from error
+    return values
 
 
 def _named(feature: Any, values: list[Any]) -> list[Any]:
@@ -100,6 +113,8 @@ def _require(name: str, columns: Sequence[str], there: Sequence[str]) -> None:
     for column in columns:
         if column not in there:
             raise unknown("column", column, there, name)
+        if there.count(column) > 1:
+            raise UserError(f"{name}: it has two columns {column!r}; rename one")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 from avil_ray.errors import UserError, unknown
 from avil_ray.suites.files.lines import lines
 from avil_ray.suites.files.table import Table, one_source
+
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escaped half of a surrogate pair, which stands for a character only beside its other half."""
 
 
 def read_json_lines(file: Path, columns: Sequence[str]) -> Table:
@@ -48,4 +52,10 @@ def _object(file: Path, number: int, line: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         kind = {list: "a list", str: "text", type(None): "null", bool: "true or false"}.get(type(row), "a number")
         raise UserError(f"{file}, row {number}: holds {kind}; {needed}")
+    if HALF.search(line):  # the other lines, nearly all, need no second look
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise UserError(f"{file}, row {number}: {half} is half a character; write both halves") from None
     return row

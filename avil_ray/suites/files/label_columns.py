@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,8 @@ class _Different:
             raise self.table.wrong(row, f"label {self.column!r} {what}{several}; fill it in, or leave such rows out")
         if isinstance(value, bool):
             return str(value).lower()
-        if isinstance(value, int | float):
-            return _plain(value)
+        if isinstance(value, int | float | Decimal):
+            return _plain(float(value) if isinstance(value, Decimal) else value)
         if not isinstance(value, str):
             raise self.table.wrong(row, f"label {self.column!r} must be a word or a number, not {shown(value)}")
         text = value.strip()
@@ -98,11 +99,12 @@ class _Different:
         """Each row's number, [N]; `UserError` where one is a word, or is not finite in single precision."""
         for row, value in zip(self.rows, self.read.values(), strict=True):
             if isinstance(value, str):
-                point = re.fullmatch(r"[+-]?\d+,\d+", value)
-                hint = f"write {value.replace(',', '.')}" if point else "give kind: classes if labels are words"
+                hint = "give kind: classes if labels are words"
+                if re.fullmatch(r"[+-]?\d+,\d+", value):
+                    hint = f"write {value.replace(',', '.')}, or {value.replace(',', '')} if thousands are meant"
                 raise self.table.wrong(row, f"label {self.column!r} is {value!r}, not a number; {hint}")
             if not abs(value) < LARGEST:
-                raise self.table.wrong(row, f"label {self.column!r} is {value!r}, which is too large")
+                raise self.table.wrong(row, f"label {self.column!r} is {shown(value)}, which is too large")
         found = np.array([self.read[type(value), value] for value in self.values], dtype=np.float32)
         if (found == found[0]).all():
             raise UserError(f"{self.table.sources[0]}: label {self.column!r} is {found[0]:g} in all {len(found)} rows")
@@ -115,7 +117,7 @@ class _Different:
 
 def _plain(number: float) -> float | int:
     """A number without a fraction as a whole one."""
-    return int(number) if math.isfinite(number) and number == int(number) else number
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _guessed(table: Table, column: str, known: _Different) -> Labels:

@@ -95,7 +95,7 @@ def find_source(text: object) -> Source:
 
 def _found(text: str) -> Source:
     whole, _, split = text.rpartition(":")
-    name, part = (whole, split) if whole and not absolute(text).exists() else (text, None)
+    name, part = (whole, split) if whole and "/" not in split and not absolute(text).exists() else (text, None)
     path = absolute(name)
     if path.is_dir():
         if not any((path / mark).is_file() for mark in SAVED):
@@ -116,6 +116,8 @@ def _found(text: str) -> Source:
 
 
 def _not_there(path: Path) -> UserError:
+    if path.is_symlink():
+        return UserError(f"{path}: is a link to {path.readlink()}, which is not there")
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest(path.name, beside)
     return UserError(f"{path}: no such file" + (f"; did you mean {near!r}?" if near else ""))

@@ -22,7 +22,7 @@ def from_lists(table: Table, column: str, values: Column, kind: Kind | None) -> 
         row = next(row for row, value in enumerate(values) if isinstance(value, list))
         raise table.wrong(row, f"label {column!r} is a list, but kind is {kind}; give kind: multi-label")
     for row, value in enumerate(values):
-        if not isinstance(value, list) or not all(isinstance(name, str | int) for name in value):
+        if not isinstance(value, list) or not all(isinstance(name, str | int) and str(name).strip() for name in value):
             what = "is empty" if value is None else f"is {shown(value)}"
             raise table.wrong(row, f"label {column!r} {what}; a list of labels is needed, [] where there are none")
     names = ordered_names(chain.from_iterable(values))
@@ -41,6 +41,8 @@ def from_cells(table: Table, column: str, values: Column, separator: str | None)
         if not isinstance(value, str):
             what = "is empty" if value is None else f"is {shown(value)}"
             raise table.wrong(row, f"label {column!r} {what}; a list or text with labels is needed")
+    if separator == "":
+        raise UserError(f'separator must not be empty; leave it out for "{SEPARATOR}"')
     sign = SEPARATOR if separator is None else separator
     if separator is None and not any(sign in value for value in values):
         other = next((one for one in ";," if any(one in value for value in values)), None)

@@ -187,6 +187,11 @@ def _split_options(read: TargetOptions) -> dict[str, Any]:
         if key not in SPLITS:
             raise unknown("option", key, ("column", *SPLITS), "split")
     values = tuple((key, tuple(map(str, listed(value)))) for key, value in split.items())
+    stands_for: dict[str, str] = {}
+    for key, names in values:
+        for name in names:
+            if stands_for.setdefault(name, key) != key:
+                raise UserError(f"split: {name!r} cannot stand for both {stands_for[name]} and {key}")
     return {"split_column": column, "split_values": values}
 
 

@@ -29,7 +29,7 @@ def test_other_files_are_left_out_and_counted(tmp_path: Path, caplog: pytest.Log
         save(tmp_path / name / "a.png")
     (tmp_path / "dog" / "notes.txt").write_text("")
     assert len(read_class_folders(tmp_path)) == 2
-    assert f"{tmp_path / 'dog'}: 1 files are left out, as they are no images by their ending" in caplog.text
+    assert f"{tmp_path / 'dog'}: left out, as no images by their ending: 1 of " in caplog.text
 
 
 def test_a_class_without_images_is_named(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,12 @@ def test_numbers_with_a_fraction_are_a_regression_and_it_is_said():
 
 def test_whole_numbers_are_a_regression_where_it_is_asked_for():
     assert labels([1, 2, 3], "regression").values.tolist() == [1, 2, 3]
+
+
+def test_decimal_numbers_of_databases_are_numbers():
+    found = labels([Decimal("1.25"), Decimal("2.50"), Decimal("3.00")])
+    assert found.kind == "regression"
+    assert found.values.tolist() == [1.25, 2.5, 3.0]
 
 
 def test_words_and_numbers_are_names_where_classes_are_asked_for():

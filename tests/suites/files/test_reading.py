@@ -53,7 +53,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     assert values(read(write_csv(tmp_path / "a.csv", ROWS, encoding="utf-8-sig"))) == ROWS
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_a_csv_may_have_other_separators(tmp_path, separator):
     (tmp_path / "a.csv").write_text(f'text{separator}label\n"one, two"{separator}b\n')
     assert values(read(tmp_path / "a.csv")) == [{"text": "one, two", "label": "b"}]
@@ -99,12 +99,13 @@ def test_classes_of_datasets_have_their_names(tmp_path, form):
     assert table.column("tags") == [["O", "B"], [], ["B"]]
 
 
-def test_a_split_of_a_saved_dataset_is_named_behind_a_colon(tmp_path):
+def test_a_split_of_a_saved_dataset_is_named_behind_a_colon(tmp_path, caplog):
     import datasets
 
     parts = {"train": datasets.Dataset.from_list(ROWS[:1]), "test": datasets.Dataset.from_list(ROWS[1:])}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     assert values(read(tmp_path / "saved")) == ROWS[:1]
+    assert "saved: only its split train is read; it also has test" in caplog.text
     table = read(f"{tmp_path / 'saved'}:test")
     assert values(table) == ROWS[1:]
     assert table.place(0) == f"{tmp_path / 'saved'}:test, row 1"
