@@ -112,17 +112,13 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None
     expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
     with opened(2) as pool:
         victim = pool._workers[0]
-        killer = _kill_soon.remote(ray.get(victim.prepare.remote(pool._suite, 0, 1)))
+        process = ray.get(victim.prepare.remote(pool._suite, 0, 1))
+        killer = threading.Timer(0.1, os.kill, (process, signal.SIGKILL))
+        killer.start()
         found = pool.run(work, start, 0)
-        ray.get(killer)
+        killer.join()
         assert pool._replaced == 1
     assert [u.theta.tobytes() for u in found] == [u.theta.tobytes() for u in expected]
-
-
-@ray.remote(num_cpus=0)
-def _kill_soon(process: int) -> None:
-    time.sleep(0.1)
-    os.kill(process, signal.SIGKILL)
 
 
 def test_a_hanging_worker_ends_in_one_clear_error() -> None:

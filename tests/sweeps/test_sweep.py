@@ -166,6 +166,7 @@ class TestSweep:
         assert stored["tiny"].info.status == "FAILED"
         assert stored["tiny/equal/c000/s0"].info.status == "FINISHED"
 
+    @pytest.mark.slow
     def test_a_trial_that_fails_once_goes_on_from_its_checkpoint(
         self, write: Write, storage: Path, tmp_path: Path
     ) -> None:
@@ -197,6 +198,7 @@ class TestSweep:
         assert set(after) == set(before)
         assert after["tiny"].info.run_id != before["tiny"].info.run_id
 
+    @pytest.mark.slow
     def test_asha_stops_trials_early_and_says_so(self, write: Write, storage: Path) -> None:
         rates = {"grid": [0.05, 1e-6, 1e-7, 1e-8]}
         search = {"algorithm": "grid", "scheduler": "asha"}
