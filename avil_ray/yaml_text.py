@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, less its traps."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """As PyYAML, but a key that stands twice is a mistake: PyYAML would keep the last one without a word."""
+        """As PyYAML, but a key that is listed twice is a mistake: PyYAML would keep the last one without a word."""
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:

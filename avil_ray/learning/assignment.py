@@ -46,7 +46,7 @@ class Assignment:
     track
         The name of the track that it starts from.
     continues
-        Whether the optimizer (and the rule) goes on from the track's, and comes back with the update; otherwise each
+        Whether the optimizer (and the rule) continues from the track's, and comes back with the update; otherwise each
         assignment starts with a fresh one. What the optimizer holds of parts that this assignment does not train comes
         back as it was.
     schedule_steps
@@ -103,7 +103,7 @@ class Update:
         Its name, the track that it started from, and the steps that it took.
     theta
         The parameters where training ended, float32 [P]. They travel instead of the delta, which is as long: so a
-        static run goes on from exactly where it stopped, and `delta` costs one subtraction.
+        static run continues from exactly where it stopped, and `delta` costs one subtraction.
     losses
         Task -> its unweighted training loss, the mean over the steps. Not finite where training diverged.
     weights

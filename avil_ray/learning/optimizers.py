@@ -55,7 +55,7 @@ class FlatOptimizer:
     total_steps
         The planned length that a schedule runs over.
     state
-        Where to go on from; empty for a fresh start.
+        Where to continue from; empty for a fresh start.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def trainable(
     (`learning.learning_rate`), and `seed`, `rounds`, `steps_per_round` and `threads`. Each round is reported with its
     columns as in `Result.history`; one report more, at the end, has `test/<metric>` and `best_round` too: choose by
     `select/<metric>`, not by those. The trial keeps a checkpoint in its own folder: where Tune starts it again on the
-    same node, it goes on from there. It trains in one process, so give it as many CPUs as `threads`.
+    same node, it continues from there. It trains in one process, so give it as many CPUs as `threads`.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """One trial of a sweep: what Ray Tune runs, in a process that drives the trial's own workers.
 
 A trial stores itself in its folder on the sweep's storage: a checkpoint after every round, its record at the end. So a
-retry, on any node, goes on from the last round, and a sweep that was killed knows what is done without Tune's help.
+retry, on any node, continues from the last round, and a sweep that was killed knows what is done without Tune's help.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
 
 def make_ready(folder: Path) -> list[str]:
-    """Clear a trial's folder of what it cannot go on from, so that it starts anew instead; what was found, in lines."""
+    """Clear a trial's folder of what it cannot continue from, so that it starts anew; what was found, in lines."""
     said = []
     if folder.exists() and not folder.is_dir():
         said.append(f"{folder} is not a folder; it is replaced")

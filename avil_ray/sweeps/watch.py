@@ -43,7 +43,7 @@ class Watch(Callback):
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=2, transient=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune stores its callbacks to restore them, and a sweep goes on from its trials' records instead."""
+        """Nothing: Tune stores its callbacks to restore them, but a sweep continues from its trials' records."""
         return {}
 
     def __enter__(self) -> Watch:

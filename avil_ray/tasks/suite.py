@@ -85,7 +85,7 @@ class Suite:
             raise unknown("target", self.target, self.task_names, where)
         twice = {name for name in self.task_names if self.task_names.count(name) > 1}
         if twice:
-            raise UserError(f"{where}: task {min(twice)!r} stands twice; name each task once")
+            raise UserError(f"{where}: task {min(twice)!r} is listed twice; name each task once")
         if isinstance(self.tasks, Mapping) and sorted(map(str, self.tasks)) != sorted(self.task_names):
             raise UserError(f"{where}: tasks has {sorted(self.tasks)}, task_names says {sorted(self.task_names)}")
         one = self.tasks if isinstance(self.tasks, Mapping) else {}

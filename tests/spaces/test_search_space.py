@@ -27,7 +27,7 @@ seeds: [0, 1, 2, 3, 4]
 resources: {per_task: {cpu: 1, gpu: auto}, driver: {cpu: 1}}   # gpu: auto = 1 each where the cluster has GPUs, else 0; fractions allowed
 methods:
   - {method: alpha-vil}
-  - {method: alpha-vil, variant: paper, label: alpha-vil-paper}     # label: how tables, figures and MLflow call it; needed where one method stands twice
+  - {method: alpha-vil, variant: paper, label: alpha-vil-paper}     # label: how tables, figures and MLflow call it; needed where one method is listed twice
   - {method: target-only}
   - {method: equal}
   - method: static

@@ -170,7 +170,7 @@ def test_options_are_the_factorys_arguments() -> None:
         ({"target": "lefty"}, "multimnist: unknown target 'lefty'; did you mean 'left'?"),
         ({"auxiliaries": ["rigth"]}, "multimnist: unknown auxiliary 'rigth'; did you mean 'right'?"),
         ({"auxiliaries": ["left"]}, "multimnist: 'left' is the target; name other tasks as auxiliaries"),
-        ({"auxiliaries": ["right", "right"]}, "suite 'multimnist': task 'right' stands twice; name each task once"),
+        ({"auxiliaries": ["right", "right"]}, "suite 'multimnist': task 'right' is listed twice; name each task once"),
         (
             {"auxiliaries": "noise"},
             "multimnist: auxiliaries must be a list of names such as [right, left_odd], not 'noise'",

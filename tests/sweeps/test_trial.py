@@ -1,4 +1,4 @@
-"""What a trial tells the scheduler, and what it goes on from; the rest of a trial is tested with the sweep."""
+"""What a trial tells the scheduler, and what it continues from; the rest of a trial is tested with the sweep."""
 
 from __future__ import annotations
 

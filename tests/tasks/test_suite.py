@@ -147,5 +147,5 @@ def test_an_unknown_target_gets_the_nearest_name() -> None:
 
 
 def test_a_task_may_stand_once_only() -> None:
-    with pytest.raises(UserError, match="task 'other' stands twice"):
+    with pytest.raises(UserError, match="task 'other' is listed twice"):
         suite(names=("goal", "other", "other"))
