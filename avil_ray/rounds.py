@@ -112,6 +112,7 @@ def times(updates: Sequence[Update], pool: Pool, started: float, gathered: float
     now = time.perf_counter()
     busy = sum(update.seconds for update in updates) + now - gathered
     reserved = getattr(pool, "workers", 1) * (now - started)
+    # a user's own pool need not say how many workers it has: no less is reserved than was at work
     return {"time/round": now - started, "time/device": busy, "time/reserved": max(reserved, busy)}
 
 

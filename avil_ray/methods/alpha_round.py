@@ -1,9 +1,11 @@
 """One round of alphaVIL: from the tasks' deltas to alpha, theta and the weights of the next round.
 
-alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_alpha`
-theta   <- theta + sum_i alpha_i delta_i
-w_i     <- w_i + alpha_i - 1                                                            `PAPER`
-w_i     <- w_i + (alpha_i / neutral - 1) / 2, clipped, scaled to the sum n, clipped      `ROBUST`
+    alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_alpha`
+    theta   <- theta + sum_i alpha_i delta_i
+    w_i     <- w_i + alpha_i - 1                                                            `PAPER`
+    w_i     <- w_i + (alpha_i / neutral - 1) / 2, clipped, scaled to the sum n, clipped     `ROBUST`
+
+`alpha_vil.py` says where in a run such rounds stand.
 """
 
 from __future__ import annotations
