@@ -30,20 +30,25 @@ def drawn() -> int:
     return hash((tuple(zlib.crc32(state.tobytes()) for state in states), random.getstate()))
 
 
+def reseed(seed: int, *purpose: str | int) -> None:
+    """Seed the global generators of PyTorch, NumPy and Python, for good: inside a `seeded` block."""
+    derived = derive(seed, *purpose)
+    torch.default_generator.manual_seed(derived)
+    if torch.cuda.is_available():  # torch.manual_seed does the same, but takes 0.1 ms where there is no GPU
+        torch.cuda.manual_seed_all(derived)
+    np.random.seed(derived % 2**32)  # noqa: NPY002
+    random.seed(derived)
+
+
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     """Seed the global generators of PyTorch, NumPy and Python inside the block and restore them after it.
 
     Initialisation, dropout and augmentation draw from them.
     """
-    derived = derive(seed, *purpose)
     before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002 (other people's code draws from it)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.default_generator.manual_seed(derived)
-        if torch.cuda.is_available():  # torch.manual_seed does the same, but takes 0.1 ms where there is no GPU
-            torch.cuda.manual_seed_all(derived)
-        np.random.seed(derived % 2**32)  # noqa: NPY002
-        random.seed(derived)
+        reseed(seed, *purpose)
         try:
             yield
         finally:

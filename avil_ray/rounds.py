@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from avil_ray.contracts import check_assignments, check_updates
+from avil_ray.contracts import check_assignments, check_updates, require_settled
 from avil_ray.divergence import dropped_parts, require_finite, require_learning
-from avil_ray.learning.assignment import Update
-from avil_ray.learning.evaluation import Target
+from avil_ray.keeping import InMemory, Keeper
+from avil_ray.learning.assignment import Assignment, OptimizerState, Update
+from avil_ray.learning.evaluation import Figures, Question, Target
+from avil_ray.learning.member import at_hand
 from avil_ray.learning.parameters import Vector
-from avil_ray.learning.track import MAIN, Track
+from avil_ray.learning.track import MAIN
 from avil_ray.methods.method import Facts, Method, Run
-from avil_ray.pools.pool import Pool
+from avil_ray.pools.pool import Evaluating, Pool, WorkersLost
 from avil_ray.randomness import seeded
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 3
 """A run fails once it has this many rounds and every one has dropped the target's updates."""
@@ -43,36 +49,156 @@ class Round:
         return self.run.main.score
 
 
-def run_rounds(run: Run, method: Method, pool: Pool, target: Target, on_round: Callable[[Round], None]) -> Run:
+@dataclass(frozen=True)
+class Unsettled:
+    """A round whose figures on select are still to come.
+
+    Attributes
+    ----------
+    questions
+        Track -> what is asked: its figures on select.
+    row
+        The line of the history without them.
+    states
+        Track -> its optimizer's state, where a checkpoint is due; else None.
+    """
+
+    number: int
+    questions: Mapping[str, Question]
+    row: Mapping[str, Any]
+    updates: Sequence[Update]
+    states: Mapping[str, OptimizerState] | None
+
+
+def run_rounds(
+    run: Run,
+    method: Method,
+    pool: Pool,
+    target: Target,
+    on_round: Callable[[Round], None],
+    keeper: Keeper | None = None,
+) -> Run:
     """Run the remaining rounds of `run`: assign, train, combine, evaluate, log. Test is never touched.
 
-    With `patience` in the suite's learning, rounds end early: see `out_of_patience`.
+    Select is evaluated beside the next round's training, so a round is told when that has ended; a method that looks
+    at figures first (`Method.reads_select`), and `patience`, wait for them. Where workers are lost with what they have
+    kept, the run goes back to its last checkpoint; no round is told twice.
 
     Raises
     ------
     WorkFailed
         Training diverges, or a method drops whatever the target learns (`require_learning`).
     """
-    updates: Sequence[Update] = ()
-    for number in range(len(run.rows), method.rounds(run.setting)):
-        if out_of_patience(run, number):
-            break
-        started = time.perf_counter()
-        with seeded(target.seed, number, "begin"):
-            run = method.begin(run, number)
-        work = check_assignments(method.assign(run, number), run)
-        updates = check_updates(pool.run(work, run.tracks, number), work)
-        gathered = time.perf_counter()
-        after, facts = method.combine(run, updates, target, number)
-        require_finite(after.main.theta, updates, number)
-        after, scores = evaluated(run, after, target, number)
-        facts = {**facts, **dropped_parts(updates, target.suite.target, number)}
-        row = history_row(number, scores, facts, updates, target) | times(updates, pool, started, gathered)
-        run = replace(after, rows=(*after.rows, row))
-        on_round(Round(number, run, row))
-        require_learning(run, updates, target, PATIENCE)
-    require_learning(run, updates, target, 1)
-    return run
+    keeper, told = keeper or InMemory(run), len(run.rows)
+
+    def tell(done: Round) -> None:
+        nonlocal told
+        if done.number >= told:
+            told = done.number + 1
+            on_round(done)
+
+    while True:
+        try:
+            return Driver(method, pool, target, tell, keeper).drive(run)
+        except WorkersLost as lost:
+            run = keeper.last()
+            log.warning("%s; the run goes back to the end of its round %d", lost, len(run.rows) - 1)
+
+
+@dataclass
+class Driver:
+    """The loop over rounds, and what it needs; `busy` are the seconds of work since the last row."""
+
+    method: Method
+    pool: Pool
+    target: Target
+    tell: Callable[[Round], None]
+    keeper: Keeper
+    busy: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    def drive(self, run: Run) -> Run:
+        """Run the remaining rounds."""
+        method, target, last = self.method, self.target, None
+        for number in range(len(run.rows), method.rounds(run.setting)):
+            if last and (method.reads_select(run.setting, number) or run.setting.suite.learning.patience is not None):
+                run, last = self.settled(run, last, self.answered(last.questions)), None
+            if out_of_patience(run, number):
+                break
+            with seeded(target.seed, number, "begin"):
+                begun = method.begin(run, number)
+            run = require_settled(run, begun, number) if last else begun
+            work = check_assignments(method.assign(run, number), run)
+            updates, figures = self.trained(work, run, number, last.questions if last else {})
+            if last:
+                run = self.settled(run, last, figures)
+            with self.working():
+                after, facts = method.combine(run, updates, target, number)
+            require_finite(after.main.theta, updates, number)
+            row = history_row(number, {**facts, **dropped_parts(updates, target.suite.target, number)}, updates, target)
+            states = {name: at_hand(track) for name, track in after.tracks.items()} if self.keeper.due(after) else None
+            last = Unsettled(number, questions_of(run, after), row | self.times(), updates, states)
+            run = after
+        if last:
+            figures = self.answered(last.questions)
+            last = replace(last, row={**last.row, **{name: last.row[name] + more for name, more in self.times().items()}})
+            run = self.settled(run, last, figures)
+            require_learning(run, last.updates, target, 1)
+        return run
+
+    def trained(
+        self, work: Sequence[Assignment], run: Run, number: int, questions: Mapping[str, Question]
+    ) -> tuple[Sequence[Update], list[Figures]]:
+        """The round's updates, and the answers to the last round's questions: by the same workers where they can."""
+        if isinstance(self.pool, Evaluating):
+            spent = self.pool.spent
+            updates, figures = self.pool.run_beside(work, run.tracks, number, list(questions.values()))
+            self.busy += self.pool.spent - spent
+        else:
+            updates, figures = self.pool.run(work, run.tracks, number), self.answered(questions)
+        self.busy += sum(update.seconds for update in check_updates(updates, work))
+        return updates, figures
+
+    def answered(self, questions: Mapping[str, Question]) -> list[Figures]:
+        """The figures that are asked for, at once."""
+        with self.working():
+            return self.target.answer(list(questions.values()))
+
+    def settled(self, run: Run, last: Unsettled, figures: Sequence[Figures]) -> Run:
+        """The run with the last round's figures on select, once they are there; stored where due, and told."""
+        metric, better = self.target.task.measure.name, np.greater if self.target.task.measure.mode == "max" else np.less
+        scores: dict[str, float] = {}
+        tracks = dict(run.tracks)
+        for name, found in zip(last.questions, figures, strict=True):
+            tracks[name] = run.tracks[name].scored(name, last.number, found[metric], better)
+            scores |= {f"{_prefix(name)}select/{column}": value for column, value in found.items()}
+        row = {"round": last.number, **scores, **last.row}
+        run = replace(run, tracks=tracks, rows=(*run.rows, row))
+        if last.states is not None:
+            stored = {name: replace(track, optimizer=last.states[name]) for name, track in tracks.items()}
+            self.keeper.store(replace(run, tracks=stored))
+        self.tell(Round(last.number, run, row))
+        require_learning(run, last.updates, self.target, PATIENCE)
+        return run
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A block in which the driver works: its seconds, and those of workers in place of its waiting for them."""
+        started, waited, spent = time.perf_counter(), *self._workers()
+        yield
+        after, spent_after = self._workers()
+        self.busy += time.perf_counter() - started - (after - waited) + (spent_after - spent)
+
+    def _workers(self) -> tuple[float, float]:
+        return (self.pool.waited, self.pool.spent) if isinstance(self.pool, Evaluating) else (0.0, 0.0)
+
+    def times(self) -> dict[str, float]:
+        """Seconds since the last row: elapsed; of workers and the driver at work; reserved, workers times elapsed."""
+        now = time.perf_counter()
+        elapsed, busy, self.began, self.busy = now - self.began, self.busy, now, 0.0
+        # a user's own pool need not say how many workers it has: no less is reserved than was at work
+        reserved = max(getattr(self.pool, "workers", 1) * elapsed, busy)
+        return {"time/round": elapsed, "time/device": busy, "time/reserved": reserved}
 
 
 def out_of_patience(run: Run, number: int) -> bool:
@@ -81,39 +207,27 @@ def out_of_patience(run: Run, number: int) -> bool:
     return patience is not None and best is not None and number - best.round > patience
 
 
-def evaluated(before: Run, after: Run, target: Target, number: int) -> tuple[Run, dict[str, float]]:
-    """The run with select figures of the main track and of each other that moved in round `number`; their columns."""
-    metric, better = target.task.measure.name, np.greater if target.task.measure.mode == "max" else np.less
-    tracks: dict[str, Track] = {}
-    scores: dict[str, float] = {}
-    for name, track in after.tracks.items():
-        if name != MAIN and name in before.tracks and track.theta is before.tracks[name].theta:
-            continue
-        found = target.evaluate("select", track.theta)
-        tracks[name] = track.scored(name, number, found[metric], better)
-        scores |= {f"{_prefix(name)}select/{column}": value for column, value in found.items()}
-    return after.with_tracks(tracks), scores
+def questions_of(before: Run, after: Run) -> dict[str, Question]:
+    """What is to be evaluated on select after a round: the main track, and each other that has moved or is new."""
+    moved = {
+        name: track
+        for name, track in after.tracks.items()
+        if name == MAIN or name not in before.tracks or track.theta is not before.tracks[name].theta
+    }
+    return {name: Question(("select",), None, track.theta) for name, track in moved.items()}
 
 
-def history_row(
-    number: int, scores: Mapping[str, float], facts: Facts, updates: Sequence[Update], target: Target
-) -> dict[str, Any]:
-    """One line of the history. Dev passes cost as many gradient steps as the batches that their examples would fill."""
+def history_row(number: int, facts: Facts, updates: Sequence[Update], target: Target) -> dict[str, Any]:
+    """One line of the history, but for figures on select and times.
+
+    Dev passes cost as many gradient steps as the batches that their examples would fill.
+    """
     losses = {
         f"{_prefix(update.track)}train_loss/{task}": loss for update in updates for task, loss in update.losses.items()
     }
     dev_steps = math.ceil(target.take_examples_adapted() / target.suite.learning.batch_size)
     cost = sum(update.gradient_steps for update in updates) + dev_steps
-    return {"round": number, **scores, **facts, **losses, "cost/gradient_steps": cost}
-
-
-def times(updates: Sequence[Update], pool: Pool, started: float, gathered: float) -> dict[str, float]:
-    """Seconds of a round: elapsed; of workers and then the driver at work; and reserved, workers times elapsed."""
-    now = time.perf_counter()
-    busy = sum(update.seconds for update in updates) + now - gathered
-    reserved = getattr(pool, "workers", 1) * (now - started)
-    # a user's own pool need not say how many workers it has: no less is reserved than was at work
-    return {"time/round": now - started, "time/device": busy, "time/reserved": max(reserved, busy)}
+    return {**facts, **losses, "cost/gradient_steps": cost}
 
 
 def _prefix(track: str) -> str:

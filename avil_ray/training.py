@@ -23,7 +23,7 @@ from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
-from avil_ray.pools.pool import Pool
+from avil_ray.pools.pool import Evaluating, Pool
 from avil_ray.pools.reserved import own_device
 from avil_ray.rounds import Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
@@ -179,8 +179,9 @@ def train(
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
+            target.evaluator = opened if isinstance(opened, Evaluating) else None
             run = run_rounds(run, method, opened, target, after_round)
-        best, test = _judged(run, target)
+            best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)
 
 

@@ -16,7 +16,7 @@ import avil_ray as avil
 from avil_ray.divergence import require_finite
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import Target
+from avil_ray.learning.evaluation import Question, Target
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting
@@ -156,13 +156,13 @@ def figures(done: Sequence[Round], track: str) -> list[float | None]:
 
 def test_main_and_the_tracks_that_moved_are_evaluated_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     method, evaluated = Scripted(path=[3, 2, None, 1], side=[4, None, 0.5]), []
-    evaluate = Target.evaluate
+    answer = Target.answer
 
-    def watched(target: Target, split: str, theta: np.ndarray) -> dict[str, float]:
-        evaluated.append((split, float(theta[0])))
-        return evaluate(target, split, theta)
+    def watched(target: Target, questions: Sequence[Question]) -> list[dict[str, float]]:
+        evaluated.extend((*one.splits, float(one.theta[0])) for one in questions)
+        return answer(target, questions)
 
-    monkeypatch.setattr(Target, "evaluate", watched)
+    monkeypatch.setattr(Target, "answer", watched)
     done = run(method, started(method, 4))
     assert evaluated == [("select", theta) for theta in (3, 2, 4, 2, 1, 0.5)], "main even where it stays"
     assert figures(done, MAIN) == [9, 4, 4, 1]

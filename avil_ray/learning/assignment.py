@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -140,3 +141,41 @@ class Update:
     def delta(self, start: Vector) -> Vector:
         """Delta = theta after training minus `start` (algorithms of arXiv 2405.07769): float32 [P]."""
         return np.asarray(self.theta - start, dtype=np.float32)
+
+
+NOTHING = np.empty(0, np.float32)
+"""The theta of a member that does not answer for its team."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A worker's part in an assignment.
+
+    Parameters
+    ----------
+    update
+        As if it were all; theta and the rule's memory are the leader's alone.
+    losses
+        Task -> this member's shares of its mean training losses: those of one step, on all members, add up to its loss.
+    """
+
+    update: Update
+    losses: Mapping[str, Sequence[float]]
+
+
+def whole(parts: Sequence[Part]) -> Update:
+    """The update that the parts of a team make, the leader's first."""
+    first = parts[0].update
+    losses = {task: mean([share for part in parts for share in part.losses[task]], first.steps) for task in first.weights}
+    return replace(
+        first,
+        losses=losses,
+        gradient_steps=sum(part.update.gradient_steps for part in parts),
+        seconds=sum(part.update.seconds for part in parts),
+    )
+
+
+def mean(values: Sequence[float], count: int | None = None) -> float:
+    """The sum over `count`, exact but for its last rounding, so that the order does not matter; 0 of none."""
+    total = math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
+    return total / max(1, len(values) if count is None else count)

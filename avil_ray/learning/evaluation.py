@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -30,6 +31,34 @@ class Objective(Protocol):
     def __call__(self, theta: Tensor, /) -> tuple[float, Tensor]:
         """Theta [P] -> (loss, gradient [P]); the gradient may be overwritten by the next call."""
         ...
+
+
+Figures = dict[str, float]
+"""The target's metric and mean loss: {"accuracy": …, "loss": …}."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the target's figures are at `theta` [P], on examples of its splits.
+
+    Parameters
+    ----------
+    splits
+        The splits, one after the other.
+    rows
+        Which of their examples; all of them where not given.
+    """
+
+    splits: tuple[str, ...]
+    rows: Tensor | None
+    theta: Vector
+
+
+def answer(flat: FlatModel, source: Source, question: Question, learning: Learning, seed: int) -> Figures:
+    """The figures that a question asks for; `source` has the examples of its splits."""
+    flat.load(question.theta)
+    rows = torch.arange(len(source)) if question.rows is None else question.rows
+    return figures(flat, source, rows, learning, seed)
 
 
 class DevObjective:
@@ -77,6 +106,14 @@ class DevObjective:
         return figures(self.flat, self._source, self._rows, self.learning, self._seed)
 
 
+class Evaluator(Protocol):
+    """Answers questions in place of the driver: a pool, by its workers."""
+
+    def answer(self, questions: Sequence[Question], /) -> list[Figures]:
+        """The figures, in the order of the questions."""
+        ...
+
+
 class Target:
     """The target task on the driver: one model replica, the dev objective, and evaluation.
 
@@ -98,6 +135,7 @@ class Target:
         for names in [list(tasks)] if whole else [[name] for name in tasks]:
             self._check({name: tasks[name] for name in names})
         self._objectives: list[DevObjective] = []
+        self.evaluator: Evaluator | None = None
 
     def _check(self, tasks: Mapping[str, Task]) -> None:
         """Check that the model can be trained on these tasks, and evaluated on dev."""
@@ -147,9 +185,14 @@ class Target:
 
     def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
         """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}."""
-        self.flat.load(theta)
-        source = Source(self.task, split)
-        return figures(self.flat, source, torch.arange(len(source)), self.suite.learning, self.seed)
+        return self.answer([Question((split,), None, theta)])[0]
+
+    def answer(self, questions: Sequence[Question]) -> list[Figures]:
+        """The figures that the questions ask for: by the evaluator that there is, else computed here."""
+        if self.evaluator is not None:
+            return self.evaluator.answer(questions)
+        learning = self.suite.learning
+        return [answer(self.flat, Source(self.task, *one.splits), one, learning, self.seed) for one in questions]
 
     def check_evaluation(self, theta: Vector) -> None:
         """Check what a run evaluates on before it begins: dev and select, at its initial theta [P]. Test is not read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,15 +13,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from avil_ray.learning.assignment import Assignment, Trouble, Update
+from avil_ray.learning.assignment import NOTHING, Assignment, Part, Trouble, Update, mean, whole
 from avil_ray.learning.diverged import trouble
 from avil_ray.learning.loading import StreamLoader, loaded
 from avil_ray.learning.optimizers import FlatOptimizer
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.learning.passes import Batch, Source
-from avil_ray.learning.step import Step
+from avil_ray.learning.step import Bench, Step
+from avil_ray.learning.team import Team
 from avil_ray.learning.track import Track
-from avil_ray.learning.weighting import Weights
+from avil_ray.learning.weighting import Fixed, Weights
 from avil_ray.randomness import derive, numpy_generator, seeded
 from avil_ray.tasks.data import Stream
 from avil_ray.tasks.order import batches
@@ -65,6 +65,11 @@ class Learner:
         return self._sources[name]
 
     @property
+    def goal(self) -> Task:
+        """The target, with its data."""
+        return self._tasks[self.suite.target]
+
+    @property
     def _counts(self) -> tuple[int, int]:
         """How many train and dev examples the target has."""
         sizes = self._source(self.suite.target).sizes
@@ -72,9 +77,13 @@ class Learner:
 
     def train(self, assignment: Assignment, track: Track, number: int) -> Update:
         """Train from where the track stands, in round `number`; the track itself is not changed."""
-        started = time.perf_counter()
+        return whole([self.take_part(assignment, track, number)])
+
+    def take_part(self, assignment: Assignment, track: Track, number: int, team: Team | None = None) -> Part:
+        """This worker's part in an assignment that a team works on; the members' parts make a `whole` update."""
+        started, team = time.perf_counter(), team or Team()
         flat, before = self.flat, track.optimizer if assignment.continues else {}
-        with cpu_threads(self.threads), seeded(self.seed, number, track.steps, "training"):
+        with cpu_threads(self.threads), seeded(self.seed, "training"):
             flat.load(track.theta)
             flat.model.train()
             optimizer = FlatOptimizer(
@@ -84,33 +93,34 @@ class Learner:
             losses: dict[str, list[Tensor]] = {task: [] for task in assignment.weights}
             weights: dict[str, list[float]] = {task: [] for task in assignment.weights}
             passes, diverged = 0, None
-            for step in self._steps(assignment, track.steps, number, memory):
+            for step in self._steps(assignment, track.steps, number, memory, team):
                 weighed = assignment.rule.weigh(step)
                 step.backward(weighed)
                 passes += step.passes
+                for task, found in step.shares.items():
+                    losses[task] += found
                 norm = nn.utils.clip_grad_norm_(optimizer.parameters, assignment.learning.clip)
                 if diverged is None and not bool(torch.isfinite(norm)):
                     diverged = self._trouble(step, weighed, track.theta)
                 optimizer.step(step.number)
                 flat.push()
-                for task, loss in step.mean_losses().items():
-                    losses[task].append(loss)
                 for task, values in weights.items():
                     weight = weighed.get(task, 0.0)
                     values.append(float(weight.mean() if isinstance(weight, Tensor) else weight))
-        return Update(
+        continued = assignment.continues and team.leads
+        update = Update(
             assignment=assignment.name,
             track=assignment.track,
             steps=assignment.steps,
-            theta=flat.vector(),
-            losses={task: _mean(torch.stack(values).tolist() if values else []) for task, values in losses.items()},
-            weights={task: _mean(values) for task, values in weights.items()},
+            theta=flat.vector() if team.leads else NOTHING,
+            weights={task: mean(values) for task, values in weights.items()},
             gradient_steps=passes,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - started - team.waited,
             optimizer={**before, **optimizer.state()} if assignment.continues else {},
-            memory=memory if assignment.continues else {},
+            memory=memory if continued else {},
             trouble=diverged,
         )
+        return Part(update, {task: torch.stack(found).tolist() if found else [] for task, found in losses.items()})
 
     def _trouble(self, step: Step, weights: Weights, start: Vector) -> Trouble:
         """Why the gradient is not finite; it is left as it is."""
@@ -120,22 +130,24 @@ class Learner:
         return found
 
     def _steps(
-        self, assignment: Assignment, first: int, number: int, memory: dict[str, npt.NDArray[Any]]
+        self, assignment: Assignment, first: int, number: int, memory: dict[str, npt.NDArray[Any]], team: Team
     ) -> Iterator[Step]:
         """The assignment's steps from the track's step `first`, each with the next batch of every task."""
-        batches = {task: self._batches(assignment, task, first, number) for task in assignment.weights}
+        bench = Bench(
+            flat=self.flat,
+            learning=assignment.learning,
+            target=self.suite.target,
+            weights=assignment.weights,
+            memory=memory,
+            batches={task: self._batches(assignment, task, first, number) for task in assignment.weights},
+            dev_batch=partial(self._dev_batch, assignment, number),
+            first=first,
+            seed=self.seed,
+            team=team,
+            divides=isinstance(assignment.rule, Fixed),
+        )
         for index in range(first, first + assignment.steps):
-            dev_batch = partial(self._dev_batch, assignment, number, index)
-            yield Step(
-                index,
-                self.suite.target,
-                assignment.weights,
-                memory,
-                self.flat,
-                assignment.learning,
-                batches,
-                dev_batch,
-            )
+            yield Step(index, bench)
 
     def _dev_batch(self, assignment: Assignment, number: int, step: int, draw: int) -> Batch:
         """A step's `draw`-th dev batch: a random part of the examples that adapt in this round, not augmented."""
@@ -176,8 +188,3 @@ def cpu_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _mean(values: list[float]) -> float:
-    """The mean, exact where all values are equal; 0 of none."""
-    return math.fsum(values) / max(1, len(values))

@@ -91,9 +91,9 @@ class FlatOptimizer:
         self._optimizer.step()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The optimizer's tensors as arrays named `<piece>.<what>`."""
+        """The optimizer's tensors as arrays named `<piece>.<what>`; on the CPU they share memory with them."""
         return {
-            f"{name}.{what}": value.detach().cpu().numpy().copy()
+            f"{name}.{what}": value.detach().cpu().numpy()
             for name, parameter in self.named.items()
             for what, value in self._optimizer.state[parameter].items()
             if isinstance(value, Tensor)

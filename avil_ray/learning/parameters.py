@@ -154,10 +154,11 @@ class FlatModel:
     def push(self) -> None:
         """Bring parameters that are not views up to date with `values`."""
         for tensor, entry in self._casts:
-            tensor.data.copy_(self.values[entry.where].view(entry.shape))
+            value = self.values[entry.where].view(entry.shape)
+            tensor.data.copy_(value if tensor.is_floating_point() else value.round())  # a mean of counts may be just below
 
     def pull(self) -> None:
-        """Bring `gradient` and buffers in `values` up to date with tensors that are not views.
+        """Add the gradients of parameters that are not views to `gradient`, and bring buffers in `values` up to date.
 
         Raises
         ------
@@ -171,7 +172,8 @@ class FlatModel:
         for tensor, entry in self._casts:
             if isinstance(tensor, nn.Parameter):
                 if tensor.grad is not None:
-                    self.gradient[entry.where] = tensor.grad.reshape(-1).to(self.gradient.dtype)
+                    self.gradient[entry.where] += tensor.grad.reshape(-1).to(self.gradient.dtype)
+                    tensor.grad = None
             else:
                 self.values[entry.where] = tensor.reshape(-1).to(self.values.dtype)
 

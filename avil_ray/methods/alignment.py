@@ -97,6 +97,10 @@ class Alignment(Method):
         """What the other method remembers."""
         return self.inner.start(setting)
 
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Where the other method does."""
+        return self.inner.reads_select(setting, number)
+
     def begin(self, run: Run, number: int) -> Run:
         """As the other method begins."""
         return self.inner.begin(run, number)

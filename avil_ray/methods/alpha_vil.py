@@ -132,6 +132,11 @@ class AlphaVIL(FitsAlpha):
         names, auxiliaries = setting.suite.task_names, list(setting.suite.auxiliaries)
         return Found(dict.fromkeys(names, 1.0), auxiliaries, setting.steps, {task: [] for task in auxiliaries})
 
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Where the race opens or is decided, and where the fine-tuning begins."""
+        plan = self.plan(setting)
+        return number in (plan.race, plan.joint, plan.tuning)
+
     def begin(self, run: Run, number: int) -> Run:
         """Open the target-only track, open or decide the race, or go back to the best round for the fine-tuning."""
         plan, memory = self.plan(run.setting), run.memory

@@ -126,6 +126,10 @@ class ForkMerge(Method):
         """The suite's own order."""
         return Order(list(setting.suite.auxiliaries))
 
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Never: dev judges branches."""
+        return False
+
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """The target with each auxiliary, to rank them; then one assignment for each branch, `interval` rounds long."""
         setting, memory = run.setting, run.memory

@@ -55,6 +55,10 @@ class Joint(Method):
         """What sets the weights at every step: they stay those of the round unless the method has a rule of its own."""
         return Fixed()
 
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Never: rounds only go on."""
+        return False
+
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """One assignment over all tasks with a weight, going on where the last one stopped."""
         learning, rule, memory = self.learning(run.setting.suite), self.rule(run.setting), run.memory
@@ -90,6 +94,10 @@ class FixedWeights(Joint):
     def rounds(self, setting: Setting) -> int:
         """The rounds asked for, and those of the fine-tuning."""
         return setting.rounds + (fine_tuning.rounds(setting) if self.plans_ahead else 0)
+
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Where the fine-tuning begins, at the best round."""
+        return number == setting.rounds
 
     def begin(self, run: Run, number: int) -> Run:
         """The fine-tuning starts at the best round."""

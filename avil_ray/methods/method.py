@@ -169,6 +169,14 @@ class Method(ABC):
         """The run as round `number` begins, before anything is assigned: where tracks open, restart or end."""
         return run
 
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Whether round `number` needs the last round's figures on select as it begins.
+
+        `begin` and `assign` look at them then, or change tracks. Otherwise select is evaluated beside the round's
+        training. `combine` always finds them there.
+        """
+        return True
+
     @abstractmethod
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """What to train in round `number` (from 0): at least one assignment.

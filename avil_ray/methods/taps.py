@@ -85,6 +85,10 @@ class TAPS(Method):
         """Nothing yet: the first round behind gates keeps the theta that it starts from."""
         return Gates(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
 
+    def reads_select(self, setting: Setting, number: int) -> bool:
+        """Never."""
+        return False
+
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """All tasks jointly; then the target alone, from the gated theta."""
         suite, setting = run.setting.suite, run.setting

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from avil_ray.learning.assignment import Assignment, Update
+from avil_ray.learning.evaluation import Figures, Question
 from avil_ray.learning.track import Track
+
+
+class WorkersLost(Exception):
+    """What a track needs has died with a worker: the run goes back to its last checkpoint. The pool is whole again."""
 
 
 class Pool(Protocol):
@@ -19,4 +24,32 @@ class Pool(Protocol):
 
     def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
         """The updates of all assignments, each from where its track stands, in the order of the assignments."""
+        ...
+
+
+@runtime_checkable
+class Evaluating(Protocol):
+    """A pool whose workers answer questions about the target too.
+
+    Attributes
+    ----------
+    spent, waited
+        Seconds that workers have spent on answers so far, and that the driver has waited for them.
+    """
+
+    spent: float
+    waited: float
+
+    def answer(self, questions: Sequence[Question], /) -> list[Figures]:
+        """The figures, in the order of the questions."""
+        ...
+
+    def run_beside(
+        self,
+        assignments: Sequence[Assignment],
+        tracks: Mapping[str, Track],
+        number: int,
+        questions: Sequence[Question],
+    ) -> tuple[list[Update], list[Figures]]:
+        """The updates as of `run`, and answers to questions that the workers find time for beside."""
         ...

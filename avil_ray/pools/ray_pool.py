@@ -9,55 +9,43 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from pickle import PicklingError
 from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from avil_ray.errors import UserError, WorkFailed
-from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.learner import Learner
+from avil_ray.learning.assignment import Assignment, OptimizerState, Update, whole
+from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.member import Job, Kept
 from avil_ray.learning.track import Track
 from avil_ray.plain import plain
 from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
-from avil_ray.pools.reserved import own_device
+from avil_ray.pools.planner import Planner
+from avil_ray.pools.pool import WorkersLost
+from avil_ray.pools.wire import Sent
+from avil_ray.pools.worker import Answer, Worker
 from avil_ray.tasks.suite import Suite
 
 log = logging.getLogger(__name__)
 
+DEAD = (RayActorError, ObjectLostError)
+"""What Ray raises where a worker is gone, or a vector that it had."""
+GRACE = 15.0
+"""Seconds in which workers answer that wait for one that is dead, or have failed with it."""
 REPLACEMENTS = 3
 """Workers that a pool replaces before it gives up: more deaths than this have a cause that a new worker shares."""
-
-
-class Worker:
-    """A learner in a process of its own."""
-
-    def __init__(self) -> None:
-        self._learner: Learner | None = None
-
-    def prepare(self, suite: Suite, seed: int, threads: int, folder: str = "") -> int:
-        """Load the model and the data, in place of any that were there before; returns the process's id.
-
-        `folder` is the driver's current one, in which the suite's relative paths are looked for where it exists here.
-        """
-        if folder and Path(folder).is_dir():
-            os.chdir(folder)
-        self._learner = Learner(suite, suite.draw(seed), seed, own_device(), threads)
-        return os.getpid()
-
-    def train(self, assignment: Assignment, track: Track, number: int) -> Update:
-        """Run one assignment."""
-        assert self._learner is not None
-        return self._learner.train(assignment, track, number)
 
 
 @dataclass(frozen=True)
@@ -97,7 +85,7 @@ _warm: dict[str, list[Any]] = {}
 
 @dataclass
 class RayPool:
-    """Runs assignments on Ray actors.
+    """Runs assignments on Ray actors, and answers questions about the target.
 
     Parameters
     ----------
@@ -117,8 +105,13 @@ class RayPool:
     slots: Slots
     timeout: float = 1800.0
     keep_warm: bool = False
+    spent: float = 0.0
+    waited: float = 0.0
     _workers: list[Any] = field(default_factory=list)
-    _seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    _planner: Planner = field(default_factory=Planner)
+    _holders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _sent: Sent = field(default_factory=Sent)
+    _joined: bool = False
     _replaced: int = 0
 
     def __enter__(self) -> Self:
@@ -128,7 +121,7 @@ class RayPool:
             raise UserError(f"suite {self.suite.name!r} cannot be sent to workers: {plain(error)}") from error
         try:
             self._workers = _warm.pop(self._home, []) or [self._start(slot) for slot in range(self.slots.count)]
-            ray.get([self._prepare(worker) for worker in self._workers], timeout=self.timeout)
+            ray.get([self._prepare(rank) for rank in range(len(self._workers))], timeout=self.timeout)
         except RayError as error:
             self._kill()
             raise self._not_ready(error) from error
@@ -151,7 +144,7 @@ class RayPool:
         return self.slots.count
 
     def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
-        """The updates, in the order of the assignments; where workers are fewer, the longest assignments go first.
+        """The updates, in the order of the assignments.
 
         Raises
         ------
@@ -159,42 +152,140 @@ class RayPool:
             Where an assignment comes upon a mistake in the data or the model.
         WorkFailed
             Where an assignment fails otherwise, nobody answers in time, or too many workers die.
+        WorkersLost
+            Where an optimizer's state has died with a worker; the pool is whole again.
         """
-        starts = {name: ray.put(replace(tracks[name], best=None)) for name in {one.track for one in assignments}}
-        waiting = sorted(enumerate(assignments), key=lambda pair: self._expected_seconds(pair[1]), reverse=True)
-        running: dict[Any, tuple[int, int, Assignment]] = {}
-        idle = list(range(len(self._workers)))
-        updates: dict[int, Update] = {}
-        while waiting or running:
-            while waiting and idle:
-                slot, (place, assignment) = idle.pop(0), waiting.pop(0)
-                answer = self._workers[slot].train.remote(assignment, starts[assignment.track], number)
-                running[answer] = slot, place, assignment
-            reference = self._next(running)
-            slot, place, assignment = running.pop(reference)
+        return self.run_beside(assignments, tracks, number, ())[0]
+
+    def answer(self, questions: Sequence[Question]) -> list[Figures]:
+        """The figures that the questions ask for, from all workers at once."""
+        return self.run_beside((), {}, 0, questions)[1]
+
+    def run_beside(
+        self,
+        assignments: Sequence[Assignment],
+        tracks: Mapping[str, Track],
+        number: int,
+        questions: Sequence[Question],
+    ) -> tuple[list[Update], list[Figures]]:
+        """The updates as of `run`, and answers to questions that the workers find time for beside."""
+        while True:
             try:
-                updates[place] = ray.get(reference, timeout=self.timeout)
-            except RayActorError as error:
-                self._replace(slot, error)
-                waiting.insert(0, (place, assignment))
-            except RayError as error:
-                raise failure(error, f"round {number}, assignment {assignment.name!r}") from error
-            else:
-                self._seconds[assignment.track, assignment.name] = updates[place].seconds
-            idle.append(slot)
-        return [updates[place] for place in range(len(assignments))]
+                return self._round(assignments, tracks, number, questions)
+            except WorkersLost:
+                states = [tracks[one.track].optimizer for one in assignments if one.continues]
+                if any(isinstance(state, Kept) for state in states):
+                    raise
 
-    def _next(self, running: Mapping[Any, tuple[int, int, Assignment]]) -> Any:
-        """The reference that answers next."""
-        ready, _ = ray.wait(list(running), num_returns=1, timeout=self.timeout)
-        if not ready:
-            names = ", ".join(assignment.name for _, _, assignment in running.values())
-            raise WorkFailed(f"no answer within {self.timeout:g} s from the workers of: {names}")
-        return ready[0]
+    def _round(
+        self,
+        assignments: Sequence[Assignment],
+        tracks: Mapping[str, Track],
+        number: int,
+        questions: Sequence[Question],
+    ) -> tuple[list[Update], list[Figures]]:
+        theta = next((track.theta for track in tracks.values()), None)
+        length = 0 if theta is None else len(theta)
+        plan, asked = self._planner.plan(assignments, questions, self.workers, length)
+        if any(len(ranks) > 1 for _, ranks in plan) and not self._joined:
+            self._join()
+        jobs = [Job(assignments[index], ranks, self._key(assignments[index], number)) for index, ranks in plan]
+        self._move_states(jobs, tracks)
+        order, vectors = self._sent.order(jobs, tracks, number, list(zip(asked, questions, strict=True)))
+        busy = sorted({rank for job in jobs for rank in job.ranks} | set(asked))
+        sent = [self._workers[rank].perform.remote(order, *vectors) for rank in busy]
+        what = ", ".join(job.assignment.name for job in jobs) or "an evaluation"
+        answers = self._gathered(sent, busy, f"round {number}", what)
+        return self._updates(jobs, assignments, answers), self._figures(answers, len(questions))
 
-    def _expected_seconds(self, assignment: Assignment) -> float:
-        """What the assignment took last time; before that, its steps (all are then unknown, and compare fairly)."""
-        return self._seconds.get((assignment.track, assignment.name), float(assignment.gradient_steps))
+    def _updates(
+        self, jobs: Sequence[Job], assignments: Sequence[Assignment], answers: Mapping[int, Answer]
+    ) -> list[Update]:
+        """One update for each assignment, from its team's parts."""
+        found: dict[int, Update] = {}
+        taken = dict.fromkeys(answers, 0)
+        for job in jobs:
+            parts = [answers[rank].parts[taken[rank]] for rank in job.ranks]
+            theta = self._sent.received(answers[job.ranks[0]].thetas[taken[job.ranks[0]]])
+            for rank in job.ranks:
+                taken[rank] += 1
+            state: OptimizerState = {}
+            if job.keep:
+                self._holders[job.keep] = job.ranks
+                state = Kept(job.keep, partial(self._state, job.keep))
+            update = replace(whole(parts), theta=theta, optimizer=state)
+            self._planner.took(job.assignment, update.seconds)
+            found[assignments.index(job.assignment)] = update
+        return [found[place] for place in range(len(assignments))]
+
+    def _figures(self, answers: Mapping[int, Answer], count: int) -> list[Figures]:
+        found = {place: each for answer in answers.values() for place, each in answer.figures.items()}
+        for _, seconds in found.values():
+            self.spent += seconds
+            self._planner.answered(seconds)
+        return [found[place][0] for place in range(count)]
+
+    def _key(self, assignment: Assignment, number: int) -> str:
+        return f"{number}/{assignment.track}/{assignment.name}" if assignment.continues else ""
+
+    def _move_states(self, jobs: Sequence[Job], tracks: Mapping[str, Track]) -> None:
+        """Give the members of each team the state that they continue from and do not have."""
+        needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
+        self._holders = {key: ranks for key, ranks in self._holders.items() if key in needed}
+        moves = []
+        for job in jobs:
+            state = tracks[job.assignment.track].optimizer
+            if not (job.assignment.continues and isinstance(state, Kept)):
+                continue
+            holders = self._holders.get(state.key)
+            if holders is None:
+                raise WorkersLost(f"no worker has the optimizer's state of track {job.assignment.track!r}")
+            lacking = [rank for rank in job.ranks if rank not in holders]
+            if lacking:
+                source = self._workers[holders[0]].state.remote(state.key)
+                moves += [self._workers[rank].take_state.remote(state.key, source) for rank in lacking]
+                self._holders[state.key] = (*holders, *lacking)
+        self._answers(moves)
+
+    def _state(self, key: str) -> OptimizerState:
+        """The state that workers keep under a key."""
+        found: OptimizerState = self._answers([self._workers[self._holders[key][0]].state.remote(key)])[0]
+        return found
+
+    def _answers(self, references: Sequence[Any]) -> list[Any]:
+        """What workers answer at once; where one of them is dead, all is made whole again, and `WorkersLost` raised."""
+        try:
+            return list(ray.get(list(references), timeout=self.timeout))
+        except DEAD as error:
+            self._mend(error)
+            raise WorkersLost(plain(error)) from error
+
+    def _gathered(self, sent: Sequence[Any], ranks: Sequence[int], where: str, what: str) -> dict[int, Answer]:
+        """The answers, by rank."""
+        started, found, failed = time.perf_counter(), {}, None
+        waiting = dict(zip(sent, ranks, strict=True))
+        while waiting:
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=self.timeout if failed is None else GRACE)
+            if not ready and failed is None:
+                raise WorkFailed(f"no answer within {self.timeout:g} s from the workers of: {what}")
+            if not ready:
+                break
+            rank = waiting.pop(ready[0])
+            try:
+                found[rank] = ray.get(ready[0])
+            except DEAD as error:
+                failed = error
+            except RayError as error:  # of another's death, perhaps: that is known a moment later
+                failed = failed or error
+                if isinstance(getattr(error, "cause", None), UserError):
+                    break
+        self.waited += time.perf_counter() - started
+        if failed is None:
+            return found
+        if isinstance(failed, DEAD):
+            self._mend(failed)
+            raise WorkersLost(plain(failed)) from failed
+        raise failure(failed, f"{where}, {_called(what)}") from failed
 
     @property
     def _home(self) -> str:
@@ -203,17 +294,39 @@ class RayPool:
     def _start(self, slot: int) -> Any:
         return ray.remote(Worker).options(**self.slots.options(slot)).remote()
 
-    def _prepare(self, worker: Any) -> Any:
-        return worker.prepare.remote(self._suite, self.seed, self.threads, str(Path.cwd()))
+    def _prepare(self, rank: int) -> Any:
+        return self._workers[rank].prepare.remote(self._suite, self.seed, self.threads, rank, str(Path.cwd()))
 
-    def _replace(self, slot: int, error: RayActorError) -> None:
+    def _join(self) -> None:
+        """Let all workers meet, and find out what a sum over two of them takes."""
+        nodes = set(self._answers([worker.node.remote() for worker in self._workers]))
+        address = "127.0.0.1" if len(nodes) == 1 else ""
+        [(host, port)] = self._answers([self._workers[0].listen.remote(address)])
+        joins = [worker.join.remote(self.workers, host, port, self.timeout) for worker in self._workers]
+        self._answers(joins)
+        self._joined = True
+        pair = [self._workers[rank].exchange_seconds.remote((0, 1)) for rank in (0, 1)]
+        self._planner.exchange = max(self._answers(pair))
+
+    def _mend(self, error: Exception) -> None:
+        """Replace the workers that are dead, and forget what they kept; the others meet the new ones when needed."""
+        self._holders, self._joined = {}, False
+        self._sent.forget()
+        for rank, worker in enumerate(self._workers):
+            try:
+                ray.get(worker.node.remote(), timeout=GRACE)
+            except RayError:
+                ray.kill(worker)
+                self._replace(rank, error)
+
+    def _replace(self, rank: int, error: Exception) -> None:
         self._replaced += 1
         if self._replaced > REPLACEMENTS:
             raise WorkFailed(f"{self._replaced} workers died, the last with: {plain(error)}") from error
-        log.warning("the worker of slot %d died; another takes its place", slot)
-        self._workers[slot] = self._start(slot)
+        log.warning("the worker of slot %d died; another takes its place", rank)
+        self._workers[rank] = self._start(rank)
         try:
-            ray.get(self._prepare(self._workers[slot]), timeout=self.timeout)
+            ray.get(self._prepare(rank), timeout=self.timeout)
         except RayError as another:
             raise self._not_ready(another) from another
 
@@ -226,6 +339,10 @@ class RayPool:
         for worker in self._workers:
             ray.kill(worker)
         self._workers = []
+
+
+def _called(what: str) -> str:
+    return f"assignment {what!r}" if "," not in what else f"assignments {what}"
 
 
 def failure(error: RayError, where: str) -> UserError | WorkFailed:

@@ -101,7 +101,7 @@ class Reads(Rule):
         pool = target.train.join(target.dev)
         _, rows = DevUse("hold").rows(len(target.train), len(target.dev), SEED, NUMBER)
         held = {tuple(pool.batch(rows[i : i + 1])[0].flatten().tolist()) for i in range(len(rows))}
-        drawn = step._dev_batch(0).rows
+        drawn = step._bench.dev_batch(step.number, 0).rows
         assert {tuple(x.tolist()) for x in pool.batch(drawn)[0]} <= held
         inputs, labels = pool.batch(drawn)
         loss = F.cross_entropy(model(inputs, "left"), labels)

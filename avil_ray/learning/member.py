@@ -1,0 +1,146 @@
+"""ONE worker of a pool, whoever launches it: it takes part in jobs, and keeps optimizer states between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from avil_ray.learning.assignment import Assignment, OptimizerState, Part
+from avil_ray.learning.evaluation import Figures, Question, answer
+from avil_ray.learning.learner import Learner, cpu_threads
+from avil_ray.learning.passes import Source
+from avil_ray.learning.team import Reduction, Team
+from avil_ray.learning.track import Track
+from avil_ray.learning.world import World
+
+
+class Kept(Mapping[str, npt.NDArray[Any]]):
+    """An optimizer's state that stays with the workers: it travels only where someone looks at it.
+
+    Parameters
+    ----------
+    key
+        What the workers keep it under.
+    fetch
+        Gets it from one of them; not there in a copy that was sent to another process.
+    """
+
+    def __init__(self, key: str, fetch: Callable[[], OptimizerState] | None = None) -> None:
+        self.key, self._fetch = key, fetch
+
+    def at_hand(self) -> dict[str, npt.NDArray[Any]]:
+        """The state itself, in memory of this process's own."""
+        if self._fetch is None:
+            raise RuntimeError(f"the optimizer's state {self.key!r} is with another process")
+        return {name: np.array(value) for name, value in self._fetch().items()}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.at_hand()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.at_hand())
+
+    def __len__(self) -> int:
+        return len(self.at_hand())
+
+    def __getstate__(self) -> str:
+        return self.key
+
+    def __setstate__(self, key: str) -> None:
+        self.key, self._fetch = key, None
+
+
+def at_hand(track: Track) -> OptimizerState:
+    """The state of the track's optimizer, in memory."""
+    return track.optimizer.at_hand() if isinstance(track.optimizer, Kept) else track.optimizer
+
+
+@dataclass(frozen=True)
+class Job:
+    """An assignment, and who works on it.
+
+    Parameters
+    ----------
+    ranks
+        Its team: the first one leads.
+    keep
+        What its members keep the optimizer's state under; "" where it does not continue.
+    """
+
+    assignment: Assignment
+    ranks: tuple[int, ...]
+    keep: str = ""
+
+
+@dataclass
+class Member:
+    """One worker: a learner, its rank among the pool's, and the optimizer states that it keeps.
+
+    Attributes
+    ----------
+    world
+        The way to the other workers; None as long as no team has been formed.
+    """
+
+    learner: Learner
+    rank: int = 0
+    world: World | None = None
+    reduction: Reduction = "tree"
+    kept: dict[str, OptimizerState] = field(default_factory=dict)
+    _sources: dict[tuple[str, ...], Source] = field(default_factory=dict)
+
+    def perform(self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int) -> list[Part]:
+        """Take part in those of a round's jobs that name this worker, in their order; what is kept from before ends.
+
+        Jobs come in the same order to all workers, so a team's members meet.
+        """
+        mine = [job for job in jobs if self.rank in job.ranks]
+        before, self.kept, parts = self.kept, {}, []
+        for place, job in enumerate(mine):
+            track = tracks[job.assignment.track]
+            if isinstance(track.optimizer, Kept) and job.assignment.continues:
+                key = track.optimizer.key
+                used_again = any(other.assignment.track == job.assignment.track for other in mine[place + 1 :])
+                track = replace(track, optimizer=before[key] if used_again else before.pop(key))
+            team = Team(job.ranks, job.ranks.index(self.rank), self.world, self.reduction)
+            part = self.learner.take_part(job.assignment, track, number, team)
+            if job.keep:
+                self.kept[job.keep] = part.update.optimizer
+                part = Part(replace(part.update, optimizer={}), part.losses)
+            parts.append(part)
+        self.kept |= {key: state for key, state in before.items() if key in _still_needed(tracks, mine)}
+        return parts
+
+    def answer(self, question: Question) -> Figures:
+        """The target's figures that a question asks for."""
+        learner = self.learner
+        if question.splits not in self._sources:
+            self._sources[question.splits] = Source(learner.goal, *question.splits)
+        source, learning = self._sources[question.splits], learner.suite.learning
+        with cpu_threads(learner.threads):
+            return answer(learner.flat, source, question, learning, learner.seed)
+
+    def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
+        """How long it takes two or more workers to add up vectors as long as theta, at best of three."""
+        team, total = Team(ranks, ranks.index(self.rank), self.world), torch.zeros_like(self.learner.flat.values)
+        found = []
+        for _ in range(3):
+            team.waited = 0.0
+            team.sum(len(ranks), lambda unit: None, total)
+            found.append(team.waited)
+        return min(found)
+
+
+def _still_needed(tracks: Mapping[str, Track], jobs: Sequence[Job]) -> set[str]:
+    """The keys of states that tracks have which no job has continued."""
+    continued = {job.assignment.track for job in jobs if job.assignment.continues}
+    return {
+        track.optimizer.key
+        for name, track in tracks.items()
+        if isinstance(track.optimizer, Kept) and name not in continued
+    }

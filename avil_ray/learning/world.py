@@ -1,0 +1,98 @@
+"""The workers of a pool as PyTorch's processes: vectors go from one to another, without Ray."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+
+class World:
+    """One rank of a group of processes.
+
+    Parameters
+    ----------
+    group
+        A `torch.distributed` process group.
+    rank, size
+        This process's number in it, and how many there are.
+    store
+        Where smaller groups of its members meet; None where they need not.
+    """
+
+    def __init__(self, group: Any, rank: int, size: int, store: dist.Store | None = None) -> None:
+        self.rank, self.size = rank, size
+        self._group, self._store = group, store
+        self._teams: dict[tuple[int, ...], Any] = {}
+
+    def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
+        """Send one tensor to some ranks while another arrives from `source`."""
+        works = [] if received is None else [self._group.recv([received], source, 0)]
+        works += [self._group.send([sent], rank, 0) for rank in receivers]
+        for work in works:
+            work.wait()
+
+    def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
+        """Send `values` of the first of these ranks to the others, into their `values`; they pass it on, as a tree."""
+        place, reach = ranks.index(self.rank), 1
+        while reach < len(ranks):
+            if place < reach and place + reach < len(ranks):
+                self._group.send([values], ranks[place + reach], 0).wait()
+            elif reach <= place < 2 * reach:
+                self._group.recv([values], ranks[place - reach], 0).wait()
+            reach *= 2
+
+    def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
+        """Leave in `values` of each of these ranks the sum over all of them, in an order that the library chooses."""
+        self._team(ranks).allreduce([values]).wait()
+
+    def _team(self, ranks: tuple[int, ...]) -> Any:
+        """The group of these ranks, which all of them ask for at the same time."""
+        if len(ranks) == self.size:
+            return self._group
+        if ranks not in self._teams:
+            assert self._store is not None
+            store = dist.PrefixStore(f"team {ranks}", self._store)
+            self._teams[ranks] = type(self._group)(store, ranks.index(self.rank), len(ranks), self._group.options)
+        return self._teams[ranks]
+
+
+def listen(address: str) -> socket.socket:
+    """A socket on which the first rank will wait for the others, bound to one address of this machine."""
+    listening = socket.create_server((address, 0))
+    listening.setblocking(True)
+    return listening
+
+
+def join(
+    rank: int, size: int, address: str, port: int, timeout: float, device: str = "cpu", listening: socket.socket | None = None
+) -> World:
+    """Meet the other ranks at the first one's address; on CPU by gloo, on GPUs by NCCL.
+
+    Parameters
+    ----------
+    address, port
+        Of the first rank.
+    timeout
+        Seconds after which a rank that does not answer counts as lost.
+    listening
+        The first rank's own socket.
+    """
+    patience = timedelta(seconds=timeout)
+    file = None if listening is None else listening.detach()
+    store = dist.TCPStore(address, port, size, rank == 0, patience, False, master_listen_fd=file)
+    if device == "cpu":
+        options = dist.ProcessGroupGloo._Options()  # noqa: SLF001 (the only way to choose the address to listen on)
+        here = "127.0.0.1" if address == "127.0.0.1" else socket.gethostbyname(socket.gethostname())
+        options._devices = [dist.ProcessGroupGloo.create_device(hostname=here)]  # noqa: SLF001
+        options._timeout = patience  # noqa: SLF001
+        group: Any = dist.ProcessGroupGloo(dist.PrefixStore("world", store), rank, size, options)
+    else:
+        options = dist.ProcessGroupNCCL.Options()
+        options._timeout = patience  # noqa: SLF001
+        group = dist.ProcessGroupNCCL(dist.PrefixStore("world", store), rank, size, options)
+    return World(group, rank, size, store)

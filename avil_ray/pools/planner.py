@@ -1,0 +1,71 @@
+"""What a pool expects its work to take, from what it took before, and the schedule that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from avil_ray.learning.assignment import Assignment
+from avil_ray.learning.evaluation import Question
+from avil_ray.learning.weighting import Fixed
+from avil_ray.pools.schedule import Load, schedule
+
+PER_PARAMETER = 4e-8
+"""Seconds of a task's step for each parameter, before any was measured: as of small transformers on one CPU."""
+EXCHANGE, EXCHANGE_PER_PARAMETER = 1e-3, 3.5e-9
+"""Seconds of a sum over two workers, before it was measured, and for each parameter: as of two processes on one node."""
+
+
+@dataclass
+class Planner:
+    """Shares out rounds; the bits of a result do not depend on it.
+
+    Attributes
+    ----------
+    exchange
+        Seconds of a sum over two workers; None where it was not measured.
+    """
+
+    exchange: float | None = None
+    _seconds: dict[tuple[str, str, int], float] = field(default_factory=dict)
+    _question: float = 0.0
+
+    def plan(
+        self, assignments: Sequence[Assignment], questions: Sequence[Question], workers: int, parameters: int
+    ) -> tuple[list[tuple[int, tuple[int, ...]]], list[int]]:
+        """(index of an assignment, ranks) in the order of work; and the rank that answers each question."""
+        loads = [self._load(one, parameters) for one in assignments]
+        loads += [Load(self._question, 0, 1) for _ in questions]
+        exchange = EXCHANGE + EXCHANGE_PER_PARAMETER * parameters if self.exchange is None else self.exchange
+        found = schedule(loads, workers, exchange)
+        asked = dict(pair for pair in found if pair[0] >= len(assignments))
+        return (
+            [pair for pair in found if pair[0] < len(assignments)],
+            [asked[len(assignments) + place][0] for place in range(len(questions))],
+        )
+
+    def took(self, assignment: Assignment, seconds: float) -> None:
+        """Note the seconds that all workers together spent on an assignment."""
+        self._seconds[_kind(assignment)] = seconds / max(1, assignment.steps)
+
+    def answered(self, seconds: float) -> None:
+        """Note the seconds that a question took."""
+        self._question = seconds
+
+    def _load(self, assignment: Assignment, parameters: int) -> Load:
+        tasks, steps = len(assignment.weights), assignment.steps
+        unknown = PER_PARAMETER * parameters * assignment.gradient_steps / max(1, steps)
+        known = self._seconds.get(_kind(assignment))
+        return Load(steps * (unknown if known is None else known), steps, max(1, units(assignment)) if tasks else 1)
+
+
+def units(assignment: Assignment) -> int:
+    """In how many parts a step of the assignment can be shared out: tasks, or their micro-batches."""
+    size, batch = assignment.learning.micro_batch, assignment.learning.batch_size
+    whole = size is None or not isinstance(assignment.rule, Fixed)
+    return len(assignment.weights) * (1 if whole or size is None else -(-batch // size))
+
+
+def _kind(assignment: Assignment) -> tuple[str, str, int]:
+    """What takes about as long as before."""
+    return assignment.track, assignment.name, len(assignment.weights)

@@ -1,0 +1,71 @@
+"""The vectors that a pool has in Ray's object store: each travels once, however many workers read it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+
+from avil_ray.learning.assignment import NOTHING
+from avil_ray.learning.evaluation import Question
+from avil_ray.learning.member import Job
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.track import Track
+from avil_ray.pools.worker import Order, Wired, wired
+
+
+@dataclass
+class Sent:
+    """Remembers which vectors the store has, as long as someone has the vector."""
+
+    _known: dict[int, Any] = field(default_factory=dict)
+
+    def order(
+        self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int, asked: Sequence[tuple[int, Question]]
+    ) -> tuple[Order, list[Wired]]:
+        """An order, and the vectors that go with it; each question stands beside the rank that answers it."""
+        vectors: list[Wired] = []
+        places: dict[int, int] = {}
+
+        def place(theta: Vector) -> int:
+            if id(theta) not in places:
+                places[id(theta)] = len(vectors)
+                vectors.append(self.sent(theta))
+            return places[id(theta)]
+
+        used = {job.assignment.track for job in jobs}
+        bare = {
+            name: (replace(track, theta=NOTHING, best=None), place(track.theta) if name in used else None)
+            for name, track in tracks.items()
+        }
+        questions = {
+            index: (rank, replace(question, theta=NOTHING), place(question.theta))
+            for index, (rank, question) in enumerate(asked)
+        }
+        return Order(number, tuple(jobs), bare, questions), vectors
+
+    def sent(self, theta: Vector) -> Wired:
+        """The vector as it travels."""
+        if id(theta) not in self._known:
+            self._keep(theta, wired(theta))
+        return self._known.get(id(theta), theta)
+
+    def received(self, theta: Wired) -> Vector:
+        """A vector that a worker has sent."""
+        if isinstance(theta, ray.ObjectRef):
+            found: Vector = ray.get(theta)
+            self._keep(found, theta)
+            return found
+        return theta
+
+    def forget(self) -> None:
+        """The store may have lost some with a worker."""
+        self._known.clear()
+
+    def _keep(self, theta: Vector, wire: Wired) -> None:
+        if isinstance(wire, ray.ObjectRef):
+            self._known[id(theta)] = wire
+            weakref.finalize(theta, self._known.pop, id(theta), None)

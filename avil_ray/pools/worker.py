@@ -1,0 +1,140 @@
+"""A Ray actor that is one member of a pool, and what travels to and from it.
+
+Vectors of some length are put into the object store, where every worker of the node reads them in place; short ones
+travel with the call.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import ObjectRef
+
+from avil_ray.learning.assignment import NOTHING, OptimizerState, Part
+from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.learner import Learner
+from avil_ray.learning.member import Job, Member
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.track import Track
+from avil_ray.learning.world import join, listen
+from avil_ray.pools.reserved import own_device
+from avil_ray.tasks.suite import Suite
+
+LARGE = 100_000
+"""Bytes from which on a vector goes through the object store, as Ray does with results."""
+
+Wired = Vector | ObjectRef
+"""A vector on the wire."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a round, or the driver in between, asks of all workers; its vectors travel beside it.
+
+    Parameters
+    ----------
+    number
+        The round.
+    jobs
+        All jobs of the round, for every worker: each takes part in those that name it.
+    tracks
+        Name -> the track without its theta, and which of the vectors that is; None where no job starts from it.
+    questions
+        Place -> a question for one rank, without its theta, and which of the vectors that is.
+    """
+
+    number: int
+    jobs: Sequence[Job]
+    tracks: Mapping[str, tuple[Track, int | None]]
+    questions: Mapping[int, tuple[int, Question, int]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker gives back: its parts of jobs, their thetas apart, and figures with the seconds they took."""
+
+    parts: Sequence[Part]
+    thetas: Sequence[Wired]
+    figures: Mapping[int, tuple[Figures, float]]
+
+
+class Worker:
+    """A member in a process of its own."""
+
+    def __init__(self) -> None:
+        self._member: Member | None = None
+        self._listening: socket.socket | None = None
+
+    def prepare(self, suite: Suite, seed: int, threads: int, rank: int = 0, folder: str = "") -> int:
+        """Load the model and the data, in place of any that were there before; returns the process's id.
+
+        `folder` is the driver's current one, in which the suite's relative paths are looked for where it exists here.
+        """
+        if folder and Path(folder).is_dir():
+            os.chdir(folder)
+        self._member = Member(Learner(suite, suite.draw(seed), seed, own_device(), threads), rank)
+        return os.getpid()
+
+    @property
+    def member(self) -> Member:
+        """The worker proper."""
+        assert self._member is not None
+        return self._member
+
+    def node(self) -> str:
+        """The id of the node that it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    def listen(self, address: str) -> tuple[str, int]:
+        """Where the first worker waits for the others: at `address`, or at this node's where that is ""."""
+        address = address or ray.util.get_node_ip_address()
+        self._listening = listen(address)
+        return address, self._listening.getsockname()[1]
+
+    def join(self, size: int, address: str, port: int, timeout: float) -> None:
+        """Meet the other workers of the pool, so that teams can be formed."""
+        member, listening, self._listening = self.member, self._listening, None
+        device = member.learner.flat.device.type
+        member.world = join(member.rank, size, address, port, timeout, device, listening)
+
+    def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
+        """See `Member.exchange_seconds`."""
+        return self.member.exchange_seconds(ranks)
+
+    def state(self, key: str) -> OptimizerState:
+        """An optimizer's state that this worker keeps."""
+        return self.member.kept[key]
+
+    def take_state(self, key: str, state: OptimizerState) -> None:
+        """Keep an optimizer's state that another worker has."""
+        self.member.kept[key] = state
+
+    def perform(self, order: Order, *vectors: Vector) -> Answer:
+        """This worker's jobs of a round, and then its questions."""
+        member = self.member
+        tracks = {
+            name: track if place is None else replace(track, theta=vectors[place])
+            for name, (track, place) in order.tracks.items()
+        }
+        parts = member.perform(order.jobs, tracks, order.number) if order.jobs else []
+        thetas = [wired(part.update.theta) for part in parts]
+        bare = [replace(part, update=replace(part.update, theta=NOTHING)) for part in parts]
+        figures: dict[int, Any] = {}
+        for place, (rank, question, at) in order.questions.items():
+            if rank == member.rank:
+                started = time.perf_counter()
+                found = member.answer(replace(question, theta=vectors[at]))
+                figures[place] = found, time.perf_counter() - started
+        return Answer(bare, thetas, figures)
+
+
+def wired(theta: Vector) -> Wired:
+    """The vector as it travels best."""
+    return ray.put(theta) if theta.nbytes >= LARGE else theta
