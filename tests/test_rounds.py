@@ -217,7 +217,7 @@ class Timed(InlinePool):
 def test_time_of_devices_is_that_of_updates_and_of_the_driver_and_reserved_is_that_of_all_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    method, evaluate, combine = Scripted(path=[3, 2], side=[4]), Target.evaluate, Scripted.combine
+    method, answer, combine = Scripted(path=[3, 2], side=[4]), Target.answer, Scripted.combine
 
     def slow(function: Any, seconds: float) -> Any:
         def slowly(*arguments: Any) -> Any:
@@ -226,12 +226,12 @@ def test_time_of_devices_is_that_of_updates_and_of_the_driver_and_reserved_is_th
 
         return slowly
 
-    monkeypatch.setattr(Target, "evaluate", slow(evaluate, 0.05))
+    monkeypatch.setattr(Target, "answer", slow(answer, 0.1))
     monkeypatch.setattr(Scripted, "combine", slow(combine, 0.03))
     start = started(method, 2)
     _, done = run(method, start, Timed(start.setting.suite, start.setting.tasks, 0))
     times = {name.removeprefix("time/"): value for name, value in done.row.items() if name.startswith("time/")}
-    driver = 0.03 + 2 * 0.05
+    driver = 0.03 + 0.1
     assert 2 * 0.08 + driver <= times["device"] < 2 * 0.08 + driver + 0.1
     assert times["round"] >= 0.1 + driver
     assert times["reserved"] == pytest.approx(4 * times["round"])

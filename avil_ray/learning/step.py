@@ -97,6 +97,7 @@ class Step:
         self._bench, self._flat, self._learning, self._team = bench, bench.flat, bench.learning, bench.team
         self._drawn: dict[str, Batch] = {}
         self._losses: dict[str, Tensor] = {}
+        self._own: dict[str, Tensor] = {}
         self._gradients: dict[str, Tensor] = {}
         self._moved: dict[str, Tensor] = {}
 
@@ -223,7 +224,7 @@ class Step:
         size = self._learning.micro_batch
         taking_part = isinstance(weight, Tensor) or bool(weight)
         whole = size is None or isinstance(weight, Tensor) or self.batch(task).count <= size
-        if task in self._moved or whole or not taking_part:
+        if task in self._own or whole or not taking_part:
             found = self._computed(task)
             if taking_part:
                 mean = (weight * found).mean() if isinstance(weight, Tensor) else weight * found.mean()
@@ -276,17 +277,18 @@ class Step:
             self._flat.pull()
         self.shares.setdefault(task, []).append(share.detach())
         if moved is not None:
-            self._flat.gradient[self.space.buffers].add_(moved, alpha=part.count / count)
+            # the product first: multiplied and added in one go it would be rounded once, and depend on who adds
+            self._flat.gradient[self.space.buffers] += moved * (part.count / count)
 
     def _computed(self, task: str) -> Tensor:
         """The losses of a task of this member's own, with their graph."""
-        if task not in self._losses:
+        if task not in self._own:
             self.passes += 1
-            self._losses[task], moved = self._passed(task, 0, self.batch(task))
-            self.shares[task] = [self._losses[task].mean().detach()]
+            self._own[task], moved = self._passed(task, 0, self.batch(task))
+            self.shares[task] = [self._own[task].mean().detach()]
             if moved is not None:
                 self._moved[task] = moved
-        return self._losses[task]
+        return self._own[task]
 
     def _passed(self, task: str, index: int, part: Batch) -> tuple[Tensor, Tensor | None]:
         """The losses of a pass in training mode, and how it has moved the buffers: kept from one task, and put back."""

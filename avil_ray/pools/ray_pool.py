@@ -230,8 +230,9 @@ class RayPool:
 
     def _move_states(self, jobs: Sequence[Job], tracks: Mapping[str, Track]) -> None:
         """Give the members of each team the state that they continue from and do not have."""
-        needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
-        self._holders = {key: ranks for key, ranks in self._holders.items() if key in needed}
+        if jobs:  # then workers forget what no track has
+            needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
+            self._holders = {key: ranks for key, ranks in self._holders.items() if key in needed}
         moves = []
         for job in jobs:
             state = tracks[job.assignment.track].optimizer
