@@ -1,6 +1,7 @@
-"""A run on disk, replaced whole after every round: a killed run loses one round at most.
+"""A run on disk: a head that is replaced whole, and the vectors that it names, each written once.
 
-The checkpoint before the last is kept too, and used where the last one is damaged.
+The head holds the history, all other facts and the small arrays. The checkpoint before the last is kept too, and used
+where the last one, or one of its vectors, is damaged.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy.typing as npt
+
+from avil_ray.checkpoint_vectors import FOLDER, Vectors, is_large
 from avil_ray.container import Container, Damaged, pack, unpack
-from avil_ray.errors import UserError
+from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.methods.method import Memory, Run, Setting
@@ -25,26 +30,45 @@ MEMORY = "method"
 """What a method's arrays are stored under; those of a track have its name: `track/main/theta`."""
 
 
-def save(storage: Storage, run: Run, configuration: Mapping[str, Any]) -> None:
-    """Write `run`, with the configuration that led to it; the last checkpoint becomes the previous one."""
-    arrays, memory = run.memory.stored()
-    arrays = {f"{MEMORY}/{name}": array for name, array in arrays.items()}
-    for name, track in run.tracks.items():
-        arrays |= {f"track/{name}/{part}": array for part, array in _arrays(track).items()}
-    tracks = {name: _facts(track) for name, track in run.tracks.items()}
-    facts = {"configuration": configuration, "rows": run.rows, "tracks": tracks, "memory": memory}
+def save(storage: Storage, run: Run, configuration: Mapping[str, Any], vectors: Vectors | None = None) -> None:
+    """Write `run`, with the configuration that led to it; the last checkpoint becomes the previous one.
+
+    Parameters
+    ----------
+    vectors
+        Those of this storage, which remember what earlier calls have written.
+    """
+    vectors = Vectors(storage) if vectors is None else vectors
+    arrays, facts = _taken_apart(run)
+    large = {name: array for name, array in arrays.items() if is_large(array)}
+    small = {name: array for name, array in arrays.items() if name not in large}
     new = f"{FILE}.new"
-    # written before anything is moved: a full disk must not cost the last one
-    storage.write(new, pack(Container(arrays, facts)))
-    if storage.exists(FILE):
-        storage.move(FILE, PREVIOUS)
-    storage.move(new, FILE)
+    try:
+        # written before anything is moved: a full disk must not cost the last one
+        named = vectors.write(large)
+        storage.write(new, pack(Container(small, {**facts, "configuration": configuration, "vectors": named})))
+        if storage.exists(FILE):
+            storage.move(FILE, PREVIOUS)
+        storage.move(new, FILE)
+    finally:
+        _clear(vectors)
 
 
-def load(storage: Storage, setting: Setting, memory: type[Memory], configuration: Mapping[str, Any]) -> Run | None:
+def load(
+    storage: Storage,
+    setting: Setting,
+    memory: type[Memory],
+    configuration: Mapping[str, Any],
+    vectors: Vectors | None = None,
+) -> Run | None:
     """The stored run, or None where there is none.
 
     Where the last checkpoint is damaged, the previous one takes its place, with a warning.
+
+    Parameters
+    ----------
+    vectors
+        Those of this storage; they remember what is read.
 
     Raises
     ------
@@ -53,7 +77,8 @@ def load(storage: Storage, setting: Setting, memory: type[Memory], configuration
     UserError
         Where the checkpoint belongs to another configuration, or to another version of the library.
     """
-    name, found = _last(storage)
+    vectors = Vectors(storage) if vectors is None else vectors
+    name, found = _last(vectors)
     if found is None:
         return None
     place = storage.where(name)
@@ -65,12 +90,13 @@ def load(storage: Storage, setting: Setting, memory: type[Memory], configuration
         raise Damaged(f"{place}: not a checkpoint of this method: {error}") from error
     if name == PREVIOUS:
         storage.move(PREVIOUS, FILE)  # so that the next one keeps this and not the damaged one
+        _clear(vectors)
     return Run(setting, tracks, remembered, tuple(found.facts["rows"]))
 
 
 def rows(storage: Storage) -> list[dict[str, Any]]:
     """The history in the checkpoint, for readers of the cost; empty where there is no checkpoint."""
-    _, found = _last(storage)
+    _, found = _last(Vectors(storage))
     return [] if found is None else list(found.facts["rows"])
 
 
@@ -81,33 +107,34 @@ def exists(storage: Storage) -> bool:
 
 def remove(storage: Storage) -> None:
     """Remove the checkpoints of a run that is done, or that cannot be resumed from them."""
-    for name in (f"{FILE}.new", PREVIOUS, FILE):
+    for name in (f"{FILE}.new", PREVIOUS, FILE, FOLDER):
         storage.delete(name)
 
 
-def _last(storage: Storage) -> tuple[str, Container | None]:
+def _last(vectors: Vectors) -> tuple[str, Container | None]:
     """The last checkpoint that can be read, and its name."""
+    storage = vectors.storage
     if not exists(storage):
         return FILE, None
     try:
-        return FILE, _read(storage, FILE)
+        return FILE, _read(vectors, FILE)
     except Damaged as error:
         if not storage.exists(PREVIOUS):
             raise Damaged(f"{error}, and there is no previous one; remove it to start again") from error
         last = error
     try:
-        found = _read(storage, PREVIOUS)
+        found = _read(vectors, PREVIOUS)
     except Damaged as error:
         raise Damaged(f"{last}, and the previous one too; remove both to start again") from error
     log.warning("%s; the previous one is used, with its %d rounds", last, len(found.facts["rows"]))
     return PREVIOUS, found
 
 
-def _read(storage: Storage, name: str) -> Container:
-    """A checkpoint that has all its parts."""
-    place = storage.where(name)
-    try:
-        found = unpack(storage.read(name))
+def _read(vectors: Vectors, name: str) -> Container:
+    """A checkpoint that has all its parts, its vectors among the arrays."""
+    with _reading(vectors.storage.where(name)):
+        head = unpack(vectors.storage.read(name))
+        found = Container({**head.arrays, **vectors.read(head.facts["vectors"])}, head.facts)
         for track in found.facts["tracks"]:
             _track(found, track)
         lacking = {"configuration", "rows", "memory"} - set(found.facts) or {MAIN} - set(found.facts["tracks"])
@@ -116,6 +143,29 @@ def _read(storage: Storage, name: str) -> Container:
         if not all(isinstance(row, dict) for row in [*found.facts["rows"], found.facts["configuration"]]):
             raise TypeError("a history of rounds")
         return found
+
+
+def _clear(vectors: Vectors) -> None:
+    """Delete the vectors that neither the last nor the previous checkpoint names."""
+    storage = vectors.storage
+    with suppress(UserError, WorkFailed, OSError):  # what cannot be deleted now is tried again the next time
+        vectors.delete_but(lambda: _named(storage, FILE) | _named(storage, PREVIOUS))
+
+
+def _named(storage: Storage, name: str) -> set[str]:
+    """The digests of the vectors that a checkpoint names; none where it is damaged or not there."""
+    try:
+        with _reading(storage.where(name)):
+            return set(unpack(storage.read(name)).facts["vectors"].values())
+    except Damaged:
+        return set()
+
+
+@contextmanager
+def _reading(place: str) -> Iterator[None]:
+    """A block that reads a checkpoint: whatever is wrong with it is a line, and is damage or can be read later."""
+    try:
+        yield
     except Damaged as error:
         raise Damaged(f"{place}: the checkpoint is damaged ({error})") from error
     except UserError as error:
@@ -126,6 +176,16 @@ def _read(storage: Storage, name: str) -> Container:
         raise kind(f"{place}: the checkpoint cannot be read ({why(error)})") from error
     except (LookupError, TypeError, AttributeError) as error:
         raise Damaged(f"{place}: not a checkpoint: it lacks {error}") from error
+
+
+def _taken_apart(run: Run) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """A run's arrays by name, and all else as JSON values."""
+    arrays, memory = run.memory.stored()
+    arrays = {f"{MEMORY}/{name}": array for name, array in arrays.items()}
+    for name, track in run.tracks.items():
+        arrays |= {f"track/{name}/{part}": array for part, array in _arrays(track).items()}
+    tracks = {name: _facts(track) for name, track in run.tracks.items()}
+    return arrays, {"rows": run.rows, "tracks": tracks, "memory": memory}
 
 
 def _arrays(track: Track) -> dict[str, Vector]:

@@ -18,10 +18,21 @@ from safetensors.numpy import load, save
 
 from avil_ray.errors import UserError
 
-FORMAT = 3
-"""The version that this library writes and reads. Version 1, of avil_ray 0.1, had no checksum; 2 knew no tracks."""
+FORMAT = 4
+"""The version that this library writes and reads.
+
+Version 1, of avil_ray 0.1, had no checksum; 2 knew no tracks; 3 held all of a checkpoint in one file.
+"""
 VERSION, FACTS, CHECKSUM = "avil_ray.format", "avil_ray.facts", "avil_ray.checksum"
 """The names in the metadata of the safetensors file."""
+VECTOR = "vector"
+"""The name of the array in a file that holds one alone."""
+
+
+TYPES = {"bool": "BOOL", "float16": "F16", "float32": "F32", "float64": "F64"} | {
+    f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+"""What safetensors calls NumPy's types: an array of one of these can be a file of its own."""
 
 
 class Damaged(UserError):
@@ -70,6 +81,33 @@ def unpack(content: bytes) -> Container:
         raise Damaged(f"not a whole safetensors file: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise Damaged("not a file of avil_ray" if content else "the file is empty") from error
+
+
+def pack_vector(array: npt.NDArray[Any]) -> tuple[bytes, memoryview]:
+    """The content of a safetensors file that holds one array of one of the `TYPES`: its header, and its bytes.
+
+    The bytes are a view of the array, not a copy, as such an array may take a large part of the memory.
+    """
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    described = {"dtype": TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [0, array.nbytes]}
+    header = json.dumps({VECTOR: described}).encode()
+    header += b" " * (-len(header) % 8)  # so that the bytes of the array are aligned
+    return len(header).to_bytes(8, "little") + header, array.reshape(-1).view(np.uint8).data
+
+
+def unpack_vector(content: bytes, digest: str) -> npt.NDArray[Any]:
+    """The array that was packed; Damaged where the content has another digest."""
+    if digest_of(content) != digest:
+        raise Damaged("the checksum is wrong")
+    return load(content)[VECTOR]
+
+
+def digest_of(*content: bytes | memoryview) -> str:
+    """SHA-256 of a file's content, given in one piece or several: what `sha256sum` shows of the file."""
+    digest = hashlib.sha256()
+    for piece in content:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _require_version(version: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
+from avil_ray.checkpoint_writer import Checkpoints
 from avil_ray.methods.method import Run
 
 
@@ -40,3 +42,23 @@ class InMemory:
     def last(self) -> Run:
         """The run after its last round, or as it began."""
         return self._run
+
+
+class Stored:
+    """Keeps the run on storage, as often as its checkpoints are due, while the next round trains."""
+
+    def __init__(self, checkpoints: Checkpoints, run: Run) -> None:
+        self._checkpoints, self._start = checkpoints, run
+
+    def due(self, run: Run) -> bool:
+        """As the checkpoints say."""
+        return self._checkpoints.due(run, time.monotonic())
+
+    def store(self, run: Run) -> None:
+        """Begin to write it."""
+        self._checkpoints.begin(run)
+
+    def last(self) -> Run:
+        """The run on storage, or as it began."""
+        self._checkpoints.finish()
+        return self._checkpoints.load(self._start.setting, type(self._start.memory)) or self._start

@@ -122,7 +122,7 @@ class Driver:
         method, target, last = self.method, self.target, None
         for number in range(len(run.rows), method.rounds(run.setting)):
             if last and (method.reads_select(run.setting, number) or run.setting.suite.learning.patience is not None):
-                run, last = self.settled(run, last, self.answered(last.questions)), None
+                run, last = self.settled_at_once(run, last), None
             if out_of_patience(run, number):
                 break
             with seeded(target.seed, number, "begin"):
@@ -136,13 +136,12 @@ class Driver:
                 after, facts = method.combine(run, updates, target, number)
             require_finite(after.main.theta, updates, number)
             row = history_row(number, {**facts, **dropped_parts(updates, target.suite.target, number)}, updates, target)
-            states = {name: at_hand(track) for name, track in after.tracks.items()} if self.keeper.due(after) else None
+            due = number + 1 == method.rounds(run.setting) or self.keeper.due(after)
+            states = {name: at_hand(track) for name, track in after.tracks.items()} if due else None
             last = Unsettled(number, questions_of(run, after), row | self.times(), updates, states)
             run = after
         if last:
-            figures = self.answered(last.questions)
-            last = replace(last, row={**last.row, **{name: last.row[name] + more for name, more in self.times().items()}})
-            run = self.settled(run, last, figures)
+            run = self.settled_at_once(run, last)
             require_learning(run, last.updates, target, 1)
         return run
 
@@ -155,9 +154,15 @@ class Driver:
             updates, figures = self.pool.run_beside(work, run.tracks, number, list(questions.values()))
             self.busy += self.pool.spent - spent
         else:
-            updates, figures = self.pool.run(work, run.tracks, number), self.answered(questions)
+            updates, figures = self.pool.run(work, run.tracks, number), self.answered(questions) if questions else []
         self.busy += sum(update.seconds for update in check_updates(updates, work))
         return updates, figures
+
+    def settled_at_once(self, run: Run, last: Unsettled) -> Run:
+        """The run with the last round's figures, which nobody has asked for yet: it takes that round longer."""
+        figures = self.answered(last.questions)
+        longer = {name: last.row[name] + more for name, more in self.times().items()}
+        return self.settled(run, replace(last, row={**last.row, **longer}), figures)
 
     def answered(self, questions: Mapping[str, Question]) -> list[Figures]:
         """The figures that are asked for, at once."""
@@ -166,7 +171,10 @@ class Driver:
 
     def settled(self, run: Run, last: Unsettled, figures: Sequence[Figures]) -> Run:
         """The run with the last round's figures on select, once they are there; stored where due, and told."""
-        metric, better = self.target.task.measure.name, np.greater if self.target.task.measure.mode == "max" else np.less
+        metric, better = (
+            self.target.task.measure.name,
+            np.greater if self.target.task.measure.mode == "max" else np.less,
+        )
         scores: dict[str, float] = {}
         tracks = dict(run.tracks)
         for name, found in zip(last.questions, figures, strict=True):

@@ -18,6 +18,9 @@ from avil_ray.errors import UserError, WorkFailed
 
 log = logging.getLogger(__name__)
 
+Content = bytes | memoryview
+"""A file's content, or a piece of it: a view of an array is written without a copy."""
+
 LOCK = ".lock"
 PART = ".part"
 """How the name of a file ends while it is written."""
@@ -28,13 +31,16 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class Storage(Protocol):
-    """Named files. A write is atomic and durable: whoever reads finds the old content or the new one, never a part."""
+    """Named files. A write is atomic and durable: whoever reads finds the old content or the new one, never a part.
+
+    A name may have one folder before it, `vectors/a`.
+    """
 
     def read(self, name: str) -> bytes:
         """The content; FileNotFoundError where there is none, another OSError where it cannot be read."""
 
-    def write(self, name: str, content: bytes) -> None:
-        """Replace the content; WorkFailed where that is not possible, and the old one is kept."""
+    def write(self, name: str, *content: Content) -> None:
+        """Replace the content, given in one piece or several; WorkFailed where that fails, and the old one is kept."""
 
     def move(self, name: str, to: str) -> None:
         """Rename a file, replacing the one that is called so; a power cut may undo the last renames."""
@@ -43,10 +49,10 @@ class Storage(Protocol):
         """Whether there is something of this name."""
 
     def delete(self, name: str) -> None:
-        """Delete what is called so, if there is anything."""
+        """Delete what is called so, if there is anything: of a folder, all that is in it."""
 
-    def names(self) -> list[str]:
-        """Everything that is there, sorted."""
+    def names(self, folder: str = "") -> list[str]:
+        """What stands in the folder, by its names there, sorted; nothing where it is not there."""
 
     def where(self, name: str) -> str:
         """What messages call a file."""
@@ -62,9 +68,12 @@ class LocalStorage:
         """See `Storage`."""
         return (self.folder / name).read_bytes()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, *content: Content) -> None:
         """See `Storage`."""
-        replace_file(self.folder / name, content)
+        path = self.folder / name
+        if path.parent != self.folder and not path.parent.is_dir():
+            _make_inside(path.parent)
+        replace_file(path, *content)
 
     def move(self, name: str, to: str) -> None:
         """See `Storage`."""
@@ -83,17 +92,34 @@ class LocalStorage:
         """See `Storage`."""
         discard(self.folder / name)
 
-    def names(self) -> list[str]:
+    def names(self, folder: str = "") -> list[str]:
         """See `Storage`."""
-        return sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+        place = self.folder / folder
+        return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
 
     def where(self, name: str) -> str:
         """See `Storage`."""
         return str(self.folder / name)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def _make_inside(folder: Path) -> None:
+    """Make a folder inside one that is there; what else stands in its place gives way."""
+    try:
+        if os.path.lexists(folder):
+            discard(folder)
+        folder.mkdir()
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def replace_file(path: Path, *content: Content) -> None:
     """Write a file so that a reader, a crash or a power cut finds the old content or the new one, never a part.
+
+    Parameters
+    ----------
+    content
+        One piece or several, which stand one after the other in the file.
 
     Raises
     ------
@@ -105,7 +131,8 @@ def replace_file(path: Path, content: bytes) -> None:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            for piece in content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's 0600 would hide results from colleagues on a shared disk

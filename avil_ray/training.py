@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from avil_ray import checkpoint
+from avil_ray.checkpoint_writer import Checkpoints
 from avil_ray.configuration import describe
-from avil_ray.errors import UserError, WorkFailed, whole
+from avil_ray.errors import UserError, WorkFailed, between, whole
+from avil_ray.keeping import InMemory, Stored
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
@@ -40,6 +42,9 @@ OpenPool = Callable[[], AbstractContextManager[Pool]]
 
 MOST = {"rounds": 10**6, "steps_per_round": 10**9, "threads": 1024, "workers": 10**4, "seed": 2**63 - 1}
 """The largest values of arguments; beyond them no run would ever end, or start."""
+
+DAY = 86_400
+"""Seconds: a checkpoint is written at least so often."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,6 +121,7 @@ def train(
     threads: int = 1,
     output: Path | str | None = None,
     resume: bool = False,
+    checkpoint_every: float = 30.0,
     on_round: Callable[[Round], None] | None = None,
 ) -> Result:
     """Train `suite` with `method`.
@@ -137,8 +143,11 @@ def train(
         CPU threads of each worker and of the driver. Results depend on it.
     output, resume
         A folder for checkpoints; with `resume` a run that was interrupted continues from there.
+    checkpoint_every
+        Seconds between checkpoints, below a day. They are written beside the next round; a run that is killed repeats
+        the rounds since the last one. One of fewer than 1,048,576 parameters is stored after every round.
     on_round
-        Called after every round, once it is stored.
+        Called after every round, while its checkpoint is being written where one is due.
 
     Raises
     ------
@@ -149,26 +158,22 @@ def train(
     """
     _check_arguments(suite, method, pool, output, resume, on_round)
     _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed, workers=workers)
+    between("checkpoint_every", checkpoint_every, 0, DAY)
     method.check(suite)
     require_no_patience(suite, method)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
-
-    def after_round(done: Round) -> None:
-        if storage is not None:
-            checkpoint.save(storage, done.run, configuration)
-        if on_round is not None:
-            on_round(done)
 
     device = own_device()
     with (
         _opened(output, resume) as storage,
         nullcontext(suite.draw(seed)) as tasks,  # with the threads of the caller
         cpu_threads(threads),
+        nullcontext() if storage is None else Checkpoints(storage, configuration, checkpoint_every) as checkpoints,
     ):
         setting = Setting(suite, tasks, rounds, steps_per_round)
         memory = method.start(setting)
-        run = None if storage is None else checkpoint.load(storage, setting, type(memory), configuration)
+        run = None if checkpoints is None else checkpoints.load(setting, type(memory))
         target = Target(suite, tasks, seed, device)
         if run is None:
             run = Run(setting, {MAIN: Track(target.flat.vector())}, memory)
@@ -180,9 +185,14 @@ def train(
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
             target.evaluator = opened if isinstance(opened, Evaluating) else None
-            run = run_rounds(run, method, opened, target, after_round)
+            keeper = InMemory(run) if checkpoints is None else Stored(checkpoints, run)
+            run = run_rounds(run, method, opened, target, on_round or _nobody, keeper)
             best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)
+
+
+def _nobody(done: Round) -> None:
+    """Whom a round is told where nobody listens."""
 
 
 def _judged(run: Run, target: Target) -> tuple[Best, dict[str, float]]:

@@ -272,8 +272,9 @@ def test_a_file_that_was_cut_off_is_damaged(tmp_path: Path, share: float) -> Non
     ("metadata", "said"),
     [
         ({"progress": "{}"}, "was written by avil_ray 0.1, whose checkpoints this version cannot read"),
-        ({"avil_ray.format": "2"}, "was written by an older avil_ray (format 2); this one reads format 3"),
-        ({"avil_ray.format": "4"}, "was written by a newer avil_ray (format 4); this one reads format 3"),
+        ({"avil_ray.format": "2"}, "was written by an older avil_ray (format 2); this one reads format 4"),
+        ({"avil_ray.format": "3"}, "was written by an older avil_ray (format 3); this one reads format 4"),
+        ({"avil_ray.format": "5"}, "was written by a newer avil_ray (format 5); this one reads format 4"),
     ],
 )
 def test_another_version_is_named_and_its_file_is_kept(metadata: dict[str, str], said: str, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load
 
-from avil_ray.container import Container, Damaged, pack, unpack
+from avil_ray.container import TYPES, Container, Damaged, digest_of, pack, pack_vector, unpack, unpack_vector
 from avil_ray.errors import UserError
 
 
@@ -68,3 +70,32 @@ def test_a_small_container_costs_less_than_a_millisecond() -> None:
         unpack(pack(small))
         best = min(best, time.perf_counter() - started)
     assert best < 1e-3
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_vector_comes_back_to_the_last_bit_and_is_plain_safetensors(kind: str) -> None:
+    array = np.arange(24).reshape(4, 6).T.astype(kind)
+    header, data = pack_vector(array)
+    content = header + data
+    assert len(header) % 8 == 0
+    found = unpack_vector(content, digest_of(header, data))
+    for one in (found, load(content)["vector"]):
+        assert (one.dtype, one.shape, one.tobytes()) == (array.dtype, array.shape, array.tobytes())
+    assert digest_of(content) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_bytes_of_a_vector_are_not_copied() -> None:
+    array = np.zeros(8, np.float32)
+    _, data = pack_vector(array)
+    array[0] = 1
+    assert bytes(data) == array.tobytes()
+
+
+def test_every_flipped_bit_of_a_vector_is_found() -> None:
+    content = b"".join(pack_vector(np.arange(4.0)))
+    digest = digest_of(content)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << (place % 8)
+        with pytest.raises(Damaged, match="the checksum is wrong"):
+            unpack_vector(bytes(changed), digest)

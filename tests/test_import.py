@@ -74,7 +74,8 @@ FLOORS = [
     {"pools"},
     {"methods"},
     {"config"},
-    {"catalog", "contracts", "divergence", "rounds", "checkpoint", "configuration"},
+    {"catalog", "contracts", "divergence", "rounds", "configuration"}
+    | {"checkpoint", "checkpoint_vectors", "checkpoint_writer", "keeping"},
     {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},

@@ -58,6 +58,24 @@ def test_a_storage_reads_what_it_wrote(tmp_path: Path) -> None:
         storage.read("b")
 
 
+def test_a_storage_has_folders_inside_and_takes_content_in_pieces(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    assert storage.names("inside") == []
+    storage.write("inside/b", b"1", memoryview(b"23"))
+    storage.write("inside/a", b"")
+    assert (storage.names("inside"), storage.names(), storage.read("inside/b")) == (["a", "b"], ["inside"], b"123")
+    storage.delete("inside/a")
+    assert storage.exists("inside/b")
+    storage.delete("inside")
+    assert storage.names() == []
+    (tmp_path / "inside").touch()
+    storage.write("inside/b", b"4")
+    assert storage.read("inside/b") == b"4", "what stood in the folder's place has given way"
+    with pytest.raises(WorkFailed, match=r"gone/inside: cannot be written .No such file or directory."):
+        LocalStorage(tmp_path / "gone").write("inside/b", b"1")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_what_stands_in_the_place_of_a_file_gives_way(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     (tmp_path / "a" / "inside").mkdir(parents=True)

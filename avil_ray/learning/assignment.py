@@ -166,7 +166,9 @@ class Part:
 def whole(parts: Sequence[Part]) -> Update:
     """The update that the parts of a team make, the leader's first."""
     first = parts[0].update
-    losses = {task: mean([share for part in parts for share in part.losses[task]], first.steps) for task in first.weights}
+    losses = {
+        task: mean([share for part in parts for share in part.losses[task]], first.steps) for task in first.weights
+    }
     return replace(
         first,
         losses=losses,

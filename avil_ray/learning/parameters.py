@@ -155,7 +155,9 @@ class FlatModel:
         """Bring parameters that are not views up to date with `values`."""
         for tensor, entry in self._casts:
             value = self.values[entry.where].view(entry.shape)
-            tensor.data.copy_(value if tensor.is_floating_point() else value.round())  # a mean of counts may be just below
+            tensor.data.copy_(
+                value if tensor.is_floating_point() else value.round()
+            )  # a mean of counts may be just below
 
     def pull(self) -> None:
         """Add the gradients of parameters that are not views to `gradient`, and bring buffers in `values` up to date.

@@ -211,7 +211,9 @@ class Step:
         if self._bench.divides:
             self._sum_of_grains(weights)
         else:
-            pending = {task for task in weights if task not in ready or (self._has_buffers and task == self._bench.keeper)}
+            pending = {
+                task for task in weights if task not in ready or (self._has_buffers and task == self._bench.keeper)
+            }
             if pending:
                 self._sum_of_tasks(pending, lambda task: self._add(task, 0.0 if task in ready else weights[task]))
         for task in ready:

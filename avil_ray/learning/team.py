@@ -123,8 +123,10 @@ class Team:
             return
         left = mine.stop <= at
         self._sum((first, at) if left else (at, last), parts, add, total)
-        sides = [[i for i, part in enumerate(parts) if lower <= part.start and part.stop <= upper]
-                 for lower, upper in ((first, at), (at, last))]
+        sides = [
+            [i for i, part in enumerate(parts) if lower <= part.start and part.stop <= upper]
+            for lower, upper in ((first, at), (at, last))
+        ]
         self._exchange(total, *(sides if left else sides[::-1]))
 
     def apart(self, add: Callable[[], None], total: Tensor) -> None:

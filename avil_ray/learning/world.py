@@ -69,7 +69,13 @@ def listen(address: str) -> socket.socket:
 
 
 def join(
-    rank: int, size: int, address: str, port: int, timeout: float, device: str = "cpu", listening: socket.socket | None = None
+    rank: int,
+    size: int,
+    address: str,
+    port: int,
+    timeout: float,
+    device: str = "cpu",
+    listening: socket.socket | None = None,
 ) -> World:
     """Meet the other ranks at the first one's address; on CPU by gloo, on GPUs by NCCL.
 

@@ -21,6 +21,7 @@ SLOTS: Rule = (
     lambda value: value == "auto" or (type(value) is int and value >= 1),
 )
 SECONDS: Rule = ("must be a number of seconds above 0", lambda value: _amount(value) and value > 0)
+A_DAY: Rule = ("must be below 86,400 seconds, a day", lambda value: value < 86_400)
 AT_MOST: Rule = ("must be at most 100,000,000", lambda value: value == "auto" or value <= 100_000_000)
 GPUS: Rule = (
     "must be a whole number above 1, as Ray gives whole GPUs there",
@@ -70,6 +71,8 @@ class Resources:
     """CPU threads of each process; results depend on them in the last bits."""
     timeout: Annotated[float, must(SECONDS, AT_MOST)] = 1800.0
     """Seconds that a trial waits for a worker before it counts as lost."""
+    checkpoint_every: Annotated[float, must(SECONDS, A_DAY)] = 30.0
+    """Seconds between a trial's checkpoints; a small model is stored after every round."""
     retries: Annotated[int, whole(0)] = 1
     """How often a failed trial starts again from its last checkpoint."""
 

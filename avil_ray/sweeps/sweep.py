@@ -112,6 +112,7 @@ def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
         driver=driver,
         threads=resources.threads,
         timeout=resources.timeout,
+        checkpoint_every=resources.checkpoint_every,
     )
 
 

@@ -1,7 +1,7 @@
 """One trial of a sweep: what Ray Tune runs, in a process that drives the trial's own workers.
 
-A trial stores itself in its folder on the sweep's storage: a checkpoint after every round, its record at the end. So a
-retry, on any node, continues from the last round, and a sweep that was killed knows what is done without Tune's help.
+A trial stores itself in its folder on the sweep's storage: checkpoints as it goes, its record at the end. So a
+retry, on any node, continues from the last of them, and a sweep that was killed knows what is done without Tune's help.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Job:
         What a worker and a trial's driver occupy: {"CPU": 1.0, "GPU": 0.5}.
     threads, timeout
         CPU threads of each process; seconds that a pool waits for an answer.
+    checkpoint_every
+        Seconds between checkpoints of a large model; see `train`.
     """
 
     folder: str
@@ -61,6 +63,7 @@ class Job:
     driver: Mapping[str, float]
     threads: int
     timeout: float
+    checkpoint_every: float
 
 
 def run_trial(config: Mapping[str, Any]) -> None:
@@ -99,6 +102,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
             threads=job.threads,
             output=folder / CHECKPOINT,
             resume=True,
+            checkpoint_every=job.checkpoint_every,
             on_round=after_round,
         )
         save_theta(folder / THETA, result.theta)

@@ -20,6 +20,7 @@ def test_defaults():
         slots="auto",
         threads=1,
         timeout=1800,
+        checkpoint_every=30,
         retries=1,
     )
 
@@ -61,3 +62,17 @@ def test_all_mistakes_are_told():
         "resources.slots must be 'auto' or a whole number, 1 or more, not 0",
         "resources: unknown key 'spead'; did you mean 'threads'?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "must be a number of seconds above 0"),
+        ("5", "must be a number of seconds above 0"),
+        (86400, "must be below 86,400 seconds, a day"),
+    ],
+)
+def test_checkpoints_are_written_more_often_than_daily(seconds, said):
+    assert read({"checkpoint_every": 0.5}).checkpoint_every == 0.5
+    _, problems = fields.read(Resources, {"checkpoint_every": seconds}, "resources")
+    assert problems == [f"resources.checkpoint_every {said}, not {seconds!r}"]
