@@ -15,7 +15,8 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
-from avil_ray.pools.ray_pool import RayPool, Slots
+from avil_ray.pools.crew import Slots
+from avil_ray.pools.ray_pool import RayPool
 
 RUN = {"rounds": 5, "steps_per_round": 3, "seed": 2}
 

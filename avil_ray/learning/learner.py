@@ -80,7 +80,7 @@ class Learner:
         return whole([self.take_part(assignment, track, number)])
 
     def take_part(self, assignment: Assignment, track: Track, number: int, team: Team | None = None) -> Part:
-        """This worker's part in an assignment that a team works on; the members' parts make a `whole` update."""
+        """Do one member's part of an assignment that a team works on; the parts make a `whole` update."""
         started, team = time.perf_counter(), team or Team()
         flat, before = self.flat, track.optimizer if assignment.continues else {}
         with cpu_threads(self.threads), seeded(self.seed, "training"):

@@ -14,7 +14,7 @@ from avil_ray.learning.assignment import Assignment, OptimizerState, Part
 from avil_ray.learning.evaluation import Figures, Question, answer
 from avil_ray.learning.learner import Learner, cpu_threads
 from avil_ray.learning.passes import Source
-from avil_ray.learning.team import Reduction, Team
+from avil_ray.learning.team import Team
 from avil_ray.learning.track import Track
 from avil_ray.learning.world import World
 
@@ -90,7 +90,6 @@ class Member:
     learner: Learner
     rank: int = 0
     world: World | None = None
-    reduction: Reduction = "tree"
     kept: dict[str, OptimizerState] = field(default_factory=dict)
     _sources: dict[tuple[str, ...], Source] = field(default_factory=dict)
 
@@ -107,7 +106,8 @@ class Member:
                 key = track.optimizer.key
                 used_again = any(other.assignment.track == job.assignment.track for other in mine[place + 1 :])
                 track = replace(track, optimizer=before[key] if used_again else before.pop(key))
-            team = Team(job.ranks, job.ranks.index(self.rank), self.world, self.reduction)
+            reduction = job.assignment.learning.reduction
+            team = Team(job.ranks, job.ranks.index(self.rank), self.world, reduction)
             part = self.learner.take_part(job.assignment, track, number, team)
             if job.keep:
                 self.kept[job.keep] = part.update.optimizer

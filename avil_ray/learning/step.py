@@ -59,7 +59,7 @@ class Bench:
     _drawn: dict[str, int] = field(default_factory=dict)
 
     def batch(self, task: str, index: int) -> Batch:
-        """The task's batch of the assignment's `index`-th step; those before it, which others have seen, are skipped."""
+        """The task's batch of the `index`-th step; those before it, which others have seen, are skipped."""
         for _ in range(self._drawn.get(task, 0), index):
             next(self.batches[task])
         self._drawn[task] = index + 1
@@ -308,7 +308,7 @@ class Step:
 
     @property
     def _has_buffers(self) -> bool:
-        return self.space.buffers.stop > self.space.buffers.start
+        return bool(self.space.buffers.stop > self.space.buffers.start)
 
     def _move_buffers(self) -> None:
         """Buffers move as the keeper's passes have moved them; the gradient is zero there again."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import torch.distributed as dist
+import torch.distributed
 from torch import Tensor
+
+_dist: Any = torch.distributed  # its types name few of the classes that it has
 
 
 class World:
@@ -24,7 +26,7 @@ class World:
         Where smaller groups of its members meet; None where they need not.
     """
 
-    def __init__(self, group: Any, rank: int, size: int, store: dist.Store | None = None) -> None:
+    def __init__(self, group: Any, rank: int, size: int, store: Any = None) -> None:
         self.rank, self.size = rank, size
         self._group, self._store = group, store
         self._teams: dict[tuple[int, ...], Any] = {}
@@ -56,7 +58,7 @@ class World:
             return self._group
         if ranks not in self._teams:
             assert self._store is not None
-            store = dist.PrefixStore(f"team {ranks}", self._store)
+            store = _dist.PrefixStore(f"team {ranks}", self._store)
             self._teams[ranks] = type(self._group)(store, ranks.index(self.rank), len(ranks), self._group.options)
         return self._teams[ranks]
 
@@ -90,15 +92,15 @@ def join(
     """
     patience = timedelta(seconds=timeout)
     file = None if listening is None else listening.detach()
-    store = dist.TCPStore(address, port, size, rank == 0, patience, False, master_listen_fd=file)
+    store = _dist.TCPStore(address, port, size, rank == 0, patience, False, master_listen_fd=file)
     if device == "cpu":
-        options = dist.ProcessGroupGloo._Options()  # noqa: SLF001 (the only way to choose the address to listen on)
+        options = _dist.ProcessGroupGloo._Options()  # noqa: SLF001 (the only way to choose the address to listen on)
         here = "127.0.0.1" if address == "127.0.0.1" else socket.gethostbyname(socket.gethostname())
-        options._devices = [dist.ProcessGroupGloo.create_device(hostname=here)]  # noqa: SLF001
+        options._devices = [_dist.ProcessGroupGloo.create_device(hostname=here)]  # noqa: SLF001
         options._timeout = patience  # noqa: SLF001
-        group: Any = dist.ProcessGroupGloo(dist.PrefixStore("world", store), rank, size, options)
+        group: Any = _dist.ProcessGroupGloo(_dist.PrefixStore("world", store), rank, size, options)
     else:
-        options = dist.ProcessGroupNCCL.Options()
+        options = _dist.ProcessGroupNCCL.Options()
         options._timeout = patience  # noqa: SLF001
-        group = dist.ProcessGroupNCCL(dist.PrefixStore("world", store), rank, size, options)
+        group = _dist.ProcessGroupNCCL(_dist.PrefixStore("world", store), rank, size, options)
     return World(group, rank, size, store)

@@ -13,7 +13,7 @@ from avil_ray.pools.schedule import Load, schedule
 PER_PARAMETER = 4e-8
 """Seconds of a task's step for each parameter, before any was measured: as of small transformers on one CPU."""
 EXCHANGE, EXCHANGE_PER_PARAMETER = 1e-3, 3.5e-9
-"""Seconds of a sum over two workers, before it was measured, and for each parameter: as of two processes on one node."""
+"""Seconds of a sum over two workers before one was measured, and for each parameter: of two processes on a node."""
 
 
 @dataclass

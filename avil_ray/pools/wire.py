@@ -51,7 +51,8 @@ class Sent:
         """The vector as it travels."""
         if id(theta) not in self._known:
             self._keep(theta, wired(theta))
-        return self._known.get(id(theta), theta)
+        known: Wired = self._known.get(id(theta), theta)
+        return known
 
     def received(self, theta: Wired) -> Vector:
         """A vector that a worker has sent."""

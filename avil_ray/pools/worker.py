@@ -30,7 +30,7 @@ from avil_ray.tasks.suite import Suite
 LARGE = 100_000
 """Bytes from which on a vector goes through the object store, as Ray does with results."""
 
-Wired = Vector | ObjectRef
+Wired = Vector | ObjectRef[Any]
 """A vector on the wire."""
 
 
@@ -117,7 +117,7 @@ class Worker:
         self.member.kept[key] = state
 
     def perform(self, order: Order, *vectors: Vector) -> Answer:
-        """This worker's jobs of a round, and then its questions."""
+        """Take part in a round: the jobs of this worker, and then its questions."""
         member = self.member
         tracks = {
             name: track if place is None else replace(track, theta=vectors[place])

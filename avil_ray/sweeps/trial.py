@@ -151,7 +151,8 @@ def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContext
     """
     from ray.util import get_current_placement_group
 
-    from avil_ray.pools.ray_pool import RayPool, Slots
+    from avil_ray.pools.crew import Slots
+    from avil_ray.pools.ray_pool import RayPool
 
     group = get_current_placement_group()
     if group is None:

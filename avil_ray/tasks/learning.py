@@ -54,6 +54,9 @@ class Learning:
     """Rounds without a better figure on select after which a run ends; methods that plan ahead refuse it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
+    reduction: Literal["tree", "all_reduce"] = "tree"
+    """How several workers on one assignment add up gradients. tree: the bits of one worker alone. all_reduce: in the
+    communication library's order, which is faster for many workers and on GPUs, and agrees within rounding."""
     evaluation_batch: int = 512
     """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
     loader_processes: int = 0

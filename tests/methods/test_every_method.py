@@ -19,7 +19,8 @@ import small
 import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
 from avil_ray.methods.method import Method
-from avil_ray.pools.ray_pool import RayPool, Slots
+from avil_ray.pools.crew import Slots
+from avil_ray.pools.ray_pool import RayPool
 from avil_ray.rounds import Round
 from avil_ray.spaces.work import work_of
 

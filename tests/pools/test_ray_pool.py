@@ -23,9 +23,10 @@ from avil_ray.learning.parameters import initial_model
 from avil_ray.learning.step import Step
 from avil_ray.learning.track import MAIN, Track
 from avil_ray.learning.weighting import Rule
-from avil_ray.pools import ray_pool
+from avil_ray.pools import crew
+from avil_ray.pools.crew import Slots
 from avil_ray.pools.inline import InlinePool
-from avil_ray.pools.ray_pool import RayPool, Slots, local_pool
+from avil_ray.pools.ray_pool import RayPool, local_pool
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -113,21 +114,21 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None
     start, work = at_start(), assignments(steps=(400, 400, 400))
     expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
     with opened(2) as pool:
-        victim = pool._workers[0]
-        process = ray.get(victim.prepare.remote(pool._suite, 0, 1))
+        victim = pool.crew.workers[0]
+        process = ray.get(victim.prepare.remote(pool.crew.sent, 0, 1))
         killer = threading.Timer(0.1, os.kill, (process, signal.SIGKILL))
         killer.start()
         found = pool.run(work, start, 0)
         killer.join()
-        assert pool._replaced == 1
+        assert pool.crew.replaced == 1
     assert [u.theta.tobytes() for u in found] == [u.theta.tobytes() for u in expected]
 
 
 def test_a_hanging_worker_ends_in_one_clear_error() -> None:
     with opened(1, timeout=60.0) as pool:
-        pool.timeout = 0.3
+        pool.crew.timeout = 0.3
         slow = replace(assignments()[0], steps=10_000_000)
-        with pytest.raises(avil.WorkFailed, match=r"no answer within 0\.3 s from the workers of: a"):
+        with pytest.raises(avil.WorkFailed, match=r"no answer within 0\.3 s from the workers of assignment .a."):
             pool.run([slow], at_start(), 0)
 
 
@@ -157,9 +158,9 @@ def test_the_longest_assignment_of_the_last_round_goes_first() -> None:
 
 def test_workers_are_gone_after_the_pool_closes_and_after_an_error() -> None:
     with opened(2) as pool:
-        kept = list(pool._workers)
+        kept = list(pool.crew.workers)
     with suppress(ZeroDivisionError), opened(1) as pool:
-        kept += pool._workers
+        kept += pool.crew.workers
         1 / 0  # noqa: B018
     assert len(kept) == 3
     for worker in kept:
@@ -184,15 +185,15 @@ def test_warm_workers_serve_the_next_pool_in_the_same_group_and_die_with_a_faile
     slots = Slots(1, {"CPU": 0.5}, group, first_bundle=1)
     try:
         with RayPool(tiny_suite(), 0, 1, slots, keep_warm=True) as pool:
-            first = pool._workers
+            first = pool.crew.workers
             before = pool.run(assignments(), at_start(), 0)
         with RayPool(tiny_suite(), 0, 1, slots, keep_warm=True) as pool:
-            assert pool._workers == first
+            assert pool.crew.workers == first
             again = pool.run(assignments(), at_start(), 0)
             assert [u.theta.tobytes() for u in again] == [u.theta.tobytes() for u in before]
         with pytest.raises(ZeroDivisionError), RayPool(tiny_suite(), 0, 1, slots, keep_warm=True):
             1 / 0  # noqa: B018
-        assert not ray_pool._warm
+        assert not crew._warm
     finally:
         ray.util.remove_placement_group(group)
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import ray
@@ -19,9 +21,10 @@ from torch import nn
 
 import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
-from avil_ray.methods.method import Method
+from avil_ray.pools.crew import Slots
 from avil_ray.pools.planner import Planner
-from avil_ray.pools.ray_pool import RayPool, Slots
+from avil_ray.pools.ray_pool import RayPool
+from avil_ray.rounds import Round
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -56,7 +59,7 @@ def opened(workers: int, suite: avil.Suite = SUITE) -> RayPool:
 def pool(request: pytest.FixtureRequest) -> Iterator[RayPool]:
     with opened(request.param) as pool:
         yield pool
-        assert pool._joined
+        assert pool.crew.joined
 
 
 def same(found: avil.Result, expected: avil.Result) -> None:
@@ -70,3 +73,31 @@ def same(found: avil.Result, expected: avil.Result) -> None:
 def test_every_method_gives_the_bits_of_one_process(name: str, pool: RayPool) -> None:
     method = build_method(name, {"weights": {"right": 0.5}} if name == "static" else {})
     same(avil.train(SUITE, method, **RUN, pool=partial(nullcontext, pool)), avil.train(SUITE, method, **RUN))
+
+
+def test_a_gradient_may_be_added_up_in_another_order_where_it_is_asked_for() -> None:
+    """By `all_reduce`, which is faster on GPUs: the same within rounding over a round."""
+    method, run = build_method("equal", {}), {**RUN, "rounds": 1}
+    suite = replace(SUITE, learning=replace(SUITE.learning, reduction="all_reduce"))
+    with opened(3, suite) as pool:
+        found = avil.train(suite, method, **run, pool=partial(nullcontext, pool))
+    np.testing.assert_allclose(found.theta, avil.train(SUITE, method, **run).theta, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["equal", "gcs", "alpha-vil"])
+def test_a_worker_killed_in_a_teams_step_changes_nothing_and_no_round_is_told_twice(name: str, tmp_path: Path) -> None:
+    method, told = build_method(name, {}), []
+    run = {**RUN, "steps_per_round": 30}
+    expected = avil.train(SUITE, method, **run)
+    with opened(2) as pool:
+        victim = ray.get(pool.crew.workers[1].prepare.remote(pool.crew.sent, RUN["seed"], 1, 1))
+
+        def tell(done: Round) -> None:
+            told.append(done.number)
+            if done.number == 2:
+                threading.Timer(0.05, os.kill, (victim, signal.SIGKILL)).start()
+
+        found = avil.train(SUITE, method, **run, pool=partial(nullcontext, pool), output=tmp_path, on_round=tell)
+        assert pool.crew.replaced == 1
+    same(found, expected)
+    assert told == list(range(len(expected.rows)))
