@@ -17,6 +17,7 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
 
 HISTORY, RESULT = "history.csv", "result.json"
+POOLS = ("inline", "ray", "train")
 
 
 def run_once(
@@ -33,8 +34,8 @@ def run_once(
     resume: bool,
 ) -> None:
     """Train, print a line a round and the figures at the end, and write the results to `output`."""
-    if pool not in ("inline", "ray"):
-        raise unknown("pool", pool, ("inline", "ray"), "--pool")
+    if pool not in POOLS:
+        raise unknown("pool", pool, POOLS, "--pool")
     of_learning, others = learning_settings(parse_setting(text) for text in settings)
     of_suite, of_method = divide(suite_name, method_name, others)
     suite = named_suite(suite_name, {**of_suite, LEARNING: of_learning}, target)
@@ -47,7 +48,7 @@ def run_once(
         rounds=rounds,
         steps_per_round=steps_per_round,
         seed=seed,
-        pool=cast(Literal["inline", "ray"], pool),
+        pool=cast(Literal["inline", "ray", "train"], pool),
         workers=workers,
         output=output,
         resume=resume,

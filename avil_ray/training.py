@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import FunctionType
@@ -18,6 +19,7 @@ from avil_ray.checkpoint_writer import Checkpoints
 from avil_ray.configuration import describe
 from avil_ray.errors import UserError, WorkFailed, between, whole
 from avil_ray.keeping import InMemory, Stored
+from avil_ray.launching import Drive, Ranks, launched
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
@@ -116,8 +118,8 @@ def train(
     rounds: int = 20,
     steps_per_round: int = 24,
     seed: int = 0,
-    pool: Literal["inline", "ray"] | OpenPool = "inline",
-    workers: int | None = None,
+    pool: Literal["inline", "ray", "train"] | OpenPool | Ranks = "inline",
+    workers: int | tuple[int, int] | None = None,
     threads: int = 1,
     output: Path | str | None = None,
     resume: bool = False,
@@ -134,11 +136,12 @@ def train(
     seed
         Everything random derives from it, the choice of data too where the suite draws by seed.
     pool
-        `inline` (this process), `ray` (one actor per task), or a function that opens a pool of
-        `method.prepare(suite)`, the suite as the method trains it.
-        On CPU the result is the same to the last bit.
+        `inline` (this process), `ray` (one actor per task), `train` (the ranks of a Ray Train `TorchTrainer`; `Ranks`
+        says where they stand), or a function that opens a pool of `method.prepare(suite)`, the suite as the method
+        trains it. On CPU the result is the same to the last bit.
     workers
-        Actors of the ray pool; one per task where not given, as far as there are CPUs or GPUs.
+        Processes of the ray or train pool; one per task where not given, as far as there are CPUs or GPUs. Of the train
+        pool also (at least, at most): as many as there is room for whenever they start.
     threads
         CPU threads of each worker and of the driver. Results depend on it.
     output, resume
@@ -147,7 +150,8 @@ def train(
         Seconds between checkpoints, below a day. They are written beside the next round; a run that is killed repeats
         the rounds since the last one. One of fewer than 1,048,576 parameters is stored after every round.
     on_round
-        Called after every round, while its checkpoint is being written where one is due.
+        Called after every round, while its checkpoint is being written where one is due. With `train` it is called
+        here, but the round's parameters are not here: only its number and its row are.
 
     Raises
     ------
@@ -157,10 +161,17 @@ def train(
         Where training diverges or a worker cannot be had.
     """
     _check_arguments(suite, method, pool, output, resume, on_round)
-    _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed, workers=workers)
+    _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed)
+    _check_workers(workers, pool)
     between("checkpoint_every", checkpoint_every, 0, DAY)
     method.check(suite)
     require_no_patience(suite, method)
+    if pool == "train" or isinstance(pool, Ranks):
+        whole_run = {"rounds": rounds, "steps_per_round": steps_per_round, "seed": seed, "threads": threads}
+        here = partial(train, suite, method, **whole_run, checkpoint_every=checkpoint_every)
+        ranks = Ranks(workers) if pool == "train" else pool
+        return _elsewhere(here, method.prepare(suite), method, seed, threads, ranks, output, resume, on_round or _nobody)
+    assert not isinstance(workers, tuple)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
 
@@ -191,6 +202,23 @@ def train(
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)
 
 
+def _elsewhere(
+    drive: Drive,
+    suite: Suite,
+    method: Method,
+    seed: int,
+    threads: int,
+    ranks: Ranks,
+    output: Path | str | None,
+    resume: bool,
+    on_round: Callable[[Round], None],
+) -> Result:
+    """The result of `drive`, which the first of some ranks runs."""
+    with _opened(output, resume):  # closed again: the first rank writes there
+        folder = None if output is None else Path(output)
+    return Result(suite, method, seed, **launched(drive, suite, seed, threads, ranks, folder, on_round))
+
+
 def _nobody(done: Round) -> None:
     """Whom a round is told where nobody listens."""
 
@@ -216,11 +244,21 @@ def require_no_patience(suite: Suite, method: Method) -> None:
         raise UserError(f"learning: patience: {name} plans its rounds ahead; leave patience out")
 
 
-def _check_numbers(**numbers: int | None) -> None:
+def _check_numbers(**numbers: int) -> None:
     """Raise `UserError` where one of a run's numbers is no whole number within its bounds."""
     for name, value in numbers.items():
-        if (name, value) != ("workers", None) and whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
+        if whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
             raise UserError(f"{name} must be at most {MOST[name]:,}")
+
+
+def _check_workers(workers: Any, pool: Any) -> None:
+    """Raise `UserError` where `workers` is no number of workers that the pool can have."""
+    if workers is None:
+        return
+    if pool == "inline":
+        raise UserError("workers: pool 'inline' is this process alone; leave workers out, or take pool 'ray' or 'train'")
+    for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
+        _check_numbers(workers=one)
 
 
 def _no_figure(target: Target, theta: Vector) -> str:
@@ -238,8 +276,8 @@ def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: An
     if not isinstance(method, Method):
         hint = f"{method.__name__}() makes one" if isinstance(method, type) else "avil_ray.AlphaVIL() is one"
         raise UserError(f"method must be an avil_ray.Method, not {_kind(method)}; {hint}")
-    if not callable(pool) and pool not in ("inline", "ray"):
-        raise UserError(f"pool must be 'inline' or 'ray', not {pool!r}")
+    if not (callable(pool) or isinstance(pool, Ranks) or pool in ("inline", "ray", "train")):
+        raise UserError(f"pool must be 'inline', 'ray' or 'train', not {pool!r}")
     if output is not None and not (isinstance(output, str | PathLike) and str(output)):
         raise UserError(f"output must be the path of a folder, not {_kind(output)}")
     if not isinstance(resume, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 Bundle = Mapping[str, float]
@@ -47,6 +48,14 @@ def most_slots(driver: Bundle, per_task: Bundle, nodes: Sequence[Bundle], wanted
         if missing(bundles(driver, per_task, slots), nodes) is None:
             return slots
     return 0
+
+
+def at_once(parts: Sequence[Bundle], nodes: Sequence[Bundle], most: int) -> int:
+    """How many times the nodes have room for all bundles side by side, at most `most`; 0 where not even once."""
+    asked, there = total(parts), total(nodes)
+    rough = min((math.floor(there.get(name, 0.0) / amount + TOLERANCE) for name, amount in asked.items()), default=0)
+    fitting = (count for count in range(min(rough, most), 0, -1) if missing([*parts] * count, nodes) is None)
+    return next(fitting, 0)
 
 
 def describe(bundle: Bundle) -> str:

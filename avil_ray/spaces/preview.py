@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from rich.text import Text
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.config import flatten
 from avil_ray.methods.method import Method
-from avil_ray.pools.placement import bundles, describe, missing, most_slots, number, total
+from avil_ray.pools.placement import at_once, bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
@@ -215,6 +214,8 @@ def _row(
     # at most one for each task: a track beside them is not worth a slot of its own
     wanted = min(max(work.assignments for work in works), len(suite.task_names))
     asked_slots = space.resources.slots
+    if space.resources.pool == "inline":
+        wanted = 1
     slots = max(1, most_slots(driver, per_task, nodes, wanted)) if asked_slots == "auto" else min(asked_slots, wanted)
     parts = bundles(driver, per_task, slots)
     count = entry.count(search)
@@ -227,18 +228,10 @@ def _row(
         slots=slots,
         assignments=wanted,
         asked=total(parts),
-        at_once=_at_once(parts, nodes, trials),
+        at_once=at_once(parts, nodes, trials),
         lacking=missing(parts, nodes),
         parameters=None if prepared is suite else parameters_of(prepared),
     )
-
-
-def _at_once(parts: Sequence[Bundle], nodes: Sequence[Bundle], trials: int) -> int:
-    """How many trials fit at once, of so many."""
-    asked, there = total(parts), total(nodes)
-    most = min((math.floor(there.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items()), default=0)
-    fitting = (count for count in range(min(most, trials), 0, -1) if missing([*parts] * count, nodes) is None)
-    return next(fitting, 0)
 
 
 def _data(suite: Suite, tasks: Mapping[str, Task]) -> str:

@@ -20,6 +20,7 @@ SLOTS: Rule = (
     "must be 'auto' or a whole number, 1 or more",
     lambda value: value == "auto" or (type(value) is int and value >= 1),
 )
+POOL: Rule = ("must be one of ray, train, inline", lambda value: value in ("ray", "train", "inline"))
 SECONDS: Rule = ("must be a number of seconds above 0", lambda value: _amount(value) and value > 0)
 A_DAY: Rule = ("must be below 86,400 seconds, a day", lambda value: value < 86_400)
 AT_MOST: Rule = ("must be at most 100,000,000", lambda value: value == "auto" or value <= 100_000_000)
@@ -61,10 +62,13 @@ class Resources:
 
     __pydantic_config__ = STRICT
 
+    pool: Annotated[Literal["ray", "train", "inline"], must(POOL)] = "ray"
+    """Where a trial's assignments run. `ray`: on actors, which the next trial finds warm. `train`: on the ranks of a
+    Ray Train program, of which the first drives. `inline`: in the trial's own process, which is its one worker."""
     per_task: WorkerShare = field(default_factory=WorkerShare)
     """Of each worker; a trial has as many as `slots`."""
     driver: Share = field(default_factory=Share)
-    """Of the process that combines updates, one a trial."""
+    """Of the process that combines updates, one a trial; with `train` and `inline` a worker does that."""
     slots: Annotated[int | Literal["auto"], must(SLOTS, AT_MOST)] = "auto"
     """Assignments that run at once. `auto`: all of a round, or as many as the cluster has room for."""
     threads: Annotated[int, whole(1, 10_000)] = 1
@@ -95,6 +99,8 @@ def shares(
         Processes of a worker that load its data (`learning.loader_processes`).
     """
     driver, per_task = resources.driver, resources.per_task
+    if resources.pool != "ray":
+        driver = Share(cpu=0.0)
     automatic = 1.0 if there.get("GPU", 0.0) > 0 else 0.0
     return (
         {"CPU": driver.cpu, "GPU": automatic if driver.gpu == "auto" else driver.gpu},

@@ -1,0 +1,71 @@
+"""Plain objects between the processes of a `World`: arrays in them travel as tensors, only the rest is pickled."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pickle import PickleBuffer
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avil_ray.learning.world import World
+
+SMALL = 4096
+"""Bytes up to which an array is pickled with what it stands in: a message of its own would take longer."""
+
+
+def tell(world: World, value: Any = None) -> Any:
+    """The first rank's value, on every rank: all of them call this at the same time."""
+    ranks = list(range(world.size))
+    sent = _taken_apart(value) if world.rank == 0 else []
+    count = torch.tensor([len(sent)])
+    world.spread(count, ranks)
+    lengths = torch.tensor([len(part) for part in sent]) if sent else torch.empty(int(count), dtype=torch.int64)
+    world.spread(lengths, ranks)
+    parts = sent or [torch.empty(int(length), dtype=torch.uint8) for length in lengths]
+    for part in parts:
+        world.spread(part, ranks)
+    return value if world.rank == 0 else _put_together(parts)
+
+
+def send(world: World, value: Any, rank: int) -> None:
+    """Send a value to another rank, which receives at the same time."""
+    parts = _taken_apart(value)
+    for tensor in (torch.tensor([len(parts)]), torch.tensor([len(part) for part in parts]), *parts):
+        world.exchange(tensor, [rank], None, 0)
+
+
+def receive(world: World, rank: int) -> Any:
+    """What another rank sends."""
+    count = torch.empty(1, dtype=torch.int64)
+    world.exchange(None, [], count, rank)
+    lengths = torch.empty(int(count), dtype=torch.int64)
+    world.exchange(None, [], lengths, rank)
+    parts = [torch.empty(int(length), dtype=torch.uint8) for length in lengths]
+    for part in parts:
+        world.exchange(None, [], part, rank)
+    return _put_together(parts)
+
+
+def _taken_apart(value: Any) -> list[Tensor]:
+    """The value pickled without its arrays, and then their bytes, which are not copied: uint8 tensors."""
+    buffers: list[PickleBuffer] = []
+
+    def within(buffer: PickleBuffer) -> bool:
+        if buffer.raw().nbytes > SMALL:
+            buffers.append(buffer)
+        return buffer.raw().nbytes <= SMALL
+
+    head = pickle.dumps(value, protocol=5, buffer_callback=within)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some arrays may not be written to, and nobody will
+        return [torch.frombuffer(data, dtype=torch.uint8) for data in (head, *(buffer.raw() for buffer in buffers))]
+
+
+def _put_together(parts: list[Tensor]) -> Any:
+    head, *buffers = (np.asarray(part) for part in parts)
+    # from another process of the same run, never from a file
+    return pickle.loads(head.tobytes(), buffers=buffers)  # noqa: S301

@@ -1,0 +1,260 @@
+"""A pool whose workers are the ranks of one `torch.distributed` program, which Ray Train launches (`train_run.py`).
+
+The first rank drives: it runs the loop over rounds, tells the others what to do, and works as they do. The others wait
+for what it tells. A rank that is lost ends the program; Train starts it again, and the run continues from its last
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch.distributed
+from torch import Tensor
+
+from avil_ray.learning.assignment import NOTHING, Assignment, OptimizerState, Part, Update, whole
+from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.member import Job, Kept, Member
+from avil_ray.learning.track import Track
+from avil_ray.learning.world import World
+from avil_ray.pools.messages import receive, send, tell
+from avil_ray.pools.planner import Planner
+
+_dist: Any = torch.distributed  # its types name few of the functions that it has
+
+
+class PeerLost(Exception):
+    """Another rank does not answer any more: it died, or failed by itself."""
+
+
+class Ranks(World):
+    """The processes that Train has made a group of; it must be initialised."""
+
+    def __init__(self) -> None:
+        super().__init__(_dist.group.WORLD, _dist.get_rank(), _dist.get_world_size())
+
+    def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
+        """See `World`; raises `PeerLost`."""
+        _answered(lambda: super(Ranks, self).exchange(sent, receivers, received, source))
+
+    def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
+        """See `World`; raises `PeerLost`."""
+        _answered(lambda: super(Ranks, self).spread(values, ranks))
+
+    def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
+        """See `World`; raises `PeerLost`."""
+        _answered(lambda: super(Ranks, self).all_reduce(values, ranks))
+
+    def _team(self, ranks: tuple[int, ...]) -> Any:
+        if len(ranks) == self.size:
+            return self._group
+        if ranks not in self._teams:
+            self._teams[ranks] = _dist.new_group(list(ranks), use_local_synchronization=True)
+        return self._teams[ranks]
+
+
+def _answered(communicate: Callable[[], None]) -> None:
+    try:
+        communicate()
+    except RuntimeError as error:  # PyTorch has no kind of its own for it
+        raise PeerLost(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rank gives back: its parts of jobs, and figures by the place of the question, with the seconds taken."""
+
+    parts: Sequence[Part]
+    figures: Mapping[int, tuple[Figures, float]]
+
+
+class Rank:
+    """What every rank can do; each method is called on all ranks at the same time.
+
+    Parameters
+    ----------
+    report
+        Tells Train of a round, by a line of the history.
+    """
+
+    def __init__(self, member: Member, world: World, report: Callable[[Mapping[str, Any]], None]) -> None:
+        self.member, self.world, self._report = member, world, report
+        member.rank, member.world = world.rank, world
+
+    def perform(
+        self,
+        jobs: Sequence[Job],
+        tracks: Mapping[str, Track],
+        number: int,
+        questions: Mapping[int, tuple[int, Question]],
+    ) -> Answer:
+        """Take part in a round: the jobs of this rank, and then its questions (place -> rank and question)."""
+        parts = self.member.perform(jobs, tracks, number) if jobs else []
+        figures = {}
+        for place, (rank, question) in questions.items():
+            if rank == self.world.rank:
+                started = time.perf_counter()
+                found = self.member.answer(question)
+                figures[place] = found, time.perf_counter() - started
+        return Answer(parts, figures)
+
+    def give(self, key: str, source: int, receivers: Sequence[int]) -> OptimizerState | None:
+        """Give an optimizer's state from one rank to others, which keep it too; to itself it gives the state back."""
+        if self.world.rank == source:
+            for rank in receivers:
+                send(self.world, dict(self.member.kept[key]), rank)
+            return self.member.kept[key]
+        if self.world.rank in receivers:
+            self.member.kept[key] = receive(self.world, source)
+            return self.member.kept[key]
+        return None
+
+    def exchange_seconds(self) -> float:
+        """How long a sum over the first two ranks takes."""
+        return self.member.exchange_seconds((0, 1)) if self.world.rank < 2 else 0.0
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Tell Train of a round: a barrier of all ranks."""
+        self._report(row if self.world.rank == 0 else {})
+
+
+ANSWERED = "perform"
+"""The method of `Rank` whose value the first rank gets from those that it asked."""
+
+
+def serve(rank: Rank) -> None:
+    """Do what the first rank tells, until it says that the run is over."""
+    while True:
+        name, asked, arguments = tell(rank.world)
+        if not name:
+            return
+        value = getattr(rank, name)(*arguments)
+        if name == ANSWERED and rank.world.rank in asked:
+            send(rank.world, value, 0)
+
+
+class TrainPool:
+    """The pool that the first rank drives.
+
+    Attributes
+    ----------
+    spent, waited
+        Seconds that ranks have spent on answers so far, and that the driver has waited for them.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self._rank, self.workers = rank, rank.world.size
+        self.spent = self.waited = 0.0
+        self.planner = Planner()
+        self._holders: dict[str, tuple[int, ...]] = {}
+        self._measured = False
+
+    def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
+        """The updates, in the order of the assignments; raises `PeerLost` where a rank is lost."""
+        return self.run_beside(assignments, tracks, number, ())[0]
+
+    def answer(self, questions: Sequence[Question]) -> list[Figures]:
+        """The figures that the questions ask for, from all ranks at once."""
+        return self.run_beside((), {}, 0, questions)[1]
+
+    def run_beside(
+        self,
+        assignments: Sequence[Assignment],
+        tracks: Mapping[str, Track],
+        number: int,
+        questions: Sequence[Question],
+    ) -> tuple[list[Update], list[Figures]]:
+        """The updates as of `run`, and answers to questions that the ranks find time for beside."""
+        length = max((len(track.theta) for track in tracks.values()), default=0)
+        plan, asked = self.planner.plan(assignments, questions, self.workers, length)
+        if any(len(ranks) > 1 for _, ranks in plan) and not self._measured:
+            self.planner.exchange, self._measured = float(self._all("exchange_seconds")), True
+        jobs = [Job(assignments[index], ranks, _key(assignments[index], number)) for index, ranks in plan]
+        self._move_states(jobs, tracks)
+        started = time.perf_counter()
+        answers = self._answers(jobs, _needed(tracks, jobs), number, dict(enumerate(zip(asked, questions, strict=True))))
+        self.waited += time.perf_counter() - started
+        figures = {place: each for answer in answers.values() for place, each in answer.figures.items()}
+        for _, seconds in figures.values():
+            self.spent += seconds
+            self.planner.answered(seconds)
+        updates = self._updates(jobs, answers)
+        return [updates[one.track, one.name] for one in assignments], [figures[at][0] for at in range(len(questions))]
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Tell Train of a round."""
+        self._all("report", row)
+
+    def end(self) -> None:
+        """Let the other ranks go."""
+        tell(self._rank.world, ("", (), ()))
+
+    def _all(self, name: str, *arguments: Any, asked: Sequence[int] = ()) -> Any:
+        """Call a method of every rank; the value of this one's."""
+        tell(self._rank.world, (name, asked, arguments))
+        return getattr(self._rank, name)(*arguments)
+
+    def _answers(self, jobs: Sequence[Job], *order: Any) -> dict[int, Answer]:
+        """The answers of the ranks that have something to do."""
+        questions = order[-1]
+        busy = {rank for job in jobs for rank in job.ranks} | {rank for rank, _ in questions.values()}
+        others = sorted(busy - {0})
+        found = {0: self._all(ANSWERED, jobs, *order, asked=others)}
+        return found | {rank: receive(self._rank.world, rank) for rank in others}
+
+    def _updates(self, jobs: Sequence[Job], answers: Mapping[int, Answer]) -> dict[tuple[str, str], Update]:
+        """(track, name) -> the update, from the parts of its team."""
+        left = {rank: iter(answer.parts) for rank, answer in answers.items()}
+        found = {}
+        for job in jobs:
+            update, state = whole([next(left[rank]) for rank in job.ranks]), Kept("")
+            if job.keep:
+                self._holders[job.keep] = job.ranks
+                state = Kept(job.keep, partial(self._state, job.keep))
+            self.planner.took(job.assignment, update.seconds)
+            found[job.assignment.track, job.assignment.name] = replace(update, optimizer=state if job.keep else {})
+        return found
+
+    def _move_states(self, jobs: Sequence[Job], tracks: Mapping[str, Track]) -> None:
+        """Give the members of each team the state that they continue from and do not have."""
+        if jobs:  # then ranks forget what no track has
+            needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
+            self._holders = {key: ranks for key, ranks in self._holders.items() if key in needed}
+        for job in jobs:
+            state = tracks[job.assignment.track].optimizer
+            if not (job.assignment.continues and isinstance(state, Kept)):
+                continue
+            holders = self._holders[state.key]
+            lacking = [rank for rank in job.ranks if rank not in holders]
+            if lacking:
+                self._all("give", state.key, holders[0], lacking)
+                self._holders[state.key] = (*holders, *lacking)
+
+    def _state(self, key: str) -> OptimizerState:
+        """The state that ranks keep under a key; this one keeps it too from then on."""
+        holders = self._holders[key]
+        state: OptimizerState = self._all("give", key, holders[0], [] if 0 in holders else [0])
+        if 0 not in holders:
+            self._holders[key] = (*holders, 0)
+        return state
+
+
+def _key(assignment: Assignment, number: int) -> str:
+    return f"{number}/{assignment.track}/{assignment.name}" if assignment.continues else ""
+
+
+def _needed(tracks: Mapping[str, Track], jobs: Sequence[Job]) -> dict[str, Track]:
+    """The tracks without what no rank looks at: of those that no job starts from, only what their state is kept under."""
+    used = {job.assignment.track for job in jobs}
+    return {
+        name: replace(track, best=None) if name in used else Track(NOTHING, optimizer=_only_key(track.optimizer))
+        for name, track in tracks.items()
+    }
+
+
+def _only_key(state: OptimizerState) -> OptimizerState:
+    return state if isinstance(state, Kept) else {}

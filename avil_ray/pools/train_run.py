@@ -1,0 +1,236 @@
+"""Launches a run by Ray Train: `TorchTrainer` starts the ranks, watches over them, and starts them again where one dies.
+
+What comes back passes through a folder, as Train keeps no figures of a round that has no checkpoint, and gives none to
+whoever waits for its result.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any, NoReturn
+
+import ray
+import torch
+from ray import train
+from ray.cloudpickle import dumps
+from ray.exceptions import RayError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.config import LoggingConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from avil_ray.errors import UserError, WorkFailed, told
+from avil_ray.learning.learner import Learner
+from avil_ray.learning.member import Member
+from avil_ray.plain import plain
+from avil_ray.pools.reserved import own_device
+from avil_ray.pools.train_pool import PeerLost, Rank, Ranks, TrainPool, serve
+from avil_ray.storage import discard, make_folder, replace_file
+from avil_ray.tasks.suite import Suite
+
+log = logging.getLogger(__name__)
+
+FAILURE = "failure.json"
+"""What a rank writes where it fails by itself."""
+LOST = 3
+"""How often ranks may be lost before a run gives up: more deaths than this have a cause that new ranks share."""
+LOOK, LET_GO = 0.1, 30.0
+"""Seconds between two looks at what came back; and those in which Train may end a run in order."""
+
+SETTINGS = {
+    # Train looks for news of its ranks only so often (seconds; its default is 2), and each report waits for that
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.05",
+    # ranks stay in the folder in which the suite's relative paths are found
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """What every rank runs.
+
+    Parameters
+    ----------
+    suite, seed, threads
+        What its member prepares: the suite as the method trains it.
+    drive
+        What the first rank does with the pool, from the start or from the last checkpoint; it stores its result.
+    folder
+        Train's files and the reason of a failure; on storage that every node sees.
+    place
+        The folder in which the suite's relative paths are looked for, where it exists.
+    """
+
+    suite: Suite
+    seed: int
+    threads: int
+    drive: Callable[[TrainPool], None]
+    folder: Path
+    place: Path
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """How many ranks, and what each occupies.
+
+    Parameters
+    ----------
+    count
+        So many, or at least and at most so many: as many as the cluster has room for when they start.
+    resources
+        {"CPU": 1.0, "GPU": 0.5}.
+    timeout
+        Seconds without an answer after which a rank counts as lost.
+    """
+
+    count: int | tuple[int, int]
+    resources: Mapping[str, float]
+    timeout: float = 1800.0
+
+
+def launch(program: Program, ranked: Ranked, look: Callable[[], None]) -> None:
+    """Run a program to its end; `look` is called every moment in this process, and may raise to end it.
+
+    Raises
+    ------
+    UserError
+        Where the suite cannot travel, or a rank comes upon a mistake of the user's.
+    WorkFailed
+        Where a rank fails otherwise, or ranks are lost again and again.
+    """
+    _require_sendable(program)
+    discard(program.folder / FAILURE)
+    make_folder(program.folder)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    gpu = ranked.resources.get("GPU", 0.0) > 0
+    trainer = _Trainer(
+        _take_part,
+        train_loop_config={"program": program},
+        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=round(ranked.timeout)),
+        scaling_config=train.ScalingConfig(
+            num_workers=ranked.count, use_gpu=gpu, resources_per_worker=dict(ranked.resources)
+        ),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=str(program.folder),
+            failure_config=train.FailureConfig(max_failures=LOST),
+            checkpoint_config=train.CheckpointConfig(num_to_keep=1),
+            logging_config=LoggingConfig(log_level="CRITICAL"),
+        ),
+    )
+    trainer.look = lambda: (look(), _raise_failure(program.folder))
+    try:
+        trainer.fit()
+    except train.TrainingFailedError as error:
+        _raise_failure(program.folder)
+        raise WorkFailed(f"ranks were lost more than {LOST} times, the last with: {_last_line(error)}") from error
+
+
+class _Trainer(TorchTrainer):
+    """A TorchTrainer that can be left: its own `fit` waits without an end, and replaces the handler of SIGINT.
+
+    It starts no cleaner of placement groups either: that asks Ray's dashboard, and without one outlives the run.
+    """
+
+    look: Callable[[], Any] = staticmethod(lambda: None)
+
+    def _create_default_callbacks(self) -> list[Any]:
+        made = super()._create_default_callbacks()
+        return [one for one in made if not isinstance(one, PlacementGroupCleanerCallback)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}
+        options["runtime_env"] = {"env_vars": get_env_vars_to_propagate()}
+        controller = ray.remote(**options)(TrainController).remote(**arguments)
+        running = controller.run.remote()
+        try:
+            while not ray.wait([running], timeout=LOOK)[0]:
+                self.look()
+            ray.get(running)
+            self.look()
+            return ray.get(controller.get_result.remote())
+        except BaseException:
+            with suppress(RayError):  # it ends itself, which is an error to Ray
+                ray.get(controller.abort.remote(), timeout=LET_GO)
+            ray.kill(controller)
+            raise
+
+
+def _require_sendable(program: Program) -> None:
+    for what, value in ((f"suite {program.suite.name!r}", program.suite), ("the run", program.drive)):
+        try:
+            dumps(value)
+        except (TypeError, AttributeError, PicklingError) as error:
+            raise UserError(f"{what} cannot be sent to workers: {plain(error)}") from error
+
+
+def _take_part(config: Mapping[str, Any]) -> None:
+    """What Train runs on every rank; a failure of its own is stored, as Train would only start it again."""
+    program: Program = config["program"]
+    if program.place.is_dir():
+        os.chdir(program.place)
+    try:
+        _run(program)
+    except BaseException as error:
+        if _another_is_lost(error):
+            raise
+        ours = isinstance(error, UserError | WorkFailed)
+        found = {"kind": "user" if isinstance(error, UserError) else "work", "text": str(error) if ours else told(error)}
+        if not (program.folder / FAILURE).exists():
+            replace_file(program.folder / FAILURE, json.dumps(found).encode())
+        time.sleep(LET_GO)  # whoever launched the run ends it, before Train starts it again
+        raise
+
+
+def _another_is_lost(error: BaseException | None) -> bool:
+    """Whether an error comes of another rank's death, whatever was made of it on the way."""
+    return error is not None and (isinstance(error, PeerLost) or _another_is_lost(error.__cause__ or error.__context__))
+
+
+def _run(program: Program) -> None:
+    world = Ranks()
+    learner = Learner(program.suite, program.suite.draw(program.seed), program.seed, own_device(), program.threads)
+    rank = Rank(Member(learner), world, _report)
+    if world.rank > 0:
+        serve(rank)
+        return
+    pool = TrainPool(rank)
+    program.drive(pool)
+    pool.end()
+
+
+def _report(row: Mapping[str, Any]) -> None:
+    """Tell Train of a round. Its checkpoint only names the round: the run's own are in the output folder."""
+    if not row:
+        train.report({})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "round.json").write_text(json.dumps({"round": row["round"]}))
+        train.report(dict(row), checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def _raise_failure(folder: Path) -> NoReturn | None:
+    """Raise what a rank has failed of, if it has."""
+    try:
+        found = json.loads((folder / FAILURE).read_text())
+    except FileNotFoundError:
+        return None
+    raise (UserError if found["kind"] == "user" else WorkFailed)(found["text"])
+
+
+def _last_line(error: BaseException) -> str:
+    return plain((str(error).strip().splitlines() or [type(error).__name__])[-1])
