@@ -65,7 +65,7 @@ class Told(Round):
         return f"Told({self.row})"
 
     @property
-    def run(self) -> Run:  # type: ignore[override]
+    def run(self) -> Run:
         """Not here."""
         advice = "the result has the best ones, and the checkpoint in the output folder the last"
         raise UserError(f"round {self.number}: with pool='train' a round's parameters stay with the workers; {advice}")
@@ -172,6 +172,7 @@ class Driven:
     before: int
 
     def __call__(self, pool: TrainPool) -> None:
+        """Drive the run with this pool."""
         folder = self.output / FOLDER
         teller = Teller(folder / ROWS, self.before)
         for row in checkpoint.rows(LocalStorage(self.output)):  # an earlier start may not have told the last ones

@@ -45,6 +45,9 @@ OpenPool = Callable[[], AbstractContextManager[Pool]]
 MOST = {"rounds": 10**6, "steps_per_round": 10**9, "threads": 1024, "workers": 10**4, "seed": 2**63 - 1}
 """The largest values of arguments; beyond them no run would ever end, or start."""
 
+LET_GO = 30.0
+"""Seconds that a run waits for the ranks of an earlier one, which may still be ending."""
+
 DAY = 86_400
 """Seconds: a checkpoint is written at least so often."""
 
@@ -170,7 +173,9 @@ def train(
         whole_run = {"rounds": rounds, "steps_per_round": steps_per_round, "seed": seed, "threads": threads}
         here = partial(train, suite, method, **whole_run, checkpoint_every=checkpoint_every)
         ranks = Ranks(workers) if pool == "train" else pool
-        return _elsewhere(here, method.prepare(suite), method, seed, threads, ranks, output, resume, on_round or _nobody)
+        return _elsewhere(
+            here, method.prepare(suite), method, seed, threads, ranks, output, resume, on_round or _nobody
+        )
     assert not isinstance(workers, tuple)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
@@ -214,7 +219,7 @@ def _elsewhere(
     on_round: Callable[[Round], None],
 ) -> Result:
     """The result of `drive`, which the first of some ranks runs."""
-    with _opened(output, resume):  # closed again: the first rank writes there
+    with _opened(output, resume, LET_GO):  # closed again: the first rank writes there
         folder = None if output is None else Path(output)
     return Result(suite, method, seed, **launched(drive, suite, seed, threads, ranks, folder, on_round))
 
@@ -256,7 +261,9 @@ def _check_workers(workers: Any, pool: Any) -> None:
     if workers is None:
         return
     if pool == "inline":
-        raise UserError("workers: pool 'inline' is this process alone; leave workers out, or take pool 'ray' or 'train'")
+        raise UserError(
+            "workers: pool 'inline' is this process alone; leave workers out, or take pool 'ray' or 'train'"
+        )
     for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
         _check_numbers(workers=one)
 
@@ -295,15 +302,15 @@ def _kind(value: Any) -> str:
 
 
 @contextmanager
-def _opened(output: Path | str | None, resume: bool) -> Iterator[Storage | None]:
-    """Where checkpoints go, closed to other processes for the block."""
+def _opened(output: Path | str | None, resume: bool, wait: float = 0.0) -> Iterator[Storage | None]:
+    """Where checkpoints go, closed to other processes for the block; see `locked` for `wait`."""
     if output is None:
         if resume:
             raise UserError("resume needs the output folder of the run to go on with")
         yield None
         return
     storage = LocalStorage(Path(output))
-    with locked(storage.folder):
+    with locked(storage.folder, wait):
         if not resume and checkpoint.exists(storage):
             raise UserError(f"{output}: already holds a run; resume it, or choose another output folder")
         yield storage

@@ -176,7 +176,9 @@ class TrainPool:
         jobs = [Job(assignments[index], ranks, _key(assignments[index], number)) for index, ranks in plan]
         self._move_states(jobs, tracks)
         started = time.perf_counter()
-        answers = self._answers(jobs, _needed(tracks, jobs), number, dict(enumerate(zip(asked, questions, strict=True))))
+        answers = self._answers(
+            jobs, _needed(tracks, jobs), number, dict(enumerate(zip(asked, questions, strict=True)))
+        )
         self.waited += time.perf_counter() - started
         figures = {place: each for answer in answers.values() for place, each in answer.figures.items()}
         for _, seconds in figures.values():
@@ -248,7 +250,7 @@ def _key(assignment: Assignment, number: int) -> str:
 
 
 def _needed(tracks: Mapping[str, Track], jobs: Sequence[Job]) -> dict[str, Track]:
-    """The tracks without what no rank looks at: of those that no job starts from, only what their state is kept under."""
+    """The tracks without what no rank looks at: of those that no job starts from, only the key of their state."""
     used = {job.assignment.track for job in jobs}
     return {
         name: replace(track, best=None) if name in used else Track(NOTHING, optimizer=_only_key(track.optimizer))

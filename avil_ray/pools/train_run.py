@@ -1,4 +1,4 @@
-"""Launches a run by Ray Train: `TorchTrainer` starts the ranks, watches over them, and starts them again where one dies.
+"""Launches a run by Ray Train: `TorchTrainer` starts the ranks, and starts them again where one dies.
 
 What comes back passes through a folder, as Train keeps no figures of a round that has no checkpoint, and gives none to
 whoever waits for its result.
@@ -11,15 +11,15 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
-import torch
 from ray import train
 from ray.cloudpickle import dumps
 from ray.exceptions import RayError
@@ -148,14 +148,17 @@ class _Trainer(TorchTrainer):
     look: Callable[[], Any] = staticmethod(lambda: None)
 
     def _create_default_callbacks(self) -> list[Any]:
-        made = super()._create_default_callbacks()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray copies options of its own that it has deprecated
+            made = super()._create_default_callbacks()
         return [one for one in made if not isinstance(one, PlacementGroupCleanerCallback)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}
         options["runtime_env"] = {"env_vars": get_env_vars_to_propagate()}
-        controller = ray.remote(**options)(TrainController).remote(**arguments)
+        controller: Any = ray.remote(**options)(TrainController)
+        controller = controller.remote(**arguments)
         running = controller.run.remote()
         try:
             while not ray.wait([running], timeout=LOOK)[0]:
@@ -189,7 +192,10 @@ def _take_part(config: Mapping[str, Any]) -> None:
         if _another_is_lost(error):
             raise
         ours = isinstance(error, UserError | WorkFailed)
-        found = {"kind": "user" if isinstance(error, UserError) else "work", "text": str(error) if ours else told(error)}
+        found = {
+            "kind": "user" if isinstance(error, UserError) else "work",
+            "text": str(error) if ours else told(error),
+        }
         if not (program.folder / FAILURE).exists():
             replace_file(program.folder / FAILURE, json.dumps(found).encode())
         time.sleep(LET_GO)  # whoever launched the run ends it, before Train starts it again
@@ -223,12 +229,12 @@ def _report(row: Mapping[str, Any]) -> None:
         train.report(dict(row), checkpoint=train.Checkpoint.from_directory(folder))
 
 
-def _raise_failure(folder: Path) -> NoReturn | None:
+def _raise_failure(folder: Path) -> None:
     """Raise what a rank has failed of, if it has."""
     try:
         found = json.loads((folder / FAILURE).read_text())
     except FileNotFoundError:
-        return None
+        return
     raise (UserError if found["kind"] == "user" else WorkFailed)(found["text"])
 
 

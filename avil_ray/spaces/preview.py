@@ -16,7 +16,7 @@ from avil_ray.methods.method import Method
 from avil_ray.pools.placement import at_once, bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
-from avil_ray.spaces.resources import shares
+from avil_ray.spaces.resources import Resources, shares
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.spaces.work import Work, frozen_in, parameters_of, work_of
 from avil_ray.tasks.suite import Suite
@@ -211,12 +211,7 @@ def _row(
     works = tuple(work_of(method, suite, tasks, space.rounds, space.steps_per_round) for suite, method in trained)
     suite, method = trained[0]
     prepared = method.prepare(suite)
-    # at most one for each task: a track beside them is not worth a slot of its own
-    wanted = min(max(work.assignments for work in works), len(suite.task_names))
-    asked_slots = space.resources.slots
-    if space.resources.pool == "inline":
-        wanted = 1
-    slots = max(1, most_slots(driver, per_task, nodes, wanted)) if asked_slots == "auto" else min(asked_slots, wanted)
+    wanted, slots = _slots(space.resources, max(work.assignments for work in works), suite, asked, nodes)
     parts = bundles(driver, per_task, slots)
     count = entry.count(search)
     trials = count * len(space.seeds)
@@ -232,6 +227,22 @@ def _row(
         lacking=missing(parts, nodes),
         parameters=None if prepared is suite else parameters_of(prepared),
     )
+
+
+def _slots(
+    resources: Resources, assignments: int, suite: Suite, asked: tuple[Bundle, Bundle], nodes: Sequence[Bundle]
+) -> tuple[int, int]:
+    """How many workers a trial could use, and how many it gets."""
+    if resources.pool == "inline":
+        return 1, 1
+    tasks = len(suite.task_names)
+    # at most one for each task: a track beside them is not worth a slot of its own
+    wanted = tasks if resources.pool == "train" else min(assignments, tasks)
+    if resources.slots == "auto":
+        return wanted, max(1, most_slots(*asked, nodes, wanted))
+    if resources.pool == "train":  # where micro-batches are shared out too, more ranks than tasks may be of use
+        return resources.slots, resources.slots
+    return wanted, min(resources.slots, wanted)
 
 
 def _data(suite: Suite, tasks: Mapping[str, Task]) -> str:

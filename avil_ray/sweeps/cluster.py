@@ -22,6 +22,8 @@ SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # Tune would start every trial in a folder of its own, where the paths that a suite's options name are not found
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # seconds in which a trial that was stopped may end its ranks, before its process is replaced (Tune's own is 2)
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 
 

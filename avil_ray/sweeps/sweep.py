@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.interruption import Interruption
-from avil_ray.pools.placement import bundles
+from avil_ray.pools.placement import at_once, bundles
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
@@ -80,7 +80,8 @@ def run_sweep(
     suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
     tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
     with locked(folder), connected(address):
-        seen = preview(space, nodes())
+        there = nodes()
+        seen = preview(space, there)
         if seen.lacking:
             raise UserError(seen.lacking)
         tracker.reach()
@@ -91,7 +92,7 @@ def run_sweep(
         tracker.prepare([parameters({**told, **({"learning": space.learning} if space.learning else {})})])
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
-            trials = Trials(job, seen, facts, tracker, max_concurrent, console, interruption)
+            trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
             for stage in stages(space, folder, facts):
                 trials.run(stage)
             return conclude(folder, facts, trials.plans, suite, tracker)
@@ -108,6 +109,7 @@ def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
         mode=facts.mode,
         rounds=space.rounds,
         steps_per_round=space.steps_per_round,
+        pool=resources.pool,
         per_task=per_task,
         driver=driver,
         threads=resources.threads,
@@ -122,6 +124,7 @@ class Trials:
 
     job: Job
     seen: Preview
+    nodes: list[dict[str, float]]
     facts: SweepFacts
     tracker: Tracker
     max_concurrent: int | None
@@ -167,17 +170,18 @@ class Trials:
     def _tune(self, stage: Stage, watch: Watch) -> None:
         from ray import tune
 
+        from avil_ray.sweeps.orphans import Orphans
         from avil_ray.tracking.callback import TrackingCallback
 
-        folder, space = Path(self.job.folder), self.seen.space
+        folder, space, orphans = Path(self.job.folder), self.seen.space, Orphans()
         shutil.rmtree(folder / "tune", ignore_errors=True)
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(_run_here, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
+            tune.with_resources(_run_here, partial(_placement, job=self.job)),
             param_space={"trial": tune.grid_search(facts), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=self.max_concurrent,
+                max_concurrent_trials=self._most_at_once(facts),
                 reuse_actors=True,
                 scheduler=scheduler(space, stage, self.facts.mode),
                 trial_name_creator=lambda trial: str(trial.config["trial"]["key"]).replace("/", "-"),
@@ -187,16 +191,28 @@ class Trials:
                 name="tune",
                 storage_path=str(folder),
                 verbose=0,
-                callbacks=[TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep), watch],
+                callbacks=[
+                    TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep),
+                    watch,
+                    orphans,
+                ],
                 failure_config=tune.FailureConfig(max_failures=space.resources.retries),
             ),
         )
         try:
-            with _quiet_tune():
+            with _quiet_tune(), orphans:
                 tuner.fit()
         except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
             advice = "see to the disk, then go on with --resume: what was stored before is kept"
             raise WorkFailed(f"{folder}: Ray Tune cannot keep its state there ({why(error)}); {advice}") from error
+
+    def _most_at_once(self, facts: Sequence[Mapping[str, Any]]) -> int | None:
+        """Most trials at a time: where Tune does not see what they occupy, as many as there is room for."""
+        if self.job.pool != "train":
+            return self.max_concurrent
+        largest = bundles(self.job.driver, self.job.per_task, max(one["slots"] for one in facts))
+        fitting = at_once(largest, self.nodes, len(facts))
+        return fitting if self.max_concurrent is None else min(fitting, self.max_concurrent)
 
 
 def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
@@ -226,10 +242,14 @@ def _run_here(config: Mapping[str, Any]) -> None:
     run_trial(config)
 
 
-def _placement(config: Mapping[str, Any], driver: Mapping[str, float], per_task: Mapping[str, float]) -> Any:
+def _placement(config: Mapping[str, Any], job: Job) -> Any:
+    """What Tune reserves for a trial. Ranks of Train stand outside: a byte of memory, as it must ask for something."""
     from ray.tune import PlacementGroupFactory
 
-    return PlacementGroupFactory(bundles(driver, per_task, config["trial"]["slots"]), strategy="PACK")
+    if job.pool == "train":
+        return PlacementGroupFactory([{"memory": 1.0}])
+    parts = bundles(job.driver, job.per_task, config["trial"]["slots"])
+    return PlacementGroupFactory(parts[1:] if job.pool == "inline" else parts, strategy="PACK")
 
 
 @contextlib.contextmanager

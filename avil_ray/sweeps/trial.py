@@ -17,6 +17,7 @@ from typing import Any
 from avil_ray import checkpoint
 from avil_ray.container import Container, Damaged, pack, unpack
 from avil_ray.errors import UserError, WorkFailed
+from avil_ray.launching import Ranks
 from avil_ray.learning.parameters import Vector
 from avil_ray.pools.pool import Pool
 from avil_ray.reports.records import HISTORY, Cost, Status, TrialRecord, trial_folder, write_record
@@ -45,6 +46,8 @@ class Job:
         The target's metric, which schedulers compare trials by, and which way is better.
     rounds, steps_per_round
         The length of a run.
+    pool
+        Where a trial's assignments run: ray, train or inline.
     per_task, driver
         What a worker and a trial's driver occupy: {"CPU": 1.0, "GPU": 0.5}.
     threads, timeout
@@ -59,6 +62,7 @@ class Job:
     mode: str
     rounds: int
     steps_per_round: int
+    pool: str
     per_task: Mapping[str, float]
     driver: Mapping[str, float]
     threads: int
@@ -98,7 +102,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
             rounds=job.rounds,
             steps_per_round=job.steps_per_round,
             seed=facts["seed"],
-            pool=lambda: open_pool(job, facts, method.prepare(suite)),
+            pool=pool_of(job, facts, method.prepare(suite)),
             threads=job.threads,
             output=folder / CHECKPOINT,
             resume=True,
@@ -142,6 +146,13 @@ def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str, mode: str) -> fl
     best, column = max if mode == "max" else min, f"select/{metric}"
     figures = (float(value) for row in rows for name, value in row.items() if name.endswith(column))
     return best((figure for figure in figures if math.isfinite(figure)), default=math.nan)
+
+
+def pool_of(job: Job, facts: Mapping[str, Any], suite: Any) -> Any:
+    """What `train` is told as the pool of a trial."""
+    if job.pool == "train":
+        return Ranks(facts["slots"], job.per_task, job.timeout)
+    return "inline" if job.pool == "inline" else lambda: open_pool(job, facts, suite)
 
 
 def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContextManager[Pool]:
