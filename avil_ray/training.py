@@ -170,7 +170,12 @@ def train(
     method.check(suite)
     require_no_patience(suite, method)
     if pool == "train" or isinstance(pool, Ranks):
-        whole_run = {"rounds": rounds, "steps_per_round": steps_per_round, "seed": seed, "threads": threads}
+        whole_run: dict[str, Any] = {
+            "rounds": rounds,
+            "steps_per_round": steps_per_round,
+            "seed": seed,
+            "threads": threads,
+        }
         here = partial(train, suite, method, **whole_run, checkpoint_every=checkpoint_every)
         ranks = Ranks(workers) if pool == "train" else pool
         return _elsewhere(

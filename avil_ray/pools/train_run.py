@@ -7,7 +7,6 @@ whoever waits for its result.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pickle import PicklingError
 from typing import Any
 
 import ray
-from ray import train
+import ray.train
 from ray.cloudpickle import dumps
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -39,7 +38,7 @@ from avil_ray.pools.train_pool import PeerLost, Rank, Ranks, TrainPool, serve
 from avil_ray.storage import discard, make_folder, replace_file
 from avil_ray.tasks.suite import Suite
 
-log = logging.getLogger(__name__)
+_train: Any = ray.train  # its types are those of the earlier version of Train
 
 FAILURE = "failure.json"
 """What a rank writes where it fails by itself."""
@@ -120,21 +119,26 @@ def launch(program: Program, ranked: Ranked, look: Callable[[], None]) -> None:
         _take_part,
         train_loop_config={"program": program},
         torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=round(ranked.timeout)),
-        scaling_config=train.ScalingConfig(
+        scaling_config=_train.ScalingConfig(
             num_workers=ranked.count, use_gpu=gpu, resources_per_worker=dict(ranked.resources)
         ),
-        run_config=train.RunConfig(
+        run_config=_train.RunConfig(
             name="train",
             storage_path=str(program.folder),
-            failure_config=train.FailureConfig(max_failures=LOST),
-            checkpoint_config=train.CheckpointConfig(num_to_keep=1),
+            failure_config=_train.FailureConfig(max_failures=LOST),
+            checkpoint_config=_train.CheckpointConfig(num_to_keep=1),
             logging_config=LoggingConfig(log_level="CRITICAL"),
         ),
     )
-    trainer.look = lambda: (look(), _raise_failure(program.folder))
+
+    def look_for_failures_too() -> None:
+        look()
+        _raise_failure(program.folder)
+
+    trainer.look = look_for_failures_too
     try:
         trainer.fit()
-    except train.TrainingFailedError as error:
+    except _train.TrainingFailedError as error:
         _raise_failure(program.folder)
         raise WorkFailed(f"ranks were lost more than {LOST} times, the last with: {_last_line(error)}") from error
 
@@ -150,7 +154,7 @@ class _Trainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray copies options of its own that it has deprecated
-            made = super()._create_default_callbacks()
+            made = super()._create_default_callbacks()  # type: ignore[misc]  # it has
         return [one for one in made if not isinstance(one, PlacementGroupCleanerCallback)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
@@ -222,11 +226,11 @@ def _run(program: Program) -> None:
 def _report(row: Mapping[str, Any]) -> None:
     """Tell Train of a round. Its checkpoint only names the round: the run's own are in the output folder."""
     if not row:
-        train.report({})
+        _train.report({})
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "round.json").write_text(json.dumps({"round": row["round"]}))
-        train.report(dict(row), checkpoint=train.Checkpoint.from_directory(folder))
+        _train.report(dict(row), checkpoint=_train.Checkpoint.from_directory(folder))
 
 
 def _raise_failure(folder: Path) -> None:
