@@ -151,7 +151,10 @@ class Driver:
         """The round's updates, and the answers to the last round's questions: by the same workers where they can."""
         if isinstance(self.pool, Evaluating):
             spent = self.pool.spent
-            updates, figures = self.pool.run_beside(work, run.tracks, number, list(questions.values()))
+            pieces = self.target.divided(list(questions.values()))
+            asked = [piece for part in pieces for piece in part]
+            updates, judged = self.pool.run_beside(work, run.tracks, number, asked)
+            figures = self.target.joined(pieces, judged)
             self.busy += self.pool.spent - spent
         else:
             updates, figures = self.pool.run(work, run.tracks, number), self.answered(questions) if questions else []

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from avil_ray.learning.assignment import Assignment, OptimizerState, Part
-from avil_ray.learning.evaluation import Figures, Question, answer
+from avil_ray.learning.evaluation import Judged, Piece, judge
 from avil_ray.learning.learner import Learner, cpu_threads
 from avil_ray.learning.passes import Source
 from avil_ray.learning.team import Team
@@ -116,14 +116,13 @@ class Member:
         self.kept |= {key: state for key, state in before.items() if key in _still_needed(tracks, mine)}
         return parts
 
-    def answer(self, question: Question) -> Figures:
-        """The target's figures that a question asks for."""
+    def judge(self, piece: Piece) -> Judged:
+        """What a piece of an evaluation comes to."""
         learner = self.learner
-        if question.splits not in self._sources:
-            self._sources[question.splits] = Source(learner.goal, *question.splits)
-        source, learning = self._sources[question.splits], learner.suite.learning
+        if piece.splits not in self._sources:
+            self._sources[piece.splits] = Source(learner.goal, *piece.splits)
         with cpu_threads(learner.threads):
-            return answer(learner.flat, source, question, learning, learner.seed)
+            return judge(learner.flat, self._sources[piece.splits], piece, learner.suite.learning, learner.seed)
 
     def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
         """How long it takes two or more workers to add up vectors as long as theta, at best of three."""

@@ -18,7 +18,7 @@ import ray
 from ray import ObjectRef
 
 from avil_ray.learning.assignment import NOTHING, OptimizerState, Part
-from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.evaluation import Judged, Piece
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.member import Job, Member
 from avil_ray.learning.parameters import Vector
@@ -46,23 +46,23 @@ class Order:
         All jobs of the round, for every worker: each takes part in those that name it.
     tracks
         Name -> the track without its theta, and which of the vectors that is; None where no job starts from it.
-    questions
-        Place -> a question for one rank, without its theta, and which of the vectors that is.
+    pieces
+        Place -> the rank that evaluates a piece, the piece without its theta, and which of the vectors that is.
     """
 
     number: int
     jobs: Sequence[Job]
     tracks: Mapping[str, tuple[Track, int | None]]
-    questions: Mapping[int, tuple[int, Question, int]]
+    pieces: Mapping[int, tuple[int, Piece, int]]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker gives back: its parts of jobs, their thetas apart, and figures with the seconds they took."""
+    """What a worker gives back: its parts of jobs, their thetas apart, and what pieces came to, with the seconds they took."""
 
     parts: Sequence[Part]
     thetas: Sequence[Wired]
-    figures: Mapping[int, tuple[Figures, float]]
+    judged: Mapping[int, tuple[Judged, float]]
 
 
 class Worker:
@@ -117,7 +117,7 @@ class Worker:
         self.member.kept[key] = state
 
     def perform(self, order: Order, *vectors: Vector) -> Answer:
-        """Take part in a round: the jobs of this worker, and then its questions."""
+        """Take part in a round: the jobs of this worker, and then its pieces."""
         member = self.member
         tracks = {
             name: track if place is None else replace(track, theta=vectors[place])
@@ -126,13 +126,13 @@ class Worker:
         parts = member.perform(order.jobs, tracks, order.number) if order.jobs else []
         thetas = [wired(part.update.theta) for part in parts]
         bare = [replace(part, update=replace(part.update, theta=NOTHING)) for part in parts]
-        figures: dict[int, Any] = {}
-        for place, (rank, question, at) in order.questions.items():
+        judged: dict[int, Any] = {}
+        for place, (rank, piece, at) in order.pieces.items():
             if rank == member.rank:
                 started = time.perf_counter()
-                found = member.answer(replace(question, theta=vectors[at]))
-                figures[place] = found, time.perf_counter() - started
-        return Answer(bare, thetas, figures)
+                found = member.judge(replace(piece, theta=vectors[at]))
+                judged[place] = found, time.perf_counter() - started
+        return Answer(bare, thetas, judged)
 
 
 def wired(theta: Vector) -> Wired:
