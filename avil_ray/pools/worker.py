@@ -58,7 +58,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker gives back: its parts of jobs, their thetas apart, and what pieces came to, with the seconds they took."""
+    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to in how many seconds."""
 
     parts: Sequence[Part]
     thetas: Sequence[Wired]
