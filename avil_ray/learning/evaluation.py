@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError, one_line
+from avil_ray.learning.line import Dev, Line, LineLoss, LocalLine, Points
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
-from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, backward_in_evaluation, initial_model
 from avil_ray.learning.passes import Source, forward, losses, total
 from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse
@@ -60,7 +61,7 @@ class DevObjective:
         flat.load(theta)
         flat.model.eval()
         flat.zero_gradient()
-        with seeded(self._seed, "dev objective"):
+        with seeded(self._seed, "dev objective"), backward_in_evaluation(flat.model):
             for rows in self._rows.split(self.learning.evaluation_batch):
                 found = losses(flat, self._source.batch(rows), self.learning)
                 loss = total(found, len(rows)) / len(self._rows)
@@ -97,7 +98,7 @@ class Target:
         whole = isinstance(tasks, dict)  # else each task is drawn when asked for, and let go of after its checks
         for names in [list(tasks)] if whole else [[name] for name in tasks]:
             self._check({name: tasks[name] for name in names})
-        self._objectives: list[DevObjective] = []
+        self._objectives: list[DevObjective | LineLoss] = []
 
     def _check(self, tasks: Mapping[str, Task]) -> None:
         """Check that the model can be trained on these tasks, and evaluated on dev."""
@@ -138,6 +139,14 @@ class Target:
         objective = DevObjective(self.flat, self._pool, rows, self.suite.learning, self.seed)
         self._objectives.append(objective)
         return objective
+
+    def line(self, dev: DevUse, number: int, line: Line, start: Vector, ends: Sequence[Vector]) -> LineLoss:
+        """The loss along a line, from `start` [P] to `ends` [P] each, on the examples that adapt in round `number`."""
+        _, rows = dev.rows(*self._counts, self.seed, number)
+        points = Points(line, start, ends, self.device)
+        along = LocalLine(self.flat, points, Dev(self._pool, rows, self.suite.learning, self.seed))
+        self._objectives.append(along)
+        return along
 
     def take_examples_adapted(self) -> int:
         """The number of examples that dev objectives have seen since the last call of this method."""
