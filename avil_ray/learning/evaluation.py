@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError, one_line
+from avil_ray.learning.line import Dev, Line, LineLoss, LocalLine, Points
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
-from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, backward_in_evaluation, initial_model
 from avil_ray.learning.passes import Source, forward, losses, total
 from avil_ray.learning.repeatable import check_repeatable
-from avil_ray.learning.splits import DevUse
+from avil_ray.learning.splits import DevUse, pieces
 from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.learning import Learning
@@ -98,7 +99,7 @@ class Judged:
 def divided(question: Question, source: Source, learning: Learning) -> list[Piece]:
     """The pieces of a question, one a batch; a single one where a metric of the task cannot be merged."""
     rows = torch.arange(len(source)) if question.rows is None else question.rows
-    batches = rows.split(learning.evaluated_at_once)
+    batches = pieces(rows, learning)
     if not all(isinstance(measure.make(), Mergeable) for measure in source.task.measures):
         return [Piece(question.splits, batches, 0, question.theta)]
     return [Piece(question.splits, (batch,), number, question.theta) for number, batch in enumerate(batches)]
@@ -163,8 +164,8 @@ class DevObjective:
         flat.load(theta)
         flat.model.eval()
         flat.zero_gradient()
-        with seeded(self._seed, "dev objective"):
-            for rows in self._rows.split(self.learning.evaluated_at_once):
+        with seeded(self._seed, "dev objective"), backward_in_evaluation(flat.model):
+            for rows in pieces(self._rows, self.learning):
                 found = losses(flat, self._source.batch(rows), self.learning)
                 loss = total(found, len(rows)) / len(self._rows)
                 loss.backward()
@@ -185,6 +186,10 @@ class Evaluator(Protocol):
 
     def judge(self, pieces: Sequence[Piece], /) -> list[Judged]:
         """What the pieces come to, in their order."""
+        ...
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev, /) -> LineLoss | None:
+        """The loss along a line, as of `Target.line`; None where the driver itself is as fast."""
         ...
 
 
@@ -208,7 +213,7 @@ class Target:
         whole = isinstance(tasks, dict)  # else each task is drawn when asked for, and let go of after its checks
         for names in [list(tasks)] if whole else [[name] for name in tasks]:
             self._check({name: tasks[name] for name in names})
-        self._objectives: list[DevObjective] = []
+        self._objectives: list[DevObjective | LineLoss] = []
         self.evaluator: Evaluator | None = None
 
     def _check(self, tasks: Mapping[str, Task]) -> None:
@@ -251,6 +256,18 @@ class Target:
         self._objectives.append(objective)
         return objective
 
+    def line(self, dev: DevUse, number: int, line: Line, start: Vector, ends: Sequence[Vector]) -> LineLoss:
+        """The loss along a line, from `start` [P] to `ends` [P] each, on the examples that adapt in round `number`.
+
+        The evaluator's workers compute it where there is one that finds this worth while.
+        """
+        _, rows = dev.rows(*self._counts, self.seed, number)
+        where = Dev(self._pool, rows, self.suite.learning, self.seed)
+        along = self.evaluator.line(line, start, ends, where) if self.evaluator else None
+        along = along or LocalLine(self.flat, Points(line, start, ends, self.device), where)
+        self._objectives.append(along)
+        return along
+
     def take_examples_adapted(self) -> int:
         """The number of examples that dev objectives have seen since the last call of this method."""
         seen = sum(objective.examples_seen for objective in self._objectives)
@@ -263,18 +280,18 @@ class Target:
 
     def answer(self, questions: Sequence[Question]) -> list[Figures]:
         """The figures that the questions ask for: from the evaluator's workers where there is one, else from here."""
-        pieces = self.divided(questions)
-        every = [piece for part in pieces for piece in part]
-        return self.joined(pieces, self.evaluator.judge(every) if self.evaluator else map(self._judged, every))
+        parts = self.divided(questions)
+        every = [piece for part in parts for piece in part]
+        return self.joined(parts, self.evaluator.judge(every) if self.evaluator else map(self._judged, every))
 
     def divided(self, questions: Sequence[Question]) -> list[list[Piece]]:
         """The pieces of each question."""
         return [divided(one, Source(self.task, *one.splits), self.suite.learning) for one in questions]
 
-    def joined(self, pieces: Sequence[Sequence[Piece]], judged: Iterable[Judged]) -> list[Figures]:
+    def joined(self, parts: Sequence[Sequence[Piece]], judged: Iterable[Judged]) -> list[Figures]:
         """The figures of each question, from all its pieces in a row."""
         coming = iter(judged)
-        return [joined(self.task, list(islice(coming, len(part)))) for part in pieces]
+        return [joined(self.task, list(islice(coming, len(part)))) for part in parts]
 
     def _judged(self, piece: Piece) -> Judged:
         return judge(self.flat, Source(self.task, *piece.splits), piece, self.suite.learning, self.seed)
@@ -299,7 +316,7 @@ class Target:
         self.flat.load(theta)
         source = Source(self.task, *splits)
         learning = self.suite.learning
-        batches = torch.arange(len(source)).split(learning.evaluated_at_once)
+        batches = pieces(torch.arange(len(source)), learning)
         for part, outputs, _, _ in evaluated(self.flat, source, batches, learning, self.seed):
             for _, values in tensors_of("", outputs):
                 broken = (~torch.isfinite(values)).reshape(len(part), -1).any(1).nonzero()
@@ -324,8 +341,8 @@ def evaluated(
 
 def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> Figures:
     """The task's metrics and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}."""
-    pieces = divided(Question(source.splits, rows, flat.vector()), source, learning)
-    return joined(source.task, [judge(flat, source, piece, learning, seed) for piece in pieces])
+    parts = divided(Question(source.splits, rows, flat.vector()), source, learning)
+    return joined(source.task, [judge(flat, source, part, learning, seed) for part in parts])
 
 
 def _on_cpu(values: Any) -> Any:

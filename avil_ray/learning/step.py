@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError
-from avil_ray.learning.parameters import FlatModel, ParameterSpace
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, backward_in_evaluation
 from avil_ray.learning.passes import Batch, losses, total
 from avil_ray.learning.team import Team
 from avil_ray.randomness import reseed
@@ -334,7 +334,8 @@ class Step:
         self._flat.load(theta)
         self._flat.model.eval()
         try:
-            yield
+            with backward_in_evaluation(self._flat.model):
+                yield
         finally:
             self._flat.load(before)
             self._flat.model.train(training)

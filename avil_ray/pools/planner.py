@@ -29,6 +29,7 @@ class Planner:
     exchange: float | None = None
     _seconds: dict[tuple[str, str, int], float] = field(default_factory=dict)
     _piece: float = 0.0
+    _pass: float = 0.0
 
     def plan(
         self, assignments: Sequence[Assignment], pieces: Sequence[Piece], workers: int, parameters: int
@@ -47,6 +48,11 @@ class Planner:
     def took(self, assignment: Assignment, seconds: float) -> None:
         """Note the seconds that all workers together spent on an assignment."""
         self._seconds[_kind(assignment)] = seconds / max(1, assignment.steps)
+        self._pass = seconds / max(1, assignment.gradient_steps)
+
+    def seconds_of(self, batches: float) -> float:
+        """What a pass over so many batches takes one worker, forward and backward; 0 where nothing was measured."""
+        return self._pass * batches
 
     def answered(self, seconds: float) -> None:
         """Note the seconds that a piece took."""

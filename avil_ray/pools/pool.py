@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from avil_ray.learning.assignment import Assignment, Update
 from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.line import Dev, Line, LineLoss
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
 
 
@@ -42,6 +44,10 @@ class Evaluating(Protocol):
 
     def judge(self, pieces: Sequence[Piece], /) -> list[Judged]:
         """What the pieces come to, in their order."""
+        ...
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev, /) -> LineLoss | None:
+        """The dev loss along a round's deltas; None where the driver itself is as fast."""
         ...
 
     def run_beside(

@@ -21,16 +21,22 @@ import ray
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update, whole
 from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.line import Dev, Line, LineLoss
 from avil_ray.learning.member import Job, Kept
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
 from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.crew import Crew, Slots
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
 from avil_ray.pools.planner import Planner
 from avil_ray.pools.pool import WorkersLost
+from avil_ray.pools.ray_line import RayLine
 from avil_ray.pools.wire import Sent
 from avil_ray.pools.worker import Answer
 from avil_ray.tasks.suite import Suite
+
+WORTH_ASKING = 0.01
+"""Seconds of an evaluation from which on workers compute it: asking them takes about a millisecond."""
 
 
 @dataclass
@@ -95,6 +101,17 @@ class RayPool:
     def judge(self, pieces: Sequence[Piece]) -> list[Judged]:
         """What the pieces of an evaluation come to, from all workers at once."""
         return self.run_beside((), {}, 0, pieces)[1]
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> LineLoss | None:
+        """The dev loss along a line, computed by the workers; None where the driver is as fast."""
+        alone = self._planner.seconds_of(len(dev.rows) / dev.learning.batch_size)
+        if self.workers == 1 or len(dev.pieces) == 1 or alone < WORTH_ASKING:
+            return None
+        return RayLine(self.crew, self._sent, line, start, ends, dev, self._spend)
+
+    def _spend(self, spent: float, waited: float) -> None:
+        self.spent += spent
+        self.waited += waited
 
     def run_beside(
         self,

@@ -16,10 +16,12 @@ from typing import Any
 
 import ray
 from ray import ObjectRef
+from torch import Tensor
 
 from avil_ray.learning.assignment import NOTHING, OptimizerState, Part
 from avil_ray.learning.evaluation import Judged, Piece
 from avil_ray.learning.learner import Learner
+from avil_ray.learning.line import Line, Share
 from avil_ray.learning.member import Job, Member
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
@@ -58,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to in how many seconds."""
+    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to, with the seconds."""
 
     parts: Sequence[Part]
     thetas: Sequence[Wired]
@@ -115,6 +117,19 @@ class Worker:
     def take_state(self, key: str, state: OptimizerState) -> None:
         """Keep an optimizer's state that another worker has."""
         self.member.kept[key] = state
+
+    def open_line(self, line: Line, rows: Tensor, start: Vector, *ends: Vector) -> None:
+        """See `Member.open_line`."""
+        self.member.open_line(line, rows, start, ends)
+
+    def shares(self, alpha: Tensor, numbers: Sequence[int], slope: bool) -> tuple[list[Share], float]:
+        """See `Member.shares`; and the seconds that it took."""
+        started = time.perf_counter()
+        return self.member.shares(alpha, numbers, slope=slope), time.perf_counter() - started
+
+    def close_line(self) -> None:
+        """See `Member.close_line`."""
+        self.member.close_line()
 
     def perform(self, order: Order, *vectors: Vector) -> Answer:
         """Take part in a round: the jobs of this worker, and then its pieces."""

@@ -35,7 +35,7 @@ def hard() -> nn.Module:
     return nn.Sequential(nn.Linear(small.WIDTH, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU())
 
 
-SUITE = small.small_suite(hard, clip=0.5, micro_batch=3)
+SUITE = small.small_suite(hard, clip=0.5, micro_batch=3, evaluation_batch=5)
 
 
 @dataclass
@@ -45,6 +45,10 @@ class Eager(Planner):
     @property
     def exchange(self) -> float | None:
         return 0.0
+
+    def seconds_of(self, batches: float) -> float:
+        """So long that workers are asked."""
+        return 1.0
 
     @exchange.setter
     def exchange(self, seconds: float | None) -> None:
