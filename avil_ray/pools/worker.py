@@ -60,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to, with the seconds."""
+    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to, in which time."""
 
     parts: Sequence[Part]
     thetas: Sequence[Wired]
