@@ -274,8 +274,8 @@ class Step:
         count = self.batch(task).count
         found, moved = self._passed(task, index, part)
         share = total(found, part.count) / count if part.count < count else found.mean()
-        if weight:
-            (weight * share).backward()
+        if weight:  # as the product's own backward pass would begin
+            share.backward(None if weight == 1 else torch.full_like(share, weight))
             self._flat.pull()
         self.shares.setdefault(task, []).append(share.detach())
         if moved is not None:
