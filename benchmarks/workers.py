@@ -50,7 +50,7 @@ class Sleep(torch.autograd.Function):
         return features.clone()
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Sleep for the backward pass."""
         time.sleep(BACKWARD * context.seconds)
         return gradient, None
@@ -65,7 +65,7 @@ class Slow(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features [B, 8]."""
-        found: Tensor = Sleep.apply(self.layer(inputs), len(inputs) / 16)
+        found: Tensor = Sleep.apply(self.layer(inputs), len(inputs) / 16)  # type: ignore[no-untyped-call]
         return found
 
 

@@ -32,6 +32,9 @@ from avil_ray.tasks.suite import Suite
 LARGE = 100_000
 """Bytes from which on a vector goes through the object store, as Ray does with results."""
 
+LOOPBACK = "127.0.0.1"
+"""Where workers on one node meet: nobody else reaches it."""
+
 Wired = Vector | ObjectRef[Any]
 """A vector on the wire."""
 
@@ -103,8 +106,9 @@ class Worker:
     def join(self, size: int, address: str, port: int, timeout: float) -> None:
         """Meet the other workers of the pool, so that teams can be formed."""
         member, listening, self._listening = self.member, self._listening, None
+        own = address if address == LOOPBACK else ray.util.get_node_ip_address()
         device = member.learner.flat.device.type
-        member.world = join(member.rank, size, address, port, timeout, device, listening)
+        member.world = join(member.rank, size, address, port, timeout, own=own, device=device, listening=listening)
 
     def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
         """See `Member.exchange_seconds`."""
