@@ -37,6 +37,8 @@ ui: $(READY)
 
 bench: $(READY)
 	.venv/bin/python benchmarks/alpha_fit.py
+	.venv/bin/python benchmarks/step.py
+	.venv/bin/python benchmarks/workers.py
 
 # Hours on two cores; may be stopped at any time and goes on.
 results: $(READY)

@@ -38,7 +38,10 @@ def check_updates(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
 
 def require_settled(before: Run, after: Run, number: int) -> Run:
     """The run after `begin`, which must not have changed tracks while their figures on select are still to come."""
-    if after.tracks is not before.tracks and dict(after.tracks) != dict(before.tracks):
+    if (
+        any(after.tracks.get(name) is not track for name, track in before.tracks.items())
+        or after.tracks.keys() - before.tracks
+    ):
         hint = "reads_select() must be True of such a round"
         raise UserError(f"begin() of round {number} changes tracks before their figures on select are known; {hint}")
     return after

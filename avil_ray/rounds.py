@@ -15,7 +15,7 @@ import numpy as np
 from avil_ray.contracts import check_assignments, check_updates, require_settled
 from avil_ray.divergence import dropped_parts, require_finite, require_learning
 from avil_ray.keeping import InMemory, Keeper
-from avil_ray.learning.assignment import Assignment, OptimizerState, Update
+from avil_ray.learning.assignment import NOTHING, Assignment, OptimizerState, Update
 from avil_ray.learning.evaluation import Figures, Question, Target
 from avil_ray.learning.member import at_hand
 from avil_ray.learning.parameters import Vector
@@ -59,6 +59,8 @@ class Unsettled:
         Track -> what is asked: its figures on select.
     row
         The line of the history without them.
+    updates
+        What the round's assignments led to, without vectors.
     states
         Track -> its optimizer's state, where a checkpoint is due; else None.
     """
@@ -138,8 +140,9 @@ class Driver:
             row = history_row(number, {**facts, **dropped_parts(updates, target.suite.target, number)}, updates, target)
             due = number + 1 == method.rounds(run.setting) or self.keeper.due(after)
             states = {name: at_hand(track) for name, track in after.tracks.items()} if due else None
-            last = Unsettled(number, questions_of(run, after), row | self.times(), updates, states)
-            run = after
+            told = [replace(update, theta=NOTHING, optimizer={}, memory={}) for update in updates]
+            last = Unsettled(number, questions_of(run, after), row | self.times(), told, states)
+            run, updates = after, ()  # the next round's vectors need the room
         if last:
             run = self.settled_at_once(run, last)
             require_learning(run, last.updates, target, 1)
@@ -151,7 +154,10 @@ class Driver:
         """The round's updates, and the answers to the last round's questions: by the same workers where they can."""
         if isinstance(self.pool, Evaluating):
             spent = self.pool.spent
-            updates, figures = self.pool.run_beside(work, run.tracks, number, list(questions.values()))
+            pieces = self.target.divided(list(questions.values()))
+            asked = [piece for part in pieces for piece in part]
+            updates, judged = self.pool.run_beside(work, run.tracks, number, asked)
+            figures = self.target.joined(pieces, judged)
             self.busy += self.pool.spent - spent
         else:
             updates, figures = self.pool.run(work, run.tracks, number), self.answered(questions) if questions else []

@@ -36,6 +36,17 @@ def dropout() -> nn.Module:
     return nn.Sequential(nn.Linear(WIDTH, 8), nn.ReLU(), nn.Dropout(0.5))
 
 
+class Recurrent(nn.Module):
+    """Reads its inputs [B, WIDTH] one number after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(1, 8, batch_first=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs.unsqueeze(-1))[0][:, -1]
+
+
 def draw(seed: int, *, regression: bool = False) -> list[avil.Task]:
     generator = torch.Generator().manual_seed(seed)
     teacher = torch.randn(WIDTH, CLASSES, generator=torch.Generator().manual_seed(7))

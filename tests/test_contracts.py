@@ -8,7 +8,7 @@ import pytest
 import small
 
 import avil_ray as avil
-from avil_ray.contracts import check_assignments
+from avil_ray.contracts import check_assignments, require_settled
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment
 
@@ -29,3 +29,12 @@ def test_assignments_that_no_pool_could_run_are_refused() -> None:
         with pytest.raises(UserError) as caught:
             check_assignments(work, run)  # type: ignore[arg-type]
         assert str(caught.value) == said
+
+
+def test_tracks_must_not_change_while_their_figures_are_still_to_come() -> None:
+    run = small.new_run(small.small_suite(), avil.Equal(), 0)
+    assert require_settled(run, replace(run, rows=({},)), 3).rows == ({},)
+    with pytest.raises(UserError, match=r"begin\(\) of round 3 changes tracks before .*reads_select\(\) must be True"):
+        require_settled(run, run.with_main(run.main.rewound()), 3)
+    with pytest.raises(UserError, match="changes tracks"):
+        require_settled(run, run.with_tracks({"side": run.main}), 3)

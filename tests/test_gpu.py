@@ -11,7 +11,8 @@ from torch import nn
 import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
 from avil_ray.learning.evaluation import DevObjective, Target
-from avil_ray.learning.parameters import FlatModel, dot, dots
+from avil_ray.learning.line import Line, Points, Row
+from avil_ray.learning.parameters import GPU_SUM_BLOCK, FlatModel, dot, dots
 from avil_ray.learning.passes import Source
 from avil_ray.learning.track import MAIN, Track
 from avil_ray.methods.alpha_fit import fit_alpha
@@ -103,3 +104,26 @@ def test_a_fit_takes_little_more_memory_than_its_vectors() -> None:
     input_and_its_copy = 2
     vectors = torch.cuda.max_memory_allocated() / (4 * size) - input_and_its_copy
     assert vectors < 1.1 * (count + 3)
+
+
+@pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk of memory")
+@pytest.mark.parametrize("name", ["alpha-vil", "auto-lambda", "diw"])
+def test_methods_that_go_backward_in_evaluation_mode_train_a_recurrent_trunk(name: str) -> None:
+    done = run(small.small_suite(small.Recurrent), build_method(name, {}), "cuda")
+    assert np.isfinite(done.main.theta).all()
+    assert torch.backends.cudnn.enabled
+
+
+def test_points_and_slopes_are_the_cpus_but_for_rounding() -> None:
+    size = GPU_SUM_BLOCK + 12_345
+    generator = np.random.default_rng(0)
+    start = generator.standard_normal(size, dtype=np.float32)
+    ends = [start + np.float32(0.01) * generator.standard_normal(size, dtype=np.float32) for _ in range(3)]
+    line = Line(tuple(Row(update, (slice(0, size - 9),)) for update in range(3)), ((slice(size - 9, size), 1),))
+    alpha, found = torch.tensor([0.5, -0.2, 1.5], dtype=torch.float64), []
+    for device in ("cpu", "cuda"):
+        points, out = Points(line, start, ends, device), torch.empty(size, device=device)
+        points.point(alpha, out)
+        found.append((out.cpu(), points.slopes(out)))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-2)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError, one_line
+from avil_ray.learning.line import Dev, Line, LineLoss, LocalLine, Points
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
-from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, initial_model
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, backward_in_evaluation, initial_model
 from avil_ray.learning.passes import Source, forward, losses, total
 from avil_ray.learning.repeatable import check_repeatable
-from avil_ray.learning.splits import DevUse
+from avil_ray.learning.splits import DevUse, pieces
 from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.learning import Learning
-from avil_ray.tasks.metrics import figure
+from avil_ray.tasks.metrics import Mergeable, figure
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -54,17 +56,90 @@ class Question:
     theta: Vector
 
 
-def answer(flat: FlatModel, source: Source, question: Question, learning: Learning, seed: int) -> Figures:
-    """The figures that a question asks for; `source` has the examples of its splits."""
-    flat.load(question.theta)
+@dataclass(frozen=True)
+class Piece:
+    """A part of a question that one worker answers.
+
+    Parameters
+    ----------
+    splits, theta
+        The question's.
+    batches
+        The rows of each batch.
+    first
+        The number of the first batch in the whole question: random numbers derive from it.
+    """
+
+    splits: tuple[str, ...]
+    batches: tuple[Tensor, ...]
+    first: int
+    theta: Vector
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a piece has come to.
+
+    Attributes
+    ----------
+    metrics
+        Measure -> a metric that has seen this piece.
+    loss, count
+        The sum of the losses, and of how many examples.
+    finite
+        Whether all outputs were; the metrics have seen only those before the first that was not.
+    """
+
+    metrics: Mapping[str, Any]
+    loss: float
+    count: int
+    finite: bool
+
+
+def divided(question: Question, source: Source, learning: Learning) -> list[Piece]:
+    """The pieces of a question, one a batch; a single one where a metric of the task cannot be merged."""
     rows = torch.arange(len(source)) if question.rows is None else question.rows
-    return figures(flat, source, rows, learning, seed)
+    batches = pieces(rows, learning)
+    if not all(isinstance(measure.make(), Mergeable) for measure in source.task.measures):
+        return [Piece(question.splits, batches, 0, question.theta)]
+    return [Piece(question.splits, (batch,), number, question.theta) for number, batch in enumerate(batches)]
+
+
+def judge(flat: FlatModel, source: Source, piece: Piece, learning: Learning, seed: int) -> Judged:
+    """Evaluate the model at the piece's theta on its examples."""
+    flat.load(piece.theta)
+    where, loss, count = f"task {source.task.name!r}", 0.0, sum(map(len, piece.batches))
+    made = {measure.name: measure.make() for measure in source.task.measures}
+    for _, outputs, targets, part in evaluated(flat, source, piece.batches, learning, seed, piece.first):
+        if not all(bool(torch.isfinite(values).all()) for _, values in tensors_of("", outputs)):
+            return Judged(made, math.nan, count, False)
+        loss += part
+        for name, metric in made.items():
+            with one_line(f"{where}: the metric {name} failed"):
+                metric.update(outputs, targets)
+    return Judged(made, loss, count, True)
+
+
+def joined(task: Task, judged: Sequence[Judged]) -> Figures:
+    """The figures of a question from its pieces, in their order.
+
+    All are NaN where an output is not finite: such a theta is worse than any other.
+    """
+    first, *others = judged
+    if not all(one.finite for one in judged):
+        return dict.fromkeys([*first.metrics, "loss"], math.nan)
+    where, found = f"task {task.name!r}", {}
+    for name, metric in first.metrics.items():
+        for other in others:
+            metric.merge(other.metrics[name])
+        found[name] = figure(metric, f"{where}: {name}")
+    return {**found, "loss": sum(one.loss for one in judged) / sum(one.count for one in judged)}
 
 
 class DevObjective:
     """The target's mean loss on the examples at `rows`, in evaluation mode: no dropout, BatchNorm's running statistics.
 
-    Batches of `learning.evaluation_batch` are accumulated, so memory does not grow with the number of examples. What
+    Batches of `learning.evaluated_at_once` are accumulated, so memory does not grow with the number of examples. What
     the model or the data draw from global generators is the same at every call: it derives from `seed`.
 
     Attributes
@@ -89,8 +164,8 @@ class DevObjective:
         flat.load(theta)
         flat.model.eval()
         flat.zero_gradient()
-        with seeded(self._seed, "dev objective"):
-            for rows in self._rows.split(self.learning.evaluation_batch):
+        with seeded(self._seed, "dev objective"), backward_in_evaluation(flat.model):
+            for rows in pieces(self._rows, self.learning):
                 found = losses(flat, self._source.batch(rows), self.learning)
                 loss = total(found, len(rows)) / len(self._rows)
                 loss.backward()
@@ -107,10 +182,14 @@ class DevObjective:
 
 
 class Evaluator(Protocol):
-    """Answers questions in place of the driver: a pool, by its workers."""
+    """Evaluates in place of the driver: a pool, by its workers."""
 
-    def answer(self, questions: Sequence[Question], /) -> list[Figures]:
-        """The figures, in the order of the questions."""
+    def judge(self, pieces: Sequence[Piece], /) -> list[Judged]:
+        """What the pieces come to, in their order."""
+        ...
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev, /) -> LineLoss | None:
+        """The loss along a line, as of `Target.line`; None where the driver itself is as fast."""
         ...
 
 
@@ -134,7 +213,7 @@ class Target:
         whole = isinstance(tasks, dict)  # else each task is drawn when asked for, and let go of after its checks
         for names in [list(tasks)] if whole else [[name] for name in tasks]:
             self._check({name: tasks[name] for name in names})
-        self._objectives: list[DevObjective] = []
+        self._objectives: list[DevObjective | LineLoss] = []
         self.evaluator: Evaluator | None = None
 
     def _check(self, tasks: Mapping[str, Task]) -> None:
@@ -177,6 +256,18 @@ class Target:
         self._objectives.append(objective)
         return objective
 
+    def line(self, dev: DevUse, number: int, line: Line, start: Vector, ends: Sequence[Vector]) -> LineLoss:
+        """The loss along a line, from `start` [P] to `ends` [P] each, on the examples that adapt in round `number`.
+
+        The evaluator's workers compute it where there is one that finds this worth while.
+        """
+        _, rows = dev.rows(*self._counts, self.seed, number)
+        where = Dev(self._pool, rows, self.suite.learning, self.seed)
+        along = self.evaluator.line(line, start, ends, where) if self.evaluator else None
+        along = along or LocalLine(self.flat, Points(line, start, ends, self.device), where)
+        self._objectives.append(along)
+        return along
+
     def take_examples_adapted(self) -> int:
         """The number of examples that dev objectives have seen since the last call of this method."""
         seen = sum(objective.examples_seen for objective in self._objectives)
@@ -188,11 +279,22 @@ class Target:
         return self.answer([Question((split,), None, theta)])[0]
 
     def answer(self, questions: Sequence[Question]) -> list[Figures]:
-        """The figures that the questions ask for: by the evaluator that there is, else computed here."""
-        if self.evaluator is not None:
-            return self.evaluator.answer(questions)
-        learning = self.suite.learning
-        return [answer(self.flat, Source(self.task, *one.splits), one, learning, self.seed) for one in questions]
+        """The figures that the questions ask for: from the evaluator's workers where there is one, else from here."""
+        parts = self.divided(questions)
+        every = [piece for part in parts for piece in part]
+        return self.joined(parts, self.evaluator.judge(every) if self.evaluator else map(self._judged, every))
+
+    def divided(self, questions: Sequence[Question]) -> list[list[Piece]]:
+        """The pieces of each question."""
+        return [divided(one, Source(self.task, *one.splits), self.suite.learning) for one in questions]
+
+    def joined(self, parts: Sequence[Sequence[Piece]], judged: Iterable[Judged]) -> list[Figures]:
+        """The figures of each question, from all its pieces in a row."""
+        coming = iter(judged)
+        return [joined(self.task, list(islice(coming, len(part)))) for part in parts]
+
+    def _judged(self, piece: Piece) -> Judged:
+        return judge(self.flat, Source(self.task, *piece.splits), piece, self.suite.learning, self.seed)
 
     def check_evaluation(self, theta: Vector) -> None:
         """Check what a run evaluates on before it begins: dev and select, at its initial theta [P]. Test is not read.
@@ -213,8 +315,9 @@ class Target:
         """The first example of these splits for which the outputs at theta [P] are not finite; "" where none is."""
         self.flat.load(theta)
         source = Source(self.task, *splits)
-        rows, learning = torch.arange(len(source)), self.suite.learning
-        for part, outputs, _, _ in evaluated(self.flat, source, rows, learning, self.seed):
+        learning = self.suite.learning
+        batches = pieces(torch.arange(len(source)), learning)
+        for part, outputs, _, _ in evaluated(self.flat, source, batches, learning, self.seed):
             for _, values in tensors_of("", outputs):
                 broken = (~torch.isfinite(values)).reshape(len(part), -1).any(1).nonzero()
                 if len(broken):
@@ -224,11 +327,11 @@ class Target:
 
 
 def evaluated(
-    flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int
+    flat: FlatModel, source: Source, batches: Sequence[Tensor], learning: Learning, seed: int, first: int = 0
 ) -> Iterator[tuple[Tensor, Any, Any, float]]:
     """Batch by batch, in evaluation mode: rows, outputs and targets on the CPU, and the sum of the losses."""
     flat.model.eval()
-    for number, part in enumerate(rows.split(learning.evaluation_batch)):
+    for number, part in enumerate(batches, first):
         with torch.no_grad(), seeded(seed, "evaluation", *source.splits, number):
             batch = source.batch(part)
             outputs, targets = forward(flat, batch, learning)
@@ -236,22 +339,10 @@ def evaluated(
         yield part, _on_cpu(outputs), batch.targets, loss
 
 
-def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> dict[str, float]:
-    """The task's metrics and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}.
-
-    All are NaN where an output is not finite: such a theta is worse than any other.
-    """
-    task, where = source.task, f"task {source.task.name!r}"
-    made, loss = {measure.name: measure.make() for measure in task.measures}, 0.0
-    for _, outputs, targets, part in evaluated(flat, source, rows, learning, seed):
-        if not all(bool(torch.isfinite(values).all()) for _, values in tensors_of("", outputs)):
-            return dict.fromkeys([*made, "loss"], math.nan)
-        loss += part
-        for name, metric in made.items():
-            with one_line(f"{where}: the metric {name} failed"):
-                metric.update(outputs, targets)
-    found = {name: figure(metric, f"{where}: {name}") for name, metric in made.items()}
-    return {**found, "loss": loss / len(rows)}
+def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> Figures:
+    """The task's metrics and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}."""
+    parts = divided(Question(source.splits, rows, flat.vector()), source, learning)
+    return joined(source.task, [judge(flat, source, part, learning, seed) for part in parts])
 
 
 def _on_cpu(values: Any) -> Any:

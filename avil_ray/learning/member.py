@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from avil_ray.learning.assignment import Assignment, OptimizerState, Part
-from avil_ray.learning.evaluation import Figures, Question, answer
+from avil_ray.learning.evaluation import Judged, Piece, judge
 from avil_ray.learning.learner import Learner, cpu_threads
+from avil_ray.learning.line import Dev, Line, Points, Share, shares
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.passes import Source
 from avil_ray.learning.team import Team
 from avil_ray.learning.track import Track
@@ -92,6 +95,7 @@ class Member:
     world: World | None = None
     kept: dict[str, OptimizerState] = field(default_factory=dict)
     _sources: dict[tuple[str, ...], Source] = field(default_factory=dict)
+    _line: tuple[Points, Dev] | None = None
 
     def perform(self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int) -> list[Part]:
         """Take part in those of a round's jobs that name this worker, in their order; what is kept from before ends.
@@ -116,14 +120,35 @@ class Member:
         self.kept |= {key: state for key, state in before.items() if key in _still_needed(tracks, mine)}
         return parts
 
-    def answer(self, question: Question) -> Figures:
-        """The target's figures that a question asks for."""
+    def open_line(self, line: Line, rows: Tensor, start: Vector, ends: Sequence[Vector]) -> None:
+        """Get ready to compute the dev loss along a line: see `line.shares`."""
         learner = self.learner
-        if question.splits not in self._sources:
-            self._sources[question.splits] = Source(learner.goal, *question.splits)
-        source, learning = self._sources[question.splits], learner.suite.learning
+        source = self._source("train", "dev")
+        points = Points(line, start, ends, learner.flat.device)
+        self._line = points, Dev(source, rows, learner.suite.learning, learner.seed)
+
+    def shares(self, alpha: Tensor, numbers: Sequence[int], *, slope: bool) -> list[Share]:
+        """The shares of some pieces in the loss on the open line."""
+        assert self._line is not None
+        points, dev = self._line
+        with cpu_threads(self.learner.threads):
+            return shares(self.learner.flat, points, alpha, dev, numbers, slope=slope)
+
+    def close_line(self) -> None:
+        """Let go of the line's vectors."""
+        self._line = None
+
+    def _source(self, *splits: str) -> Source:
+        """The target's examples of some splits."""
+        if splits not in self._sources:
+            self._sources[splits] = Source(self.learner.goal, *splits)
+        return self._sources[splits]
+
+    def judge(self, piece: Piece) -> Judged:
+        """What a piece of an evaluation comes to."""
+        learner = self.learner
         with cpu_threads(learner.threads):
-            return answer(learner.flat, source, question, learning, learner.seed)
+            return judge(learner.flat, self._source(*piece.splits), piece, learner.suite.learning, learner.seed)
 
     def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
         """How long it takes two or more workers to add up vectors as long as theta, at best of three."""

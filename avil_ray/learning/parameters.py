@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -254,6 +255,23 @@ def _blocks(vector: Tensor) -> Iterator[slice]:
     step = SUM_BLOCK if vector.device.type == "cpu" else GPU_SUM_BLOCK
     for start in range(0, len(vector), step):
         yield slice(start, start + step)
+
+
+def reading(vector: Vector) -> Tensor:
+    """The vector as a tensor to be read only: no copy, and no warning where it lies in memory that others share."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+        return torch.from_numpy(vector)
+
+
+def backward_in_evaluation(model: nn.Module) -> AbstractContextManager[Any]:
+    """A block in which a backward pass may follow a forward pass in evaluation mode.
+
+    cuDNN's recurrent layers refuse that, so a model on a GPU that has some computes without cuDNN.
+    """
+    layers = (module for module in model.modules() if isinstance(module, nn.RNNBase))
+    recurrent = any(parameter.is_cuda for layer in layers for parameter in layer.parameters())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
 
 
 def autocast(device: torch.device, precision: Literal["fp32", "bf16"]) -> AbstractContextManager[Any]:

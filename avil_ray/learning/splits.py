@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.randomness import numpy_generator
+from avil_ray.tasks.learning import Learning
 
 Dev = Literal["train", "hold", "crossfit"]
 
@@ -44,3 +45,8 @@ class DevUse:
             return torch.from_numpy(np.sort(order[:cut])), torch.from_numpy(np.sort(order[cut:]))
         pool = torch.arange(train + dev)
         return (pool if self.kind == "train" else pool[:train]), pool[train:]
+
+
+def pieces(rows: Tensor, learning: Learning) -> tuple[Tensor, ...]:
+    """Rows [N] in even parts of at most `evaluation_batch`: each is evaluated by itself, whoever does it."""
+    return rows.tensor_split(max(1, -(-len(rows) // learning.evaluated_at_once)))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from avil_ray.errors import UserError
-from avil_ray.learning.parameters import FlatModel, ParameterSpace
+from avil_ray.learning.parameters import FlatModel, ParameterSpace, backward_in_evaluation
 from avil_ray.learning.passes import Batch, losses, total
 from avil_ray.learning.team import Team
 from avil_ray.randomness import reseed
@@ -274,8 +274,8 @@ class Step:
         count = self.batch(task).count
         found, moved = self._passed(task, index, part)
         share = total(found, part.count) / count if part.count < count else found.mean()
-        if weight:
-            (weight * share).backward()
+        if weight:  # as the product's own backward pass would begin
+            share.backward(None if weight == 1 else torch.full_like(share, weight))
             self._flat.pull()
         self.shares.setdefault(task, []).append(share.detach())
         if moved is not None:
@@ -334,7 +334,8 @@ class Step:
         self._flat.load(theta)
         self._flat.model.eval()
         try:
-            yield
+            with backward_in_evaluation(self._flat.model):
+                yield
         finally:
             self._flat.load(before)
             self._flat.model.train(training)

@@ -76,6 +76,8 @@ def join(
     address: str,
     port: int,
     timeout: float,
+    *,
+    own: str = "127.0.0.1",
     device: str = "cpu",
     listening: socket.socket | None = None,
 ) -> World:
@@ -87,6 +89,8 @@ def join(
         Of the first rank.
     timeout
         Seconds after which a rank that does not answer counts as lost.
+    own
+        The address of this machine at which the others reach this rank.
     listening
         The first rank's own socket.
     """
@@ -95,8 +99,7 @@ def join(
     store = _dist.TCPStore(address, port, size, rank == 0, patience, False, master_listen_fd=file)
     if device == "cpu":
         options = _dist.ProcessGroupGloo._Options()  # noqa: SLF001 (the only way to choose the address to listen on)
-        here = "127.0.0.1" if address == "127.0.0.1" else socket.gethostbyname(socket.gethostname())
-        options._devices = [_dist.ProcessGroupGloo.create_device(hostname=here)]  # noqa: SLF001
+        options._devices = [_dist.ProcessGroupGloo.create_device(hostname=own)]  # noqa: SLF001
         options._timeout = patience  # noqa: SLF001
         group: Any = _dist.ProcessGroupGloo(_dist.PrefixStore("world", store), rank, size, options)
     else:

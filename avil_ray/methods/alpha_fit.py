@@ -3,17 +3,17 @@
     minimise over alpha   L(theta + sum_j alpha_j delta_j)
     dL/dalpha_i = <grad L, delta_i>                             (exact: deltas are constants)
 
-One evaluation is one forward and backward pass of the objective and two passes over the [n, P] matrix of deltas: no
-autograd graph goes through the sum. Source: arXiv 2405.07769; the derivative is elementary.
+One evaluation is one forward and backward pass of the objective and two passes over the deltas: no autograd graph goes
+through the sum. `fit_alpha` has them in one matrix [n, P]; beneath it, `fit_along` asks only for the loss and its slope
+at an alpha, wherever the deltas are. Source: arXiv 2405.07769; the derivative is elementary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,14 +21,16 @@ from torch import Tensor
 from avil_ray.errors import UserError
 from avil_ray.learning.evaluation import Objective
 from avil_ray.learning.parameters import dot, dots
-from avil_ray.methods.quasi_newton import Floats, Point, minimise
-
-AlphaOptimizer = Literal["adam", "lbfgs", "sgd"]
-
-ADAM_RATE = 0.4
-"""Adam's usual step, in units of 1/n."""
-
-DEFAULT_STEPS: dict[str, int] = {"adam": 10, "lbfgs": 50, "sgd": 10}
+from avil_ray.methods.alpha_optimizers import (
+    DEFAULT_STEPS,
+    OPTIMIZERS,
+    AlphaOptimizer,
+    Bounds,
+    Evaluate,
+    NotFinite,
+    Seen,
+    Walk,
+)
 
 
 @dataclass(frozen=True)
@@ -59,49 +61,7 @@ class AlphaFit:
     accepted: bool = True
 
 
-class _NotFinite(Exception):
-    """The objective, its gradient or alpha itself is not finite: the optimizer stops."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A point on the line: alpha float64 [n], the loss there, and its slope float64 [n]."""
-
-    alpha: Tensor
-    loss: float
-    slope: Tensor
-
-
-@dataclass
-class _Line:
-    """The loss along the deltas as a function of alpha, remembering what it has seen."""
-
-    objective: Objective
-    theta: Tensor
-    deltas: Tensor
-    moved: Tensor
-    evaluations: int = 0
-    seen: list[_Seen] = field(default_factory=list)
-    finite: bool = True
-
-    def __call__(self, alpha: Tensor) -> _Seen:
-        """The loss and its slope at alpha float64 [n]. Raises `_NotFinite`."""
-        coefficients = alpha.to(self.deltas)
-        finite = bool(torch.isfinite(coefficients).all())
-        if finite:
-            torch.addmv(self.theta, self.deltas.T, coefficients, out=self.moved)
-            loss, gradient = self.objective(self.moved)
-            self.evaluations += 1
-            slope = dots(self.deltas, gradient)
-            finite = math.isfinite(loss) and bool(torch.isfinite(slope).all())
-        if not finite:
-            self.finite = False
-            raise _NotFinite
-        self.seen.append(_Seen(alpha.clone(), loss, slope))
-        return self.seen[-1]
-
-
-def _best(seen: Sequence[_Seen]) -> _Seen:
+def _best(seen: Sequence[Seen]) -> Seen:
     """The lowest loss; the later one of equals, as alpha = 0 comes first."""
     return min(reversed(seen), key=lambda point: point.loss)
 
@@ -151,14 +111,68 @@ def fit_alpha(
         Where shapes, types, bounds or names do not fit. A loss that is not finite raises nothing: see
         `AlphaFit.converged`.
     """
-    start, bounds = _checked(theta, deltas, optimizer, initial, lower, upper)
-    line = _Line(objective, theta.detach(), deltas.detach(), _room(objective, theta))
+    _check_vectors(theta, deltas)
+    theta, deltas, moved = theta.detach(), deltas.detach(), _room(objective, theta)
+
+    def evaluate(alpha: Tensor) -> tuple[float, Tensor]:
+        torch.addmv(theta, deltas.T, alpha.to(deltas), out=moved)
+        loss, gradient = objective(moved)
+        return loss, dots(deltas, gradient)
+
+    norms = [math.sqrt(dot(delta, delta)) for delta in deltas] if optimizer == "lbfgs" else [1.0] * len(deltas)
+    return fit_along(
+        evaluate,
+        torch.tensor(norms, dtype=torch.float64),
+        optimizer=optimizer,
+        initial=initial,
+        lower=lower,
+        upper=upper,
+        steps=steps,
+        learning_rate=learning_rate,
+        safeguard=safeguard,
+        precision=theta.dtype,
+    )
+
+
+def fit_along(
+    evaluate: Evaluate,
+    lengths: Tensor,
+    *,
+    optimizer: AlphaOptimizer = "adam",
+    initial: Tensor | None = None,
+    lower: float | Tensor | None = None,
+    upper: float | Tensor | None = None,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    safeguard: bool = True,
+    precision: torch.dtype = torch.float32,
+) -> AlphaFit:
+    """Minimise `evaluate` over alpha: `fit_alpha` for deltas that need not meet in one matrix, or in one process.
+
+    Parameters
+    ----------
+    evaluate
+        Alpha float64 [n] -> (loss, slope float64 [n]).
+    lengths
+        float64 [n], the deltas' norms; lbfgs alone looks at more than their number.
+    precision
+        The type in which `evaluate` computes.
+    optimizer, initial, lower, upper, steps, learning_rate, safeguard
+        As in `fit_alpha`.
+
+    Raises
+    ------
+    UserError
+        Where shapes, bounds or names do not fit.
+    """
+    start, bounds = _checked(len(lengths), optimizer, initial, lower, upper)
+    line = Walk(evaluate, lengths, precision)
     loss_before = loss_start = math.nan
     try:
         loss_before = line(torch.zeros_like(start)).loss
         loss_start = line(start).loss
-        _OPTIMIZERS[optimizer](line, bounds, DEFAULT_STEPS[optimizer] if steps is None else steps, learning_rate)
-    except _NotFinite:
+        OPTIMIZERS[optimizer](line, bounds, DEFAULT_STEPS[optimizer] if steps is None else steps, learning_rate)
+    except NotFinite:
         pass  # the line has noted it, and remembers the points before
     if safeguard and line.seen:
         _try_smaller(line, bounds)
@@ -175,55 +189,46 @@ def _room(objective: Objective, theta: Tensor) -> Tensor:
     return torch.empty_like(theta)
 
 
-def _chosen(line: _Line, optimizer: str, safeguard: bool) -> _Seen:
+def _chosen(line: Walk, optimizer: str, safeguard: bool) -> Seen:
     """The best point with the safeguard; else the optimizer's own: its last, of lbfgs its best."""
-    zero = torch.zeros(len(line.deltas), dtype=torch.float64)
-    seen = line.seen or [_Seen(zero, math.nan, zero)]
+    zero = torch.zeros(len(line.lengths), dtype=torch.float64)
+    seen = line.seen or [Seen(zero, math.nan, zero)]
     if safeguard:
         return _best(seen)
     own = seen[1:] or seen
     return _best(own) if optimizer == "lbfgs" else own[-1]
 
 
-def _try_smaller(line: _Line, bounds: _Bounds) -> None:
+def _try_smaller(line: Walk, bounds: Bounds) -> None:
     """Where no point is as good as alpha = 0: a smaller common step, and then a smaller one still."""
     before = line.seen[0]
     for share in (0.5, 0.25):
         if any(point.loss <= before.loss for point in line.seen[1:]):
             break
-        with suppress(_NotFinite):
+        with suppress(NotFinite):
             line(bounds.project(torch.full_like(before.alpha, share / len(before.alpha))))
 
 
-@dataclass(frozen=True)
-class _Bounds:
-    """A box for alpha: float64 [n] each, infinite where there is none."""
-
-    lower: Tensor
-    upper: Tensor
-
-    def project(self, alpha: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(alpha, self.lower), self.upper)
-
-
-def _checked(
-    theta: Tensor,
-    deltas: Tensor,
-    optimizer: str,
-    initial: Tensor | None,
-    lower: float | Tensor | None,
-    upper: float | Tensor | None,
-) -> tuple[Tensor, _Bounds]:
-    """The start, inside the bounds, and the bounds."""
-    if optimizer not in _OPTIMIZERS:
-        raise UserError(f"fit_alpha: optimizer must be one of {', '.join(_OPTIMIZERS)}, not {optimizer!r}")
+def _check_vectors(theta: Tensor, deltas: Tensor) -> None:
+    """Refuse vectors that do not fit together."""
     if theta.ndim != 1 or deltas.ndim != 2 or deltas.shape[1] != len(theta) or len(deltas) == 0:
         shapes = f"{tuple(theta.shape)} and {tuple(deltas.shape)}"
         raise UserError(f"fit_alpha: theta must be [P] and deltas [n, P] with n at least 1, not {shapes}")
     if theta.dtype != deltas.dtype or theta.device != deltas.device:
         kinds = f"{theta.dtype} on {theta.device} and {deltas.dtype} on {deltas.device}"
         raise UserError(f"fit_alpha: theta and deltas must be of one type and on one device, not {kinds}")
-    count = len(deltas)
+
+
+def _checked(
+    count: int,
+    optimizer: str,
+    initial: Tensor | None,
+    lower: float | Tensor | None,
+    upper: float | Tensor | None,
+) -> tuple[Tensor, Bounds]:
+    """The start [count], inside the bounds, and the bounds."""
+    if optimizer not in OPTIMIZERS:
+        raise UserError(f"fit_alpha: optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
 
     def vector(name: str, value: float | Tensor | None, default: float) -> Tensor:
         given = torch.as_tensor(default if value is None else value, dtype=torch.float64, device="cpu").detach()
@@ -231,52 +236,10 @@ def _checked(
             raise UserError(f"fit_alpha: {name} must be one number or [{count}], not {tuple(given.shape)}")
         return given.expand(count).clone()
 
-    bounds = _Bounds(vector("lower", lower, -math.inf), vector("upper", upper, math.inf))
+    bounds = Bounds(vector("lower", lower, -math.inf), vector("upper", upper, math.inf))
     if not bool((bounds.lower <= bounds.upper).all()):
         raise UserError("fit_alpha: a lower bound lies above its upper bound, or is not a number")
     start = bounds.project(vector("initial", initial, 1 / count))
     if not bool(torch.isfinite(start).all()):
         raise UserError("fit_alpha: initial must be finite")
     return start, bounds
-
-
-def _adam(line: _Line, bounds: _Bounds, steps: int, rate: float | None) -> None:
-    """Projected Adam on b = n * alpha (Kingma and Ba 2015, with the box of the recipe)."""
-    point = line.seen[-1]
-    scale, rate, first, second = 1 / len(point.alpha), ADAM_RATE if rate is None else rate, 0.9, 0.99
-    mean, square = torch.zeros_like(point.slope), torch.zeros_like(point.slope)
-    for step in range(1, steps + 1):
-        gradient = point.slope * scale
-        mean = first * mean + (1 - first) * gradient
-        square = second * square + (1 - second) * gradient**2
-        move = (mean / (1 - first**step)) / ((square / (1 - second**step)).sqrt() + 1e-12)
-        point = line(bounds.project(point.alpha - scale * rate * move))
-
-
-def _sgd(line: _Line, bounds: _Bounds, steps: int, rate: float | None) -> None:
-    """Gradient descent with momentum on alpha, as in the paper."""
-    point = line.seen[-1]
-    velocity = torch.zeros_like(point.slope)
-    for _ in range(steps):
-        velocity = 0.5 * velocity + point.slope
-        point = line(bounds.project(point.alpha - (0.005 if rate is None else rate) * velocity))
-
-
-def _lbfgs(line: _Line, bounds: _Bounds, steps: int, rate: float | None) -> None:
-    """Quasi-Newton on beta_i = alpha_i * |delta_i|: deltas of very different lengths would make the problem worse."""
-    norms = torch.tensor([math.sqrt(dot(delta, delta)) for delta in line.deltas], dtype=torch.float64)
-    lengths = torch.where(norms > 0, norms, torch.ones_like(norms))
-
-    def scaled(seen: _Seen) -> Point:
-        return Point((seen.alpha * lengths).numpy(), seen.loss, (seen.slope / lengths).numpy())
-
-    def evaluate(beta: Floats) -> Point:
-        return scaled(line(bounds.project(torch.from_numpy(beta) / lengths)))
-
-    lower, upper = (bounds.lower * lengths).numpy(), (bounds.upper * lengths).numpy()
-    minimise(evaluate, [scaled(seen) for seen in line.seen], lower, upper, steps, torch.finfo(line.theta.dtype).eps)
-
-
-_Optimizer = Callable[[_Line, _Bounds, int, float | None], None]
-_OPTIMIZERS: dict[str, _Optimizer] = {"adam": _adam, "lbfgs": _lbfgs, "sgd": _sgd}
-"""name -> a function that evaluates points of the line, from the last one seen on; the line remembers them all."""

@@ -1,6 +1,6 @@
 """One round of alphaVIL: from the tasks' deltas to alpha, theta and the weights of the next round.
 
-    alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_alpha`
+    alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_along`
     theta   <- theta + sum_i alpha_i delta_i
     w_i     <- w_i + alpha_i - 1                                                            `PAPER`
     w_i     <- w_i + (alpha_i / neutral - 1) / 2, clipped, scaled to the sum n, clipped     `ROBUST`
@@ -23,11 +23,13 @@ from typing_extensions import Doc
 
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Update
-from avil_ray.learning.evaluation import DevObjective, Target
-from avil_ray.learning.parameters import Vector
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.line import LineLoss, Points
+from avil_ray.learning.parameters import SUM_BLOCK, Vector
 from avil_ray.learning.splits import DevUse
-from avil_ray.methods.alpha_fit import ADAM_RATE, AlphaFit, AlphaOptimizer, fit_alpha
-from avil_ray.methods.deltas import by_layer, gather, geometry, split_off
+from avil_ray.methods.alpha_fit import AlphaFit, fit_along
+from avil_ray.methods.alpha_optimizers import ADAM_RATE, AlphaOptimizer
+from avil_ray.methods.deltas import geometry, line_of, sound
 from avil_ray.methods.method import Method
 from avil_ray.option_values import AtLeast
 
@@ -105,7 +107,7 @@ class FitsAlpha(Method):
     ] = None
     granularity: Annotated[
         Literal["task", "layer"],
-        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS; n x layers rows of P"),
+        Doc("task: one alpha for each task; layer: one for each task and layer, ours after TAPS"),
     ] = "task"
     safeguard: Annotated[bool | None, Doc("reject a step that does not lower the dev loss")] = None
 
@@ -149,43 +151,48 @@ def fit_round(
 
     An update that is not finite counts as no step. With `layers`, alpha has a value for each task and layer.
     """
-    tasks = [update.assignment for update in updates]
-    base = torch.from_numpy(theta.copy()).to(target.device)
-    deltas = gather(theta, updates, target.device)
-    facts = geometry(deltas[:, target.space.parameters], tasks, target.suite.target)
-    split_off(base, deltas, tasks, target, full_heads=recipe.auxiliary_heads == "full")
-    deltas = by_layer(deltas, target.space) if layers else deltas
-    rows = len(deltas) // len(tasks)
+    tasks, name, space = [update.assignment for update in updates], target.suite.target, target.space
+    ends, used = [update.theta for update in updates], sound(theta, updates)
+    line = line_of(space, tasks, used, name, full_heads=recipe.auxiliary_heads == "full", layers=layers)
+    points = Points(line, theta, ends)
     neutral = 1 / len(tasks) if recipe.even else 1.0
+    with target.line(recipe.dev_use, number, line, theta, ends) as along:
+        fit = _fitted(recipe, along, points, neutral, points.count // len(tasks))
+        rises = _leave_one_out(along, fit, tasks)
+    moved = np.empty_like(theta)
+    points.point(fit.alpha, torch.from_numpy(moved))
+    alpha = fit.alpha.view(len(tasks), -1).mean(1)
+    facts = geometry(theta, updates, used, space.parameters, name)
+    facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha, strict=True)}
+    facts |= {f"weight/{task}": float(weight) for task, weight in weights.items()}
+    facts |= rises | _fit_facts(fit)
+    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned is lost
+        facts[f"dropped/{name}"] = 1.0
+    dropped = not all(bool(torch.isfinite(part).all()) for part in torch.from_numpy(moved).split(SUM_BLOCK))
+    if dropped:
+        log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
+        np.copyto(moved, theta)
+    learned = dict(weights)
+    if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
+        learned = moved_weights(recipe, weights, alpha / neutral)
+    return Fitted(moved, learned, facts, dropped)
+
+
+def _fitted(recipe: Recipe, along: LineLoss, points: Points, neutral: float, rows: int) -> AlphaFit:
+    """Fit alpha by the recipe, from its neutral value; each task has so many rows."""
+    lengths = points.lengths() if recipe.alpha_optimizer == "lbfgs" else torch.ones(points.count)
     low, high = recipe.alpha_bounds
-    objective = target.objective(recipe.dev_use, number)
-    fit = fit_alpha(
-        objective,
-        base,
-        deltas,
+    return fit_along(
+        along.evaluate,
+        lengths,
         optimizer=recipe.alpha_optimizer,
-        initial=torch.full((len(deltas),), neutral, dtype=torch.float64),
+        initial=torch.full((points.count,), neutral, dtype=torch.float64),
         lower=low * neutral,
         upper=high * neutral,
         steps=recipe.alpha_steps,
         learning_rate=ADAM_RATE * rows if recipe.alpha_optimizer == "adam" else None,
         safeguard=recipe.safeguard,
     )
-    moved = base.addmv(deltas.T, fit.alpha.to(deltas))
-    alpha = fit.alpha.view(len(tasks), rows).mean(1)
-    facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha, strict=True)}
-    facts |= {f"weight/{task}": float(weight) for task, weight in weights.items()}
-    facts |= _leave_one_out(objective, base, deltas, fit, tasks) | _fit_facts(fit)
-    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned is lost
-        facts[f"dropped/{target.suite.target}"] = 1.0
-    dropped = not bool(torch.isfinite(moved).all())
-    if dropped:
-        log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
-        moved = torch.from_numpy(theta.copy())
-    learned = dict(weights)
-    if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
-        learned = moved_weights(recipe, weights, alpha / neutral)
-    return Fitted(moved.cpu().numpy(), learned, facts, dropped)
 
 
 def moved_weights(recipe: Recipe, weights: Mapping[str, float], ratio: Tensor) -> dict[str, float]:
@@ -200,9 +207,7 @@ def moved_weights(recipe: Recipe, weights: Mapping[str, float], ratio: Tensor) -
     return dict(zip(weights, after.tolist(), strict=True))
 
 
-def _leave_one_out(
-    objective: DevObjective, base: Tensor, deltas: Tensor, fit: AlphaFit, tasks: Sequence[str]
-) -> dict[str, float]:
+def _leave_one_out(along: LineLoss, fit: AlphaFit, tasks: Sequence[str]) -> dict[str, float]:
     """How much the dev loss rises without a task's part of the step; 0 where it has none.
 
     Evidence to read beside alpha: of two tasks that say the same, alpha may keep either.
@@ -212,8 +217,7 @@ def _leave_one_out(
         without = fit.alpha.clone().view(len(tasks), -1)
         kept = bool((without[row] != 0).any())
         without[row] = 0.0
-        moved = without.flatten().to(deltas)
-        loss, _ = objective(base.addmv(deltas.T, moved)) if kept else (fit.loss_after, None)
+        loss = along.loss(without.flatten()) if kept else fit.loss_after
         facts[f"dev/loss_rise_without/{task}"] = loss - fit.loss_after
     return facts
 

@@ -1,62 +1,79 @@
-"""The deltas of a round as one matrix [n, P] on the driver, and what can be read off them."""
+"""The deltas of a round as the driver sees them, block by block: which are sound, what alpha scales, how they lie."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from avil_ray.learning.assignment import Update
-from avil_ray.learning.evaluation import Target
-from avil_ray.learning.parameters import ParameterSpace, Vector, dot
-from avil_ray.learning.score import cosine
+from avil_ray.learning.line import Line, Row
+from avil_ray.learning.parameters import SUM_BLOCK, ParameterSpace, Vector, dot, reading
 
 log = logging.getLogger(__name__)
 
 
-def gather(theta: Vector, updates: Sequence[Update], device: torch.device) -> Tensor:
-    """The deltas [n, P] on the driver's device; one that is not finite becomes zero, and that is said."""
-    deltas = torch.empty(len(updates), len(theta), device=device)
-    for row, update in zip(deltas, updates, strict=True):
-        delta = update.delta(theta)
-        if np.isfinite(delta).all():
-            row.copy_(torch.from_numpy(delta))
-        else:
-            row.zero_()
+def sound(start: Vector, updates: Sequence[Update]) -> list[bool]:
+    """Whether each update's delta is finite; one that is not counts as no step, and that is said."""
+    found = []
+    for update in updates:
+        parts = differences(start, update.theta, slice(0, len(start)))
+        found.append(all(bool(torch.isfinite(part).all()) for part in parts))
+        if not found[-1]:
             why = f": {update.trouble.text}" if update.trouble else ""
             log.warning("the update of task %r is not finite; it is dropped from this round%s", update.assignment, why)
-    return deltas
+    return found
 
 
-def split_off(base: Tensor, deltas: Tensor, tasks: list[str], target: Target, *, full_heads: bool) -> None:
-    """Move into `base`, in place, what alpha does not scale: buffers, and auxiliary heads where they move in full.
+def line_of(
+    space: ParameterSpace, tasks: Sequence[str], used: Sequence[bool], target: str, *, full_heads: bool, layers: bool
+) -> Line:
+    """What alpha scales: each task's delta, or with `layers` each task's delta of each layer, a task's rows together.
 
-    Buffers (BatchNorm's running statistics) are the target's: as its own training left them.
+    It does not scale buffers (BatchNorm's running statistics), which are as the target's own training left them, nor,
+    with `full_heads`, the heads of auxiliaries, which take their whole delta. The delta of a task that is not `used`
+    has no part in anything.
     """
-    space, name = target.space, target.suite.target
-    if name in tasks:
-        base[space.buffers] += deltas[tasks.index(name), space.buffers]
-    deltas[:, space.buffers] = 0
-    for row, task in enumerate(tasks):
-        if task != name and full_heads:
-            base[space.head(task)] += deltas[row, space.head(task)]
-            deltas[row, space.head(task)] = 0
+    whole = list(space.layers.values()) if layers else [space.parameters]
+    rows, fixed = [], []
+    for update, (task, uses) in enumerate(zip(tasks, used, strict=True)):
+        own = space.buffers if task == target else space.head(task) if full_heads else slice(0, 0)
+        if uses:
+            fixed.append((own, update))
+        rows += [Row(update, _without(part, own) if uses else ()) for part in whole]
+    return Line(tuple(rows), tuple(fixed))
 
 
-def by_layer(deltas: Tensor, space: ParameterSpace) -> Tensor:
-    """Each delta [P] as one row for each layer, zero elsewhere: [n, P] -> [n x layers, P], a task's rows together."""
-    layers = list(space.layers.values())
-    rows = deltas.new_zeros(len(deltas), len(layers), deltas.shape[1])
-    for index, layer in enumerate(layers):
-        rows[:, index, layer] = deltas[:, layer]
-    return rows.flatten(0, 1)
+def _without(whole: slice, hole: slice) -> tuple[slice, ...]:
+    """What remains of a slice."""
+    parts = slice(whole.start, min(whole.stop, hole.start)), slice(max(whole.start, hole.stop), whole.stop)
+    return tuple(part for part in parts if part.start < part.stop)
 
 
-def geometry(deltas: Tensor, tasks: list[str], target: str) -> dict[str, float]:
-    """Norms of the deltas [n, parameters] and their cosines with the target's."""
-    own = deltas[tasks.index(target)]
-    norms = {f"delta_norm/{task}": dot(delta, delta) ** 0.5 for task, delta in zip(tasks, deltas, strict=True)}
-    return norms | {f"cosine/{task}": cosine(delta, own) for task, delta in zip(tasks, deltas, strict=True)}
+def geometry(
+    start: Vector, updates: Sequence[Update], used: Sequence[bool], parameters: slice, target: str
+) -> dict[str, float]:
+    """Norms of the deltas over the parameters and their cosines with the target's; 0 for a delta that is not used."""
+    thetas = {update.assignment: update.theta if uses else start for update, uses in zip(updates, used, strict=True)}
+    squares = dict.fromkeys(thetas, 0.0)
+    products = dict.fromkeys(thetas, 0.0)
+    for task, theta in thetas.items():
+        own = differences(start, thetas[target], parameters)
+        for delta, other in zip(differences(start, theta, parameters), own, strict=True):
+            squares[task] += dot(delta, delta)
+            products[task] += dot(delta, other)
+    norms = {f"delta_norm/{task}": math.sqrt(square) for task, square in squares.items()}
+    lengths = {task: math.sqrt(square * squares[target]) for task, square in squares.items()}
+    cosines = {task: products[task] / length if length else 0.0 for task, length in lengths.items()}
+    return norms | {f"cosine/{task}": cosine for task, cosine in cosines.items()}
+
+
+def differences(start: Vector, end: Vector, where: slice) -> Iterator[Tensor]:
+    """`end - start` over a slice of theta, block by block; each block is overwritten by the next."""
+    first, last = reading(start)[where], reading(end)[where]
+    room = torch.empty(min(SUM_BLOCK, len(first)))
+    for one, other in zip(first.split(SUM_BLOCK), last.split(SUM_BLOCK), strict=True):
+        yield torch.sub(other, one, out=room[: len(one)])

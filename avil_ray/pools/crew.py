@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.plain import plain
 from avil_ray.pools.pool import WorkersLost
-from avil_ray.pools.worker import Answer, Worker
+from avil_ray.pools.worker import LOOPBACK, Answer, Worker
 from avil_ray.tasks.suite import Suite
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Crew:
     def join(self) -> float:
         """Let all workers meet; the seconds that a sum over two of them takes."""
         nodes = set(self.answers([worker.node.remote() for worker in self.workers]))
-        address = "127.0.0.1" if len(nodes) == 1 else ""
+        address = LOOPBACK if len(nodes) == 1 else ""
         [(host, port)] = self.answers([self.workers[0].listen.remote(address)])
         self.answers([worker.join.remote(len(self.workers), host, port, self.timeout) for worker in self.workers])
         self.joined = True

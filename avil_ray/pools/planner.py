@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from avil_ray.learning.assignment import Assignment
-from avil_ray.learning.evaluation import Question
+from avil_ray.learning.evaluation import Piece
 from avil_ray.learning.weighting import Fixed
 from avil_ray.pools.schedule import Load, schedule
 
@@ -28,29 +28,35 @@ class Planner:
 
     exchange: float | None = None
     _seconds: dict[tuple[str, str, int], float] = field(default_factory=dict)
-    _question: float = 0.0
+    _piece: float = 0.0
+    _pass: float = 0.0
 
     def plan(
-        self, assignments: Sequence[Assignment], questions: Sequence[Question], workers: int, parameters: int
+        self, assignments: Sequence[Assignment], pieces: Sequence[Piece], workers: int, parameters: int
     ) -> tuple[list[tuple[int, tuple[int, ...]]], list[int]]:
-        """(index of an assignment, ranks) in the order of work; and the rank that answers each question."""
+        """(index of an assignment, ranks) in the order of work; and the rank that evaluates each piece."""
         loads = [self._load(one, parameters) for one in assignments]
-        loads += [Load(self._question, 0, 1) for _ in questions]
+        loads += [Load(self._piece, 0, 1) for _ in pieces]
         exchange = EXCHANGE + EXCHANGE_PER_PARAMETER * parameters if self.exchange is None else self.exchange
         found = schedule(loads, workers, exchange)
         asked = dict(pair for pair in found if pair[0] >= len(assignments))
         return (
             [pair for pair in found if pair[0] < len(assignments)],
-            [asked[len(assignments) + place][0] for place in range(len(questions))],
+            [asked[len(assignments) + place][0] for place in range(len(pieces))],
         )
 
     def took(self, assignment: Assignment, seconds: float) -> None:
         """Note the seconds that all workers together spent on an assignment."""
         self._seconds[_kind(assignment)] = seconds / max(1, assignment.steps)
+        self._pass = seconds / max(1, assignment.gradient_steps)
+
+    def seconds_of(self, batches: float) -> float:
+        """What a pass over so many batches takes one worker, forward and backward; 0 where nothing was measured."""
+        return self._pass * batches
 
     def answered(self, seconds: float) -> None:
-        """Note the seconds that a question took."""
-        self._question = seconds
+        """Note the seconds that a piece took."""
+        self._piece = seconds
 
     def _load(self, assignment: Assignment, parameters: int) -> Load:
         tasks, steps = len(assignment.weights), assignment.steps

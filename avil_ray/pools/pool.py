@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.line import Dev, Line, LineLoss
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
 
 
@@ -29,19 +31,23 @@ class Pool(Protocol):
 
 @runtime_checkable
 class Evaluating(Protocol):
-    """A pool whose workers answer questions about the target too.
+    """A pool whose workers evaluate too.
 
     Attributes
     ----------
     spent, waited
-        Seconds that workers have spent on answers so far, and that the driver has waited for them.
+        Seconds that workers have spent on evaluations so far, and that the driver has waited for them.
     """
 
     spent: float
     waited: float
 
-    def answer(self, questions: Sequence[Question], /) -> list[Figures]:
-        """The figures, in the order of the questions."""
+    def judge(self, pieces: Sequence[Piece], /) -> list[Judged]:
+        """What the pieces come to, in their order."""
+        ...
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev, /) -> LineLoss | None:
+        """The dev loss along a round's deltas; None where the driver itself is as fast."""
         ...
 
     def run_beside(
@@ -49,7 +55,7 @@ class Evaluating(Protocol):
         assignments: Sequence[Assignment],
         tracks: Mapping[str, Track],
         number: int,
-        questions: Sequence[Question],
-    ) -> tuple[list[Update], list[Figures]]:
-        """The updates as of `run`, and answers to questions that the workers find time for beside."""
+        pieces: Sequence[Piece],
+    ) -> tuple[list[Update], list[Judged]]:
+        """The updates as of `run`, and an evaluation that the workers find time for beside."""
         ...

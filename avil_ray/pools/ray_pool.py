@@ -20,22 +20,28 @@ import ray
 
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update, whole
-from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.line import Dev, Line, LineLoss
 from avil_ray.learning.member import Job, Kept
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
 from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.crew import Crew, Slots
 from avil_ray.pools.placement import bundles, describe, missing, most_slots
 from avil_ray.pools.planner import Planner
 from avil_ray.pools.pool import WorkersLost
+from avil_ray.pools.ray_line import RayLine
 from avil_ray.pools.wire import Sent
 from avil_ray.pools.worker import Answer
 from avil_ray.tasks.suite import Suite
 
+WORTH_ASKING = 0.01
+"""Seconds of an evaluation from which on workers compute it: asking them takes about a millisecond."""
+
 
 @dataclass
 class RayPool:
-    """Runs assignments on Ray actors, and answers questions about the target.
+    """Runs assignments, and evaluates, on Ray actors.
 
     Parameters
     ----------
@@ -92,21 +98,32 @@ class RayPool:
         """
         return self.run_beside(assignments, tracks, number, ())[0]
 
-    def answer(self, questions: Sequence[Question]) -> list[Figures]:
-        """The figures that the questions ask for, from all workers at once."""
-        return self.run_beside((), {}, 0, questions)[1]
+    def judge(self, pieces: Sequence[Piece]) -> list[Judged]:
+        """What the pieces of an evaluation come to, from all workers at once."""
+        return self.run_beside((), {}, 0, pieces)[1]
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> LineLoss | None:
+        """The dev loss along a line, computed by the workers; None where the driver is as fast."""
+        alone = self._planner.seconds_of(len(dev.rows) / dev.learning.batch_size)
+        if self.workers == 1 or len(dev.pieces) == 1 or alone < WORTH_ASKING:
+            return None
+        return RayLine(self.crew, self._sent, line, start, ends, dev, self._spend)
+
+    def _spend(self, spent: float, waited: float) -> None:
+        self.spent += spent
+        self.waited += waited
 
     def run_beside(
         self,
         assignments: Sequence[Assignment],
         tracks: Mapping[str, Track],
         number: int,
-        questions: Sequence[Question],
-    ) -> tuple[list[Update], list[Figures]]:
-        """The updates as of `run`, and answers to questions that the workers find time for beside."""
+        pieces: Sequence[Piece],
+    ) -> tuple[list[Update], list[Judged]]:
+        """The updates as of `run`, and an evaluation that the workers find time for beside."""
         while True:
             try:
-                return self._round(assignments, tracks, number, questions)
+                return self._round(assignments, tracks, number, pieces)
             except WorkersLost:
                 self._holders = {}
                 self._sent.forget()
@@ -119,16 +136,16 @@ class RayPool:
         assignments: Sequence[Assignment],
         tracks: Mapping[str, Track],
         number: int,
-        questions: Sequence[Question],
-    ) -> tuple[list[Update], list[Figures]]:
+        pieces: Sequence[Piece],
+    ) -> tuple[list[Update], list[Judged]]:
         theta = next((track.theta for track in tracks.values()), None)
         length = 0 if theta is None else len(theta)
-        plan, asked = self._planner.plan(assignments, questions, self.workers, length)
+        plan, asked = self._planner.plan(assignments, pieces, self.workers, length)
         if any(len(ranks) > 1 for _, ranks in plan) and not self.crew.joined:
             self._planner.exchange = self.crew.join()
         jobs = [Job(assignments[index], ranks, self._key(assignments[index], number)) for index, ranks in plan]
         self._move_states(jobs, tracks)
-        order, vectors = self._sent.order(jobs, tracks, number, list(zip(asked, questions, strict=True)))
+        order, vectors = self._sent.order(jobs, tracks, number, list(zip(asked, pieces, strict=True)))
         busy = sorted({rank for job in jobs for rank in job.ranks} | set(asked))
         names = ", ".join(repr(job.assignment.name) for job in jobs)
         what = f"assignment{'s' * (len(jobs) > 1)} {names}" if jobs else "an evaluation"
@@ -136,7 +153,7 @@ class RayPool:
         sent = {rank: self.crew.workers[rank].perform.remote(order, *vectors) for rank in busy}
         answers = self.crew.gathered(sent, f"round {number}", what)
         self.waited += time.perf_counter() - started
-        return self._updates(jobs, assignments, answers), self._figures(answers, len(questions))
+        return self._updates(jobs, assignments, answers), self._judged(answers, len(pieces))
 
     def _updates(
         self, jobs: Sequence[Job], assignments: Sequence[Assignment], answers: Mapping[int, Answer]
@@ -158,8 +175,8 @@ class RayPool:
             found[assignments.index(job.assignment)] = update
         return [found[place] for place in range(len(assignments))]
 
-    def _figures(self, answers: Mapping[int, Answer], count: int) -> list[Figures]:
-        found = {place: each for answer in answers.values() for place, each in answer.figures.items()}
+    def _judged(self, answers: Mapping[int, Answer], count: int) -> list[Judged]:
+        found = {place: each for answer in answers.values() for place, each in answer.judged.items()}
         for _, seconds in found.values():
             self.spent += seconds
             self._planner.answered(seconds)

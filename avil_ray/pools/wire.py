@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from avil_ray.learning.assignment import NOTHING
-from avil_ray.learning.evaluation import Question
+from avil_ray.learning.evaluation import Piece
 from avil_ray.learning.member import Job
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
@@ -24,9 +24,9 @@ class Sent:
     _known: dict[int, Any] = field(default_factory=dict)
 
     def order(
-        self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int, asked: Sequence[tuple[int, Question]]
+        self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int, asked: Sequence[tuple[int, Piece]]
     ) -> tuple[Order, list[Wired]]:
-        """An order, and the vectors that go with it; each question stands beside the rank that answers it."""
+        """An order, and the vectors that go with it; each piece stands beside the rank that evaluates it."""
         vectors: list[Wired] = []
         places: dict[int, int] = {}
 
@@ -41,11 +41,11 @@ class Sent:
             name: (replace(track, theta=NOTHING, best=None), place(track.theta) if name in used else None)
             for name, track in tracks.items()
         }
-        questions = {
-            index: (rank, replace(question, theta=NOTHING), place(question.theta))
-            for index, (rank, question) in enumerate(asked)
+        pieces = {
+            index: (rank, replace(piece, theta=NOTHING), place(piece.theta))
+            for index, (rank, piece) in enumerate(asked)
         }
-        return Order(number, tuple(jobs), bare, questions), vectors
+        return Order(number, tuple(jobs), bare, pieces), vectors
 
     def sent(self, theta: Vector) -> Wired:
         """The vector as it travels."""

@@ -16,10 +16,12 @@ from typing import Any
 
 import ray
 from ray import ObjectRef
+from torch import Tensor
 
 from avil_ray.learning.assignment import NOTHING, OptimizerState, Part
-from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.evaluation import Judged, Piece
 from avil_ray.learning.learner import Learner
+from avil_ray.learning.line import Line, Share
 from avil_ray.learning.member import Job, Member
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
@@ -29,6 +31,9 @@ from avil_ray.tasks.suite import Suite
 
 LARGE = 100_000
 """Bytes from which on a vector goes through the object store, as Ray does with results."""
+
+LOOPBACK = "127.0.0.1"
+"""Where workers on one node meet: nobody else reaches it."""
 
 Wired = Vector | ObjectRef[Any]
 """A vector on the wire."""
@@ -46,23 +51,23 @@ class Order:
         All jobs of the round, for every worker: each takes part in those that name it.
     tracks
         Name -> the track without its theta, and which of the vectors that is; None where no job starts from it.
-    questions
-        Place -> a question for one rank, without its theta, and which of the vectors that is.
+    pieces
+        Place -> the rank that evaluates a piece, the piece without its theta, and which of the vectors that is.
     """
 
     number: int
     jobs: Sequence[Job]
     tracks: Mapping[str, tuple[Track, int | None]]
-    questions: Mapping[int, tuple[int, Question, int]]
+    pieces: Mapping[int, tuple[int, Piece, int]]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker gives back: its parts of jobs, their thetas apart, and figures with the seconds they took."""
+    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to, in which time."""
 
     parts: Sequence[Part]
     thetas: Sequence[Wired]
-    figures: Mapping[int, tuple[Figures, float]]
+    judged: Mapping[int, tuple[Judged, float]]
 
 
 class Worker:
@@ -101,8 +106,9 @@ class Worker:
     def join(self, size: int, address: str, port: int, timeout: float) -> None:
         """Meet the other workers of the pool, so that teams can be formed."""
         member, listening, self._listening = self.member, self._listening, None
+        own = address if address == LOOPBACK else ray.util.get_node_ip_address()
         device = member.learner.flat.device.type
-        member.world = join(member.rank, size, address, port, timeout, device, listening)
+        member.world = join(member.rank, size, address, port, timeout, own=own, device=device, listening=listening)
 
     def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
         """See `Member.exchange_seconds`."""
@@ -116,8 +122,21 @@ class Worker:
         """Keep an optimizer's state that another worker has."""
         self.member.kept[key] = state
 
+    def open_line(self, line: Line, rows: Tensor, start: Vector, *ends: Vector) -> None:
+        """See `Member.open_line`."""
+        self.member.open_line(line, rows, start, ends)
+
+    def shares(self, alpha: Tensor, numbers: Sequence[int], slope: bool) -> tuple[list[Share], float]:
+        """See `Member.shares`; and the seconds that it took."""
+        started = time.perf_counter()
+        return self.member.shares(alpha, numbers, slope=slope), time.perf_counter() - started
+
+    def close_line(self) -> None:
+        """See `Member.close_line`."""
+        self.member.close_line()
+
     def perform(self, order: Order, *vectors: Vector) -> Answer:
-        """Take part in a round: the jobs of this worker, and then its questions."""
+        """Take part in a round: the jobs of this worker, and then its pieces."""
         member = self.member
         tracks = {
             name: track if place is None else replace(track, theta=vectors[place])
@@ -126,13 +145,13 @@ class Worker:
         parts = member.perform(order.jobs, tracks, order.number) if order.jobs else []
         thetas = [wired(part.update.theta) for part in parts]
         bare = [replace(part, update=replace(part.update, theta=NOTHING)) for part in parts]
-        figures: dict[int, Any] = {}
-        for place, (rank, question, at) in order.questions.items():
+        judged: dict[int, Any] = {}
+        for place, (rank, piece, at) in order.pieces.items():
             if rank == member.rank:
                 started = time.perf_counter()
-                found = member.answer(replace(question, theta=vectors[at]))
-                figures[place] = found, time.perf_counter() - started
-        return Answer(bare, thetas, figures)
+                found = member.judge(replace(piece, theta=vectors[at]))
+                judged[place] = found, time.perf_counter() - started
+        return Answer(bare, thetas, judged)
 
 
 def wired(theta: Vector) -> Wired:

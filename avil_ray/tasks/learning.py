@@ -57,8 +57,9 @@ class Learning:
     reduction: Literal["tree", "all_reduce"] = "tree"
     """How several workers on one assignment add up gradients. tree: the bits of one worker alone. all_reduce: in the
     communication library's order, which is faster for many workers and on GPUs, and agrees within rounding."""
-    evaluation_batch: int = 512
-    """Examples that go through the model at a time where it is evaluated, and where alpha is fitted."""
+    evaluation_batch: int | None = None
+    """Examples that go through the model at a time where it is evaluated, and where alpha is fitted; several workers
+    share out such batches. 4 x batch_size where not given."""
     loader_processes: int = 0
     """Processes of a worker that read a task's dataset for training; 0: the worker reads it. A stream is read by the
     worker, and what a run is evaluated on by the process that evaluates."""
@@ -69,8 +70,10 @@ class Learning:
 
     def __post_init__(self) -> None:
         check_choices(Learning, vars(self), "learning")
-        for name, most in (("batch_size", 10**6), ("evaluation_batch", 10**9), ("prefetch", 10**3)):
+        for name, most in (("batch_size", 10**6), ("prefetch", 10**3)):
             whole(f"learning: {name}", getattr(self, name), 1, most)
+        if self.evaluation_batch is not None:
+            whole("learning: evaluation_batch", self.evaluation_batch, 1, 10**9)
         for name in ("warmup", "loader_processes"):
             whole(f"learning: {name}", getattr(self, name), 0)
         for name in ("micro_batch", "patience"):
@@ -87,6 +90,11 @@ class Learning:
         for group, own in self.groups.items():
             self._check_group(group, own)
         check_optimizer(self)
+
+    @property
+    def evaluated_at_once(self) -> int:
+        """`evaluation_batch` in force."""
+        return 4 * self.batch_size if self.evaluation_batch is None else self.evaluation_batch
 
     def _check_group(self, group: object, own: object) -> None:
         where = f"learning: groups.{group}"

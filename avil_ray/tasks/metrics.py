@@ -36,6 +36,17 @@ class Metric(Protocol):
         """Forget all batches."""
 
 
+@runtime_checkable
+class Mergeable(Protocol):
+    """A metric that can be divided: several objects see parts of a split, on several workers, and are then merged.
+
+    One without `merge` sees its split in one process.
+    """
+
+    def merge(self, other: Any, /) -> Any:
+        """Take in what another object of the kind has seen, after one's own."""
+
+
 MetricLike = str | Metric | Callable[[Any, Any], Any]
 
 
@@ -69,6 +80,11 @@ class Collected:
         """Keep one batch."""
         self._outputs.append(outputs)
         self._targets.append(targets)
+
+    def merge(self, other: Collected, /) -> None:
+        """Append what another one has kept."""
+        self._outputs += other._outputs
+        self._targets += other._targets
 
     def compute(self) -> Any:
         """The function's figure."""

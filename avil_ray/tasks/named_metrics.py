@@ -21,10 +21,13 @@ Kind = Literal["classes", "two classes", "numbers"]
 
 
 class Streaming(Protocol):
-    """A metric over batches: see `metrics.Metric`."""
+    """A metric over batches that can be divided: see `metrics.Metric` and `metrics.Mergeable`."""
 
     def update(self, outputs: Tensor, targets: Tensor, /) -> None:
         """Take in one batch."""
+
+    def merge(self, other: Any, /) -> None:
+        """Take in what another one has seen, after one's own."""
 
     def compute(self) -> float:
         """The figure."""
@@ -51,13 +54,19 @@ class Accuracy:
         self._right += int(((predicted == targets) & counted).sum())
         self._all += int(counted.sum())
 
+    def merge(self, other: Accuracy, /) -> None:
+        """Add what another one has counted."""
+        self._right += other._right
+        self._all += other._all
+
     def compute(self) -> float:
         """Right ones over all; NaN where nothing counts."""
         return self._right / self._all if self._all else float("nan")
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._right = self._all = 0
+        self._right: int = 0
+        self._all: int = 0
 
 
 class Confusion:
@@ -77,6 +86,11 @@ class Confusion:
         ):
             kept = labels != self._ignore_index
             self._matrices[index] = _counted(self._matrices[index], labels[kept].long(), found[kept].long())
+
+    def merge(self, other: Confusion, /) -> None:
+        """Add what another one has counted."""
+        self._matrices = self._matrices or [np.zeros((2, 2), np.int64) for _ in other._matrices]
+        self._matrices = [_sum(*pair) for pair in zip(self._matrices, other._matrices, strict=True)]
 
     def compute(self) -> float:
         """The figure."""
@@ -107,6 +121,10 @@ class Errors:
         }
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in found.items()}
 
+    def merge(self, other: Errors, /) -> None:
+        """Add another one's sums."""
+        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in other._sums.items()}
+
     def compute(self) -> float:
         """The figure."""
         return self._figure(self._sums)
@@ -130,6 +148,11 @@ class Ranked:
         self._scores.append(_columns(outputs))
         self._labels.append(_columns(targets))
 
+    def merge(self, other: Ranked, /) -> None:
+        """Append what another one has kept."""
+        self._scores += other._scores
+        self._labels += other._labels
+
     def compute(self) -> float:
         """The figure."""
         scores, labels = np.concatenate(self._scores), np.concatenate(self._labels)
@@ -151,6 +174,11 @@ class MeanOf:
         """Take in one batch."""
         for part in self._parts:
             part.update(outputs, targets)
+
+    def merge(self, other: MeanOf, /) -> None:
+        """Merge the parts, one by one."""
+        for part, another in zip(self._parts, other._parts, strict=True):
+            part.merge(another)
 
     def compute(self) -> float:
         """The mean of the parts' figures."""
@@ -174,6 +202,14 @@ def _counted(matrix: Counts, labels: Tensor, predicted: Tensor) -> Counts:
     added = torch.bincount(labels * size + predicted, minlength=size * size).reshape(size, size).numpy()
     added[: len(matrix), : len(matrix)] += matrix
     found: Counts = added
+    return found
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    """The sum of two matrices; the one with fewer classes counts 0 for the others."""
+    large, small = (one, other) if len(one) >= len(other) else (other, one)
+    found = large.copy()
+    found[: len(small), : len(small)] += small
     return found
 
 

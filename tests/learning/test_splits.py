@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from avil_ray.errors import UserError
-from avil_ray.learning.splits import Dev, DevUse
+from avil_ray.learning.splits import Dev, DevUse, pieces
+from avil_ray.tasks.learning import Learning
 
 
 def sets(use: DevUse, train: int, dev: int, number: int = 0, seed: int = 0) -> tuple[set[int], set[int]]:
@@ -62,3 +63,11 @@ def test_a_fraction_outside_is_refused(fraction: float) -> None:
 def test_another_kind_is_refused() -> None:
     with pytest.raises(UserError, match="dev must be 'train', 'hold' or 'crossfit', not 'both'"):
         DevUse("both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (8, [8]), (9, [5, 4]), (17, [6, 6, 5]), (0, [0])])
+def test_pieces_are_even_and_no_larger_than_asked(count: int, sizes: list[int]) -> None:
+    rows = 3 * torch.arange(count)
+    found = pieces(rows, Learning(evaluation_batch=8))
+    assert [len(piece) for piece in found] == sizes
+    assert torch.equal(torch.cat(found), rows)

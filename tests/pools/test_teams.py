@@ -35,7 +35,7 @@ def hard() -> nn.Module:
     return nn.Sequential(nn.Linear(small.WIDTH, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU())
 
 
-SUITE = small.small_suite(hard, clip=0.5, micro_batch=3)
+SUITE = small.small_suite(hard, clip=0.5, micro_batch=3, evaluation_batch=5)
 
 
 @dataclass
@@ -46,6 +46,10 @@ class Eager(Planner):
     def exchange(self) -> float | None:
         return 0.0
 
+    def seconds_of(self, batches: float) -> float:
+        """So long that workers are asked."""
+        return 1.0
+
     @exchange.setter
     def exchange(self, seconds: float | None) -> None:
         """What was measured does not count."""
@@ -55,7 +59,7 @@ def opened(workers: int, suite: avil.Suite = SUITE) -> RayPool:
     return RayPool(suite, RUN["seed"], 1, Slots(workers, {"CPU": 0.25}), _planner=Eager())
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
+@pytest.fixture(scope="module", params=[3, *(pytest.param(count, marks=pytest.mark.slow) for count in (2, 4))])
 def pool(request: pytest.FixtureRequest) -> Iterator[RayPool]:
     with opened(request.param) as pool:
         yield pool
@@ -84,7 +88,9 @@ def test_a_gradient_may_be_added_up_in_another_order_where_it_is_asked_for() -> 
     np.testing.assert_allclose(found.theta, avil.train(SUITE, method, **run).theta, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["equal", "gcs", "alpha-vil"])
+@pytest.mark.parametrize(
+    "name", ["equal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "alpha-vil"))]
+)
 def test_a_worker_killed_in_a_teams_step_changes_nothing_and_no_round_is_told_twice(name: str, tmp_path: Path) -> None:
     method, told = build_method(name, {}), []
     run = {**RUN, "steps_per_round": 30}

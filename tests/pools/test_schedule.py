@@ -1,0 +1,65 @@
+"""Who works on what: no worker idle where that can be helped, and no team that does not pay."""
+
+from __future__ import annotations
+
+import pytest
+
+from avil_ray.learning.assignment import Assignment
+from avil_ray.learning.weighting import Fixed
+from avil_ray.methods.gcs import GradientSimilarity
+from avil_ray.pools.planner import Planner, units
+from avil_ray.pools.schedule import Load, schedule
+from avil_ray.tasks.learning import Learning
+
+
+def load(seconds: float, units: int, steps: int = 10) -> Load:
+    return Load(seconds, steps, units)
+
+
+def test_as_many_assignments_as_workers_have_one_each() -> None:
+    assert schedule([load(1, 1), load(3, 1), load(2, 1)], 3, 0.0) == [(1, (0,)), (2, (1,)), (0, (2,))]
+
+
+def test_more_assignments_than_workers_queue_the_longest_first() -> None:
+    found = schedule([load(1, 1), load(3, 1), load(2, 1)], 2, 0.0)
+    assert found == [(1, (0,)), (2, (1,)), (0, (1,))]
+
+
+def test_a_single_assignment_has_all_workers_where_that_pays() -> None:
+    assert schedule([load(4, 4)], 4, 0.001) == [(0, (0, 1, 2, 3))]
+    assert schedule([load(4, 4)], 4, 1.0) == [(0, (0,))]
+    assert schedule([load(4, 1)], 4, 0.0) == [(0, (0,))]
+
+
+def test_a_joint_assignment_and_the_target_alone_share_out_five_workers() -> None:
+    found = dict(schedule([load(5, 5), load(1, 1)], 5, 0.0001))
+    assert len(found[0]) >= 3
+    assert not set(found[0]) & set(found[1])
+
+
+def test_a_team_has_no_member_without_a_share() -> None:
+    assert schedule([load(4, 2)], 8, 0.0) == [(0, (0, 1))]
+
+
+def assignment(**options: object) -> Assignment:
+    given = {"name": "main", "weights": {"a": 1.0, "b": 1.0}, "steps": 4, "learning": Learning(batch_size=8)}
+    return Assignment(**{**given, **options})
+
+
+def test_a_step_is_divided_by_tasks_or_by_micro_batches_unless_a_rule_looks_at_them() -> None:
+    fine = Learning(batch_size=8, micro_batch=3)
+    assert units(assignment()) == 2
+    assert units(assignment(learning=fine, rule=Fixed())) == 6
+    assert units(assignment(learning=fine, rule=GradientSimilarity("weighted"))) == 2
+
+
+def test_what_was_measured_counts_the_next_time() -> None:
+    planner = Planner()
+    assert planner.plan([assignment()], (), 2, 10)[0] == [(0, (0,))], "no team for ten parameters"
+    planner.took(assignment(), 40.0)
+    assert planner.plan([assignment()], (), 2, 10)[0] == [(0, (0, 1))]
+    assert planner.seconds_of(3) == pytest.approx(15.0)
+
+
+def test_large_models_begin_with_a_team_before_anything_was_measured() -> None:
+    assert Planner().plan([assignment()], (), 2, 20_000_000)[0] == [(0, (0, 1))]
