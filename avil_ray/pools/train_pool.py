@@ -17,8 +17,10 @@ import torch.distributed
 from torch import Tensor
 
 from avil_ray.learning.assignment import NOTHING, Assignment, OptimizerState, Part, Update, whole
-from avil_ray.learning.evaluation import Figures, Question
+from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.line import Dev, Line, LineLoss, Share
 from avil_ray.learning.member import Job, Kept, Member
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
 from avil_ray.learning.world import World
 from avil_ray.pools.messages import receive, send, tell
@@ -64,12 +66,16 @@ def _answered(communicate: Callable[[], None]) -> None:
         raise PeerLost(str(error)) from error
 
 
+WORTH_ASKING = 0.05
+"""Seconds of an evaluation from which on all ranks compute it: they must be told of the line's vectors first."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a rank gives back: its parts of jobs, and figures by the place of the question, with the seconds taken."""
+    """What a rank gives back: its parts of jobs, and what pieces came to, by their place, in so many seconds."""
 
     parts: Sequence[Part]
-    figures: Mapping[int, tuple[Figures, float]]
+    judged: Mapping[int, tuple[Judged, float]]
 
 
 class Rank:
@@ -90,17 +96,30 @@ class Rank:
         jobs: Sequence[Job],
         tracks: Mapping[str, Track],
         number: int,
-        questions: Mapping[int, tuple[int, Question]],
+        pieces: Mapping[int, tuple[int, Piece]],
     ) -> Answer:
-        """Take part in a round: the jobs of this rank, and then its questions (place -> rank and question)."""
+        """Take part in a round: the jobs of this rank, and then its pieces of an evaluation (place -> rank, piece)."""
         parts = self.member.perform(jobs, tracks, number) if jobs else []
-        figures = {}
-        for place, (rank, question) in questions.items():
+        judged = {}
+        for place, (rank, piece) in pieces.items():
             if rank == self.world.rank:
                 started = time.perf_counter()
-                found = self.member.answer(question)
-                figures[place] = found, time.perf_counter() - started
-        return Answer(parts, figures)
+                found = self.member.judge(piece)
+                judged[place] = found, time.perf_counter() - started
+        return Answer(parts, judged)
+
+    def open_line(self, line: Line, rows: Tensor, start: Vector, ends: Sequence[Vector]) -> None:
+        """See `Member.open_line`."""
+        self.member.open_line(line, rows, start, ends)
+
+    def shares(self, alpha: Tensor, numbers: Sequence[range], slope: bool) -> tuple[list[Share], float]:
+        """The shares of this rank's pieces (`numbers`: of each rank), and the seconds that it took."""
+        started = time.perf_counter()
+        return self.member.shares(alpha, numbers[self.world.rank], slope=slope), time.perf_counter() - started
+
+    def close_line(self) -> None:
+        """See `Member.close_line`."""
+        self.member.close_line()
 
     def give(self, key: str, source: int, receivers: Sequence[int]) -> OptimizerState | None:
         """Give an optimizer's state from one rank to others, which keep it too; to itself it gives the state back."""
@@ -122,8 +141,8 @@ class Rank:
         self._report(row if self.world.rank == 0 else {})
 
 
-ANSWERED = "perform"
-"""The method of `Rank` whose value the first rank gets from those that it asked."""
+ANSWERED = ("perform", "shares")
+"""The methods of `Rank` whose values the first rank gets from those that it asked."""
 
 
 def serve(rank: Rank) -> None:
@@ -133,7 +152,7 @@ def serve(rank: Rank) -> None:
         if not name:
             return
         value = getattr(rank, name)(*arguments)
-        if name == ANSWERED and rank.world.rank in asked:
+        if name in ANSWERED and rank.world.rank in asked:
             send(rank.world, value, 0)
 
 
@@ -143,7 +162,7 @@ class TrainPool:
     Attributes
     ----------
     spent, waited
-        Seconds that ranks have spent on answers so far, and that the driver has waited for them.
+        Seconds that ranks have spent on evaluations so far, and that the driver has waited for them.
     """
 
     def __init__(self, rank: Rank) -> None:
@@ -157,56 +176,62 @@ class TrainPool:
         """The updates, in the order of the assignments; raises `PeerLost` where a rank is lost."""
         return self.run_beside(assignments, tracks, number, ())[0]
 
-    def answer(self, questions: Sequence[Question]) -> list[Figures]:
-        """The figures that the questions ask for, from all ranks at once."""
-        return self.run_beside((), {}, 0, questions)[1]
+    def judge(self, pieces: Sequence[Piece]) -> list[Judged]:
+        """What the pieces of an evaluation come to, from all ranks at once."""
+        return self.run_beside((), {}, 0, pieces)[1]
+
+    def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> LineLoss | None:
+        """The dev loss along a line, computed by all ranks; None where this one alone is as fast."""
+        alone = self.planner.seconds_of(len(dev.rows) / dev.learning.batch_size)
+        if self.workers == 1 or len(dev.pieces) == 1 or alone < WORTH_ASKING:
+            return None
+        return TrainLine(self, line, start, ends, dev)
 
     def run_beside(
         self,
         assignments: Sequence[Assignment],
         tracks: Mapping[str, Track],
         number: int,
-        questions: Sequence[Question],
-    ) -> tuple[list[Update], list[Figures]]:
-        """The updates as of `run`, and answers to questions that the ranks find time for beside."""
+        pieces: Sequence[Piece],
+    ) -> tuple[list[Update], list[Judged]]:
+        """The updates as of `run`, and an evaluation that the ranks find time for beside."""
         length = max((len(track.theta) for track in tracks.values()), default=0)
-        plan, asked = self.planner.plan(assignments, questions, self.workers, length)
+        plan, asked = self.planner.plan(assignments, pieces, self.workers, length)
         if any(len(ranks) > 1 for _, ranks in plan) and not self._measured:
-            self.planner.exchange, self._measured = float(self._all("exchange_seconds")), True
+            self.planner.exchange, self._measured = float(self.told("exchange_seconds")), True
         jobs = [Job(assignments[index], ranks, _key(assignments[index], number)) for index, ranks in plan]
         self._move_states(jobs, tracks)
-        started = time.perf_counter()
-        answers = self._answers(
-            jobs, _needed(tracks, jobs), number, dict(enumerate(zip(asked, questions, strict=True)))
-        )
-        self.waited += time.perf_counter() - started
-        figures = {place: each for answer in answers.values() for place, each in answer.figures.items()}
-        for _, seconds in figures.values():
+        busy = {rank for job in jobs for rank in job.ranks} | set(asked)
+        placed = dict(enumerate(zip(asked, pieces, strict=True)))
+        answers: dict[int, Answer] = self.answers("perform", busy, jobs, _needed(tracks, jobs), number, placed)
+        judged = {place: each for answer in answers.values() for place, each in answer.judged.items()}
+        for _, seconds in judged.values():
             self.spent += seconds
             self.planner.answered(seconds)
         updates = self._updates(jobs, answers)
-        return [updates[one.track, one.name] for one in assignments], [figures[at][0] for at in range(len(questions))]
+        return [updates[one.track, one.name] for one in assignments], [judged[at][0] for at in range(len(pieces))]
 
     def report(self, row: Mapping[str, Any]) -> None:
         """Tell Train of a round."""
-        self._all("report", row)
+        self.told("report", row)
 
     def end(self) -> None:
         """Let the other ranks go."""
         tell(self._rank.world, ("", (), ()))
 
-    def _all(self, name: str, *arguments: Any, asked: Sequence[int] = ()) -> Any:
+    def told(self, name: str, *arguments: Any, asked: Sequence[int] = ()) -> Any:
         """Call a method of every rank; the value of this one's."""
         tell(self._rank.world, (name, asked, arguments))
         return getattr(self._rank, name)(*arguments)
 
-    def _answers(self, jobs: Sequence[Job], *order: Any) -> dict[int, Answer]:
-        """The answers of the ranks that have something to do."""
-        questions = order[-1]
-        busy = {rank for job in jobs for rank in job.ranks} | {rank for rank, _ in questions.values()}
+    def answers(self, name: str, busy: set[int], *arguments: Any) -> dict[int, Any]:
+        """The values of a method of every rank that has something to do, and of this one."""
         others = sorted(busy - {0})
-        found = {0: self._all(ANSWERED, jobs, *order, asked=others)}
-        return found | {rank: receive(self._rank.world, rank) for rank in others}
+        started = time.perf_counter()
+        found = {0: self.told(name, *arguments, asked=others)}
+        found |= {rank: receive(self._rank.world, rank) for rank in others}
+        self.waited += time.perf_counter() - started
+        return found
 
     def _updates(self, jobs: Sequence[Job], answers: Mapping[int, Answer]) -> dict[tuple[str, str], Update]:
         """(track, name) -> the update, from the parts of its team."""
@@ -233,16 +258,43 @@ class TrainPool:
             holders = self._holders[state.key]
             lacking = [rank for rank in job.ranks if rank not in holders]
             if lacking:
-                self._all("give", state.key, holders[0], lacking)
+                self.told("give", state.key, holders[0], lacking)
                 self._holders[state.key] = (*holders, *lacking)
 
     def _state(self, key: str) -> OptimizerState:
         """The state that ranks keep under a key; this one keeps it too from then on."""
         holders = self._holders[key]
-        state: OptimizerState = self._all("give", key, holders[0], [] if 0 in holders else [0])
+        state: OptimizerState = self.told("give", key, holders[0], [] if 0 in holders else [0])
         if 0 not in holders:
             self._holders[key] = (*holders, 0)
         return state
+
+
+class TrainLine(LineLoss):
+    """Shares out the pieces of the dev rows over the ranks: only alpha and the slopes travel."""
+
+    def __init__(self, pool: TrainPool, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> None:
+        super().__init__(len(dev.rows))
+        numbers = range(len(dev.pieces))
+        self._pool, self._numbers = pool, [numbers[rank :: pool.workers] for rank in range(pool.workers)]
+        pool.told("open_line", line, dev.rows, start, list(ends))
+
+    def shares(self, alpha: Tensor, *, slope: bool) -> list[Share]:
+        """What each piece gives at theta(alpha), in the order of the pieces."""
+        busy = {rank for rank, part in enumerate(self._numbers) if part}
+        answers = self._pool.answers("shares", busy, alpha, self._numbers, slope)
+        self._pool.spent += sum(seconds for _, seconds in answers.values())
+        pairs = (
+            (number, share)
+            for rank, (found, _) in answers.items()
+            for number, share in zip(self._numbers[rank], found, strict=True)
+        )
+        return [share for _, share in sorted(pairs, key=lambda pair: pair[0])]
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let the ranks go of the vectors."""
+        if kind is None:
+            self._pool.told("close_line")
 
 
 def _key(assignment: Assignment, number: int) -> str:

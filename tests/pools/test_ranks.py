@@ -32,12 +32,12 @@ def hard() -> nn.Module:
     return nn.Sequential(nn.Linear(small.WIDTH, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU())
 
 
-SUITE = small.small_suite(hard, clip=0.5, micro_batch=3)
+SUITE = small.small_suite(hard, clip=0.5, micro_batch=3, evaluation_batch=5)
 
 
 @dataclass
 class Eager(Planner):
-    """Forms teams wherever it can, as if they cost nothing."""
+    """Forms teams wherever it can, as if they cost nothing, and shares out every fit of alpha."""
 
     @property
     def exchange(self) -> float | None:
@@ -47,6 +47,20 @@ class Eager(Planner):
     def exchange(self, seconds: float | None) -> None:
         """What was measured does not count."""
 
+    def seconds_of(self, batches: float) -> float:
+        return 1.0
+
+
+class Counting(TrainPool):
+    """Counts the lines that it computes."""
+
+    lines = 0
+
+    def line(self, *arguments: Any) -> Any:
+        found = super().line(*arguments)
+        self.lines += found is not None
+        return found
+
 
 def trained(name: str, **options: Any) -> avil.Result:
     method = build_method(name, {"weights": {"right": 0.5}} if name == "static" else {})
@@ -55,7 +69,7 @@ def trained(name: str, **options: Any) -> avil.Result:
 
 def drive(rank: Rank, folder: Path) -> dict[str, Any]:
     """Which methods differ from one process, and the rounds that were reported."""
-    pool, different, rows = TrainPool(rank), [], list[Any]()
+    pool, different, rows = Counting(rank), [], list[Any]()
     pool.planner = Eager()
     for name in NAMES:
 
@@ -68,7 +82,7 @@ def drive(rank: Rank, folder: Path) -> dict[str, Any]:
             different.append(name)
         rows.append(len(found.rows))
     pool.end()
-    return {"different": different, "rows": sum(rows), "joined": pool._measured}
+    return {"different": different, "rows": sum(rows), "joined": pool._measured, "lines": pool.lines}
 
 
 def one(rank: int, size: int, folder: Path) -> None:
@@ -102,6 +116,7 @@ def test_every_method_gives_the_bits_of_one_process_and_every_rank_reports_every
     first, *others = started(one, size, tmp_path)
     assert first.get("different") == [], first.get("failed")
     assert first["joined"]
+    assert first["lines"] > 0
     assert first["reports"] == first["rows"]
     assert [other.get("reports") for other in others] == [first["rows"]] * (size - 1)
 
