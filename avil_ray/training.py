@@ -265,12 +265,12 @@ def _check_workers(workers: Any, pool: Any) -> None:
     """Raise `UserError` where `workers` is no number of workers that the pool can have."""
     if workers is None:
         return
+    for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
+        _check_numbers(workers=one)
     if pool == "inline":
         raise UserError(
             "workers: pool 'inline' is this process alone; leave workers out, or take pool 'ray' or 'train'"
         )
-    for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
-        _check_numbers(workers=one)
 
 
 def _no_figure(target: Target, theta: Vector) -> str:

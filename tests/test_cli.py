@@ -54,7 +54,7 @@ methods:
         (["run", "synthetic", "--rounds", "0"], "rounds must be a whole number, 1 or more, not 0"),
         (["run", "synthetic", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
         (["run", "multimnist", "--set", "target_labels=99999"], "target_labels"),
-        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; there are: inline, ray"),
+        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; there are: inline, ray, train"),
         (["run", "synthetic", "--pool", "rya"], "--pool: unknown pool 'rya'; did you mean 'ray'?"),
         (["run", "synthetic", "--set", "suite.name=glue"], "--set: unknown option 'name'"),
         (["data", "synthetic", "--set", "name=multimnist"], "--set: unknown option 'name'"),

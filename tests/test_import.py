@@ -76,6 +76,7 @@ FLOORS = [
     {"config"},
     {"catalog", "contracts", "divergence", "rounds", "configuration"}
     | {"checkpoint", "checkpoint_vectors", "checkpoint_writer", "keeping"},
+    {"launching"},
     {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},

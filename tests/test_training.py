@@ -161,8 +161,8 @@ def refused(**options: Any) -> str:
         ({"steps_per_round": 0}, "steps_per_round must be a whole number, 1 or more, not 0"),
         ({"threads": 0}, "threads must be a whole number, 1 or more, not 0"),
         ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
-        ({"pool": "rai"}, "pool must be 'inline' or 'ray', not 'rai'"),
-        ({"pool": 3}, "pool must be 'inline' or 'ray', not 3"),
+        ({"pool": "rai"}, "pool must be 'inline', 'ray' or 'train', not 'rai'"),
+        ({"pool": 3}, "pool must be 'inline', 'ray' or 'train', not 3"),
         ({"pool": lambda: 5}, "pool must be a function that gives a context manager, but gave 5 (int)"),
         ({"pool": lambda: nullcontext(5)}, "pool must open something with a method run(), not 5 (int)"),
         (

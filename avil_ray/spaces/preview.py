@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from avil_ray.methods.method import Method
 from avil_ray.pools.placement import at_once, bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
-from avil_ray.spaces.resources import Resources, shares
+from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.spaces.work import Work, frozen_in, parameters_of, work_of
 from avil_ray.tasks.suite import Suite
@@ -211,7 +212,7 @@ def _row(
     works = tuple(work_of(method, suite, tasks, space.rounds, space.steps_per_round) for suite, method in trained)
     suite, method = trained[0]
     prepared = method.prepare(suite)
-    wanted, slots = _slots(space.resources, max(work.assignments for work in works), suite, asked, nodes)
+    wanted, slots = _slots(space, works, suite, asked, nodes)
     parts = bundles(driver, per_task, slots)
     count = entry.count(search)
     trials = count * len(space.seeds)
@@ -230,14 +231,17 @@ def _row(
 
 
 def _slots(
-    resources: Resources, assignments: int, suite: Suite, asked: tuple[Bundle, Bundle], nodes: Sequence[Bundle]
+    space: SearchSpace, works: Sequence[Work], suite: Suite, asked: tuple[Bundle, Bundle], nodes: Sequence[Bundle]
 ) -> tuple[int, int]:
     """How many workers a trial could use, and how many it gets."""
+    resources, assignments = space.resources, max(work.assignments for work in works)
     if resources.pool == "inline":
         return 1, 1
-    tasks = len(suite.task_names)
+    if resources.pool == "train":  # a step of one assignment too is shared out, by its tasks
+        steps = space.rounds * space.steps_per_round
+        assignments = max(assignments, math.ceil(max(work.gradient_steps for work in works) / steps))
     # at most one for each task: a track beside them is not worth a slot of its own
-    wanted = tasks if resources.pool == "train" else min(assignments, tasks)
+    wanted = min(assignments, len(suite.task_names))
     if resources.slots == "auto":
         return wanted, max(1, most_slots(*asked, nodes, wanted))
     if resources.pool == "train":  # where micro-batches are shared out too, more ranks than tasks may be of use

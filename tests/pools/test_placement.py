@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from avil_ray.pools.placement import Bundle, bundles, describe, missing, most_slots, number, total
+from avil_ray.pools.placement import Bundle, at_once, bundles, describe, missing, most_slots, number, total
 
 TINY = {"CPU": 1.0}
 
@@ -79,6 +79,14 @@ def test_slots_on_the_gpus_of_several_nodes() -> None:
     nodes = [{"CPU": 2, "GPU": 2}, {"CPU": 8, "GPU": 1}]
     assert most_slots(TINY, {"CPU": 1, "GPU": 1}, nodes, 8) == 3
     assert most_slots(TINY, {"CPU": 1, "GPU": 0.5}, nodes, 8) == 4
+
+
+def test_how_often_bundles_fit_side_by_side() -> None:
+    nodes = [{"CPU": 3.0}, {"CPU": 2.0}]
+    assert at_once([{"CPU": 1.0}] * 2, nodes, 9) == 2
+    assert at_once([{"CPU": 1.0}] * 2, nodes, 1) == 1
+    assert at_once([{"CPU": 2.0}] * 2, nodes, 9) == 1
+    assert at_once([{"CPU": 4.0}], nodes, 9) == 0
 
 
 @pytest.mark.parametrize(

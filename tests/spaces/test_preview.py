@@ -41,6 +41,18 @@ def test_counts_of_configurations_trials_and_slots(tmp_path):
     assert not any(row.lacking for row in rows)
 
 
+def test_ranks_of_train_share_out_a_single_assignment_too_and_no_driver_stands_beside_them(tmp_path):
+    rows = seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train"}).rows
+    assert [(row.slots, row.asked["CPU"], row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (3, 3, 1)]
+    assert [row.slots for row in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 2}).rows] == [2] * 3
+    assert "asks 5 CPU" in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 5}).lacking
+
+
+def test_a_trial_that_runs_inline_asks_one_worker(tmp_path):
+    rows = seen(tmp_path, {"CPU": 2.0}, resources={"pool": "inline", "slots": 3}).rows
+    assert [(row.slots, row.asked["CPU"], row.at_once) for row in rows] == [(1, 1, 2)] * 3
+
+
 def test_gradient_steps_of_one_trial_and_of_all(tmp_path):
     plain, target, static = seen(tmp_path, {"CPU": 8.0}).rows
     alone, tuning = 4 * 5, 2 * 5  # beside all four rounds; two to fine-tune

@@ -92,7 +92,7 @@ MISTAKES = [
     (changed(suite={"factory": "tiny_suite:tiny_suit"}), "suite: tiny_suite: unknown name 'tiny_suit'; did you mean 'tiny_suite'?"),
     (changed(suite={"factory": "tiny_suite:tiny_suite", "dely": 3}), "suite: unknown option 'dely'; did you mean 'delay'?"),
     # resources
-    (changed(resources=3), "resources must be a mapping such as {per_task: …, driver: …}, not 3"),
+    (changed(resources=3), "resources must be a mapping such as {pool: …, per_task: …}, not 3"),
     (resources(slot=3), "resources: unknown key 'slot'; did you mean 'slots'?"),
     (resources(slots=0), "resources.slots must be 'auto' or a whole number, 1 or more, not 0"),
     (resources(slots="all"), "resources.slots must be 'auto' or a whole number, 1 or more, not 'all'"),

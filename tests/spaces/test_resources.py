@@ -32,6 +32,13 @@ def test_what_is_given_and_defaults_for_the_rest():
     assert (found.slots, found.timeout, found.retries, found.threads) == (3, 60.0, 0, 1)
 
 
+def test_where_a_trial_runs():
+    assert read({"pool": "train"}).pool == "train"
+    assert shares(read({"pool": "train"}), {"CPU": 4.0, "GPU": 2.0}) == ({"CPU": 0, "GPU": 0}, {"CPU": 1, "GPU": 1})
+    _, problems = fields.read(Resources, {"pool": "trian"}, "resources")
+    assert problems == ["resources.pool must be one of ray, train, inline, not 'trian'"]
+
+
 def test_the_document_reads_back_equal():
     found = read({"per_task": {"cpu": 0.4, "gpu": 2}, "slots": 3})
     assert read(found.document()) == found
