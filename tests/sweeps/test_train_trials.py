@@ -95,6 +95,42 @@ def test_six_trials_on_room_for_two_of_which_asha_stops_some_end_and_leave_nothi
     assert best.test == dict(expected.test)
 
 
+def test_a_trial_whose_process_is_killed_takes_its_ranks_with_it_and_the_next_attempt_has_room(
+    migrated_store: Path,
+) -> None:
+    storage, killed = migrated_store.parent, threading.Event()
+    resources = {**SPACE["resources"], "per_task": {"cpu": 2}}  # all that there is
+    methods = [{"method": "static", "weights": {"b": 1, "c": 0.5}}]
+    space = {
+        **SPACE,
+        "resources": resources,
+        "methods": methods,
+        "search": {"scheduler": "none"},
+        "steps_per_round": 60,
+    }
+
+    def kill() -> None:
+        while not list((storage / "tiny").glob("**/checkpoint.safetensors")):
+            time.sleep(0.05)
+        actors = ray._private.state.actors().values()
+        [process] = [
+            one["Pid"] for one in actors if one["ActorClassName"] == "ImplicitFunc" and one["State"] == "ALIVE"
+        ]
+        os.kill(process, signal.SIGKILL)
+        killed.set()
+
+    threading.Thread(target=kill, daemon=True).start()
+    run_sweep(read_search_space(space), storage, address="local")
+    assert killed.is_set()
+    until_gone()
+    [record] = read_records(storage / "tiny")
+    suite, method = build_trial(build_suite(SPACE["suite"]), record.method, record.options)
+    expected = avil.train(suite, method, rounds=30, steps_per_round=60, seed=0)
+    assert record.status == "finished"
+    assert record.test == dict(expected.test)
+    assert list(record.history["round"]) == list(range(30))
+
+
 class Maker:
     def make(self) -> int:
         self.group = placement_group([{"CPU": 1}])
