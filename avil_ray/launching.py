@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FOLDER, ROWS, RESULT = "train", "rows.jsonl", "result.safetensors"
 """Where the output folder holds what Train and its ranks leave, until the run is done."""
 
+CROWD = 4
+"""So many ranks may share a CPU of this machine: each is a process with a copy of the libraries."""
+
 Row = Mapping[str, Any]
 
 
@@ -113,7 +116,7 @@ def launched(
     least, most = _bounds(ranks.count)
     each = threads + suite.learning.loader_processes
     with ExitStack() as stack:
-        stack.enter_context(connected(named_by_environment(), cpus=max(os.cpu_count() or 1, each * (most or 1))))
+        stack.enter_context(connected(named_by_environment(), cpus=own_cpus(each * (most or 1))))
         nodes = node_resources()
         ranked = Ranked(*_placed(suite, ranks, least, most, float(each), nodes), ranks.timeout)
         if output is None:
@@ -131,6 +134,12 @@ def launched(
         found = unpack((folder / RESULT).read_bytes())
         discard(folder)
     return {**found.facts, "theta": found.arrays["theta"], "rows": tuple(found.facts["rows"])}
+
+
+def own_cpus(asked: int) -> int:
+    """The CPUs of a Ray of our own: more than there are where as many are asked, but so many only as can share them."""
+    there = os.cpu_count() or 1
+    return max(there, min(asked, CROWD * there))
 
 
 def _bounds(count: int | tuple[int, int] | None) -> tuple[int | None, int | None]:

@@ -243,4 +243,4 @@ def _raise_failure(folder: Path) -> None:
 
 
 def _last_line(error: BaseException) -> str:
-    return plain((str(error).strip().splitlines() or [type(error).__name__])[-1])
+    return plain((str(error).strip().splitlines() or [type(error).__name__])[-1])[:200]
