@@ -16,7 +16,8 @@ from avil_ray.contracts import check_assignments, check_updates, require_settled
 from avil_ray.divergence import dropped_parts, require_finite, require_learning
 from avil_ray.keeping import InMemory, Keeper
 from avil_ray.learning.assignment import NOTHING, Assignment, OptimizerState, Update
-from avil_ray.learning.evaluation import Figures, Question, Target
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.judging import Figures, Question
 from avil_ray.learning.member import at_hand
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import MAIN

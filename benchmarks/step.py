@@ -70,7 +70,7 @@ class PlainLoop:
         self.model.eval()
         right = loss = 0.0
         inputs, labels = self.select
-        size = self.learning.evaluation_batch
+        size = self.learning.evaluated_at_once
         for some, known in zip(inputs.split(size), labels.split(size), strict=True):
             outputs = self.model(some, self.suite.target)
             right += int((outputs.argmax(1) == known).sum())

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from avil_ray.randomness import derive, numpy_generator, seeded
+from avil_ray.randomness import derive, numpy_generator, reseed, seeded
 
 PURPOSES = [(), ("a",), ("b",), ("a", "b"), ("ab",), ("a", 1), ("a1",), (1, "a"), (11,), (1, 1)]
 
@@ -84,3 +84,20 @@ def test_inside_the_block_torch_draws_as_after_its_own_seeding() -> None:
         found = torch.rand(4)
     torch.manual_seed(derive(5, "x"))
     assert torch.equal(torch.rand(4), found)
+
+
+def test_seeding_again_within_a_block_gives_what_a_block_of_its_own_gives() -> None:
+    blocks = []
+    for number in range(3):
+        with seeded(5, "evaluation", number):
+            blocks.append(drawn())
+    seed_all(3)
+    expected = drawn()
+    seed_all(3)
+    again = {}
+    with seeded(5, "evaluation"):
+        for number in (2, 0, 1):
+            reseed(5, "evaluation", number)
+            again[number] = drawn()
+    assert [again[number] for number in range(3)] == blocks
+    assert drawn() == expected, "what was before the block comes after it"

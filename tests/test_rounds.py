@@ -16,7 +16,8 @@ import avil_ray as avil
 from avil_ray.divergence import require_finite
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import Question, Target
+from avil_ray.learning.evaluation import Target
+from avil_ray.learning.judging import Question
 from avil_ray.learning.splits import DevUse
 from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting

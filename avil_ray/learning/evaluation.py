@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from avil_ray.errors import UserError, one_line
+from avil_ray.errors import UserError
+from avil_ray.learning.judging import Figures, Judged, Piece, Question, divided, evaluated, figures, joined, judge_all
 from avil_ray.learning.line import Dev, Line, LineLoss, LocalLine, Points
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, backward_in_evaluation, initial_model
-from avil_ray.learning.passes import Source, forward, losses, total
+from avil_ray.learning.passes import Source, losses, total
 from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse, pieces
 from avil_ray.randomness import drawn, seeded
 from avil_ray.tasks.checks import tensors_of
 from avil_ray.tasks.learning import Learning
-from avil_ray.tasks.metrics import Mergeable, figure
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -33,107 +31,6 @@ class Objective(Protocol):
     def __call__(self, theta: Tensor, /) -> tuple[float, Tensor]:
         """Theta [P] -> (loss, gradient [P]); the gradient may be overwritten by the next call."""
         ...
-
-
-Figures = dict[str, float]
-"""The target's metric and mean loss: {"accuracy": …, "loss": …}."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the target's figures are at `theta` [P], on examples of its splits.
-
-    Parameters
-    ----------
-    splits
-        The splits, one after the other.
-    rows
-        Which of their examples; all of them where not given.
-    """
-
-    splits: tuple[str, ...]
-    rows: Tensor | None
-    theta: Vector
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a question that one worker answers.
-
-    Parameters
-    ----------
-    splits, theta
-        The question's.
-    batches
-        The rows of each batch.
-    first
-        The number of the first batch in the whole question: random numbers derive from it.
-    """
-
-    splits: tuple[str, ...]
-    batches: tuple[Tensor, ...]
-    first: int
-    theta: Vector
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a piece has come to.
-
-    Attributes
-    ----------
-    metrics
-        Measure -> a metric that has seen this piece.
-    loss, count
-        The sum of the losses, and of how many examples.
-    finite
-        Whether all outputs were; the metrics have seen only those before the first that was not.
-    """
-
-    metrics: Mapping[str, Any]
-    loss: float
-    count: int
-    finite: bool
-
-
-def divided(question: Question, source: Source, learning: Learning) -> list[Piece]:
-    """The pieces of a question, one a batch; a single one where a metric of the task cannot be merged."""
-    rows = torch.arange(len(source)) if question.rows is None else question.rows
-    batches = pieces(rows, learning)
-    if not all(isinstance(measure.make(), Mergeable) for measure in source.task.measures):
-        return [Piece(question.splits, batches, 0, question.theta)]
-    return [Piece(question.splits, (batch,), number, question.theta) for number, batch in enumerate(batches)]
-
-
-def judge(flat: FlatModel, source: Source, piece: Piece, learning: Learning, seed: int) -> Judged:
-    """Evaluate the model at the piece's theta on its examples."""
-    flat.load(piece.theta)
-    where, loss, count = f"task {source.task.name!r}", 0.0, sum(map(len, piece.batches))
-    made = {measure.name: measure.make() for measure in source.task.measures}
-    for _, outputs, targets, part in evaluated(flat, source, piece.batches, learning, seed, piece.first):
-        if not all(bool(torch.isfinite(values).all()) for _, values in tensors_of("", outputs)):
-            return Judged(made, math.nan, count, False)
-        loss += part
-        for name, metric in made.items():
-            with one_line(f"{where}: the metric {name} failed"):
-                metric.update(outputs, targets)
-    return Judged(made, loss, count, True)
-
-
-def joined(task: Task, judged: Sequence[Judged]) -> Figures:
-    """The figures of a question from its pieces, in their order.
-
-    All are NaN where an output is not finite: such a theta is worse than any other.
-    """
-    first, *others = judged
-    if not all(one.finite for one in judged):
-        return dict.fromkeys([*first.metrics, "loss"], math.nan)
-    where, found = f"task {task.name!r}", {}
-    for name, metric in first.metrics.items():
-        for other in others:
-            metric.merge(other.metrics[name])
-        found[name] = figure(metric, f"{where}: {name}")
-    return {**found, "loss": sum(one.loss for one in judged) / sum(one.count for one in judged)}
 
 
 class DevObjective:
@@ -213,7 +110,9 @@ class Target:
         whole = isinstance(tasks, dict)  # else each task is drawn when asked for, and let go of after its checks
         for names in [list(tasks)] if whole else [[name] for name in tasks]:
             self._check({name: tasks[name] for name in names})
+        self._sources = {self._pool.splits: self._pool}
         self._objectives: list[DevObjective | LineLoss] = []
+        self._examples_judged = 0
         self.evaluator: Evaluator | None = None
 
     def _check(self, tasks: Mapping[str, Task]) -> None:
@@ -269,32 +168,49 @@ class Target:
         return along
 
     def take_examples_adapted(self) -> int:
-        """The number of examples that dev objectives have seen since the last call of this method."""
-        seen = sum(objective.examples_seen for objective in self._objectives)
+        """The number of examples that went through the model to adapt since the last call of this method."""
+        seen = self._examples_judged + sum(objective.examples_seen for objective in self._objectives)
         self._objectives.clear()
+        self._examples_judged = 0
         return seen
 
-    def evaluate(self, split: Literal["select", "test"], theta: Vector) -> dict[str, float]:
+    def figures(self, dev: DevUse, number: int, thetas: Sequence[Vector]) -> list[Figures]:
+        """The figures at each theta [P] on the examples that adapt in round `number`: forward only, counted in full.
+
+        All are asked for at once, so an evaluator's workers share out everything.
+        """
+        _, rows = dev.rows(*self._counts, self.seed, number)
+        self._examples_judged += len(rows) * len(thetas)
+        return self.answer([Question(self._pool.splits, rows, theta) for theta in thetas])
+
+    def evaluate(self, split: Literal["select", "test"], theta: Vector) -> Figures:
         """The target's metric and mean loss at theta [P] on a whole split: {"accuracy": …, "loss": …}."""
         return self.answer([Question((split,), None, theta)])[0]
 
     def answer(self, questions: Sequence[Question]) -> list[Figures]:
         """The figures that the questions ask for: from the evaluator's workers where there is one, else from here."""
         parts = self.divided(questions)
-        every = [piece for part in parts for piece in part]
-        return self.joined(parts, self.evaluator.judge(every) if self.evaluator else map(self._judged, every))
+        if self.evaluator and questions:
+            return self.joined(parts, self.evaluator.judge([piece for part in parts for piece in part]))
+        return [joined(self.task, self._judged(part)) for part in parts]
 
     def divided(self, questions: Sequence[Question]) -> list[list[Piece]]:
         """The pieces of each question."""
-        return [divided(one, Source(self.task, *one.splits), self.suite.learning) for one in questions]
+        return [divided(one, self._source(*one.splits), self.suite.learning) for one in questions]
 
     def joined(self, parts: Sequence[Sequence[Piece]], judged: Iterable[Judged]) -> list[Figures]:
         """The figures of each question, from all its pieces in a row."""
         coming = iter(judged)
         return [joined(self.task, list(islice(coming, len(part)))) for part in parts]
 
-    def _judged(self, piece: Piece) -> Judged:
-        return judge(self.flat, Source(self.task, *piece.splits), piece, self.suite.learning, self.seed)
+    def _judged(self, part: Sequence[Piece]) -> list[Judged]:
+        return judge_all(self.flat, self._source(*part[0].splits), part, self.suite.learning, self.seed)
+
+    def _source(self, *splits: str) -> Source:
+        """The target's examples of some splits; to join several copies them."""
+        if splits not in self._sources:
+            self._sources[splits] = Source(self.task, *splits)
+        return self._sources[splits]
 
     def check_evaluation(self, theta: Vector) -> None:
         """Check what a run evaluates on before it begins: dev and select, at its initial theta [P]. Test is not read.
@@ -314,40 +230,13 @@ class Target:
     def not_finite(self, theta: Vector, *splits: str) -> str:
         """The first example of these splits for which the outputs at theta [P] are not finite; "" where none is."""
         self.flat.load(theta)
-        source = Source(self.task, *splits)
-        learning = self.suite.learning
+        source, learning = self._source(*splits), self.suite.learning
         batches = pieces(torch.arange(len(source)), learning)
-        for part, outputs, _, _ in evaluated(self.flat, source, batches, learning, self.seed):
-            for _, values in tensors_of("", outputs):
-                broken = (~torch.isfinite(values)).reshape(len(part), -1).any(1).nonzero()
-                if len(broken):
-                    where = source.place(int(part[int(broken[0])]))
-                    return f"task {self.task.name!r}: the model's outputs for {where} are not finite"
+        with seeded(self.seed, "evaluation"):
+            for part, outputs, _, _ in evaluated(self.flat, source, batches, learning, self.seed):
+                for _, values in tensors_of("", outputs):
+                    broken = (~torch.isfinite(values)).reshape(len(part), -1).any(1).nonzero()
+                    if len(broken):
+                        where = source.place(int(part[int(broken[0])]))
+                        return f"task {self.task.name!r}: the model's outputs for {where} are not finite"
         return ""
-
-
-def evaluated(
-    flat: FlatModel, source: Source, batches: Sequence[Tensor], learning: Learning, seed: int, first: int = 0
-) -> Iterator[tuple[Tensor, Any, Any, float]]:
-    """Batch by batch, in evaluation mode: rows, outputs and targets on the CPU, and the sum of the losses."""
-    flat.model.eval()
-    for number, part in enumerate(batches, first):
-        with torch.no_grad(), seeded(seed, "evaluation", *source.splits, number):
-            batch = source.batch(part)
-            outputs, targets = forward(flat, batch, learning)
-            loss = float(total(source.task.losses(outputs, targets, batch.count), batch.count))
-        yield part, _on_cpu(outputs), batch.targets, loss
-
-
-def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> Figures:
-    """The task's metrics and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}."""
-    parts = divided(Question(source.splits, rows, flat.vector()), source, learning)
-    return joined(source.task, [judge(flat, source, part, learning, seed) for part in parts])
-
-
-def _on_cpu(values: Any) -> Any:
-    """Outputs on the CPU, in float32 where they are floating-point numbers of another precision."""
-    if isinstance(values, Mapping):
-        return {name: _on_cpu(value) for name, value in values.items()}
-    found = values.detach().cpu()
-    return found.float() if found.is_floating_point() else found

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avil_ray.learning.assignment import Assignment, OptimizerState, Part
-from avil_ray.learning.evaluation import Judged, Piece, judge
+from avil_ray.learning.judging import Judged, Piece, judge
 from avil_ray.learning.learner import Learner, cpu_threads
 from avil_ray.learning.line import Dev, Line, Points, Share, shares
 from avil_ray.learning.parameters import Vector

@@ -54,9 +54,9 @@ class DIW(Adaptive):
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
         """Go on from where the joint training ended, with weights that the probes have moved."""
         joint, *probes = updates
-        objective = target.objective(self.dev_use, number)
-        before = objective.figures(run.main.theta)["loss"]
-        after = {probe.assignment: objective.figures(probe.theta)["loss"] for probe in probes}
+        found = target.figures(self.dev_use, number, [run.main.theta, *(probe.theta for probe in probes)])
+        before, *losses = (figures["loss"] for figures in found)
+        after = {probe.assignment: loss for probe, loss in zip(probes, losses, strict=True)}
         weights = dict(run.memory.weights)
         for task, loss in after.items():
             moved = weights[task] - self.weight_rate * (loss - before)

@@ -41,7 +41,7 @@ from typing_extensions import Doc
 
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import DevObjective, Target
+from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.splits import DevUse
 from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped_facts
@@ -154,8 +154,9 @@ class ForkMerge(Method):
 
         Branches that diverged are left out, and counted.
         """
-        judge = Judge(target, target.objective(self.dev_use, number))
-        found = {update.assignment: judge(update.theta) for update in updates}
+        judge = Judge(target, self.dev_use, number)
+        judged = judge([update.theta for update in updates])
+        found = {update.assignment: goodness for update, goodness in zip(updates, judged, strict=True)}
         lost = [update for update in updates if found[update.assignment] == judge.worst]
         facts = dropped_facts(updates, lost)
         if number < self._ranked(run.setting):
@@ -183,11 +184,11 @@ class ForkMerge(Method):
         merged, best, shares[first.assignment] = first.theta, found[first.assignment], 1.0
         for update in others:
             theta, share = merged, 0.0
-            for tried in (one for one in self.coefficients if one > 0):
-                mixed = np.asarray((1 - tried) * theta + tried * update.theta, dtype=np.float32)
-                goodness = judge(mixed)
+            tried = [one for one in self.coefficients if one > 0]
+            mixtures = [np.asarray((1 - one) * theta + one * update.theta, dtype=np.float32) for one in tried]
+            for one, mixed, goodness in zip(tried, mixtures, judge(mixtures), strict=True):
                 if goodness > best:
-                    merged, best, share = mixed, goodness, tried
+                    merged, best, share = mixed, goodness, one
             shares = {name: (1 - share) * part for name, part in shares.items()}
             shares[update.assignment] = share
         return merged, shares
@@ -195,16 +196,20 @@ class ForkMerge(Method):
 
 @dataclass(frozen=True)
 class Judge:
-    """How good a theta is for the target, by the dev examples of one round."""
+    """How good thetas are for the target, by the dev examples of round `number`."""
 
     target: Target
-    objective: DevObjective
+    dev: DevUse
+    number: int
 
     worst: ClassVar[Goodness] = (-math.inf, -math.inf)
 
-    def __call__(self, theta: Vector) -> Goodness:
-        """More is better; the worst where an output or theta itself is not finite."""
-        figures: Mapping[str, float] = self.objective.figures(theta)
+    def __call__(self, thetas: Sequence[Vector]) -> list[Goodness]:
+        """More is better; the worst where an output or a theta itself is not finite. All are evaluated at once."""
+        found = self.target.figures(self.dev, self.number, thetas)
+        return [self._goodness(theta, figures) for theta, figures in zip(thetas, found, strict=True)]
+
+    def _goodness(self, theta: Vector, figures: Mapping[str, float]) -> Goodness:
         metric, loss = figures[self.target.task.measure.name], figures["loss"]
         if not (math.isfinite(metric) and math.isfinite(loss) and np.isfinite(theta).all()):
             return self.worst

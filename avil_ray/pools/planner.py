@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from avil_ray.learning.assignment import Assignment
-from avil_ray.learning.evaluation import Piece
+from avil_ray.learning.judging import Piece
 from avil_ray.learning.weighting import Fixed
 from avil_ray.pools.schedule import Load, schedule
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from avil_ray.learning.assignment import Assignment, Update
-from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.judging import Judged, Piece
 from avil_ray.learning.line import Dev, Line, LineLoss
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track

@@ -20,7 +20,7 @@ import ray
 
 from avil_ray.errors import UserError
 from avil_ray.learning.assignment import Assignment, OptimizerState, Update, whole
-from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.judging import Judged, Piece
 from avil_ray.learning.line import Dev, Line, LineLoss
 from avil_ray.learning.member import Job, Kept
 from avil_ray.learning.parameters import Vector

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from avil_ray.learning.assignment import NOTHING
-from avil_ray.learning.evaluation import Piece
+from avil_ray.learning.judging import Piece
 from avil_ray.learning.member import Job
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track

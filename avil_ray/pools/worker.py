@@ -19,7 +19,7 @@ from ray import ObjectRef
 from torch import Tensor
 
 from avil_ray.learning.assignment import NOTHING, OptimizerState, Part
-from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.judging import Judged, Piece
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.line import Line, Share
 from avil_ray.learning.member import Job, Member

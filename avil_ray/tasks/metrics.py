@@ -2,6 +2,8 @@
 
 A metric sees a split batch by batch, on the CPU, so no split's outputs are held whole, except by a function, which is
 given them all, and by rank metrics, which keep one number per item.
+
+One that also has `merge` can be divided over workers: see `Mergeable`. Functions and metrics with names can.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Metric(Protocol):
 class Mergeable(Protocol):
     """A metric that can be divided: several objects see parts of a split, on several workers, and are then merged.
 
-    One without `merge` sees its split in one process.
+    They are merged into one that has seen nothing yet, in the order of the parts, so figures do not depend on who saw
+    which. One without `merge` sees its split in one process, batch by batch.
     """
 
     def merge(self, other: Any, /) -> Any:
@@ -70,7 +73,11 @@ class Measure:
 
 
 class Collected:
-    """A function of all outputs and targets of a split as a metric."""
+    """A function of all outputs and targets of a split as a metric.
+
+    A pickled one has what it has kept, but not the function, which may be none that `pickle` takes: merge it into
+    another.
+    """
 
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         self._function = function
@@ -85,6 +92,9 @@ class Collected:
         """Append what another one has kept."""
         self._outputs += other._outputs
         self._targets += other._targets
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_outputs": self._outputs, "_targets": self._targets}
 
     def compute(self) -> Any:
         """The function's figure."""

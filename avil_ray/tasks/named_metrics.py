@@ -89,8 +89,9 @@ class Confusion:
 
     def merge(self, other: Confusion, /) -> None:
         """Add what another one has counted."""
-        self._matrices = self._matrices or [np.zeros((2, 2), np.int64) for _ in other._matrices]
-        self._matrices = [_sum(*pair) for pair in zip(self._matrices, other._matrices, strict=True)]
+        if other._matrices:
+            own = self._matrices or [np.zeros((2, 2), np.int64) for _ in other._matrices]
+            self._matrices = [_sum(*pair) for pair in zip(own, other._matrices, strict=True)]
 
     def compute(self) -> float:
         """The figure."""
@@ -123,7 +124,7 @@ class Errors:
 
     def merge(self, other: Errors, /) -> None:
         """Add another one's sums."""
-        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in other._sums.items()}
+        self._sums |= {name: self._sums.get(name, 0.0) + value for name, value in other._sums.items()}
 
     def compute(self) -> float:
         """The figure."""
@@ -246,6 +247,18 @@ def _balanced_accuracy(matrix: Counts) -> float:
     return float((np.diag(matrix)[labelled > 0] / labelled[labelled > 0]).mean())
 
 
+def _mean_squared(sums: dict[str, float]) -> float:
+    return sums["squared"] / sums["count"]
+
+
+def _root_mean_squared(sums: dict[str, float]) -> float:
+    return float(_mean_squared(sums) ** 0.5)
+
+
+def _mean_absolute(sums: dict[str, float]) -> float:
+    return sums["absolute"] / sums["count"]
+
+
 def _r_squared(sums: dict[str, float]) -> float:
     spread = sums["targets_squared"] - sums["targets"] ** 2 / sums["count"]
     return 1 - sums["squared"] / spread if spread > 0 else float("nan")
@@ -316,8 +329,8 @@ def _mean_of(makes: Iterable[Make]) -> Make:
 _MATTHEWS = NamedMetric("max", "classes", True, _confusion(_matthews))
 _AUC = NamedMetric("max", "two classes", True, _ranked(_auc))
 _MACRO_F1 = NamedMetric("max", "classes", True, _confusion(_macro_f1))
-_SQUARED = NamedMetric("min", "numbers", False, _errors(lambda sums: sums["squared"] / sums["count"]))
-_ABSOLUTE = NamedMetric("min", "numbers", False, _errors(lambda sums: sums["absolute"] / sums["count"]))
+_SQUARED = NamedMetric("min", "numbers", False, _errors(_mean_squared))
+_ABSOLUTE = NamedMetric("min", "numbers", False, _errors(_mean_absolute))
 
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric("max", "classes", False, Accuracy),
@@ -339,7 +352,7 @@ METRICS: dict[str, NamedMetric] = {
     "pearson_and_spearman": NamedMetric("max", "numbers", True, _mean_of([_ranked(_pearson), _ranked(_spearman)])),
     "mean_squared_error": _SQUARED,
     "mse": _SQUARED,
-    "rmse": NamedMetric("min", "numbers", False, _errors(lambda sums: float((sums["squared"] / sums["count"]) ** 0.5))),
+    "rmse": NamedMetric("min", "numbers", False, _errors(_root_mean_squared)),
     "mean_absolute_error": _ABSOLUTE,
     "mae": _ABSOLUTE,
     "r2": NamedMetric("max", "numbers", True, _errors(_r_squared)),

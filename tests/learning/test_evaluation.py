@@ -9,6 +9,7 @@ import pytest
 import small
 import torch
 import torch.nn.functional as F
+from sharing import Sharing
 from torch import Tensor, nn
 
 import avil_ray as avil
@@ -165,6 +166,51 @@ def test_the_cost_is_counted_in_examples_and_taken_once() -> None:
     assert (held.examples_seen, crossed.examples_seen) == (60, 18)
     assert found.take_examples_adapted() == 78
     assert found.take_examples_adapted() == 0
+
+
+@pytest.mark.parametrize("dev", [DevUse("hold"), DevUse("crossfit")])
+def test_figures_of_several_thetas_are_on_the_rows_that_adapt(dev: DevUse) -> None:
+    suite = small.small_suite(small.dropout, evaluation_batch=4)
+    found, shared = target(suite, seed=5), target(suite, seed=5)
+    shared.evaluator = Sharing(suite, 5)
+    thetas = [found.flat.vector() * np.float32(scale) for scale in (1, 1.5, 0.5)]
+    tasks = suite.draw(5)
+    pool = tasks["left"].train.join(tasks["left"].dev)
+    for number in range(2):
+        rows = dev.rows(40, 20, 5, number)[1]
+        figures = found.figures(dev, number, thetas)
+        for theta, one in zip(thetas, figures, strict=True):
+            outputs = small.load(suite.model(), theta).eval()(pool.inputs[rows], "left")
+            accuracy = (outputs.argmax(1) == pool.labels[rows]).float().mean().item()
+            loss = F.cross_entropy(outputs, pool.labels[rows]).item()
+            assert one == pytest.approx({"accuracy": accuracy, "loss": loss}, rel=1e-5)
+        assert shared.figures(dev, number, thetas) == figures
+    assert [len(asked) for asked in shared.evaluator.calls] == [3, 3], "all thetas of a call are asked for at once"
+    assert found.figures(dev, 0, []) == shared.figures(dev, 0, []) == []
+
+
+def test_figures_are_forward_only_but_counted_in_full() -> None:
+    found = target(small.small_suite(evaluation_batch=8))
+    theta, forwards = found.flat.vector(), []
+    found.flat.zero_gradient()
+    found.flat.model.register_forward_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
+    found.figures(DevUse("hold"), 0, [theta, theta, theta])
+    assert forwards == [False] * (3 * 3)
+    assert not found.flat.gradient.any()
+    assert found.take_examples_adapted() == 3 * 20
+    found.objective(DevUse("hold"), 0)(found.flat.values)
+    found.figures(DevUse("crossfit"), 0, [theta])
+    assert found.take_examples_adapted() == 20 + 18
+    assert found.take_examples_adapted() == 0
+
+
+def test_splits_are_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, joins = target(small.small_suite()), []
+    join = avil.Examples.join
+    monkeypatch.setattr(avil.Examples, "join", lambda *both: joins.append(1) or join(*both))
+    found.figures(DevUse("hold"), 0, [found.flat.vector()] * 2)
+    assert found.not_finite(found.flat.vector(), "train", "dev") == ""
+    assert joins == []
 
 
 @pytest.mark.parametrize("dev", [DevUse("hold"), DevUse("crossfit"), DevUse("crossfit", 0.4)])

@@ -15,7 +15,7 @@ from torch import Tensor
 from avil_ray.learning.team import Team, middle, shares
 from avil_ray.learning.world import World, join, listen
 
-LENGTH = 100
+LENGTH, GONE = 100, "gone"
 
 
 def vector(unit: int) -> Tensor:
@@ -68,18 +68,22 @@ def _halves(first: int, last: int) -> list[tuple[int, int]]:
 def in_processes(size: int, work: Callable[[World, int], Any]) -> list[Any]:
     """What `work` gives in each of so many processes that have met."""
     context, listening = multiprocessing.get_context("fork"), listen("127.0.0.1")
-    port, answers = listening.getsockname()[1], context.Queue()
+    port, answers, done = listening.getsockname()[1], context.Queue(), context.Event()
 
     def run(rank: int) -> None:
         torch.set_num_threads(1)
         own = socket.socket(fileno=os.dup(listening.fileno())) if rank == 0 else None
         world = join(rank, size, "127.0.0.1", port, 20.0, listening=own)
-        answers.put((rank, work(world, rank)))
+        found = work(world, rank)
+        answers.put((rank, found))
+        if found != GONE:
+            done.wait(60)  # who leaves early takes its connections with it
 
     processes = [context.Process(target=run, args=(rank,)) for rank in range(size)]
     for process in processes:
         process.start()
     found = dict(answers.get(timeout=60) for _ in processes)
+    done.set()
     for process in processes:
         process.join()
     listening.close()
@@ -129,9 +133,9 @@ def test_the_owners_values_reach_every_member() -> None:
 def test_a_member_that_dies_ends_the_sum_of_the_others() -> None:
     def work(world: World, rank: int) -> str:
         if rank == 1:
-            return "gone"
+            return GONE
         with pytest.raises(RuntimeError):
             summed(Team((0, 1), rank, world), 2)
         return "told"
 
-    assert in_processes(2, work) == ["told", "gone"]
+    assert in_processes(2, work) == ["told", GONE]

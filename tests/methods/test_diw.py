@@ -7,9 +7,12 @@ import pytest
 import small
 import torch
 import torch.nn.functional as F
+from sharing import Sharing
 
 import avil_ray as avil
 from avil_ray.errors import UserError
+from avil_ray.learning.assignment import Update
+from avil_ray.learning.evaluation import Target
 from avil_ray.learning.parameters import initial_model
 from avil_ray.methods.diw import DIW
 from avil_ray.rounds import Round
@@ -42,6 +45,22 @@ def test_two_rounds_by_hand() -> None:
         assert done[1].row[f"weight/{task}"] == pytest.approx(max(0.0, 1 - RATE * effect), abs=1e-4)
     assert done[1].row["weight/left"] == 1.0
     assert max(abs(effect) for effect in effects.values()) > 1e-2, "the test must see a weight move"
+
+
+def test_dev_losses_of_all_probes_are_asked_for_at_once_and_do_not_depend_on_who_computes_them() -> None:
+    suite, method, facts = small.small_suite(evaluation_batch=3), DIW(), []
+    run = small.new_run(suite, method, SEED)
+    near = np.random.default_rng(0).normal(scale=0.1, size=(3, len(run.main.theta))).astype(np.float32)
+    joint, *probes = (run.main.theta + step for step in near)
+    updates = [Update(assignment="joint", theta=joint, losses=dict.fromkeys(small.TASKS, 0.0), steps=STEPS)]
+    updates += [Update(assignment=name, theta=end) for name, end in zip(("right", "noise"), probes, strict=True)]
+    for evaluator in (None, Sharing(suite, SEED)):
+        target = Target(suite, run.setting.tasks, SEED)
+        target.evaluator = evaluator
+        facts.append(method.combine(run, updates, target, 0)[1])
+    assert facts[0] == facts[1]
+    (asked,) = evaluator.calls
+    assert [id(theta) for theta in asked] == [id(theta) for theta in (run.main.theta, *probes)]
 
 
 def test_the_cost_is_a_joint_round_the_probes_and_the_dev_passes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import small
+from sharing import Sharing
 
 import avil_ray as avil
 from avil_ray.errors import UserError
@@ -49,6 +50,26 @@ def test_a_third_branch_mixes_into_what_the_first_two_gave() -> None:
     assert shares == pytest.approx({"0": 0.4 * 30 / 31, "3": 0.6 * 30 / 31, "5": 1 / 31, "dropped": 0})
 
 
+def test_branches_and_the_shares_of_each_are_evaluated_at_once() -> None:
+    suite, method = small.constant_suite(), ForkMerge()
+    run = small.new_run(suite, method, 0)
+    updates = [
+        Update(assignment=f"top {name}", theta=np.array([end], np.float32), losses={"goal": 0}, steps=STEPS)
+        for name, end in {"0": 1.0, "3": -0.5, "5": -3.0}.items()
+    ]
+    target = Target(suite, run.setting.tasks, 0)
+    target.evaluator = Sharing(suite, 0)
+    after, _ = method.combine(run, updates, target, 0)
+    assert after.main.theta == pytest.approx(0.1)
+    asked = [[float(theta[0]) for theta in call] for call in target.evaluator.calls]
+    assert asked == [
+        [1.0, -0.5, -3.0],
+        pytest.approx([-0.5 + share * 1.5 for share in (0.2, 0.4, 0.6, 0.8, 1.0)]),
+        pytest.approx([0.1 - share * 3.1 for share in (0.2, 0.4, 0.6, 0.8, 1.0)], abs=1e-6),
+    ]
+    assert target.take_examples_adapted() == 13 * len(DevUse("crossfit").rows(4, 4, 0, 0)[1])
+
+
 def test_two_branches_may_merge_at_any_share_up_to_the_whole_of_the_weaker_one() -> None:
     theta, shares = merged({"0": 1.0, "9": -1.0}, coefficients=[0.5])
     assert (theta, shares["0"], shares["9"]) == (0.0, 0.5, 0.5)
@@ -72,7 +93,8 @@ def test_auxiliaries_are_ranked_by_the_dev_metric_from_the_initial_theta_which_s
     ]
     far = run.main.theta + np.random.default_rng(0).normal(size=len(run.main.theta)).astype(np.float32)
     updates = [Update(assignment=name, theta=end) for name, end in (("right", far), ("noise", run.main.theta))]
-    scores = {u.assignment: target.objective(DevUse("hold"), 0).figures(u.theta) for u in updates}
+    figures = target.figures(DevUse("hold"), 0, [update.theta for update in updates])
+    scores = {update.assignment: found for update, found in zip(updates, figures, strict=True)}
     best = max(scores, key=lambda name: (scores[name]["accuracy"], -scores[name]["loss"]))
     after, facts = method.combine(run, updates, target, 0)
     assert after.main is run.main
@@ -103,8 +125,8 @@ def test_a_run_has_a_merge_every_few_rounds_and_branches_of_that_length() -> Non
 def test_of_equal_metrics_the_lower_dev_loss_decides() -> None:
     suite = small.constant_suite(binary=True)
     target = Target(suite, suite.draw(0), 0)
-    judge = Judge(target, target.objective(DevUse("hold"), 0))
-    right, surer, wrong = (judge(np.array([value], np.float32)) for value in (1.0, 2.0, -1.0))
+    judge = Judge(target, DevUse("hold"), 0)
+    right, surer, wrong = judge([np.array([value], np.float32) for value in (1.0, 2.0, -1.0)])
     assert right[0] == surer[0] > wrong[0]
     assert surer > right > wrong
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ import torchmetrics
 from torch import Tensor
 
 from avil_ray.errors import UserError
-from avil_ray.tasks.metrics import figure, find_measure
+from avil_ray.tasks.metrics import Mergeable, figure, find_measure
 
 OUTPUTS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
 TARGETS = torch.tensor([0, 1, 1, 1])
@@ -62,6 +63,26 @@ def test_an_object_is_copied_so_that_evaluations_do_not_mix() -> None:
     shared.value = 99.0
     assert found(shared, "max") == found(shared, "max") == ("Widest", "max", 3.0)
     assert shared.value == 99.0
+
+
+def test_a_function_is_given_all_that_was_seen_elsewhere_in_order() -> None:
+    weights = torch.arange(1.0, 5)
+    measure = find_measure(lambda _, targets: (weights * targets).sum(), "max", "cross_entropy", "task 'a'")
+    whole = measure.make()
+    for rows in torch.arange(4).split(3):
+        part = measure.make()
+        part.update(OUTPUTS[rows], TARGETS[rows])
+        whole.merge(pickle.loads(pickle.dumps(part)))  # the function itself could not travel
+    assert figure(whole, "task 'a'") == 2 + 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "divided"),
+    [("mcc", True), (share_of_ones, True), (Widest(), False), (torchmetrics.MeanSquaredError(), False)],
+)
+def test_what_has_no_merge_is_not_divided(metric: object, divided: bool) -> None:
+    made = find_measure(metric, None, "cross_entropy", "task 'a'", beside=True).make()
+    assert isinstance(made, Mergeable) == divided
 
 
 @pytest.mark.parametrize(

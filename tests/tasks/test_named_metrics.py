@@ -1,6 +1,7 @@
 """Every named metric agrees with scikit-learn, SciPy or a brute-force reference, however the split is cut."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -77,6 +78,42 @@ def test_a_split_gives_the_same_figure_however_it_is_cut_and_after_a_reset(name:
         metric.reset()
         metric.update(torch.from_numpy(outputs), torch.from_numpy(LABELS))
     assert metric.compute() == pytest.approx(figure(name, outputs, LABELS, parts=1), rel=1e-12)
+
+
+def merged(name: str, outputs: np.ndarray, labels: np.ndarray, cuts: list[int], ignore: int = -100) -> float:
+    """The figure of a split whose parts are seen by a metric each, in other processes as it were."""
+    whole = METRICS[name].make(1, ignore)
+    for some, wanted in zip(np.split(outputs, cuts), np.split(labels, cuts), strict=True):
+        part = METRICS[name].make(1, ignore)
+        part.update(torch.from_numpy(some.copy()), torch.from_numpy(wanted.copy()))
+        whole.merge(pickle.loads(pickle.dumps(part)))
+    return whole.compute()
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_metrics_that_saw_a_part_each_are_merged_into_one_that_saw_all(name: str, parts: int) -> None:
+    """To the last bit: each part was one batch, and sums are added in the order of the parts."""
+    outputs = NUMBERS if name in REGRESSION else TWO_LOGITS
+    cuts = [len(part) for part in np.array_split(LABELS, parts)][:-1]
+    assert merged(name, outputs, LABELS, np.cumsum(cuts).tolist()) == figure(name, outputs, LABELS, parts)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1_macro", "mcc", "miou", "balanced_accuracy", "accuracy_and_macro_f1"])
+def test_parts_that_have_seen_other_classes_are_merged(name: str) -> None:
+    labels = np.array([0, 1, 1, 4, 4, 3, -1, 0, 1, 2])
+    outputs = RANDOM.standard_normal((10, 5)).astype(np.float32)
+    expected = figure(name, outputs, labels, parts=1, ignore=-1)
+    assert merged(name, outputs, labels, [3, 6, 7], ignore=-1) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_one_that_has_seen_nothing_adds_nothing(name: str) -> None:
+    metric = METRICS[name].make(1, -100)
+    metric.update(torch.from_numpy(NUMBERS if name in REGRESSION else LOGIT), torch.from_numpy(LABELS))
+    expected = metric.compute()
+    metric.merge(METRICS[name].make(1, -100))
+    assert metric.compute() == expected
 
 
 @pytest.mark.parametrize(
