@@ -19,7 +19,7 @@ from avil_ray import checkpoint
 from avil_ray.container import Container, pack, unpack
 from avil_ray.errors import UserError
 from avil_ray.methods.method import Run
-from avil_ray.pools.placement import bundles, describe, missing, most_slots
+from avil_ray.pools.placement import bundles, describe, missing, most_slots, own_cpus
 from avil_ray.rounds import Round
 from avil_ray.storage import LocalStorage, discard, make_folder, replace_file
 from avil_ray.tasks.suite import Suite
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 FOLDER, ROWS, RESULT = "train", "rows.jsonl", "result.safetensors"
 """Where the output folder holds what Train and its ranks leave, until the run is done."""
-
-CROWD = 4
-"""So many ranks may share a CPU of this machine: each is a process with a copy of the libraries."""
 
 Row = Mapping[str, Any]
 
@@ -134,12 +131,6 @@ def launched(
         found = unpack((folder / RESULT).read_bytes())
         discard(folder)
     return {**found.facts, "theta": found.arrays["theta"], "rows": tuple(found.facts["rows"])}
-
-
-def own_cpus(asked: int) -> int:
-    """The CPUs of a Ray of our own: more than there are where as many are asked, but so many only as can share them."""
-    there = os.cpu_count() or 1
-    return max(there, min(asked, CROWD * there))
 
 
 def _bounds(count: int | tuple[int, int] | None) -> tuple[int | None, int | None]:

@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
 from pathlib import Path
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from avil_ray import checkpoint
+from avil_ray.arguments import check_kinds, check_numbers, check_workers, kind_of
 from avil_ray.checkpoint_writer import Checkpoints
 from avil_ray.configuration import describe
-from avil_ray.errors import UserError, WorkFailed, between, whole
+from avil_ray.errors import UserError, WorkFailed, between
 from avil_ray.keeping import InMemory, Stored
-from avil_ray.launching import Drive, Ranks, launched
+from avil_ray.launching import Ranks, launched
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
@@ -31,19 +30,17 @@ from avil_ray.pools.pool import Evaluating, Pool
 from avil_ray.pools.reserved import own_device
 from avil_ray.rounds import Round, run_rounds
 from avil_ray.storage import LocalStorage, Storage, locked
-from avil_ray.tasks.suite import Suite, require_suite
+from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+
 OpenPool = Callable[[], AbstractContextManager[Pool]]
 """A function that gives a pool for the duration of a run."""
 
-
-MOST = {"rounds": 10**6, "steps_per_round": 10**9, "threads": 1024, "workers": 10**4, "seed": 2**63 - 1}
-"""The largest values of arguments; beyond them no run would ever end, or start."""
 
 LET_GO = 30.0
 """Seconds that a run waits for the ranks of an earlier one, which may still be ending."""
@@ -163,24 +160,20 @@ def train(
     WorkFailed
         Where training diverges or a worker cannot be had.
     """
-    _check_arguments(suite, method, pool, output, resume, on_round)
-    _check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed)
-    _check_workers(workers, pool)
+    check_kinds(suite, method, pool, output, resume, on_round)
+    check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed)
+    check_workers(workers, pool)
     between("checkpoint_every", checkpoint_every, 0, DAY)
     method.check(suite)
     require_no_patience(suite, method)
     if pool == "train" or isinstance(pool, Ranks):
-        whole_run: dict[str, Any] = {
-            "rounds": rounds,
-            "steps_per_round": steps_per_round,
-            "seed": seed,
-            "threads": threads,
-        }
-        here = partial(train, suite, method, **whole_run, checkpoint_every=checkpoint_every)
-        ranks = Ranks(workers) if pool == "train" else pool
-        return _elsewhere(
-            here, method.prepare(suite), method, seed, threads, ranks, output, resume, on_round or _nobody
-        )
+        drive = partial(train, suite, method, rounds=rounds, steps_per_round=steps_per_round, seed=seed)
+        drive = partial(drive, threads=threads, checkpoint_every=checkpoint_every)
+        where = Ranks(workers) if pool == "train" else pool
+        with _opened(output, resume, LET_GO):  # closed again: the first rank writes there
+            folder = None if output is None else Path(output)
+        found = launched(drive, method.prepare(suite), seed, threads, where, folder, on_round or _nobody)
+        return Result(suite, method, seed, **found)
     assert not isinstance(workers, tuple)
     suite = method.prepare(suite)
     configuration = {} if output is None else describe(suite, method, rounds, steps_per_round, seed, threads)
@@ -204,29 +197,12 @@ def train(
             raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
             if not callable(getattr(opened, "run", None)):
-                raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
+                raise UserError(f"pool must open something with a method run(), not {kind_of(opened)}")
             target.evaluator = opened if isinstance(opened, Evaluating) else None
             keeper = InMemory(run) if checkpoints is None else Stored(checkpoints, run)
             run = run_rounds(run, method, opened, target, on_round or _nobody, keeper)
             best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)
-
-
-def _elsewhere(
-    drive: Drive,
-    suite: Suite,
-    method: Method,
-    seed: int,
-    threads: int,
-    ranks: Ranks,
-    output: Path | str | None,
-    resume: bool,
-    on_round: Callable[[Round], None],
-) -> Result:
-    """The result of `drive`, which the first of some ranks runs."""
-    with _opened(output, resume, LET_GO):  # closed again: the first rank writes there
-        folder = None if output is None else Path(output)
-    return Result(suite, method, seed, **launched(drive, suite, seed, threads, ranks, folder, on_round))
 
 
 def _nobody(done: Round) -> None:
@@ -254,25 +230,6 @@ def require_no_patience(suite: Suite, method: Method) -> None:
         raise UserError(f"learning: patience: {name} plans its rounds ahead; leave patience out")
 
 
-def _check_numbers(**numbers: int) -> None:
-    """Raise `UserError` where one of a run's numbers is no whole number within its bounds."""
-    for name, value in numbers.items():
-        if whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
-            raise UserError(f"{name} must be at most {MOST[name]:,}")
-
-
-def _check_workers(workers: Any, pool: Any) -> None:
-    """Raise `UserError` where `workers` is no number of workers that the pool can have."""
-    if workers is None:
-        return
-    for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
-        _check_numbers(workers=one)
-    if pool == "inline":
-        raise UserError(
-            "workers: pool 'inline' is this process alone; leave workers out, or take pool 'ray' or 'train'"
-        )
-
-
 def _no_figure(target: Target, theta: Vector) -> str:
     """Why no round has a finite figure on select."""
     broken = target.not_finite(theta, "select")
@@ -280,30 +237,6 @@ def _no_figure(target: Target, theta: Vector) -> str:
         return f"diverged: no round has a finite figure on select ({broken}); a lower learning_rate may help"
     name = f"task {target.task.name!r}: the metric {target.task.measure.name}"
     return f"{name} is not finite on select in any round, although the outputs are; look at the metric and its labels"
-
-
-def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:
-    """Raise `UserError` where an argument is of a wrong kind."""
-    require_suite(suite)
-    if not isinstance(method, Method):
-        hint = f"{method.__name__}() makes one" if isinstance(method, type) else "avil_ray.AlphaVIL() is one"
-        raise UserError(f"method must be an avil_ray.Method, not {_kind(method)}; {hint}")
-    if not (callable(pool) or isinstance(pool, Ranks) or pool in ("inline", "ray", "train")):
-        raise UserError(f"pool must be 'inline', 'ray' or 'train', not {pool!r}")
-    if output is not None and not (isinstance(output, str | PathLike) and str(output)):
-        raise UserError(f"output must be the path of a folder, not {_kind(output)}")
-    if not isinstance(resume, bool):
-        raise UserError(f"resume must be True or False, not {_kind(resume)}")
-    if on_round is not None and not callable(on_round):
-        raise UserError(f"on_round must be a function of a round, not {_kind(on_round)}")
-
-
-def _kind(value: Any) -> str:
-    """What a wrong argument is, on one line."""
-    if isinstance(value, type | FunctionType):
-        return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
-    text = " ".join(repr(value).split())
-    return f"{text if len(text) < 60 else f'{text[:57]}...'} ({type(value).__name__})"
 
 
 @contextmanager
@@ -338,5 +271,5 @@ def _open(
         return local_pool(suite, seed, threads, workers)
     opened = pool()
     if not isinstance(opened, AbstractContextManager):
-        raise UserError(f"pool must be a function that gives a context manager, but gave {_kind(opened)}")
+        raise UserError(f"pool must be a function that gives a context manager, but gave {kind_of(opened)}")
     return opened

@@ -77,6 +77,7 @@ FLOORS = [
     {"catalog", "contracts", "divergence", "rounds", "configuration"}
     | {"checkpoint", "checkpoint_vectors", "checkpoint_writer", "keeping"},
     {"launching"},
+    {"arguments"},
     {"training", "diagnosis", "export"},
     {"suites"},
     {"spaces"},

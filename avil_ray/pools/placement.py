@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 Bundle = Mapping[str, float]
@@ -10,10 +11,16 @@ Bundle = Mapping[str, float]
 
 TOLERANCE = 1e-9
 
+CROWD = 4
+"""So many workers may share a CPU of this machine: each is a process with a copy of the libraries."""
+
 
 def bundles(driver: Bundle, per_task: Bundle, slots: int) -> list[dict[str, float]]:
-    """One bundle for the driver, then one for each slot; resources of which nothing is asked are left out."""
-    parts = [driver, *[per_task] * slots]
+    """One bundle for the driver, then one for each slot; resources of which nothing is asked are left out.
+
+    A single slot has no driver beside it: the trial's own process is its worker then.
+    """
+    parts = [per_task] if slots == 1 else [driver, *[per_task] * slots]
     return [{name: float(amount) for name, amount in part.items() if amount > 0} for part in parts]
 
 
@@ -56,6 +63,12 @@ def at_once(parts: Sequence[Bundle], nodes: Sequence[Bundle], most: int) -> int:
     rough = min((math.floor(there.get(name, 0.0) / amount + TOLERANCE) for name, amount in asked.items()), default=0)
     fitting = (count for count in range(min(rough, most), 0, -1) if missing([*parts] * count, nodes) is None)
     return next(fitting, 0)
+
+
+def own_cpus(asked: float) -> int:
+    """The CPUs of a Ray of our own: more than there are where more are asked, but only so many as can share them."""
+    there = os.cpu_count() or 1
+    return max(there, min(math.ceil(asked), CROWD * there))
 
 
 def describe(bundle: Bundle) -> str:

@@ -7,7 +7,6 @@ it what a track needs, the run goes back to its last checkpoint. Every wait has 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
 from avil_ray.pools.connection import connected, named_by_environment
 from avil_ray.pools.crew import Crew, Slots
-from avil_ray.pools.placement import bundles, describe, missing, most_slots
+from avil_ray.pools.holders import Holders, key_of
+from avil_ray.pools.placement import bundles, describe, missing, most_slots, own_cpus
 from avil_ray.pools.planner import Planner
 from avil_ray.pools.pool import WorkersLost
 from avil_ray.pools.ray_line import RayLine
@@ -64,7 +64,7 @@ class RayPool:
     spent: float = 0.0
     waited: float = 0.0
     _planner: Planner = field(default_factory=Planner)
-    _holders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _holders: Holders = field(default_factory=Holders)
     _sent: Sent = field(default_factory=Sent)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class RayPool:
             try:
                 return self._round(assignments, tracks, number, pieces)
             except WorkersLost:
-                self._holders = {}
+                self._holders.forget()
                 self._sent.forget()
                 states = [tracks[one.track].optimizer for one in assignments if one.continues]
                 if any(isinstance(state, Kept) for state in states):
@@ -143,8 +143,16 @@ class RayPool:
         plan, asked = self._planner.plan(assignments, pieces, self.workers, length)
         if any(len(ranks) > 1 for _, ranks in plan) and not self.crew.joined:
             self._planner.exchange = self.crew.join()
-        jobs = [Job(assignments[index], ranks, self._key(assignments[index], number)) for index, ranks in plan]
-        self._move_states(jobs, tracks)
+        jobs = [Job(assignments[index], ranks, key_of(assignments[index], number)) for index, ranks in plan]
+        moves = self._holders.moves(jobs, tracks)
+        sources = [self.crew.workers[move.source].state.remote(move.key) for move in moves]
+        self.crew.answers(
+            [
+                self.crew.workers[rank].take_state.remote(move.key, source)
+                for move, source in zip(moves, sources, strict=True)
+                for rank in move.receivers
+            ]
+        )
         order, vectors = self._sent.order(jobs, tracks, number, list(zip(asked, pieces, strict=True)))
         busy = sorted({rank for job in jobs for rank in job.ranks} | set(asked))
         names = ", ".join(repr(job.assignment.name) for job in jobs)
@@ -168,7 +176,7 @@ class RayPool:
                 taken[rank] += 1
             state: OptimizerState = {}
             if job.keep:
-                self._holders[job.keep] = job.ranks
+                self._holders.note(job.keep, job.ranks)
                 state = Kept(job.keep, partial(self._state, job.keep))
             update = replace(whole(parts), theta=theta, optimizer=state)
             self._planner.took(job.assignment, update.seconds)
@@ -182,32 +190,9 @@ class RayPool:
             self._planner.answered(seconds)
         return [found[place][0] for place in range(count)]
 
-    def _key(self, assignment: Assignment, number: int) -> str:
-        return f"{number}/{assignment.track}/{assignment.name}" if assignment.continues else ""
-
-    def _move_states(self, jobs: Sequence[Job], tracks: Mapping[str, Track]) -> None:
-        """Give the members of each team the state that they continue from and do not have."""
-        if jobs:  # then workers forget what no track has
-            needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
-            self._holders = {key: ranks for key, ranks in self._holders.items() if key in needed}
-        moves = []
-        for job in jobs:
-            state = tracks[job.assignment.track].optimizer
-            if not (job.assignment.continues and isinstance(state, Kept)):
-                continue
-            holders = self._holders.get(state.key)
-            if holders is None:
-                raise WorkersLost(f"no worker has the optimizer's state of track {job.assignment.track!r}")
-            lacking = [rank for rank in job.ranks if rank not in holders]
-            if lacking:
-                source = self.crew.workers[holders[0]].state.remote(state.key)
-                moves += [self.crew.workers[rank].take_state.remote(state.key, source) for rank in lacking]
-                self._holders[state.key] = (*holders, *lacking)
-        self.crew.answers(moves)
-
     def _state(self, key: str) -> OptimizerState:
         """The state that workers keep under a key."""
-        found: OptimizerState = self.crew.answers([self.crew.workers[self._holders[key][0]].state.remote(key)])[0]
+        found: OptimizerState = self.crew.answers([self.crew.workers[self._holders.of(key)[0]].state.remote(key)])[0]
         return found
 
 
@@ -229,8 +214,8 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
     ----------
     workers
         One per task where not given, as far as the cluster allows; each takes a CPU for every thread and every loader
-        process. On this machine more workers than CPUs are allowed (they share them); on a cluster that was there
-        before they must fit.
+        process. On this machine a few times more workers than CPUs are allowed (they share them); on a cluster that
+        was there before they must fit.
 
     Raises
     ------
@@ -240,7 +225,7 @@ def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, not {workers}")
     each = threads + suite.learning.loader_processes
-    with connected(named_by_environment(), cpus=max(os.cpu_count() or 1, each * (workers or 1))):
+    with connected(named_by_environment(), cpus=own_cpus(each * (workers or 1))):
         nodes = node_resources()
         resources = {"CPU": float(each)}
         if any(node["GPU"] >= 1 for node in nodes):

@@ -8,152 +8,26 @@ checkpoint.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch.distributed
 from torch import Tensor
 
-from avil_ray.learning.assignment import NOTHING, Assignment, OptimizerState, Part, Update, whole
-from avil_ray.learning.evaluation import Judged, Piece
+from avil_ray.learning.assignment import NOTHING, Assignment, OptimizerState, Update, whole
+from avil_ray.learning.judging import Judged, Piece
 from avil_ray.learning.line import Dev, Line, LineLoss, Share
-from avil_ray.learning.member import Job, Kept, Member
+from avil_ray.learning.member import Job, Kept
 from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import Track
-from avil_ray.learning.world import World
-from avil_ray.pools.messages import receive, send, tell
+from avil_ray.pools.holders import Holders, key_of
+from avil_ray.pools.messages import receive, tell
 from avil_ray.pools.planner import Planner
-
-_dist: Any = torch.distributed  # its types name few of the functions that it has
-
-
-class PeerLost(Exception):
-    """Another rank does not answer any more: it died, or failed by itself."""
-
-
-class Ranks(World):
-    """The processes that Train has made a group of; it must be initialised."""
-
-    def __init__(self) -> None:
-        super().__init__(_dist.group.WORLD, _dist.get_rank(), _dist.get_world_size())
-
-    def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
-        """See `World`; raises `PeerLost`."""
-        _answered(lambda: super(Ranks, self).exchange(sent, receivers, received, source))
-
-    def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
-        """See `World`; raises `PeerLost`."""
-        _answered(lambda: super(Ranks, self).spread(values, ranks))
-
-    def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
-        """See `World`; raises `PeerLost`."""
-        _answered(lambda: super(Ranks, self).all_reduce(values, ranks))
-
-    def _team(self, ranks: tuple[int, ...]) -> Any:
-        if len(ranks) == self.size:
-            return self._group
-        if ranks not in self._teams:
-            self._teams[ranks] = _dist.new_group(list(ranks), use_local_synchronization=True)
-        return self._teams[ranks]
-
-
-def _answered(communicate: Callable[[], None]) -> None:
-    try:
-        communicate()
-    except RuntimeError as error:  # PyTorch has no kind of its own for it
-        raise PeerLost(str(error)) from error
-
+from avil_ray.pools.rank import Answer, Rank
 
 WORTH_ASKING = 0.05
 """Seconds of an evaluation from which on all ranks compute it: they must be told of the line's vectors first."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a rank gives back: its parts of jobs, and what pieces came to, by their place, in so many seconds."""
-
-    parts: Sequence[Part]
-    judged: Mapping[int, tuple[Judged, float]]
-
-
-class Rank:
-    """What every rank can do; each method is called on all ranks at the same time.
-
-    Parameters
-    ----------
-    report
-        Tells Train of a round, by a line of the history.
-    """
-
-    def __init__(self, member: Member, world: World, report: Callable[[Mapping[str, Any]], None]) -> None:
-        self.member, self.world, self._report = member, world, report
-        member.rank, member.world = world.rank, world
-
-    def perform(
-        self,
-        jobs: Sequence[Job],
-        tracks: Mapping[str, Track],
-        number: int,
-        pieces: Mapping[int, tuple[int, Piece]],
-    ) -> Answer:
-        """Take part in a round: the jobs of this rank, and then its pieces of an evaluation (place -> rank, piece)."""
-        parts = self.member.perform(jobs, tracks, number) if jobs else []
-        judged = {}
-        for place, (rank, piece) in pieces.items():
-            if rank == self.world.rank:
-                started = time.perf_counter()
-                found = self.member.judge(piece)
-                judged[place] = found, time.perf_counter() - started
-        return Answer(parts, judged)
-
-    def open_line(self, line: Line, rows: Tensor, start: Vector, ends: Sequence[Vector]) -> None:
-        """See `Member.open_line`."""
-        self.member.open_line(line, rows, start, ends)
-
-    def shares(self, alpha: Tensor, numbers: Sequence[range], slope: bool) -> tuple[list[Share], float]:
-        """The shares of this rank's pieces (`numbers`: of each rank), and the seconds that it took."""
-        started = time.perf_counter()
-        return self.member.shares(alpha, numbers[self.world.rank], slope=slope), time.perf_counter() - started
-
-    def close_line(self) -> None:
-        """See `Member.close_line`."""
-        self.member.close_line()
-
-    def give(self, key: str, source: int, receivers: Sequence[int]) -> OptimizerState | None:
-        """Give an optimizer's state from one rank to others, which keep it too; to itself it gives the state back."""
-        if self.world.rank == source:
-            for rank in receivers:
-                send(self.world, dict(self.member.kept[key]), rank)
-            return self.member.kept[key]
-        if self.world.rank in receivers:
-            self.member.kept[key] = receive(self.world, source)
-            return self.member.kept[key]
-        return None
-
-    def exchange_seconds(self) -> float:
-        """How long a sum over the first two ranks takes."""
-        return self.member.exchange_seconds((0, 1)) if self.world.rank < 2 else 0.0
-
-    def report(self, row: Mapping[str, Any]) -> None:
-        """Tell Train of a round: a barrier of all ranks."""
-        self._report(row if self.world.rank == 0 else {})
-
-
-ANSWERED = ("perform", "shares")
-"""The methods of `Rank` whose values the first rank gets from those that it asked."""
-
-
-def serve(rank: Rank) -> None:
-    """Do what the first rank tells, until it says that the run is over."""
-    while True:
-        name, asked, arguments = tell(rank.world)
-        if not name:
-            return
-        value = getattr(rank, name)(*arguments)
-        if name in ANSWERED and rank.world.rank in asked:
-            send(rank.world, value, 0)
 
 
 class TrainPool:
@@ -169,7 +43,7 @@ class TrainPool:
         self._rank, self.workers = rank, rank.world.size
         self.spent = self.waited = 0.0
         self.planner = Planner()
-        self._holders: dict[str, tuple[int, ...]] = {}
+        self._holders = Holders()
         self._measured = False
 
     def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
@@ -199,8 +73,9 @@ class TrainPool:
         plan, asked = self.planner.plan(assignments, pieces, self.workers, length)
         if any(len(ranks) > 1 for _, ranks in plan) and not self._measured:
             self.planner.exchange, self._measured = float(self.told("exchange_seconds")), True
-        jobs = [Job(assignments[index], ranks, _key(assignments[index], number)) for index, ranks in plan]
-        self._move_states(jobs, tracks)
+        jobs = [Job(assignments[index], ranks, key_of(assignments[index], number)) for index, ranks in plan]
+        for move in self._holders.moves(jobs, tracks):
+            self.told("give", *move)
         busy = {rank for job in jobs for rank in job.ranks} | set(asked)
         placed = dict(enumerate(zip(asked, pieces, strict=True)))
         answers: dict[int, Answer] = self.answers("perform", busy, jobs, _needed(tracks, jobs), number, placed)
@@ -240,33 +115,18 @@ class TrainPool:
         for job in jobs:
             update, state = whole([next(left[rank]) for rank in job.ranks]), Kept("")
             if job.keep:
-                self._holders[job.keep] = job.ranks
+                self._holders.note(job.keep, job.ranks)
                 state = Kept(job.keep, partial(self._state, job.keep))
             self.planner.took(job.assignment, update.seconds)
             found[job.assignment.track, job.assignment.name] = replace(update, optimizer=state if job.keep else {})
         return found
 
-    def _move_states(self, jobs: Sequence[Job], tracks: Mapping[str, Track]) -> None:
-        """Give the members of each team the state that they continue from and do not have."""
-        if jobs:  # then ranks forget what no track has
-            needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
-            self._holders = {key: ranks for key, ranks in self._holders.items() if key in needed}
-        for job in jobs:
-            state = tracks[job.assignment.track].optimizer
-            if not (job.assignment.continues and isinstance(state, Kept)):
-                continue
-            holders = self._holders[state.key]
-            lacking = [rank for rank in job.ranks if rank not in holders]
-            if lacking:
-                self.told("give", state.key, holders[0], lacking)
-                self._holders[state.key] = (*holders, *lacking)
-
     def _state(self, key: str) -> OptimizerState:
         """The state that ranks keep under a key; this one keeps it too from then on."""
-        holders = self._holders[key]
+        holders = self._holders.of(key)
         state: OptimizerState = self.told("give", key, holders[0], [] if 0 in holders else [0])
         if 0 not in holders:
-            self._holders[key] = (*holders, 0)
+            self._holders.note(key, (*holders, 0))
         return state
 
 
@@ -295,10 +155,6 @@ class TrainLine(LineLoss):
         """Let the ranks go of the vectors."""
         if kind is None:
             self._pool.told("close_line")
-
-
-def _key(assignment: Assignment, number: int) -> str:
-    return f"{number}/{assignment.track}/{assignment.name}" if assignment.continues else ""
 
 
 def _needed(tracks: Mapping[str, Track], jobs: Sequence[Job]) -> dict[str, Track]:

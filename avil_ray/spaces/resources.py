@@ -64,11 +64,12 @@ class Resources:
 
     pool: Annotated[Literal["ray", "train", "inline"], must(POOL)] = "ray"
     """Where a trial's assignments run. `ray`: on actors, which the next trial finds warm. `train`: on the ranks of a
-    Ray Train program, of which the first drives. `inline`: in the trial's own process, which is its one worker."""
+    Ray Train program, of which the first drives. `inline`: in the trial's own process, which is its one worker; a trial
+    of pool `ray` with one slot runs there too."""
     per_task: WorkerShare = field(default_factory=WorkerShare)
     """Of each worker; a trial has as many as `slots`."""
     driver: Share = field(default_factory=Share)
-    """Of the process that combines updates, one a trial; with `train` and `inline` a worker does that."""
+    """Of the process that combines updates, one a trial; with `train`, or with one slot, a worker does that."""
     slots: Annotated[int | Literal["auto"], must(SLOTS, AT_MOST)] = "auto"
     """Assignments that run at once. `auto`: all of a round, or as many as the cluster has room for."""
     threads: Annotated[int, whole(1, 10_000)] = 1

@@ -249,7 +249,7 @@ def _placement(config: Mapping[str, Any], job: Job) -> Any:
     if job.pool == "train":
         return PlacementGroupFactory([{"memory": 1.0}])
     parts = bundles(job.driver, job.per_task, config["trial"]["slots"])
-    return PlacementGroupFactory(parts[1:] if job.pool == "inline" else parts, strategy="PACK")
+    return PlacementGroupFactory(parts, strategy="PACK")
 
 
 @contextlib.contextmanager

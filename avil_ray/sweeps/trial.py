@@ -149,10 +149,10 @@ def best_so_far(rows: Sequence[Mapping[str, Any]], metric: str, mode: str) -> fl
 
 
 def pool_of(job: Job, facts: Mapping[str, Any], suite: Any) -> Any:
-    """What `train` is told as the pool of a trial."""
+    """What `train` is told as the pool of a trial: with one slot, the trial's own process is its worker."""
     if job.pool == "train":
         return Ranks(facts["slots"], job.per_task, job.timeout)
-    return "inline" if job.pool == "inline" else lambda: open_pool(job, facts, suite)
+    return "inline" if facts["slots"] == 1 else lambda: open_pool(job, facts, suite)
 
 
 def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContextManager[Pool]:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
 
-from avil_ray.pools.placement import Bundle, at_once, bundles, describe, missing, most_slots, number, total
+from avil_ray.pools.placement import (
+    CROWD,
+    Bundle,
+    at_once,
+    bundles,
+    describe,
+    missing,
+    most_slots,
+    number,
+    own_cpus,
+    total,
+)
 
 TINY = {"CPU": 1.0}
 
@@ -15,7 +27,8 @@ TINY = {"CPU": 1.0}
 def test_the_driver_comes_first_and_zero_is_left_out() -> None:
     found = bundles({"CPU": 1, "GPU": 0}, {"CPU": 0.5, "GPU": 0.25}, 2)
     assert found == [{"CPU": 1.0}, {"CPU": 0.5, "GPU": 0.25}, {"CPU": 0.5, "GPU": 0.25}]
-    assert bundles({"CPU": 0}, {"CPU": 1}, 1) == [{}, {"CPU": 1.0}], "a driver that asks for nothing keeps its place"
+    assert bundles({"CPU": 0}, {"CPU": 1}, 2)[0] == {}, "a driver that asks for nothing keeps its place"
+    assert bundles({"CPU": 1}, {"CPU": 2}, 1) == [{"CPU": 2.0}], "a single worker drives"
 
 
 def test_a_total_adds_up_by_name() -> None:
@@ -105,3 +118,8 @@ def test_a_bundle_in_words(bundle: Bundle, words: str) -> None:
 @pytest.mark.parametrize(("amount", "text"), [(1.0, "1"), (0.25, "0.25"), (0.1 + 0.2, "0.3"), (128, "128")])
 def test_amounts_without_needless_digits(amount: float, text: str) -> None:
     assert number(amount) == text
+
+
+def test_no_ray_of_our_own_has_room_for_more_ranks_than_this_machine_bears() -> None:
+    there = os.cpu_count() or 1
+    assert [own_cpus(asked) for asked in (1, there + 1, 900 * there)] == [there, there + 1, CROWD * there]

@@ -20,7 +20,8 @@ from avil_ray.catalog import METHODS, build_method
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.member import Member
 from avil_ray.pools.planner import Planner
-from avil_ray.pools.train_pool import PeerLost, Rank, Ranks, TrainPool, serve
+from avil_ray.pools.rank import PeerLost, Rank, Ranks, serve
+from avil_ray.pools.train_pool import TrainPool
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,145 @@
+"""One process of a program that Ray Train launches: what it does when the first rank tells it to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed
+from torch import Tensor
+
+from avil_ray.learning.assignment import OptimizerState, Part
+from avil_ray.learning.judging import Judged, Piece
+from avil_ray.learning.line import Line, Share
+from avil_ray.learning.member import Job, Member
+from avil_ray.learning.parameters import Vector
+from avil_ray.learning.track import Track
+from avil_ray.learning.world import World
+from avil_ray.pools.messages import receive, send, tell
+
+_dist: Any = torch.distributed  # its types name few of the functions that it has
+
+
+class PeerLost(Exception):
+    """Another rank does not answer any more: it died, or failed by itself."""
+
+
+class Ranks(World):
+    """The processes that Train has made a group of; it must be initialised."""
+
+    def __init__(self) -> None:
+        super().__init__(_dist.group.WORLD, _dist.get_rank(), _dist.get_world_size())
+
+    def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
+        """See `World`; raises `PeerLost`."""
+        _answered(lambda: super(Ranks, self).exchange(sent, receivers, received, source))
+
+    def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
+        """See `World`; raises `PeerLost`."""
+        _answered(lambda: super(Ranks, self).spread(values, ranks))
+
+    def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
+        """See `World`; raises `PeerLost`."""
+        _answered(lambda: super(Ranks, self).all_reduce(values, ranks))
+
+    def _team(self, ranks: tuple[int, ...]) -> Any:
+        if len(ranks) == self.size:
+            return self._group
+        if ranks not in self._teams:
+            self._teams[ranks] = _dist.new_group(list(ranks), use_local_synchronization=True)
+        return self._teams[ranks]
+
+
+def _answered(communicate: Callable[[], None]) -> None:
+    try:
+        communicate()
+    except RuntimeError as error:  # PyTorch has no kind of its own for it
+        raise PeerLost(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rank gives back: its parts of jobs, and what pieces came to, by their place, in so many seconds."""
+
+    parts: Sequence[Part]
+    judged: Mapping[int, tuple[Judged, float]]
+
+
+class Rank:
+    """What every rank can do; each method is called on all ranks at the same time.
+
+    Parameters
+    ----------
+    report
+        Tells Train of a round, by a line of the history.
+    """
+
+    def __init__(self, member: Member, world: World, report: Callable[[Mapping[str, Any]], None]) -> None:
+        self.member, self.world, self._report = member, world, report
+        member.rank, member.world = world.rank, world
+
+    def perform(
+        self,
+        jobs: Sequence[Job],
+        tracks: Mapping[str, Track],
+        number: int,
+        pieces: Mapping[int, tuple[int, Piece]],
+    ) -> Answer:
+        """Take part in a round: the jobs of this rank, and then its pieces of an evaluation (place -> rank, piece)."""
+        parts = self.member.perform(jobs, tracks, number) if jobs else []
+        judged = {}
+        for place, (rank, piece) in pieces.items():
+            if rank == self.world.rank:
+                started = time.perf_counter()
+                found = self.member.judge(piece)
+                judged[place] = found, time.perf_counter() - started
+        return Answer(parts, judged)
+
+    def open_line(self, line: Line, rows: Tensor, start: Vector, ends: Sequence[Vector]) -> None:
+        """See `Member.open_line`."""
+        self.member.open_line(line, rows, start, ends)
+
+    def shares(self, alpha: Tensor, numbers: Sequence[range], slope: bool) -> tuple[list[Share], float]:
+        """The shares of this rank's pieces (`numbers`: of each rank), and the seconds that it took."""
+        started = time.perf_counter()
+        return self.member.shares(alpha, numbers[self.world.rank], slope=slope), time.perf_counter() - started
+
+    def close_line(self) -> None:
+        """See `Member.close_line`."""
+        self.member.close_line()
+
+    def give(self, key: str, source: int, receivers: Sequence[int]) -> OptimizerState | None:
+        """Give an optimizer's state from one rank to others, which keep it too; to itself it gives the state back."""
+        if self.world.rank == source:
+            for rank in receivers:
+                send(self.world, dict(self.member.kept[key]), rank)
+            return self.member.kept[key]
+        if self.world.rank in receivers:
+            self.member.kept[key] = receive(self.world, source)
+            return self.member.kept[key]
+        return None
+
+    def exchange_seconds(self) -> float:
+        """How long a sum over the first two ranks takes."""
+        return self.member.exchange_seconds((0, 1)) if self.world.rank < 2 else 0.0
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """Tell Train of a round: a barrier of all ranks."""
+        self._report(row if self.world.rank == 0 else {})
+
+
+ANSWERED = ("perform", "shares")
+"""The methods of `Rank` whose values the first rank gets from those that it asked."""
+
+
+def serve(rank: Rank) -> None:
+    """Do what the first rank tells, until it says that the run is over."""
+    while True:
+        name, asked, arguments = tell(rank.world)
+        if not name:
+            return
+        value = getattr(rank, name)(*arguments)
+        if name in ANSWERED and rank.world.rank in asked:
+            send(rank.world, value, 0)
