@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 OpenPool = Callable[[], AbstractContextManager[Pool]]
 """A function that gives a pool for the duration of a run."""
 

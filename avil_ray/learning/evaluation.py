@@ -15,7 +15,7 @@ from avil_ray.learning.line import Dev, Line, LineLoss, LocalLine, Points
 from avil_ray.learning.optimizers import check_groups
 from avil_ray.learning.outputs import check_outputs
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, Vector, backward_in_evaluation, initial_model
-from avil_ray.learning.passes import Source, losses, total
+from avil_ray.learning.passes import Source, total_loss
 from avil_ray.learning.repeatable import check_repeatable
 from avil_ray.learning.splits import DevUse, pieces
 from avil_ray.randomness import drawn, seeded
@@ -63,8 +63,7 @@ class DevObjective:
         flat.zero_gradient()
         with seeded(self._seed, "dev objective"), backward_in_evaluation(flat.model):
             for rows in pieces(self._rows, self.learning):
-                found = losses(flat, self._source.batch(rows), self.learning)
-                loss = total(found, len(rows)) / len(self._rows)
+                loss = total_loss(flat, self._source.batch(rows), self.learning) / len(self._rows)
                 loss.backward()
                 value += loss.item()
         flat.pull()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from avil_ray.errors import one_line
 from avil_ray.learning.parameters import FlatModel, Vector
-from avil_ray.learning.passes import Source, forward, total
+from avil_ray.learning.passes import Source, forward
 from avil_ray.learning.splits import pieces
 from avil_ray.randomness import reseed, seeded
 from avil_ray.tasks.checks import tensors_of
@@ -166,7 +166,7 @@ def evaluated(
         with torch.no_grad():
             batch = source.batch(part)
             outputs, targets = forward(flat, batch, learning)
-            loss = float(total(source.task.losses(outputs, targets, batch.count), batch.count))
+            loss = float(source.task.total_loss(outputs, targets, batch.count))
         yield part, _on_cpu(outputs), batch.targets, loss
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avil_ray.learning.assignment import NOTHING, Assignment, Part, Trouble, Update, mean, whole
 from avil_ray.learning.diverged import trouble
@@ -99,8 +100,8 @@ class Learner:
                 passes += step.passes
                 for task, found in step.shares.items():
                     losses[task] += found
-                norm = nn.utils.clip_grad_norm_(optimizer.parameters, assignment.learning.clip)
-                if diverged is None and not bool(torch.isfinite(norm)):
+                norm = optimizer.clip()
+                if diverged is None and not math.isfinite(norm):
                     diverged = self._trouble(step, weighed, track.theta)
                 optimizer.step(step.number)
                 flat.push()

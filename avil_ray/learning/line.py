@@ -30,9 +30,9 @@ from avil_ray.learning.parameters import (
     dot,
     reading,
 )
-from avil_ray.learning.passes import Source, losses, total
+from avil_ray.learning.passes import Source, total_loss
 from avil_ray.learning.splits import pieces
-from avil_ray.randomness import seeded
+from avil_ray.randomness import reseed, seeded
 from avil_ray.tasks.learning import Learning
 
 
@@ -190,7 +190,7 @@ def shares(
     points.point(alpha, flat.values)
     flat.push()
     flat.model.eval()
-    with backward_in_evaluation(flat.model), torch.set_grad_enabled(slope):
+    with seeded(dev.seed, "dev objective"), backward_in_evaluation(flat.model), torch.set_grad_enabled(slope):
         return [_share(flat, points, dev, number, slope=slope) for number in numbers]
 
 
@@ -199,11 +199,11 @@ def _share(flat: FlatModel, points: Points, dev: Dev, number: int, *, slope: boo
     rows = dev.pieces[number]
     if slope:
         flat.zero_gradient()
-    with seeded(dev.seed, "dev objective", number):
-        loss = total(losses(flat, dev.source.batch(rows), dev.learning), len(rows)) / len(dev.rows)
-        if not slope:
-            return Share(loss.item(), None)
-        loss.backward()
+    reseed(dev.seed, "dev objective", number)
+    loss = total_loss(flat, dev.source.batch(rows), dev.learning) / len(dev.rows)
+    if not slope:
+        return Share(loss.item(), None)
+    loss.backward()
     flat.pull()
     return Share(loss.item(), points.slopes(flat.gradient))
 

@@ -73,6 +73,10 @@ def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learn
     """
     augment, data = source.task.augmentation, source.data
     assert not isinstance(data, Stream)
+    if isinstance(data, Examples) and isinstance(data.inputs, Tensor) and augment is None:
+        for rows in order:  # was checked as a whole
+            yield Batch(source, *data.batch(rows), rows, len(rows))
+        return
     steps = enumerate(order, first)
     pairs: Iterator[tuple[int, Tensor, Pair | UserError]]
     if isinstance(data, Examples) and (augment is None or is_batched(augment)):
@@ -99,8 +103,6 @@ def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learn
 
 def _whole(source: Source, rows: Tensor, step: int, seed: int) -> Pair:
     """A batch of examples in memory; inputs of one's own may draw random numbers as they are read."""
-    if isinstance(source.data, Examples) and isinstance(source.data.inputs, Tensor):
-        return source.data.batch(rows)
     with seeded(seed, "rows", step):
         batch = source.batch(rows)
     return batch.inputs, batch.targets

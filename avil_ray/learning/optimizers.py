@@ -83,6 +83,20 @@ class FlatOptimizer:
         """The pieces as parameters whose gradients are views into the flat gradient."""
         return list(self.named.values())
 
+    def clip(self) -> float:
+        """Scale the gradient down to a 2-norm of `Learning.clip` where it is longer; its norm before.
+
+        As `torch.nn.utils.clip_grad_norm_` does, whose bookkeeping takes twice as long as the sum for small models.
+        """
+        gradients = [parameter.grad for parameter in self.named.values() if parameter.grad is not None]
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+        norm = float(norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms)))
+        scale = self._learning.clip / (norm + 1e-6)
+        if scale < 1.0:
+            for gradient in gradients:
+                gradient.mul_(scale)
+        return norm
+
     def step(self, number: int) -> None:
         """One step, the assignment's `number`-th from 0 across rounds."""
         share = rate_share(self._learning, number, self._total)

@@ -169,9 +169,10 @@ def losses(flat: FlatModel, batch: Batch, learning: Learning) -> Tensor:
     return batch.source.task.losses(outputs, targets, batch.count)
 
 
-def total(found: Tensor, count: int) -> Tensor:
-    """The sum of the losses of so many examples, as `losses` gives them."""
-    return found.sum() if len(found) == count else found[0] * count
+def total_loss(flat: FlatModel, batch: Batch, learning: Learning) -> Tensor:
+    """The sum of the losses of a batch's examples [], with its graph."""
+    outputs, targets = forward(flat, batch, learning)
+    return batch.source.task.total_loss(outputs, targets, batch.count)
 
 
 def told(error: BaseException) -> str:

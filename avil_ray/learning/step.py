@@ -21,10 +21,12 @@ from torch import Tensor
 
 from avil_ray.errors import UserError
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, backward_in_evaluation
-from avil_ray.learning.passes import Batch, losses, total
+from avil_ray.learning.passes import Batch, losses, total_loss
 from avil_ray.learning.team import Team
 from avil_ray.randomness import reseed
 from avil_ray.tasks.learning import Learning
+
+Loss = Callable[[FlatModel, Batch, Learning], Tensor]
 
 
 @dataclass(frozen=True)
@@ -272,12 +274,11 @@ class Step:
     def _grain(self, task: str, index: int, part: Batch, weight: float) -> None:
         """Add the gradient of a micro-batch's share of its task's weighted mean loss."""
         count = self.batch(task).count
-        found, moved = self._passed(task, index, part)
-        share = total(found, part.count) / count if part.count < count else found.mean()
-        if weight:  # as the product's own backward pass would begin
-            share.backward(None if weight == 1 else torch.full_like(share, weight))
+        total, moved = self._passed(total_loss, task, index, part)
+        if weight:  # as the backward pass of the weighted mean would begin
+            total.backward(torch.full_like(total, weight / count))
             self._flat.pull()
-        self.shares.setdefault(task, []).append(share.detach())
+        self.shares.setdefault(task, []).append(total.detach() / count)
         if moved is not None:
             # the product first: multiplied and added in one go it would be rounded once, and depend on who adds
             self._flat.gradient[self.space.buffers] += moved * (part.count / count)
@@ -286,20 +287,20 @@ class Step:
         """The losses of a task of this member's own, with their graph."""
         if task not in self._own:
             self.passes += 1
-            self._own[task], moved = self._passed(task, 0, self.batch(task))
+            self._own[task], moved = self._passed(losses, task, 0, self.batch(task))
             self.shares[task] = [self._own[task].mean().detach()]
             if moved is not None:
                 self._moved[task] = moved
         return self._own[task]
 
-    def _passed(self, task: str, index: int, part: Batch) -> tuple[Tensor, Tensor | None]:
-        """The losses of a pass in training mode, and how it has moved the buffers: kept from one task, and put back."""
+    def _passed(self, loss: Loss, task: str, index: int, part: Batch) -> tuple[Tensor, Tensor | None]:
+        """The loss of a pass in training mode, and how it has moved the buffers: kept from one task, and put back."""
         reseed(self._bench.seed, "training", self.number, task, index)
         if not self._has_buffers:
-            return losses(self._flat, part, self._learning), None
+            return loss(self._flat, part, self._learning), None
         self._flat.pull()
         before = self._flat.values[self.space.buffers].clone()
-        found = losses(self._flat, part, self._learning)
+        found = loss(self._flat, part, self._learning)
         self._flat.pull()
         moved = self._flat.values[self.space.buffers] - before
         self._flat.values[self.space.buffers] = before

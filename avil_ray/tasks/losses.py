@@ -59,17 +59,29 @@ class CrossEntropy:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, [B]."""
-        # one place a row: for maps CUDA has a kernel whose sums depend on the order in which threads finish
-        rows = full_precision(outputs).movedim(self.class_dimension, -1).flatten(0, -2)
-        losses = F.cross_entropy(
+        rows, classes = full_precision(outputs), targets
+        if targets.ndim > 1:
+            # one place a row: for maps CUDA has a kernel whose sums depend on the order in which threads finish
+            rows, classes = rows.movedim(self.class_dimension, -1).flatten(0, -2), targets.flatten()
+        losses = self._reduced(rows, classes, "none")
+        return losses if targets.ndim == 1 else per_example(losses.view_as(targets), targets != self.ignore_index)
+
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the losses of all examples, []: in one go for [B] targets, as one sum takes less time than two."""
+        if targets.ndim == 1 and not self.smoothing:
+            return self._reduced(full_precision(outputs), targets, "sum")
+        return self(outputs, targets).sum()
+
+    def _reduced(self, rows: Tensor, classes: Tensor, reduction: str) -> Tensor:
+        weight = None if self.weights is None else torch.tensor(self.weights).to(rows)
+        return F.cross_entropy(
             rows,
-            targets.flatten(),
-            weight=None if self.weights is None else torch.tensor(self.weights).to(rows),
+            classes,
+            weight=weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.smoothing,
-            reduction="none",
-        ).view_as(targets)
-        return losses if losses.ndim == 1 else per_example(losses, targets != self.ignore_index)
+            reduction=reduction,
+        )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def batches(
                 number = place // len(rows)
                 order = numpy_generator(seed, *purpose, "order", number).permutation(len(rows))
                 permuted = rows[torch.from_numpy(order)]
-            part = permuted[place % len(rows) :][:missing]
+            start = place % len(rows)
+            part = permuted[start : start + missing]
             parts.append(part)
             place, missing = place + len(part), missing - len(part)
         yield parts[0] if len(parts) == 1 else torch.cat(parts)

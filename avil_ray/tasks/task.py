@@ -15,7 +15,7 @@ from avil_ray.tasks.checks import SPLITS, check_joinable, check_split
 from avil_ray.tasks.data import Collate, Rows, Stream, find_source
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.heads import check_name
-from avil_ray.tasks.losses import LossFunction, example_losses, find_loss
+from avil_ray.tasks.losses import LOSSES, CrossEntropy, LossFunction, example_losses, find_loss
 from avil_ray.tasks.metrics import Measure, MetricLike, find_measure
 
 
@@ -142,3 +142,12 @@ class Task:
         with one_line(f"{where}: the loss failed"):
             losses = find_loss(self.loss, where)(outputs, targets)
         return example_losses(losses, count, where)
+
+    def total_loss(self, outputs: Any, targets: Any, count: int) -> Tensor:
+        """The sum of the losses of `count` examples, []."""
+        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else self.loss
+        if isinstance(loss, CrossEntropy):
+            with one_line(f"task {self.name!r}: the loss failed"):
+                return loss.total(outputs, targets)
+        losses = self.losses(outputs, targets, count)
+        return losses.sum() if len(losses) == count else losses[0] * count
