@@ -57,8 +57,8 @@ def test_states_follow_their_tracks_from_worker_to_worker_and_old_ones_are_forgo
             assert {key: value.tobytes() for key, value in state.items()} == {
                 key: value.tobytes() for key, value in theirs[name].optimizer.items()
             }
-        assert {track.optimizer.key for track in ours.values()} <= set(pool._holders)
-        assert not any(key.startswith("0/") for key in pool._holders)
+        assert {track.optimizer.key for track in ours.values()} <= set(pool._holders._ranks)
+        assert not any(key.startswith("0/") for key in pool._holders._ranks)
 
 
 def test_a_state_that_nobody_has_any_more_is_said() -> None:

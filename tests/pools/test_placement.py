@@ -82,7 +82,7 @@ def test_it_never_promises_what_no_placement_gives(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "wanted", "slots"), [(1, 3, 0), (2, 3, 1), (3, 3, 2), (4, 3, 3), (100, 3, 3), (0.5, 1, 0), (9, 0, 0)]
+    ("cpus", "wanted", "slots"), [(1, 3, 1), (2, 3, 1), (3, 3, 2), (4, 3, 3), (100, 3, 3), (0.5, 1, 0), (9, 0, 0)]
 )
 def test_as_many_slots_as_fit_beside_the_driver(cpus: float, wanted: int, slots: int) -> None:
     assert most_slots(TINY, TINY, [{"CPU": cpus}], wanted) == slots

@@ -189,10 +189,10 @@ def test_dev_passes_are_told_in_batches_of_the_size_that_is_asked(tmp_path: Path
 def test_loader_processes_are_counted_in_a_workers_cpus_unless_these_are_given(tmp_path: Path) -> None:
     learning = {"loader_processes": {"grid": [0, 2]}}
     usual = preview(read_search_space(file(tmp_path, learning)), {"CPU": 8.0})
-    assert [row.asked["CPU"] for row in usual.rows] == [4.0, 4.0]
+    assert [row.asked["CPU"] for row in usual.rows] == [3.0, 3.0]
     assert "workers: 3 CPU each, 2 loader processes at most" in usual.lines()
     given = file(tmp_path, learning, resources={"per_task": {"cpu": 0.5}})
     asked = preview(read_search_space(given), {"CPU": 8.0})
-    assert [row.asked["CPU"] for row in asked.rows] == [1.5, 1.5]
+    assert [row.asked["CPU"] for row in asked.rows] == [0.5, 0.5]
     (line,) = (line for line in asked.lines() if line.startswith("workers:"))
     assert line.endswith("2 loader processes at most; that is fewer than one for each and one for the worker")

@@ -36,8 +36,8 @@ def test_counts_of_configurations_trials_and_slots(tmp_path):
         ("target-only", 1, 3),
         ("static", 6, 18),
     ]
-    assert [(row.slots, row.assignments, row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (1, 1, 3)]
-    assert [row.asked["CPU"] for row in rows] == pytest.approx([1.4, 0.6, 0.6])
+    assert [(row.slots, row.assignments, row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (1, 1, 5)]
+    assert [row.asked["CPU"] for row in rows] == pytest.approx([1.4, 0.4, 0.4])
     assert not any(row.lacking for row in rows)
 
 
@@ -75,8 +75,8 @@ def test_what_is_printed(tmp_path):
         "search: grid, scheduler none",
         "compared with each other method: alpha-vil",
         "alpha-vil: 1 configuration, 3 trials of 103 steps, 3 slots, 1.4 CPU, 1 at once",
-        "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.6 CPU, 3 at once",
-        "static: 6 configurations, 18 trials of 20 to 60 steps, 1 slot, 0.6 CPU, 3 at once",
+        "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.4 CPU, 3 at once",
+        "static: 6 configurations, 18 trials of 20 to 60 steps, 1 slot, 0.4 CPU, 5 at once",
         "1,149 gradient steps in all, dev passes counted (about)",
         "the cluster has 2 CPU",
         "every trial has room",
@@ -84,7 +84,7 @@ def test_what_is_printed(tmp_path):
     output = io.StringIO()
     Console(file=output, width=80).print(found)
     (row,) = (line.split() for line in output.getvalue().splitlines() if line.strip().startswith("static"))
-    assert row == ["static", "6", "x", "3", "20", "to", "60", "780", "1", "0.6", "3"]
+    assert row == ["static", "6", "x", "3", "20", "to", "60", "780", "1", "0.4", "5"]
     assert "every trial has room" in output.getvalue()
     assert "…" not in output.getvalue()
 
@@ -97,7 +97,7 @@ def test_slots_shrink_to_what_there_is(tmp_path):
 
 def test_a_number_of_slots_is_taken_as_said(tmp_path):
     rows = seen(tmp_path, {"CPU": 9.0}, resources={"slots": 2}).rows
-    assert [(row.slots, row.at_once) for row in rows] == [(2, 3), (1, 3), (1, 4)]
+    assert [(row.slots, row.at_once) for row in rows] == [(2, 3), (1, 3), (1, 9)]
 
 
 def test_more_than_the_cluster_has(tmp_path):
@@ -108,7 +108,7 @@ def test_more_than_the_cluster_has(tmp_path):
     )
     assert found.lacking == expected
     assert found.lines()[-1] == expected
-    assert [row.at_once for row in found.rows] == [0, 1, 1]
+    assert [row.at_once for row in found.rows] == [0, 2, 2]
 
 
 def test_gpus_that_are_not_there(tmp_path):

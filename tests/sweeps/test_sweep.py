@@ -183,7 +183,7 @@ class TestSweep:
 
     def test_more_than_the_cluster_has_is_refused_before_anything_is_written(self, write: Write, storage: Path) -> None:
         greedy = {"per_task": {"cpu": 64}, "driver": {"cpu": 1}}
-        with pytest.raises(avil.UserError, match="one trial asks 65 CPU at once, the cluster has 4"):
+        with pytest.raises(avil.UserError, match="one trial asks 64 CPU at once, the cluster has 4"):
             sweep(write(resources=greedy), storage)
         assert not (storage / "tiny").exists()
 
