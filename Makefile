@@ -36,9 +36,7 @@ ui: $(READY)
 	.venv/bin/avil-ray ui
 
 bench: $(READY)
-	.venv/bin/python benchmarks/alpha_fit.py
-	.venv/bin/python benchmarks/step.py
-	.venv/bin/python benchmarks/workers.py
+	.venv/bin/python -m benchmarks
 
 # Hours on two cores; may be stopped at any time and goes on.
 results: $(READY)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from avil_ray.checkpoint_writer import Checkpoints
+from avil_ray.checkpoint_writer import SMALL, Checkpoints
 from avil_ray.methods.method import Run
 
 
 class Keeper(Protocol):
     """Keeps a run as it was after some of its rounds."""
 
-    def due(self, run: Run) -> bool:
-        """Whether the run is to be kept after the round that has just ended."""
+    def due(self, run: Run, *, last: bool) -> bool:
+        """Whether the run is to be kept after the round that has just ended, its `last` one or not."""
         ...
 
     def store(self, run: Run) -> None:
@@ -26,18 +26,24 @@ class Keeper(Protocol):
 
 
 class InMemory:
-    """Keeps the run after every round, for as long as this process lives."""
+    """Keeps the run for as long as this process lives: a large one as seldom as it would be stored.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    Parameters
+    ----------
+    every
+        Seconds from one time to the next, at least; small runs are kept after every round.
+    """
 
-    def due(self, run: Run) -> bool:
-        """Always."""
-        return True
+    def __init__(self, run: Run, every: float) -> None:
+        self._run, self._every, self._kept = run, every, time.monotonic()
+
+    def due(self, run: Run, *, last: bool) -> bool:
+        """By size and time; never after the last round, behind which nothing can be lost."""
+        return not last and (run.main.theta.size < SMALL or time.monotonic() - self._kept >= self._every)
 
     def store(self, run: Run) -> None:
         """Keep it."""
-        self._run = run
+        self._run, self._kept = run, time.monotonic()
 
     def last(self) -> Run:
         """The run after its last round, or as it began."""
@@ -50,9 +56,9 @@ class Stored:
     def __init__(self, checkpoints: Checkpoints, run: Run) -> None:
         self._checkpoints, self._start = checkpoints, run
 
-    def due(self, run: Run) -> bool:
-        """As the checkpoints say."""
-        return self._checkpoints.due(run, time.monotonic())
+    def due(self, run: Run, *, last: bool) -> bool:
+        """As the checkpoints say, and after the last round."""
+        return last or self._checkpoints.due(run, time.monotonic())
 
     def store(self, run: Run) -> None:
         """Begin to write it."""

@@ -31,6 +31,10 @@ PATIENCE = 3
 """A run fails once it has this many rounds and every one has dropped the target's updates."""
 
 
+EVERY = 30.0
+"""Seconds between the times at which a large run is kept, unless said otherwise."""
+
+
 @dataclass(frozen=True)
 class Round:
     """The outcome of one round; `row` is its line in the history."""
@@ -92,7 +96,7 @@ def run_rounds(
     WorkFailed
         Training diverges, or a method drops whatever the target learns (`require_learning`).
     """
-    keeper, told = keeper or InMemory(run), len(run.rows)
+    keeper, told = keeper or InMemory(run, EVERY), len(run.rows)
 
     def tell(done: Round) -> None:
         nonlocal told
@@ -139,7 +143,7 @@ class Driver:
                 after, facts = method.combine(run, updates, target, number)
             require_finite(after.main.theta, updates, number)
             row = history_row(number, {**facts, **dropped_parts(updates, target.suite.target, number)}, updates, target)
-            due = number + 1 == method.rounds(run.setting) or self.keeper.due(after)
+            due = self.keeper.due(after, last=number + 1 == method.rounds(run.setting))
             states = {name: at_hand(track) for name, track in after.tracks.items()} if due else None
             told = [replace(update, theta=NOTHING, optimizer={}, memory={}) for update in updates]
             last = Unsettled(number, questions_of(run, after), row | self.times(), told, states)

@@ -198,7 +198,7 @@ def train(
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {kind_of(opened)}")
             target.evaluator = opened if isinstance(opened, Evaluating) else None
-            keeper = InMemory(run) if checkpoints is None else Stored(checkpoints, run)
+            keeper = InMemory(run, checkpoint_every) if checkpoints is None else Stored(checkpoints, run)
             run = run_rounds(run, method, opened, target, on_round or _nobody, keeper)
             best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)

@@ -1,4 +1,4 @@
-"""What a step of equal weighting costs beside a plain PyTorch loop, evaluation on select included: `make bench`.
+"""What a step of equal weighting costs beside a plain loop, evaluation on select included: part of `make bench`.
 
 Ours and two plain loops take turns: one backward pass of the summed losses, and one backward pass for each task. Each
 ratio is the median over turns. Building, checks and the first round are left out.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 import avil_ray as avil
+from benchmarks.measured import Row
 
 ROUNDS, STEPS, TURNS = 4, 50, 9
 """Rounds that are timed, steps of each, and turns."""
@@ -93,34 +94,25 @@ def ours(suite: avil.Suite) -> float:
     ends: list[float] = []
     method = avil.Static(weights=dict.fromkeys(suite.task_names, 1.0))
     avil.train(
-        suite,
-        method,
-        rounds=ROUNDS + 1,
-        steps_per_round=STEPS,
-        on_round=lambda _: ends.append(time.perf_counter()),
+        suite, method, rounds=ROUNDS + 1, steps_per_round=STEPS, on_round=lambda _: ends.append(time.perf_counter())
     )
     return ends[-1] - ends[0]
 
 
-def ratios(suite: avil.Suite) -> Mapping[str, float]:
-    """Ratio -> its median over turns; one turn before them warms up."""
-    loop = PlainLoop(suite)
-    turns = [(ours(suite), loop.seconds(summed=True), loop.seconds(summed=False)) for _ in range(TURNS + 1)][1:]
-    return {
-        "ours / summed": statistics.median(own / summed for own, summed, _ in turns),
-        "ours / a backward per task": statistics.median(own / each for own, _, each in turns),
-        "a backward per task / summed": statistics.median(each / summed for _, summed, each in turns),
-    }
-
-
-def main() -> None:
-    """Print the ratios of two suites."""
+def rows() -> Iterator[Row]:
+    """The ratios of three suites; one turn before them warms up."""
     torch.set_num_threads(1)
-    small = avil.suites.multimnist(target="left", target_labels=300, size=18)
-    for name, suite in {"synthetic": avil.suites.synthetic(), "multimnist 18 x 18": small}.items():
-        for what, ratio in ratios(suite).items():
-            print(f"{name:20} {what:30} {ratio:5.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    suites = {
+        "synthetic": (avil.suites.synthetic(), 1.4),
+        "multimnist": (avil.suites.multimnist(target="left", target_labels=300), 1.05),
+        "multimnist, 18 pixels": (avil.suites.multimnist(target="left", target_labels=300, size=18), None),
+    }
+    for name, (suite, most) in suites.items():
+        loop = PlainLoop(suite)
+        turns = [(ours(suite), loop.seconds(summed=True), loop.seconds(summed=False)) for _ in range(TURNS + 1)][1:]
+        summed = statistics.median(own / plain for own, plain, _ in turns)
+        each = statistics.median(own / plain for own, _, plain in turns)
+        floor = statistics.median(plain / least for _, least, plain in turns)
+        yield Row(f"a step on {name} / a plain loop that sums losses", summed, most=most)
+        yield Row(f"a step on {name} / a plain loop with a backward pass a task", each)
+        yield Row(f"a plain loop with a backward pass a task / one that sums losses, {name}", floor)

@@ -1,4 +1,4 @@
-"""What more workers bring: `make bench`, or `python benchmarks/workers.py simulated` for one part.
+"""What more workers bring: part of `make bench`.
 
 real: an encoder of 22.6M parameters, four tasks, batches of 16 texts of 64 tokens; 1 and 2 workers of one thread, and
 one worker of two threads. simulated: passes sleep in place of computing, so that this machine can have eight workers;
@@ -7,9 +7,8 @@ all else is real (Ray, the teams' sums, the fit of alpha). Seconds are those of 
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,25 +17,11 @@ from torch import Tensor, nn
 import avil_ray as avil
 from avil_ray.methods.method import Method
 from avil_ray.pools.connection import connected
+from benchmarks.encoder import Encoder
+from benchmarks.measured import Row
 
 FORWARD, BACKWARD = 0.010, 0.020
 """Seconds that a batch of a simulated task sleeps, forward and backward."""
-
-
-class Encoder(nn.Module):
-    """A transformers encoder that reads token ids [B, L] and gives its first token's state [B, 384]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from transformers import BertConfig, BertModel
-
-        size = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
-        self.encoder = BertModel(size, add_pooling_layer=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """The first token's state."""
-        states: Tensor = self.encoder(input_ids=tokens).last_hidden_state
-        return states[:, 0]
 
 
 class Sleep(torch.autograd.Function):
@@ -116,34 +101,38 @@ def rounds_of(suite: avil.Suite, method: Method, workers: int, *, threads: int =
     return history["time/round"].sum(), history["time/device"].sum() / history["time/reserved"].sum()
 
 
-def real() -> None:
-    """1 and 2 workers, and 1 worker of two threads, on the encoder."""
-    methods: Mapping[str, Method] = {"equal": avil.Equal(), "gcs": avil.GCS(), "alpha-vil": avil.AlphaVIL()}
-    for name, method in methods.items():
+def real() -> Iterator[Row]:
+    """2 workers and 1 worker of two threads beside 1 worker, on the encoder."""
+    methods: Mapping[str, tuple[Method, float | None]] = {
+        "equal": (avil.Equal(), 1.6),
+        "static": (avil.Static(weights=dict.fromkeys("bcd", 0.5)), 1.6),
+        "gcs": (avil.GCS(), None),
+        "alpha-vil": (avil.AlphaVIL(), 1.5),
+    }
+    for name, (method, least) in methods.items():
         run = {"rounds": 7, "steps_per_round": 2} if name == "alpha-vil" else {"rounds": 4, "steps_per_round": 3}
         alone, _ = rounds_of(REAL, method, 1, **run)
         pair, busy = rounds_of(REAL, method, 2, **run)
         threads, _ = rounds_of(REAL, method, 1, threads=2, **run)
-        print(
-            f"{name}: 1 worker {alone:.1f} s; 2 workers {alone / pair:.2f} times as fast, {busy:.0%} busy;"
-            f" 1 worker of two threads {alone / threads:.2f}",
-            flush=True,
-        )
+        yield Row(f"{name}, P = 22.6M: 2 workers beside 1, rounds a second", alone / pair, least=least)
+        yield Row(f"{name}, P = 22.6M: 2 workers, reserved time that is busy", 100 * busy, "%")
+        yield Row(f"{name}, P = 22.6M: 1 worker of two threads beside 1, rounds a second", alone / threads)
 
 
-def simulated() -> None:
+def simulated() -> Iterator[Row]:
     """1, 2, 4, 5 and 8 workers on passes that sleep."""
     for name, method in {"equal": avil.Equal(), "alpha-vil": avil.AlphaVIL()}.items():
-        alone = 0.0
-        for workers in (1, 2, 4, 5, 8):
+        alone, _ = rounds_of(SIMULATED, method, 1, rounds=10, steps_per_round=8)
+        for workers in (2, 4, 5, 8):
             seconds, busy = rounds_of(SIMULATED, method, workers, rounds=10, steps_per_round=8)
-            alone = alone or seconds
-            print(
-                f"{name}, {workers} simulated workers: {alone / seconds:.2f} times as fast, {busy:.0%} busy", flush=True
-            )
+            promised = workers == 5
+            what = f"{name}, 5 tasks, simulated: {workers} workers"
+            yield Row(f"{what} beside 1, rounds a second", alone / seconds, least=3 if promised else None)
+            yield Row(f"{what}, reserved time that is busy", 100 * busy, "%", least=60 if promised else None)
 
 
-if __name__ == "__main__":
+def rows() -> Iterator[Row]:
+    """Both parts."""
     with connected("local", cpus=8):
-        for part in sys.argv[1:] or ["real", "simulated"]:
-            {"real": real, "simulated": simulated}[part]()
+        yield from real()
+        yield from simulated()

@@ -97,13 +97,14 @@ class Member:
     _sources: dict[tuple[str, ...], Source] = field(default_factory=dict)
     _line: tuple[Points, Dev] | None = None
 
-    def perform(self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int) -> list[Part]:
+    def perform(self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int) -> Iterator[Part]:
         """Take part in those of a round's jobs that name this worker, in their order; what is kept from before ends.
 
-        Jobs come in the same order to all workers, so a team's members meet.
+        Jobs come in the same order to all workers, so a team's members meet. A part comes as soon as it is done, so
+        that whoever sends it need not hold the vectors of all.
         """
         mine = [job for job in jobs if self.rank in job.ranks]
-        before, self.kept, parts = self.kept, {}, []
+        before, self.kept = self.kept, {}
         for place, job in enumerate(mine):
             track = tracks[job.assignment.track]
             if isinstance(track.optimizer, Kept) and job.assignment.continues:
@@ -116,9 +117,8 @@ class Member:
             if job.keep:
                 self.kept[job.keep] = part.update.optimizer
                 part = Part(replace(part.update, optimizer={}), part.losses)
-            parts.append(part)
+            yield part
         self.kept |= {key: state for key, state in before.items() if key in _still_needed(tracks, mine)}
-        return parts
 
     def open_line(self, line: Line, rows: Tensor, start: Vector, ends: Sequence[Vector]) -> None:
         """Get ready to compute the dev loss along a line: see `line.shares`."""

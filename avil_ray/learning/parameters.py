@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
@@ -26,6 +27,10 @@ Vector = npt.NDArray[np.float32]
 SUM_BLOCK, GPU_SUM_BLOCK = 1 << 17, 1 << 22
 """How many numbers are added in one go: as many as a CPU's cache holds; on a GPU so many that starting the next block
 costs nothing beside it."""
+
+
+COMPILED = 1000
+"""How many variants of a model are compiled (tasks, modes, shapes); PyTorch alone goes back to plain code after 8."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,12 @@ class FlatModel:
     def device(self) -> torch.device:
         """Where the vectors and the model are."""
         return self.values.device
+
+    @cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """The model, compiled for each task and mode when it is first called so; its parameters are the same."""
+        found: Callable[..., Any] = torch.compile(self.model, recompile_limit=COMPILED)
+        return found
 
     def load(self, theta: Tensor | Vector) -> None:
         """Set every parameter and buffer from theta [P]; a no-op copy where theta is `values` itself."""

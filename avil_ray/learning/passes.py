@@ -151,7 +151,8 @@ def forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Any, Any
     name, before = batch.source.task.name, flat.gradient_marks()
     try:
         with autocast(flat.device, learning.precision):
-            outputs = flat.model(to_device(batch.inputs, flat.device), name)
+            model = flat.compiled if learning.compile else flat.model
+            outputs = model(to_device(batch.inputs, flat.device), name)
     except NO_MEMORY:
         raise
     except (Exception, SystemExit) as error:

@@ -88,7 +88,7 @@ class Rank:
         pieces: Mapping[int, tuple[int, Piece]],
     ) -> Answer:
         """Take part in a round: the jobs of this rank, and then its pieces of an evaluation (place -> rank, piece)."""
-        parts = self.member.perform(jobs, tracks, number) if jobs else []
+        parts = list(self.member.perform(jobs, tracks, number)) if jobs else []
         judged = {}
         for place, (rank, piece) in pieces.items():
             if rank == self.world.rank:

@@ -142,16 +142,17 @@ class Worker:
             name: track if place is None else replace(track, theta=vectors[place])
             for name, (track, place) in order.tracks.items()
         }
-        parts = member.perform(order.jobs, tracks, order.number) if order.jobs else []
-        thetas = [wired(part.update.theta) for part in parts]
-        bare = [replace(part, update=replace(part.update, theta=NOTHING)) for part in parts]
+        parts, thetas = list[Part](), list[Wired]()
+        for part in member.perform(order.jobs, tracks, order.number) if order.jobs else ():
+            thetas.append(wired(part.update.theta))
+            parts.append(replace(part, update=replace(part.update, theta=NOTHING)))
         judged: dict[int, Any] = {}
         for place, (rank, piece, at) in order.pieces.items():
             if rank == member.rank:
                 started = time.perf_counter()
                 found = member.judge(replace(piece, theta=vectors[at]))
                 judged[place] = found, time.perf_counter() - started
-        return Answer(bare, thetas, judged)
+        return Answer(parts, thetas, judged)
 
 
 def wired(theta: Vector) -> Wired:

@@ -54,6 +54,8 @@ class Learning:
     """Rounds without a better figure on select after which a run ends; methods that plan ahead refuse it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
+    compile: bool = False
+    """Whether the model is compiled (`torch.compile`): the first steps take long, later ones less, most on a GPU."""
     reduction: Literal["tree", "all_reduce"] = "tree"
     """How several workers on one assignment add up gradients. tree: the bits of one worker alone. all_reduce: in the
     communication library's order, which is faster for many workers and on GPUs, and agrees within rounding."""

@@ -1,0 +1,1 @@
+"""Measurements of this package, each a module with `rows()`; `make bench` runs all."""
