@@ -151,7 +151,8 @@ class FlatModel:
     @cached_property
     def compiled(self) -> Callable[..., Any]:
         """The model, compiled for each task and mode when it is first called so; its parameters are the same."""
-        found: Callable[..., Any] = torch.compile(self.model, recompile_limit=COMPILED)
+        compiler: Any = torch.compile  # its types lack the limit
+        found: Callable[..., Any] = compiler(self.model, recompile_limit=COMPILED)
         return found
 
     def load(self, theta: Tensor | Vector) -> None:
