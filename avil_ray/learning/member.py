@@ -112,6 +112,8 @@ class Member:
                 used_again = any(other.assignment.track == job.assignment.track for other in mine[place + 1 :])
                 track = replace(track, optimizer=before[key] if used_again else before.pop(key))
             reduction = job.assignment.learning.reduction
+            if reduction == "auto":
+                reduction = "tree" if self.learner.flat.device.type == "cpu" else "all_reduce"
             team = Team(job.ranks, job.ranks.index(self.rank), self.world, reduction)
             part = self.learner.take_part(job.assignment, track, number, team)
             if job.keep:

@@ -56,9 +56,10 @@ class Learning:
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
     compile: bool = False
     """Whether the model is compiled (`torch.compile`): the first steps take long, later ones less, most on a GPU."""
-    reduction: Literal["tree", "all_reduce"] = "tree"
+    reduction: Literal["auto", "tree", "all_reduce"] = "auto"
     """How several workers on one assignment add up gradients. tree: the bits of one worker alone. all_reduce: in the
-    communication library's order, which is faster for many workers and on GPUs, and agrees within rounding."""
+    communication library's order, which is faster for many workers and on GPUs, and agrees within rounding. auto: tree
+    on CPUs, all_reduce on GPUs."""
     evaluation_batch: int | None = None
     """Examples that go through the model at a time where it is evaluated, and where alpha is fitted; several workers
     share out such batches. 4 x batch_size where not given."""
