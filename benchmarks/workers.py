@@ -110,7 +110,7 @@ def real() -> Iterator[Row]:
         "alpha-vil": (avil.AlphaVIL(), 1.5),
     }
     for name, (method, least) in methods.items():
-        run = {"rounds": 7, "steps_per_round": 2} if name == "alpha-vil" else {"rounds": 4, "steps_per_round": 3}
+        run = {"rounds": 6, "steps_per_round": 2} if name == "alpha-vil" else {"rounds": 3, "steps_per_round": 3}
         alone, _ = rounds_of(REAL, method, 1, **run)
         pair, busy = rounds_of(REAL, method, 2, **run)
         threads, _ = rounds_of(REAL, method, 1, threads=2, **run)
