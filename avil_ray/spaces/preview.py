@@ -35,7 +35,7 @@ class Row:
     trials: int
     """Configurations times seeds."""
     works: tuple[Work, ...]
-    """The work of a trial, configuration by configuration; an example stands in for what Optuna will propose."""
+    """The work of a trial, configuration by configuration; an example stands in for what will be proposed."""
     slots: int
     """Workers of a trial."""
     assignments: int

@@ -101,7 +101,7 @@ class SearchSpace(Contents):
     """The whole as plain values, settings included."""
 
     def configurations(self) -> list[Configuration]:
-        """Every configuration, in file order; those that Optuna will propose are not among them (see `asked`)."""
+        """Every configuration, in file order; those that will be proposed are not among them (see `asked`)."""
         return [one for entry in self.entries for one in entry.configurations(self.search)]
 
     def trials(self) -> list[TrialPlan]:
