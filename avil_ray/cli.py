@@ -220,13 +220,14 @@ def report(
     name: Annotated[str, typer.Argument(help="A sweep's name.")],
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Make the comparison again from what is stored."""
+    """Make the comparison again from what is stored, and send to MLflow what a broken-off sweep could not."""
     from rich.console import Console
 
     from avil_ray.reports.records import read_records
     from avil_ray.reports.tables import terminal_table
     from avil_ray.reports.write import write_report
     from avil_ray.sweeps.storage import FACTS, read_facts
+    from avil_ray.tracking.missing import send_missing
 
     folder = storage / name
     if len(name) > LONGEST_NAME or not folder.is_dir():
@@ -238,6 +239,9 @@ def report(
     for failure in (failure for method in comparison.methods for failure in method.failures):
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
     print(f"report: {plain(folder / 'report.html')}")
+    if trouble := send_missing(storage, folder, comparison):
+        print(f"the tracking store lacks something: {plain(trouble)}; report and --resume send it", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command(epilog="avil-ray predict churn new.csv --output predictions.csv")

@@ -6,7 +6,6 @@ The record is all a report needs, so a comparison can be made again from the fol
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import re
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from avil_ray.errors import UserError, WorkFailed
+from avil_ray.reports.histories import history_content, read_history
 from avil_ray.storage import discard, make_folder, replace_file, why
 
 Status = Literal["finished", "failed", "stopped", "unfinished"]
@@ -148,7 +148,7 @@ def write_record(folder: Path, record: TrialRecord) -> None:
     WorkFailed
         Where the folder cannot be written to.
     """
-    history = b"" if record.history.empty else _in_float64(record.history).to_csv(index=False).encode()
+    history = history_content(record.history)
     make_folder(folder)
     if history:
         replace_file(folder / HISTORY, history)
@@ -162,6 +162,15 @@ def write_record(folder: Path, record: TrialRecord) -> None:
 
 def read_record(folder: Path) -> TrialRecord:
     """The record in a trial's folder; WorkFailed, with the reason, where it is not what was written there."""
+    record, history = read_without_history(folder)
+    try:
+        return replace(record, history=read_history(history)) if history else record
+    except ValueError as error:
+        raise WorkFailed(f"{folder / HISTORY}: unreadable ({why(error)})") from error
+
+
+def read_without_history(folder: Path) -> tuple[TrialRecord, bytes]:
+    """As `read_record`, with the history as it stands in its file: checked, but not read."""
     path = folder / RESULT
     try:
         content = json.loads(path.read_bytes().decode())
@@ -171,12 +180,21 @@ def read_record(folder: Path) -> TrialRecord:
         # a record of avil_ray 0.1 has no checksum
         if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, _checksum(content, history)):
             raise ValueError(f"the checksum of the record and {HISTORY} is wrong")
-        record = TrialRecord.from_json(content, _read_history(history) if history else None)
+        record = TrialRecord.from_json(content)
         if trial_folder(folder.parent.parent, record.key) != folder and folder.parent.name == TRIALS:
             raise ValueError(f"it is the record of {record.key}")
-        return record
+        return record, history
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise WorkFailed(f"{path}: unreadable ({why(error)})") from error
+
+
+def read_head(folder: Path) -> Mapping[str, Any]:
+    """What `result.json` in a trial's folder says, unchecked and without the history; empty where it says nothing."""
+    try:
+        content = json.loads((folder / RESULT).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("key"), str) else {}
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
@@ -186,14 +204,19 @@ def read_records(folder: Path) -> list[TrialRecord]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one that a sweep has written")
-    found = [_record_or_failure(path.parent) for path in (folder / TRIALS).glob(f"*/{RESULT}")]
+    found = [record_or_failure(place) for place in ended(folder)]
     records = [record for record in found if record is not None]
     methods = {record.label: record.method for record in records if record.method}
     records = [replace(record, method=methods.get(record.label, record.label)) for record in records]
     return sorted(records, key=lambda record: (record.label, record.configuration, record.seed))
 
 
-def _record_or_failure(folder: Path) -> TrialRecord | None:
+def ended(folder: Path) -> list[Path]:
+    """The folders of a sweep's trials that have ended, be their records readable or not, sorted."""
+    return sorted(path.parent for path in (folder / TRIALS).glob(f"*/{RESULT}"))
+
+
+def record_or_failure(folder: Path) -> TrialRecord | None:
     """A trial's record; a failed one without a method where it cannot be read; None where no trial is called so."""
     named = re.fullmatch(r"(.+)-c(\d{3,})-s(\d+)", folder.name)
     try:
@@ -233,30 +256,6 @@ def _adapter(kind: Any) -> Any:
 def _checksum(content: Mapping[str, Any], history: bytes) -> str:
     """SHA-256 over a record's JSON, whatever its layout, and its history."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode() + history).hexdigest()
-
-
-def _in_float64(history: pd.DataFrame) -> pd.DataFrame:
-    """The same numbers in double precision: the shortest text of a float32 reads back as another float64."""
-    narrow = [name for name in history.columns if history[name].dtype in (np.float16, np.float32)]
-    return history.astype(dict.fromkeys(narrow, np.float64))
-
-
-def _read_history(content: bytes) -> pd.DataFrame:
-    """A history to the last bit: not every version of pandas parses numbers exactly, Python does."""
-    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    if "round" not in text:
-        raise ValueError("the history has no column round")
-    return pd.DataFrame({name: _numbers(text[name].tolist()) for name in text.columns})
-
-
-def _numbers(column: list[str]) -> list[Any]:
-    """Whole numbers, or else numbers with NaN where nothing stands, or else the text as it is."""
-    for convert in (int, lambda value: float(value or "nan")):
-        try:
-            return [convert(value) for value in column]
-        except ValueError:
-            continue
-    return column
 
 
 def _encode(value: Any) -> Any:

@@ -53,7 +53,9 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.algorithm == "grid":
-            raise UserError("trials: a grid runs every combination; leave trials out, or use random, optuna or surrogate")
+            raise UserError(
+                "trials: a grid runs every combination; leave trials out, or use random, optuna or surrogate"
+            )
 
     def document(self) -> dict[str, Any]:
         """The search as it stands in YAML."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,8 +25,8 @@ from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
 from avil_ray.training import Result
 
 if TYPE_CHECKING:
+    from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.runs import RunStatus
-    from avil_ray.tracking.writer import Tracker
 
 
 MODEL = "model"
@@ -65,26 +65,27 @@ class Outcome:
         return sum(method.count("failed") for method in self.comparison.methods)
 
 
-def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, tracker: Tracker) -> Outcome:
-    """Compare what there is, write the report, and bring the tracking store up to date."""
+def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, outbox: Outbox) -> Outcome:
+    """Compare what there is, write the report, then bring the tracking store up to date, models last."""
     records = read_records(folder)
     there = {record.key for record in records}
     lacking = [make_record(asdict(plan), "unfinished", []) for plan in plans if plan.key not in there]
     comparison = write_report(folder, [*records, *lacking], facts)
+    failed = any(record.status == "failed" for record in records)
+    status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
+    best = {record.key: record for record in best_trials(comparison)}
     lost: list[str] = []
-    for record in best_trials(comparison):
+    for key in outbox.finish(comparison.summary(), status, list(best)):
         try:
-            log_model(tracker, suite, folder, record)
+            log_model(outbox, suite, folder, best[key])
         except WorkFailed as error:
-            lost.append(f"the model of {record.key}, as {error}")
+            lost.append(f"the model of {key}, as {error}")
+    outbox.settled()
     try:
         save_best(suite, folder, comparison)
     except (UserError, WorkFailed) as error:
         lost.append(f"the folder {MODEL}, as {error}")
-    failed = any(record.status == "failed" for record in records)
-    status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
-    tracker.finish_sweep(comparison.summary(), folder, records, status)
-    return Outcome(comparison, folder, len(lacking), "; ".join(filter(None, [tracker.trouble, *lost])) or None)
+    return Outcome(comparison, folder, len(lacking), "; ".join(filter(None, [outbox.trouble, *lost])) or None)
 
 
 def best_trials(comparison: Comparison) -> list[TrialRecord]:
@@ -99,9 +100,15 @@ def _select(record: TrialRecord) -> float:
     return record.select
 
 
-def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
+def log_model(outbox: Outbox, suite: Suite, folder: Path, record: TrialRecord) -> None:
     """Log the target's model of one trial: in MLflow's format, and its named weights."""
-    tracker.log_model(record.key, partial(pack, result_of(suite, folder, record)))
+    result = result_of(suite, folder, record)
+    with TemporaryDirectory() as place:
+        try:
+            packed = pack(result, Path(place))
+        except (UserError, WorkFailed) as error:
+            packed = Packed(None, trouble=str(error))
+        outbox.log_model(record.key, packed.model, packed.files, packed.trouble)
 
 
 def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:

@@ -103,7 +103,7 @@ class Surrogate:
     @property
     def design(self) -> int:
         """How many points are chosen before any score is looked at: two more than there are options, and the same."""
-        return 2 * (self._places.shape[1] + 1)
+        return 2 * (int(self._places.shape[1]) + 1)
 
     def ask(self, count: int) -> list[Point]:
         """See `Proposer`."""

@@ -16,7 +16,7 @@ from avil_ray.catalog import build_suite, build_trial
 from avil_ray.errors import WorkFailed
 from avil_ray.methods.method import Setting
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, read_record, trial_folder
+from avil_ray.reports.records import RESULT, read_without_history, trial_folder
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
 from avil_ray.sweeps.proposals import Optuna, Proposer, Surrogate
@@ -106,6 +106,6 @@ def _select(folder: Path, one: TrialPlan) -> float | None:
     """A trial's figure on select; None where it failed, was stopped or has no result."""
     stored = trial_folder(folder, one.key)
     try:
-        return read_record(stored).select if (stored / RESULT).exists() else None
+        return read_without_history(stored)[0].select if (stored / RESULT).exists() else None
     except WorkFailed:  # damaged since it was written: the report says so
         return None

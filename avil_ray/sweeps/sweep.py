@@ -8,14 +8,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
-from safetensors import SafetensorError, safe_open
 
 from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
@@ -23,20 +22,21 @@ from avil_ray.errors import UserError, WorkFailed
 from avil_ray.interruption import Interruption
 from avil_ray.pools.placement import at_once, bundles
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
+from avil_ray.reports.records import RESULT, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import LocalStorage, discard, locked, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
+from avil_ray.sweeps.index import Index
 from avil_ray.sweeps.stages import Stage, scheduler, stages
 from avil_ray.sweeps.storage import SPACE, require_usable, store
-from avil_ray.sweeps.trial import CHECKPOINT, THETA, Job, make_ready, make_record, run_trial
+from avil_ray.sweeps.trial import CHECKPOINT, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
 if TYPE_CHECKING:
     from avil_ray.sweeps.watch import Watch
-    from avil_ray.tracking.writer import Tracker
+    from avil_ray.tracking.outbox import Outbox
 
 
 def run_sweep(
@@ -72,14 +72,14 @@ def run_sweep(
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, nodes
     from avil_ray.tracking.items import parameters
+    from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
-    from avil_ray.tracking.writer import Tracker
 
     console, folder = console or Console(stderr=True), storage.absolute() / space.name
     require_usable(folder, space, resume, fresh)
     suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
-    tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
-    with locked(folder), connected(address):
+    tracker = Outbox(tracking_uri(storage), experiment_name(suite.name), space.name, folder)
+    with locked(folder), tracker, connected(address):
         there = nodes()
         seen = preview(space, there)
         if seen.lacking:
@@ -126,11 +126,16 @@ class Trials:
     seen: Preview
     nodes: list[dict[str, float]]
     facts: SweepFacts
-    tracker: Tracker
+    tracker: Outbox
     max_concurrent: int | None
     console: Console
     interruption: Interruption
     plans: list[TrialPlan] = field(default_factory=list)
+
+    @cached_property
+    def index(self) -> Index:
+        """How trials ended in earlier starts and in this one."""
+        return Index(Path(self.job.folder))
 
     def run(self, stage: Stage) -> None:
         """Run these trials; afterwards each has a record in its folder, unless the sweep was interrupted."""
@@ -156,13 +161,16 @@ class Trials:
         for plan in waiting:
             stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
             settle(folder, plan, watch.failed.get(plan.key), stopped)
+        self.index.write()
 
     def _ended_well(self, plan: TrialPlan) -> bool:
+        """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
         try:
-            return ended_well(Path(self.job.folder), plan)
+            ended = self.index.look(plan.key)
         except WorkFailed as error:
             self._say(f"{plan.key} runs again: {error}")
             return False
+        return ended is not None and ended.well
 
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
@@ -171,6 +179,7 @@ class Trials:
         from ray import tune
 
         from avil_ray.sweeps.orphans import Orphans
+        from avil_ray.sweeps.tuning import Indexed, Shared
         from avil_ray.tracking.callback import TrackingCallback
 
         folder, space, orphans = Path(self.job.folder), self.seen.space, Orphans()
@@ -179,7 +188,7 @@ class Trials:
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
             tune.with_resources(_run_here, partial(_placement, job=self.job)),
-            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job), "folder": str(Path.cwd())},
+            param_space={"trial": tune.grid_search(Shared(facts)), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self._most_at_once(facts),
                 reuse_actors=True,
@@ -191,11 +200,7 @@ class Trials:
                 name="tune",
                 storage_path=str(folder),
                 verbose=0,
-                callbacks=[
-                    TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep),
-                    watch,
-                    orphans,
-                ],
+                callbacks=[TrackingCallback(self.tracker), Indexed(self.index), watch, orphans],
                 failure_config=tune.FailureConfig(max_failures=space.resources.retries),
             ),
         )
@@ -262,21 +267,3 @@ def _quiet_tune() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def ended_well(folder: Path, plan: TrialPlan) -> bool:
-    """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep.
-
-    WorkFailed where its files are damaged; of the parameters, only whether the file is there and as long as it says.
-    """
-    stored = trial_folder(folder, plan.key)
-    if not (stored / RESULT).exists():
-        return False
-    status = read_record(stored).status
-    if status == "finished":
-        try:
-            with safe_open(stored / THETA, "numpy"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise WorkFailed(f"{stored / THETA}: unreadable ({why(error)})") from error
-    return status in ("finished", "stopped")

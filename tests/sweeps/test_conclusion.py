@@ -17,7 +17,7 @@ from avil_ray.reports.comparison import compare
 from avil_ray.reports.records import trial_folder, write_record
 from avil_ray.sweeps.conclusion import conclude, pack, save_best
 from avil_ray.sweeps.trial import save_theta
-from avil_ray.tracking.writer import Tracker
+from avil_ray.tracking.outbox import Outbox
 
 
 def test_damaged_parameters_cost_a_model_and_not_the_report(migrated_store: Path) -> None:
@@ -26,8 +26,9 @@ def test_damaged_parameters_cost_a_model_and_not_the_report(migrated_store: Path
     theta = trial_folder(folder, record.key) / "theta.safetensors"
     save_theta(theta, np.zeros(3, np.float32))
     theta.write_bytes(theta.read_bytes()[:-1] + b"\1")
-    tracker = Tracker(f"sqlite:///{migrated_store}", "tiny", "tiny")
-    outcome = conclude(folder, make_facts(("equal",), seeds=(0,)), [], tiny_suite(), tracker)
+    with Outbox(f"sqlite:///{migrated_store}", "tiny", "tiny", folder) as outbox:
+        outbox.prepare()
+        outcome = conclude(folder, make_facts(("equal",), seeds=(0,)), [], tiny_suite(), outbox)
     assert outcome.trouble == f"the model of {record.key}, as {theta}: unreadable (the checksum is wrong)"
     assert (folder / "report.html").exists()
 
