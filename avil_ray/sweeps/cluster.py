@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[None]:
     """As `connection.connected`, with Tune set up for a sweep."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -39,7 +39,7 @@ def connected(address: str) -> Iterator[None]:
         yield
 
 
-def nodes_at(address: str) -> list[dict[str, float]]:
+def nodes_at(address: str | None) -> list[dict[str, float]]:
     """The resources of each node of the cluster at an address, as of `nodes`; no Ray is started to count them."""
     if not ray.is_initialized() and connection.starts_its_own(address):
         return [connection.own_node()]

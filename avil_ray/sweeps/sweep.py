@@ -43,7 +43,7 @@ def run_sweep(
     space: SearchSpace,
     storage: Path,
     *,
-    address: str = "auto",
+    address: str | None = None,
     max_concurrent: int | None = None,
     resume: bool = False,
     fresh: bool = False,
