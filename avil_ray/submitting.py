@@ -11,9 +11,8 @@ import os
 import re
 import shlex
 import signal
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from avil_ray.telemetry import no_calls_home
 from avil_ray.tracking.store import shown
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+    from ray.job_submission import JobDetails, JobSubmissionClient
 
 ANSWER_SECONDS = 10.0
 """How long to wait for the dashboard's first answer; Ray's own client would wait for minutes."""
@@ -217,11 +216,10 @@ def _submitted(
 
 def _watched(client: JobSubmissionClient, job: str) -> int:
     """Print the job's log until it ends, and return its exit status; Ctrl-C and SIGTERM end only the watching."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with _interruptible():
-            asyncio.run(_follow(client, job))
-            return _exit_status(client, job)
-    except KeyboardInterrupt:
+        return asyncio.run(_follow(client, job))
+    except asyncio.CancelledError:
         print(f"\ndetached: job {job} goes on", flush=True)
         return 1
     except (OSError, RuntimeError) as error:
@@ -229,34 +227,29 @@ def _watched(client: JobSubmissionClient, job: str) -> int:
             raise
         reason = plain(f"{type(error).__name__}: {error}".split("\n")[0])[:200]
         raise WorkFailed(f"the connection to job {job} is lost ({reason}); the job itself goes on") from error
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Signals raise KeyboardInterrupt, without the command line's words about work that is stopping: it is not."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
-    try:
-        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-async def _follow(client: JobSubmissionClient, job: str) -> None:
-    async for lines in client.tail_job_logs(job):
-        print(lines, end="", flush=True)
-
-
-def _exit_status(client: JobSubmissionClient, job: str) -> int:
+async def _follow(client: JobSubmissionClient, job: str) -> int:
+    """As `_watched`; CancelledError where a signal ended it."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in SIGNALS:  # in place of the command line's words about work that is stopping: it is not
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    async with aclosing(client.tail_job_logs(job)) as log:  # type: ignore[type-var]  # it is a generator
+        async for lines in log:
+            print(lines, end="", flush=True)
     while not (found := client.get_job_info(job)).status.is_terminal():
-        time.sleep(POLL_SECONDS)
-    if found.status == "SUCCEEDED":
+        await asyncio.sleep(POLL_SECONDS)
+    return _exit_status(job, found)
+
+
+def _exit_status(job: str, ended: JobDetails) -> int:
+    if ended.status == "SUCCEEDED":
         return 0
-    if found.status == "FAILED" and found.driver_exit_code:
-        return int(found.driver_exit_code) if found.driver_exit_code > 0 else 1
-    reason = plain((found.message or "it does not say why").strip().split("\n")[0])[:300]
-    raise WorkFailed(f"job {job} {found.status.value.lower()}: {reason}")
+    if ended.status == "FAILED" and ended.driver_exit_code:
+        return max(1, ended.driver_exit_code)  # below 0 where a signal killed it
+    reason = plain((ended.message or "it does not say why").strip().split("\n")[0])[:300]
+    raise WorkFailed(f"job {job} {ended.status.value.lower()}: {reason}")

@@ -54,7 +54,8 @@ IN_NO_FILE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "MLFLOW_
     [
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
         "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "WANDB_API_KEY", "GITHUB_PAT",
-        "PGPASSWORD",        "GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_SAS", "secret", "my_apikey", "DB_PASS", "DB_PWD",
+        "PGPASSWORD", "GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_SAS", "secret", "my_apikey", "DB_PASS",
+        "DB_PWD",
     ],
 )  # fmt: skip
 def test_what_looks_like_a_credential_is_refused_and_not_repeated(name: str) -> None:
@@ -86,7 +87,7 @@ def test_other_variables_pass() -> None:
         "MONKEYS=2",
     ]
     assert variables_of(texts) == {
-        "TOKENIZERS_PARALLELISM": "false", "AVIL_STORAGE": "s3://bucket/a=b", "HF_HOME": "/mnt/hf", 
+        "TOKENIZERS_PARALLELISM": "false", "AVIL_STORAGE": "s3://bucket/a=b", "HF_HOME": "/mnt/hf",
         "NCCL_P2P_DISABLE": "", "MONKEYS": "2",
     }  # fmt: skip
 
@@ -175,7 +176,7 @@ def head() -> Iterator[Head]:
     files, token, ports = (
         Path(tempfile.mkdtemp(prefix="r", dir="/tmp")),
         secrets.token_hex(32),
-        [free_port() for _ in range(3)],
+        [free_port() for _ in range(4)],
     )
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
@@ -186,7 +187,7 @@ def head() -> Iterator[Head]:
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", f"--port={ports[0]}",
         f"--dashboard-port={ports[1]}", f"--dashboard-agent-listen-port={ports[2]}", "--dashboard-host=127.0.0.1",
-        "--ray-client-server-port=0",
+        f"--ray-client-server-port={ports[3]}",
     ]  # fmt: skip
     with (files / "head.txt").open("w") as said:
         process = subprocess.Popen(
@@ -194,7 +195,7 @@ def head() -> Iterator[Head]:
         )
     try:
         address = f"http://127.0.0.1:{ports[1]}"
-        wait_for_dashboard(ports[1], process)
+        wait_for_dashboard(ports[1], process, files / "head.txt")
         yield Head(address, files, token, environment)
     finally:
         process.terminate()
@@ -204,7 +205,7 @@ def head() -> Iterator[Head]:
             shutil.rmtree(files, ignore_errors=True)
 
 
-def wait_for_dashboard(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_dashboard(port: int, process: subprocess.Popen[bytes], said: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -213,7 +214,7 @@ def wait_for_dashboard(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.5)
         else:
             return
-    raise AssertionError("the head did not start")
+    raise AssertionError(f"the head did not start: {said.read_text()}")
 
 
 def project(folder: Path, suite: str = SUITE, method: str = "target-only") -> None:

@@ -168,7 +168,7 @@ def test_a_local_ray_takes_no_orders_from_strangers() -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_local_ray_listens_on_loopback_alone() -> None:
-    ray.get(ray.remote(num_cpus=0.1)(os.getpid).remote())  # a worker listens too
+    ray.get(ray.remote(num_cpus=0.1)(lambda: None).remote())  # a worker listens too
     own = psutil.Process()
     processes = [own, *own.children(recursive=True)]
     open_to = {
