@@ -123,6 +123,7 @@ def train(
     resume: bool = False,
     checkpoint_every: float = 30.0,
     on_round: Callable[[Round], None] | None = None,
+    store_now: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train `suite` with `method`.
 
@@ -148,6 +149,8 @@ def train(
         the rounds since the last one. One of fewer than 1,048,576 parameters is stored after every round.
     on_round
         Called after every round, while its checkpoint is being written where one is due.
+    store_now
+        Asked after every round: whether to store it although no checkpoint is due.
 
     Raises
     ------
@@ -185,7 +188,7 @@ def train(
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {_kind(opened)}")
             target.evaluator = opened if isinstance(opened, Evaluating) else None
-            keeper = InMemory(run) if checkpoints is None else Stored(checkpoints, run)
+            keeper = InMemory(run) if checkpoints is None else Stored(checkpoints, run, store_now)
             run = run_rounds(run, method, opened, target, on_round or _nobody, keeper)
             best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)

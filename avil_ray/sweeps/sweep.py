@@ -26,6 +26,7 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
+from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import LocalStorage, discard, locked, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
@@ -70,7 +71,7 @@ def run_sweep(
         Where the input is wrong, or asks for more than the cluster has. Nothing is written then.
     """
     no_calls_home()
-    from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
     from avil_ray.tracking.items import parameters
     from avil_ray.tracking.store import experiment_name, tracking_uri
     from avil_ray.tracking.writer import Tracker
@@ -81,8 +82,8 @@ def run_sweep(
     tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
     with locked(folder), connected(address):
         seen = preview(space, nodes())
-        if seen.lacking:
-            raise UserError(seen.lacking)
+        if lacking := seen.lacking or lacking_labels(space.resources):
+            raise UserError(lacking)
         tracker.reach()
         facts = store(folder, space, suite, target, fresh)
         if fresh:
@@ -174,7 +175,7 @@ class Trials:
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(_run_here, partial(_placement, driver=self.job.driver, per_task=self.job.per_task)),
+            tune.with_resources(_run_here, partial(_placement, job=self.job, resources=space.resources)),
             param_space={"trial": tune.grid_search(facts), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self.max_concurrent,
@@ -226,10 +227,15 @@ def _run_here(config: Mapping[str, Any]) -> None:
     run_trial(config)
 
 
-def _placement(config: Mapping[str, Any], driver: Mapping[str, float], per_task: Mapping[str, float]) -> Any:
+def _placement(config: Mapping[str, Any], job: Job, resources: Resources) -> Any:
+    """Where a trial's driver and its workers run; Tune drops a driver's bundle that asks for nothing."""
     from ray.tune import PlacementGroupFactory
 
-    return PlacementGroupFactory(bundles(driver, per_task, config["trial"]["slots"]), strategy="PACK")
+    parts = bundles(job.driver, job.per_task, config["trial"]["slots"])
+    shares = [resources.driver, *[resources.per_task] * config["trial"]["slots"]]
+    labels = [dict(share.label_selector) for share, part in zip(shares, parts, strict=True) if part]
+    asked = {"bundle_label_selector": labels} if any(labels) else {}
+    return PlacementGroupFactory(parts, strategy=resources.strategy, **asked)
 
 
 @contextlib.contextmanager
