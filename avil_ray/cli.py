@@ -40,6 +40,10 @@ Suite = Annotated[
     str, typer.Argument(help="A suite (`avil-ray list suites`), or your own factory as package.module:function.")
 ]
 Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="auto, local or HOST:PORT of a Ray cluster; not given: what RAY_ADDRESS names, else local."),
+]
 DEFAULT_STORAGE = Path("avil-results")
 LONGEST_NAME = 64
 """What a sweep may be called at most, in characters."""
@@ -96,7 +100,7 @@ def sweep(
     space: Annotated[Path, typer.Argument(help="A search space (YAML).")],
     name: Annotated[str | None, typer.Option(help="The sweep's name, in place of the file's.")] = None,
     storage: Storage = DEFAULT_STORAGE,
-    address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
+    address: Address = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds in place of the file's, such as 0,1,2.")] = None,
     max_concurrent: Annotated[int | None, typer.Option(help="Most trials at a time.")] = None,
     settings: Settings = None,
@@ -135,12 +139,37 @@ def sweep(
         raise typer.Exit(1)
 
 
+@app.command(epilog="avil-ray submit space.yaml --address http://127.0.0.1:8265 -- --storage /mnt/avil --resume")
+def submit(
+    space: Annotated[Path, typer.Argument(help="A search space (YAML), in --working-dir.")],
+    address: Annotated[str, typer.Option(help="The cluster's dashboard: http://HEAD:8265.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of `avil-ray sweep`.", show_default=False)
+    ] = None,
+    working_dir: Annotated[
+        Path, typer.Option(help="The folder that the job gets a copy of: the space, and a suite's code and data.")
+    ] = Path(),
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="KEY=VALUE", help="A variable for the job, no secret; may be repeated."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once the job is submitted.")] = False,
+) -> None:
+    """Run a sweep as a job on a Ray cluster, show its log, and exit with its status; Ctrl-C only ends the showing."""
+    from avil_ray.submitting import submit as submitted
+
+    # what the sweep would not understand is told here, before anything is uploaded
+    typer.main.get_command(app).commands["sweep"].make_context("sweep", [str(space), *(options or [])])  # type: ignore[attr-defined]
+    status = submitted(space, address, working_dir=working_dir, env=env or [], options=options or [], detach=detach)
+    raise typer.Exit(status)
+
+
 @app.command(epilog="avil-ray check search_spaces/multimnist_demo.yaml")
 def check(
     space: Annotated[
         str, typer.Argument(help="A search space (YAML), or a suite: its name, or package.module:function.")
     ],
-    address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
+    address: Address = None,
     settings: Settings = None,
 ) -> None:
     """Say what a sweep would run and whether the resources are there, and find every error in the file.

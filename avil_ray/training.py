@@ -17,7 +17,7 @@ from avil_ray.arguments import check_kinds, check_numbers, check_workers, kind_o
 from avil_ray.checkpoint_writer import Checkpoints
 from avil_ray.configuration import describe
 from avil_ray.errors import UserError, WorkFailed, between
-from avil_ray.keeping import InMemory, Stored
+from avil_ray.keeping import InMemory, Keeper, Stored
 from avil_ray.launching import Ranks, launched
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
@@ -124,6 +124,7 @@ def train(
     resume: bool = False,
     checkpoint_every: float = 30.0,
     on_round: Callable[[Round], None] | None = None,
+    store_now: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train `suite` with `method`.
 
@@ -151,6 +152,8 @@ def train(
     on_round
         Called after every round, while its checkpoint is being written where one is due. With `train` it is called
         here, but the round's parameters are not here: only its number and its row are.
+    store_now
+        Asked after every round: whether to store it although no checkpoint is due; not with `train`.
 
     Raises
     ------
@@ -198,7 +201,9 @@ def train(
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {kind_of(opened)}")
             target.evaluator = opened if isinstance(opened, Evaluating) else None
-            keeper = InMemory(run, checkpoint_every) if checkpoints is None else Stored(checkpoints, run)
+            keeper: Keeper = InMemory(run, checkpoint_every)
+            if checkpoints is not None:
+                keeper = Stored(checkpoints, run, store_now)
             run = run_rounds(run, method, opened, target, on_round or _nobody, keeper)
             best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)

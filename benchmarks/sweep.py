@@ -145,9 +145,7 @@ def main(parts: list[str]) -> None:
             for trials in map(int, os.environ.get("TRIALS", "500,2000").split(",")):
                 found = measure("simulated", trials, folder)
                 share = 1000 * (found["last"] - found["first"]) / trials
-                print(
-                    f"{trials}: {share:.1f} ms a trial by the clock, {1000 * found['cpu'] / trials:.1f} ms of CPU"
-                )
+                print(f"{trials}: {share:.1f} ms a trial by the clock, {1000 * found['cpu'] / trials:.1f} ms of CPU")
                 measure("resume", trials, folder)
                 measure("report", trials, folder)
         if "real" in parts:

@@ -14,7 +14,7 @@ from rich.text import Text
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.config import flatten
 from avil_ray.methods.method import Method
-from avil_ray.pools.placement import at_once, bundles, describe, missing, most_slots, number, total
+from avil_ray.pools.placement import ACCELERATOR, at_once, bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
@@ -127,22 +127,24 @@ class Preview:
 
     def table(self) -> Table:
         """One row for each entry; its trials as configurations x seeds."""
-        kinds = [name for name in ("CPU", "GPU") if any(row.asked.get(name) for row in self.rows)]
+        asked = _some(total([row.asked for row in self.rows]))
+        kinds = [name for name in asked if not name.startswith(ACCELERATOR)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("method", no_wrap=True)
         for name in ("trials", "steps\na trial", "steps\nin all", "slots", *kinds, "at\nonce"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             slots = str(row.slots) if row.slots == row.assignments else f"{row.slots} of {row.assignments}"
-            asked = [number(row.asked.get(name, 0.0)) for name in kinds]
+            amounts = [number(row.asked.get(name, 0.0)) for name in kinds]
             trials = f"{row.configurations:,} x {len(self.space.seeds)}"
-            cells = (row.label, trials, row.steps_of_one, f"{row.gradient_steps:,}", slots, *asked, str(row.at_once))
+            cells = (row.label, trials, row.steps_of_one, f"{row.gradient_steps:,}", slots, *amounts, str(row.at_once))
             table.add_row(*map(Text, cells))
         return table
 
     def after(self) -> list[str]:
         """What stands below the table."""
-        there = f"the cluster has {describe(_some(self.there))}"
+        asked = ("CPU", "GPU", *(name for row in self.rows for name in row.asked))
+        there = f"the cluster has {describe({name: self.there[name] for name in asked if self.there.get(name)})}"
         every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
         works = [work for row in self.rows for work in row.works]
         if any(work.dev_steps for work in works):
@@ -257,4 +259,4 @@ def _data(suite: Suite, tasks: Mapping[str, Task]) -> str:
 
 def _some(bundle: Bundle) -> Bundle:
     """The bundle without resources of which there are none."""
-    return {name: amount for name, amount in bundle.items() if amount > 0 and name in ("CPU", "GPU")}
+    return {name: amount for name, amount in bundle.items() if amount > 0}

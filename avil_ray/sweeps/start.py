@@ -19,7 +19,7 @@ def sweep(
     storage: PathLike[str] | str = "avil-results",
     name: str | None = None,
     seeds: Sequence[int] | None = None,
-    address: str = "local",
+    address: str | None = "local",
     resume: bool = False,
     fresh: bool = False,
     max_concurrent: int | None = None,
@@ -36,8 +36,8 @@ def sweep(
     name, seeds
         In place of the search space's own.
     address
-        `local` (a new Ray on this machine), HOST:PORT of a cluster, or `auto`. A Ray that this process is connected to
-        already is used as it is.
+        `local` (a new Ray on this machine), HOST:PORT of a cluster, or `auto`: see `pools.connection.connected`. A Ray
+        that this process is connected to already is used as it is.
     resume, fresh
         Go on with the sweep of this name, or remove it and start again; without either its name must be new.
     max_concurrent

@@ -25,6 +25,7 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
+from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import LocalStorage, discard, locked, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
@@ -43,7 +44,7 @@ def run_sweep(
     space: SearchSpace,
     storage: Path,
     *,
-    address: str = "auto",
+    address: str | None = None,
     max_concurrent: int | None = None,
     resume: bool = False,
     fresh: bool = False,
@@ -70,7 +71,7 @@ def run_sweep(
         Where the input is wrong, or asks for more than the cluster has. Nothing is written then.
     """
     no_calls_home()
-    from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
     from avil_ray.tracking.items import parameters
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
@@ -82,8 +83,8 @@ def run_sweep(
     with locked(folder), tracker, connected(address):
         there = nodes()
         seen = preview(space, there)
-        if seen.lacking:
-            raise UserError(seen.lacking)
+        if lacking := seen.lacking or lacking_labels(space.resources):
+            raise UserError(lacking)
         tracker.reach()
         facts = store(folder, space, suite, target, fresh)
         if fresh:
@@ -187,7 +188,7 @@ class Trials:
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(_run_here, partial(_placement, job=self.job)),
+            tune.with_resources(_run_here, partial(_placement, job=self.job, resources=space.resources)),
             param_space={"trial": tune.grid_search(Shared(facts)), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self._most_at_once(facts),
@@ -247,14 +248,22 @@ def _run_here(config: Mapping[str, Any]) -> None:
     run_trial(config)
 
 
-def _placement(config: Mapping[str, Any], job: Job) -> Any:
-    """What Tune reserves for a trial. Ranks of Train stand outside: a byte of memory, as it must ask for something."""
+def _placement(config: Mapping[str, Any], job: Job, resources: Resources) -> Any:
+    """What Tune reserves for a trial; it drops a driver's bundle that asks for nothing.
+
+    Ranks of Train stand outside: then it reserves a byte of memory, as it must ask for something.
+    """
     from ray.tune import PlacementGroupFactory
 
     if job.pool == "train":
         return PlacementGroupFactory([{"memory": 1.0}])
-    parts = bundles(job.driver, job.per_task, config["trial"]["slots"])
-    return PlacementGroupFactory(parts, strategy="PACK")
+    slots = config["trial"]["slots"]
+    parts = bundles(job.driver, job.per_task, slots)
+    workers = [resources.per_task] * slots
+    shares = workers if slots == 1 else [resources.driver, *workers]
+    labels = [dict(share.label_selector) for share, part in zip(shares, parts, strict=True) if part]
+    asked = {"bundle_label_selector": labels} if any(labels) else {}
+    return PlacementGroupFactory(parts, strategy=resources.strategy, **asked)
 
 
 @contextlib.contextmanager

@@ -73,8 +73,10 @@ class Job:
 def run_trial(config: Mapping[str, Any]) -> None:
     """Ray Tune's trainable: run `config["trial"]` under `config["job"]`, and report every round."""
     from ray import tune
+    from ray.util import get_current_placement_group
 
     from avil_ray.catalog import build_suite, build_trial
+    from avil_ray.pools.notice import Notice
     from avil_ray.training import train
 
     job, facts = Job(**config["job"]), config["trial"]
@@ -83,6 +85,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
     folder = trial_folder(Path(job.folder), facts["key"])
     suite, method = build_trial(build_suite(job.suite), facts["method"], facts["options"])
     rows: list[Mapping[str, Any]] = []
+    notice = Notice(get_current_placement_group())
 
     def report(row: Mapping[str, Any]) -> None:
         rows.append(row)
@@ -90,6 +93,8 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
     def after_round(done: Round) -> None:
         report(done.row)
+        if notice.given:
+            notice.leave()
 
     # where the sweep was killed, an attempt of its last start may still be ending
     with locked(folder, wait=PATIENCE):
@@ -108,6 +113,7 @@ def run_trial(config: Mapping[str, Any]) -> None:
             resume=True,
             checkpoint_every=job.checkpoint_every,
             on_round=after_round,
+            store_now=notice.arrived,
         )
         save_theta(folder / THETA, result.theta)
         found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
@@ -169,7 +175,7 @@ def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContext
     if group is None:
         raise WorkFailed("a trial must run inside a placement group of its own")
     slots = Slots(facts["slots"], job.per_task, group, len(group.bundle_specs) - facts["slots"])
-    return RayPool(suite, facts["seed"], job.threads, slots, timeout=job.timeout, keep_warm=True)
+    return RayPool(suite, facts["seed"], job.threads, slots, timeout=job.timeout, keep_warm=True, name=facts["key"])
 
 
 def make_record(
