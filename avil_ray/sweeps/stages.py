@@ -20,6 +20,7 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
+from avil_ray.spaces.vectorize import ROWS, of_fixed_weights
 
 if TYPE_CHECKING:
     import optuna
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from avil_ray.spaces.search_space import SearchSpace
 
 PROPOSALS = 4
-"""Configurations that Optuna proposes at a time: they run in parallel, and it learns from them together."""
+"""Configurations that Optuna proposes at a time: they run in parallel, and it learns from them together. Where trials
+train in stacks, as many as fill one with all their seeds, if that is more."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | N
     )
 
 
+def rungs(stage: Stage) -> tuple[int, ...]:
+    """The numbers of rounds after which a third goes on, as of `scheduler`, where a stack's rows are compared."""
+    grace = max(1, math.ceil(stage.rounds / 4))
+    return tuple(rung for rung in (grace, 3 * grace) if rung < stage.rounds)
+
+
 def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     built = build_suite(space.suite)
     trials = [build_trial(built, one.method, one.options) for one in configurations]
@@ -93,13 +101,23 @@ def _proposed(space: SearchSpace, entry: Entry, folder: Path, facts: SweepFacts)
     sampler = optuna.samplers.TPESampler(seed=derive(0, "optuna", entry.label) % 2**32)
     study = optuna.create_study(direction="maximize" if facts.mode == "max" else "minimize", sampler=sampler)
     count = entry.count(space.search)
-    for first in range(0, count, PROPOSALS):
-        trials = [study.ask() for _ in range(min(PROPOSALS, count - first))]
+    at_once = _proposals(space, entry)
+    for first in range(0, count, at_once):
+        trials = [study.ask() for _ in range(min(at_once, count - first))]
         chosen = [{key: _suggest(trial, key, one) for key, one in entry.free.items()} for trial in trials]
         configurations = [entry.configuration(first + index, point) for index, point in enumerate(chosen)]
         yield _stage(space, configurations)
         for trial, configuration in zip(trials, configurations, strict=True):
             _tell(study, trial, [_select(folder, plan(configuration, seed)) for seed in space.seeds])
+
+
+def _proposals(space: SearchSpace, entry: Entry) -> int:
+    """How many configurations of an entry are proposed at a time."""
+    example = entry.examples(space.search)[0]
+    stacked = space.search.vectorize and of_fixed_weights(
+        build_trial(build_suite(space.suite), example.method, example.options)[1]
+    )
+    return max(PROPOSALS, ROWS // len(space.seeds)) if stacked else PROPOSALS
 
 
 def _suggest(trial: Any, key: str, one: Distribution) -> Any:

@@ -66,6 +66,7 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._runs: dict[str | None, Run] = {}
+        self._logged: dict[str, TrialRecord] = {}
         self._models: dict[str, Callable[[], bool]] = {}
         self._rest_until = 0.0
 
@@ -91,6 +92,7 @@ class Tracker:
             client, experiment = self._open()
             delete_runs(client, experiment, self.sweep)
         self._runs.clear()
+        self._logged.clear()
 
     def start(self, key: str, items: Iterable[Item] = ()) -> None:
         """A trial starts, or starts again: its run, found or created, is running."""
@@ -105,8 +107,9 @@ class Tracker:
         self._attempt(lambda: self._run(key).set_status(status))
 
     def log_record(self, record: TrialRecord) -> None:
-        """Bring the run of a trial that has ended up to date with the trial's own record."""
-        self._attempt(lambda: self._log_record(record))
+        """Bring the run of a trial that has ended up to date with the trial's own record, once for each record."""
+        if self._logged.get(record.key) != record and self._attempt(lambda: self._log_record(record)):
+            self._logged[record.key] = record
 
     def log_model(self, key: str, pack: Callable[[Path], Packed]) -> None:
         """Log a trial's model, loadable by MLflow without this library.
@@ -181,10 +184,11 @@ class Tracker:
         run.set_status("RUNNING")
         run.send(items)
 
-    def _log_record(self, record: TrialRecord) -> None:
+    def _log_record(self, record: TrialRecord) -> bool:
         run = self._run(record.key, anew=True)
         run.send(record_items(record))
         run.set_status(STATUS[record.status])
+        return True
 
     def _send_models(self) -> None:
         """Log the models that are not there yet; one that fails stays for the next time."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap  # type: ignore[attr-defined]
+from torch.func import functional_call, vmap
 
 from avil_ray.learning.parameters import FlatModel
 from avil_ray.models.multitask import MultitaskModel

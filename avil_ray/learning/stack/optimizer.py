@@ -81,7 +81,7 @@ class StackedOptimizer:
 
         Returns the norm of each row's gradient before clipping, [K].
         """
-        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        norms: Tensor = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
         gradient *= (self._clip / (norms + 1e-6)).clamp(max=1.0)
         rates = self._rates * self._column(lambda row: rate_share(row.learning, row.first + number, row.total_steps))
         if self._decay is not None:
@@ -90,7 +90,7 @@ class StackedOptimizer:
             else:
                 gradient += self._decay * theta
         (self._sgd if self._name == "SGD" else self._adam)(theta, gradient, rates)
-        return norms[:, 0]
+        return norms.squeeze(1)
 
     def _sgd(self, theta: Tensor, gradient: Tensor, rates: Tensor) -> None:
         buffer = self._kept["momentum_buffer"]
