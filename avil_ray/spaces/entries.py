@@ -43,6 +43,9 @@ class Search:
         `none`, or `asha`: configurations that do badly on select are stopped early.
     trials
         Configurations of each entry with free options, unless `algorithm` is grid; an entry's `samples` comes first.
+    vectorize
+        Whether trials of fixed weights train many at a time, as rows of one stacked model: see `spaces.vectorize`.
+        `auto`: where there are some, and the kind and the size of the model promise a gain.
     """
 
     __pydantic_config__ = STRICT
@@ -50,6 +53,7 @@ class Search:
     algorithm: Annotated[Literal["grid", "random", "optuna", "surrogate"], AfterValidator(_installed)] = "grid"
     scheduler: Literal["none", "asha"] = "none"
     trials: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
+    vectorize: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.algorithm == "grid":

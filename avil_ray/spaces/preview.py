@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -19,6 +19,7 @@ from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
+from avil_ray.spaces.vectorize import decide
 from avil_ray.spaces.work import Work, frozen_in, parameters_of, work_of
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -79,6 +80,8 @@ class Preview:
     """Whether runs may end early, without a better figure for some rounds."""
     details: tuple[str, ...] = ()
     """What was found in the data for the first seed."""
+    vectorize: str | None = None
+    """Which trials train in stacks, where that is worth a line; `space` has the decision."""
 
     @property
     def shares(self) -> tuple[Bundle, Bundle]:
@@ -114,6 +117,7 @@ class Preview:
             *(f"       {row.parameters:,} parameters with {row.label}" for row in self.rows if row.parameters),
             *([f"learning: {options(flatten(space.learning))}"] if space.learning else []),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
+            *([self.vectorize] if self.vectorize else []),
             *([self._loading()] if self.loaders else []),
             *([f"compared with each other method: {space.reference}"] if len(space.entries) > 1 else []),
         ]
@@ -172,7 +176,7 @@ class Preview:
 
 
 def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
-    """What a sweep over `space` would run.
+    """What a sweep over `space` would run, with `vectorize: auto` decided.
 
     Parameters
     ----------
@@ -199,7 +203,10 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     size = parameters_of(suite)
     details = () if suite.details is None else tuple(suite.details(space.seeds[0]))
     frozen = frozen_in(suite)
-    return Preview(space, suite, _data(suite, tasks), size, total(nodes), rows, frozen, loaders, patient, details)
+    stacks = decide(space, suite, tasks)
+    space = replace(space, search=replace(space.search, vectorize=stacks.on))
+    data, there = _data(suite, tasks), total(nodes)
+    return Preview(space, suite, data, size, there, rows, frozen, loaders, patient, details, stacks.line)
 
 
 def _row(

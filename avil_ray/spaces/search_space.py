@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,8 +152,11 @@ class SearchSpace(Contents):
         """Raise `UserError`, with the first difference, where the space in the file `stored` gives other trials.
 
         Resources other than threads may differ, and so may the reference, and the file's comments and layout.
+        `vectorize: auto` stands for what it has decided.
         """
         other = read_search_space(stored)
+        if self.search.vectorize == "auto":
+            other = replace(other, search=replace(other.search, vectorize="auto"))
         for name, now in self._settled().items():
             before = other._settled()[name]  # noqa: SLF001 (of another of its kind)
             if before != now:

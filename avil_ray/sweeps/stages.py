@@ -19,6 +19,7 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_without_history, trial_folder
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
+from avil_ray.spaces.vectorize import ROWS, of_fixed_weights
 from avil_ray.sweeps.proposals import Optuna, Proposer, Surrogate
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from avil_ray.spaces.search_space import SearchSpace
 
 PROPOSALS = 4
-"""Configurations that are proposed at a time: they run in parallel, and their results are learned from together."""
+"""Configurations that are proposed at a time: they run in parallel, and their results are learned from together. Where
+trials train in stacks, as many as fill one with all their seeds, if that is more."""
 PROPOSERS: Mapping[str, Callable[[Mapping[str, Distribution], str], Proposer]] = {
     "optuna": Optuna,
     "surrogate": Surrogate,
@@ -76,6 +78,12 @@ def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | N
     )
 
 
+def rungs(stage: Stage) -> tuple[int, ...]:
+    """The numbers of rounds after which a third goes on, as of `scheduler`, where a stack's rows are compared."""
+    grace = max(1, math.ceil(stage.rounds / 4))
+    return tuple(rung for rung in (grace, 3 * grace) if rung < stage.rounds)
+
+
 def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     built = build_suite(space.suite)
     trials = [build_trial(built, one.method, one.options) for one in configurations]
@@ -88,12 +96,22 @@ def _proposed(space: SearchSpace, entry: Entry, folder: Path, facts: SweepFacts)
     """Batches of configurations that are proposed from the mean of select over seeds of those before."""
     proposer: Proposer = PROPOSERS[space.search.algorithm](entry.free, entry.label)
     count, sign = entry.count(space.search), 1.0 if facts.mode == "max" else -1.0
-    for first in range(0, count, PROPOSALS):
-        points = proposer.ask(min(PROPOSALS, count - first))
+    at_once = _proposals(space, entry)
+    for first in range(0, count, at_once):
+        points = proposer.ask(min(at_once, count - first))
         configurations = [entry.configuration(first + index, point) for index, point in enumerate(points)]
         yield _stage(space, configurations)
         scores = [_mean([_select(folder, plan(one, seed)) for seed in space.seeds]) for one in configurations]
         proposer.tell([None if score is None else sign * score for score in scores])
+
+
+def _proposals(space: SearchSpace, entry: Entry) -> int:
+    """How many configurations of an entry are proposed at a time."""
+    example = entry.examples(space.search)[0]
+    stacked = space.search.vectorize and of_fixed_weights(
+        build_trial(build_suite(space.suite), example.method, example.options)[1]
+    )
+    return max(PROPOSALS, ROWS // len(space.seeds)) if stacked else PROPOSALS
 
 
 def _mean(scores: list[float | None]) -> float | None:

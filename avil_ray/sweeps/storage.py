@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from avil_ray.errors import UserError
@@ -62,6 +62,14 @@ def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: b
     if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
         discard(folder / TRIALS)
     return facts
+
+
+def as_run(folder: Path, space: SearchSpace) -> SearchSpace:
+    """The space with `vectorize: auto` as an earlier start of the sweep has decided it, where there is one."""
+    stored = folder / SPACE
+    if space.search.vectorize != "auto" or not stored.exists():
+        return space
+    return replace(space, search=replace(space.search, vectorize=read_search_space(stored).search.vectorize))
 
 
 def read_facts(folder: Path) -> SweepFacts:

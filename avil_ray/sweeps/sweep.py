@@ -30,8 +30,9 @@ from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import LocalStorage, discard, locked, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
 from avil_ray.sweeps.index import Index
+from avil_ray.sweeps.stacks import run_stacks
 from avil_ray.sweeps.stages import Stage, scheduler, stages
-from avil_ray.sweeps.storage import SPACE, require_usable, store
+from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store
 from avil_ray.sweeps.trial import CHECKPOINT, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
@@ -78,6 +79,7 @@ def run_sweep(
 
     console, folder = console or Console(stderr=True), storage.absolute() / space.name
     require_usable(folder, space, resume, fresh)
+    space = as_run(folder, space) if resume else space
     suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
     tracker = Outbox(tracking_uri(storage), experiment_name(suite.name), space.name, folder)
     with locked(folder), tracker, connected(address):
@@ -85,8 +87,10 @@ def run_sweep(
         seen = preview(space, there)
         if lacking := seen.lacking or lacking_labels(space.resources):
             raise UserError(lacking)
+        if seen.vectorize:
+            console.print(Text(seen.vectorize), soft_wrap=True)
         tracker.reach()
-        facts = store(folder, space, suite, target, fresh)
+        facts = store(folder, seen.space, suite, target, fresh)
         if fresh:
             tracker.forget()
         told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
@@ -94,7 +98,7 @@ def run_sweep(
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
-            for stage in stages(space, folder, facts):
+            for stage in stages(seen.space, folder, facts):
                 trials.run(stage)
             return conclude(folder, facts, trials.plans, suite, tracker)
 
@@ -155,7 +159,9 @@ class Trials:
             for line in make_ready(trial_folder(folder, plan.key)):
                 self._say(f"{plan.key}: {line}")
         with Watch(plans, done, self.console, self.interruption) as watch:
-            self._tune(Stage(waiting, stage.rounds), watch)
+            single = run_stacks(self, stage, waiting, watch) if self.seen.space.search.vectorize else waiting
+            if single and not self.interruption.asked:
+                self._tune(Stage(single, stage.rounds), watch)
         if not (folder / SPACE).exists():
             advice = "remove what is left of it and start the sweep again"
             raise WorkFailed(f"{folder}: {SPACE} was removed while the sweep ran; {advice}")
