@@ -171,6 +171,7 @@ class Trials:
         from ray import tune
 
         from avil_ray.sweeps.orphans import Orphans
+        from avil_ray.sweeps.silence import Silence
         from avil_ray.tracking.callback import TrackingCallback
 
         folder, space, orphans = Path(self.job.folder), self.seen.space, Orphans()
@@ -195,6 +196,7 @@ class Trials:
                     TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep),
                     watch,
                     orphans,
+                    Silence(space.resources.timeout),
                 ],
                 failure_config=tune.FailureConfig(max_failures=space.resources.retries),
             ),
