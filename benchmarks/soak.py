@@ -185,7 +185,7 @@ class Soak:
             return [f"{name}: trials {sorted(mine)}, not {sorted(theirs)}"]
         for key, record in mine.items():
             thetas = [(trial_folder(self.storage / each, key) / THETA).read_bytes() for each in (name, other)]
-            columns = [column for column in theirs[key].history if not column.startswith("time/")]
+            columns = [column for column in map(str, theirs[key].history) if not column.startswith("time/")]
             same = thetas[0] == thetas[1] and record.history[columns].equals(theirs[key].history[columns])
             if not (same and (record.status, record.test) == (theirs[key].status, theirs[key].test)):
                 found.append(f"{name}: trial {key} differs")

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 WAITS = 3
 """A trial is given as many times its pool's `timeout` for a round: it may wait for a worker, and for its successor."""
-LEAST = 60.0
-"""Seconds that a trial may take in any case: it also has to start."""
+LEAST, OFTEN = 60.0, 1.0
+"""Seconds that a trial may take in any case, as it also has to start; and those between two looks."""
 
 
 class Silence(Callback):
@@ -33,6 +33,7 @@ class Silence(Callback):
     def __init__(self, timeout: float) -> None:
         self.limit = max(WAITS * timeout, LEAST)
         self._news: dict[str, float] = {}
+        self._looked = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: see `Watch`."""
@@ -51,6 +52,9 @@ class Silence(Callback):
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune is about to look for news again."""
         now = time.monotonic()
+        if now - self._looked < OFTEN:
+            return
+        self._looked = now
         for trial in trials:
             actor = trial.temporary_state.ray_actor
             if trial.status != "RUNNING" or actor is None:

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from avil_ray.catalog import build_suite, build_trial
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.sweeps.trial import THETA, load_theta
 from avil_ray.tracking.store import open_store
+from benchmarks.soak import living
 
 TESTS = Path(__file__).parents[1]
 WORKER, DRIVER = "ray::Worker", "ray::ImplicitFunc"
@@ -123,22 +123,12 @@ class Sweep:
 
     def processes(self, kind: str = "") -> list[int]:
         """The ids of this sweep's processes, of one kind where that is given."""
-        return [process for process, called in self._living() if called.startswith(kind)]
+        return [process for process, called in living(self.temporary) if called.startswith(kind)]
 
     def left(self) -> list[str]:
         """What has not ended though the sweep has: of a Ray of its own nothing may stay, of a cluster no trial."""
         kinds = "" if self.address == "local" else (WORKER, DRIVER)
-        return [f"{process} {called}" for process, called in self._living() if called.startswith(kinds)]
-
-    def _living(self) -> Iterator[tuple[int, str]]:
-        """The ids and names of this sweep's processes: Ray's workers have no environment to see, but open logs."""
-        ours = str(self.temporary)
-        for place in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                called, state = (place / "cmdline").read_text(errors="replace"), (place / "stat").read_text()
-                told = called + (place / "environ").read_text(errors="replace") + str((place / "fd" / "1").readlink())
-                if ours in told and state.rpartition(")")[2].split()[0] != "Z":
-                    yield int(place.name), called.replace("\0", " ").strip()
+        return [f"{process} {called}" for process, called in living(self.temporary) if called.startswith(kinds)]
 
     def records(self) -> dict[str, TrialRecord]:
         return {record.key: record for record in read_records(self.folder)}
@@ -211,7 +201,7 @@ def until(true: Callable[[], Any], seconds: float, otherwise: Callable[[], str] 
     deadline = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.05)
+        time.sleep(0.1)
     return found
 
 
