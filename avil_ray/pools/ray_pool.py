@@ -1,8 +1,8 @@
 """A pool of Ray actors: one per slot, each with its own model replica and data.
 
 What crosses the wire is one flat vector each way: a track's theta is put into the object store once a round, and every
-update brings one back. Optimizer states stay with the workers. A worker that dies is replaced; where it has taken with
-it what a track needs, the run goes back to its last checkpoint. Every wait has a time limit.
+update brings one back. Optimizer states stay with the workers. A worker that dies or hangs is replaced; where it has
+taken with it what a track needs, the run goes back to its last checkpoint. Every wait has a time limit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RayPool:
     slots
         Where the workers run.
     timeout
-        Seconds without any answer after which the pool gives up.
+        Seconds without any answer after which workers that do not answer are replaced, once; then the pool gives up.
     keep_warm
         Leave the workers to the next pool in the same placement group, unless this one failed.
     name
@@ -95,9 +95,9 @@ class RayPool:
         UserError
             Where an assignment comes upon a mistake in the data or the model.
         WorkFailed
-            Where an assignment fails otherwise, nobody answers in time, or too many workers die.
+            Where an assignment fails otherwise, or a worker dies again and again, or hangs again.
         WorkersLost
-            Where an optimizer's state has died with a worker; the pool is whole again.
+            Where an optimizer's state was lost with a worker; the pool is whole again.
         """
         return self.run_beside(assignments, tracks, number, ())[0]
 
@@ -175,7 +175,7 @@ class RayPool:
         taken = dict.fromkeys(answers, 0)
         for job in jobs:
             parts = [answers[rank].parts[taken[rank]] for rank in job.ranks]
-            theta = self._sent.received(answers[job.ranks[0]].thetas[taken[job.ranks[0]]])
+            theta = self._sent.received(answers[job.ranks[0]].thetas[taken[job.ranks[0]]], self.crew.answers)
             for rank in job.ranks:
                 taken[rank] += 1
             state: OptimizerState = {}

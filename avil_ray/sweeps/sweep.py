@@ -186,6 +186,7 @@ class Trials:
         from ray import tune
 
         from avil_ray.sweeps.orphans import Orphans
+        from avil_ray.sweeps.silence import Silence
         from avil_ray.sweeps.tuning import Indexed, Shared
         from avil_ray.tracking.callback import TrackingCallback
 
@@ -207,7 +208,13 @@ class Trials:
                 name="tune",
                 storage_path=str(folder),
                 verbose=0,
-                callbacks=[TrackingCallback(self.tracker), Indexed(self.index), watch, orphans],
+                callbacks=[
+                    TrackingCallback(self.tracker),
+                    Indexed(self.index),
+                    watch,
+                    orphans,
+                    Silence(space.resources.timeout),
+                ],
                 failure_config=tune.FailureConfig(max_failures=space.resources.retries),
             ),
         )
