@@ -18,7 +18,7 @@ from rich.text import Text
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.errors import WorkFailed
 from avil_ray.methods.joint import FixedWeights
-from avil_ray.pools.crew import cause
+from avil_ray.pools.lost import cause
 from avil_ray.reports.formats import counted
 from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
