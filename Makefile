@@ -39,6 +39,7 @@ bench: $(READY)
 	.venv/bin/python benchmarks/alpha_fit.py
 	.venv/bin/python benchmarks/step.py
 	.venv/bin/python benchmarks/workers.py
+	.venv/bin/python benchmarks/grid.py
 
 # Hours on two cores; may be stopped at any time and goes on.
 results: $(READY)
