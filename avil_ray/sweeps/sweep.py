@@ -163,8 +163,8 @@ class Trials:
             if single and not self.interruption.asked:
                 self._tune(Stage(single, stage.rounds), watch)
         if not (folder / SPACE).exists():
-            advice = "remove what is left of it and start the sweep again"
-            raise WorkFailed(f"{folder}: {SPACE} was removed while the sweep ran; {advice}")
+            advice = "where its storage is only away, bring it back and go on with --resume"
+            raise WorkFailed(f"{folder}: {SPACE} is not there any more; {advice}")
         for plan in waiting:
             stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
             settle(folder, plan, watch.failed.get(plan.key), stopped)
