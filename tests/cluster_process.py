@@ -1,6 +1,7 @@
 """A cluster of three nodes on this machine, in a process of its own: a head, and nodes with labels and resources.
 
-It prints its address and its nodes' ids and processes as JSON, drains the nodes whose ids it is told, and ends with its input.
+It prints its address and its nodes' ids and processes as JSON, drains the nodes whose ids it is told, and ends with its
+input.
 """
 
 from __future__ import annotations
