@@ -1,4 +1,4 @@
-"""What a grid of static weights costs in one stacked model, beside a plain PyTorch loop: `make bench`.
+"""What a grid of static weights costs in one stacked model, beside a plain PyTorch loop: part of `make bench`.
 
 K configurations of one seed, 20 rounds of 20 steps, every task with a weight, evaluation on select after each round
 included: a stack of K (with its building and checks), a loop as anyone would write it (without), and `avil_ray.train`
@@ -8,20 +8,20 @@ take turns on one thread. Each ratio is the throughput of the stack over theirs,
 from __future__ import annotations
 
 import statistics
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from step import PlainLoop
 
 import avil_ray as avil
 from avil_ray.learning.stack.stackable import pays
 from avil_ray.stacked import Member, train_stack
+from benchmarks.measured import Row
+from benchmarks.step import PlainLoop
 
-ROUNDS, STEPS, TURNS = 20, 20, 5
+ROUNDS, STEPS, TURNS, STACKED = 20, 20, 5, 32
 
 SUITES = {
     "synthetic": avil.suites.synthetic(),
@@ -72,24 +72,16 @@ def single(member: Member, rounds: int) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
-    """Print the ratios; arguments are numbers of rows, 32 where there is none."""
+def rows() -> Iterator[Row]:
+    """The throughput of a stack of 32 over that of the loop and of `train`."""
     torch.set_num_threads(1)
     for name, suite in SUITES.items():
-        rounds = ROUNDS if pays(suite) is None else ROUNDS // 5
-        for rows in map(int, sys.argv[1:] or ["32"]):
-            grid, loop = members(suite, rows), PlainLoop(suite)
-            turns = [(stacked(grid, rounds), plain(loop, rounds), single(grid[0], rounds)) for _ in range(TURNS + 1)][
-                1:
-            ]
-            over_loop = statistics.median(loop / stack for stack, loop, _ in turns)
-            over_train = statistics.median(one / stack for stack, _, one in turns)
-            auto = "on" if pays(suite) is None else "off"
-            print(
-                f"{name}, {rows} rows: {over_loop:.1f} x a plain loop, {over_train:.1f} x train; auto is {auto}",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()
+        pays_here = pays(suite) is None
+        rounds = ROUNDS if pays_here else ROUNDS // 5
+        grid, loop = members(suite, STACKED), PlainLoop(suite)
+        turns = [(stacked(grid, rounds), plain(loop, rounds), single(grid[0], rounds)) for _ in range(TURNS + 1)][1:]
+        over_loop = statistics.median(loop / stack for stack, loop, _ in turns)
+        over_train = statistics.median(one / stack for stack, _, one in turns)
+        what = f"a stack of {STACKED} on {name} ({'on' if pays_here else 'off'} by default)"
+        yield Row(f"{what} beside a plain loop, configurations a second", over_loop, least=5 if pays_here else None)
+        yield Row(f"{what} beside `train`, configurations a second", over_train)

@@ -74,17 +74,13 @@ class Where:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share(Where):
-    """What a process occupies of a node; fractions allowed."""
-
+class _Amounts:
     cpu: Annotated[float, must(AMOUNT, AT_MOST)] = 1.0
     gpu: Annotated[float | Literal["auto"], must(AMOUNT, GPUS, AT_MOST)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerShare(Where):
-    """What a worker occupies. `auto`: one GPU where the cluster has any, else none."""
-
+class _WorkerAmounts:
     cpu: Annotated[float | None, must(AMOUNT, AT_MOST)] = None
     """Where not given: one for itself and one for each process that loads its data. Less may be given; the processes
     then share what there is, and `avil-ray check` says so."""
@@ -93,6 +89,16 @@ class WorkerShare(Where):
     def __post_init__(self) -> None:
         if self.cpu == 0:  # Ray places no process that asks for nothing
             raise UserError("cpu must be above 0; a small fraction such as 0.1 will do")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Where, _Amounts):
+    """What a process occupies of a node, fractions allowed, and of which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerShare(Where, _WorkerAmounts):
+    """What a worker occupies, and of which node. `auto`: one GPU where the cluster has any, else none."""
 
 
 @dataclass(frozen=True, kw_only=True)
