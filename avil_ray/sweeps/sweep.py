@@ -175,7 +175,7 @@ class Trials:
     def _tune(self, stage: Stage, watch: Watch) -> None:
         from ray import tune
 
-        from avil_ray.sweeps.tuning import Indexed, Shared
+        from avil_ray.sweeps.tuning import Indexed, Shared, few_waiting
         from avil_ray.tracking.callback import TrackingCallback
 
         folder, space = Path(self.job.folder), self.seen.space
@@ -201,7 +201,7 @@ class Trials:
             ),
         )
         try:
-            with _quiet_tune():
+            with _quiet_tune(), few_waiting(max(row.at_once for row in self.seen.rows)):
                 tuner.fit()
         except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
             advice = "see to the disk, then go on with --resume: what was stored before is kept"
