@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +69,7 @@ def simulate() -> None:
             time.sleep(SLEEP / job.rounds)
             figure = (hash((facts["configuration"], facts["seed"])) % 1000 + number) / 2000
             rows.append({**row, "round": number, "select/accuracy": figure})
-            tune.report({**rows[-1], "score": figure})
+            tune.report({"round": number, "score": figure, "row": pickle.dumps(rows[-1])})
         save_theta(folder / THETA, theta)
         found = {"select": rows[-1]["select/accuracy"], "test": known.test, "best_round": job.rounds - 1}
         write_record(folder, make_record(facts, "finished", rows, **found))
@@ -75,29 +77,49 @@ def simulate() -> None:
     sweep._run_here = trial  # noqa: SLF001 (the one thing that is not real)
 
 
+class Samples(threading.Thread):
+    """Takes this process's CPU time and memory every half second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.taken: list[tuple[float, float, float]] = []
+        self.began = time.time()
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while True:
+            self.take()
+            time.sleep(0.5)
+
+    def take(self) -> None:
+        """Seconds since the start, CPU seconds, MiB."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self.taken.append((time.time() - self.began, time.process_time(), pages * resource.getpagesize() / 2**20))
+
+    def at(self, moment: float) -> tuple[float, float, float]:
+        """The sample nearest to a moment."""
+        return min(self.taken, key=lambda one: abs(one[0] - moment))
+
+
 def measured(what: str, trials: int, folder: Path) -> dict[str, float]:
-    """One measurement, in this process."""
-    began = time.monotonic()
+    """One measurement, in this process: seconds by the clock, seconds of CPU, MiB."""
+    samples = Samples()
+    samples.start()
     if what == "report":
         from avil_ray.cli import app
 
         app(["report", f"s{trials}", "--storage", str(folder)], standalone_mode=False)
     else:
         run(what, trials, folder)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return {
-        "wall": time.monotonic() - began,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "memory": usage.ru_maxrss / 1024,
-        **sampled(folder / f"s{trials}", began),
-    }
-
-
-def sampled(folder: Path, began: float) -> dict[str, float]:
-    """When the first and the last trial ended, in seconds since the start."""
-    offset = time.time() - time.monotonic()
-    times = sorted(path.stat().st_mtime - offset - began for path in folder.glob("trials/*/result.json"))
-    return {"first": times[0], "last": times[-1]} if times else {}
+    samples.take()
+    wall, cpu, _ = samples.taken[-1]
+    found = {"wall": wall, "cpu": cpu, "memory": max(memory for _, _, memory in samples.taken)}
+    times = sorted(path.stat().st_mtime for path in (folder / f"s{trials}").glob("trials/*/result.json"))
+    if what in ("report", "resume") or not times:
+        return found
+    first, last = samples.at(times[0] - samples.began), samples.at(times[-1] - samples.began)
+    found |= {"first": first[0], "last": last[0], "cpu_between": last[1] - first[1]}
+    return found | {"memory_first": first[2], "memory_last": last[2]}
 
 
 def run(what: str, trials: int, folder: Path) -> None:
@@ -121,8 +143,6 @@ def run(what: str, trials: int, folder: Path) -> None:
     if what in ("simulated", "resume"):
         simulate()
     with connected("local", cpus=2):
-        with Path(os.devnull).open("w") as nowhere:
-            del nowhere
         outcome = sweep(space(f"s{trials}", **shape), storage=folder, resume=what == "resume")
     Console().print(f"{len(outcome.comparison.methods)} methods, {outcome.failed} failed, trouble: {outcome.trouble}")
 
@@ -144,8 +164,10 @@ def main(parts: list[str]) -> None:
         if "simulated" in parts:
             for trials in map(int, os.environ.get("TRIALS", "500,2000").split(",")):
                 found = measure("simulated", trials, folder)
-                share = 1000 * (found["last"] - found["first"]) / trials
-                print(f"{trials}: {share:.1f} ms a trial by the clock, {1000 * found['cpu'] / trials:.1f} ms of CPU")
+                clock, cpu = found["last"] - found["first"], found["cpu_between"]
+                print(
+                    f"{trials}: {1000 * clock / trials:.1f} ms a trial, {1000 * cpu / trials:.1f} ms CPU of the driver"
+                )
                 measure("resume", trials, folder)
                 measure("report", trials, folder)
         if "real" in parts:

@@ -22,6 +22,8 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Tune's advice on its own snapshots: a sweep is resumed from its trials' records, not from them
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Tune would write the state of all trials every few seconds, to restore it: we do that from records
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     # Tune would start every trial in a folder of its own, where the paths that a suite's options name are not found
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # seconds in which a trial that was stopped may end its ranks, before its process is replaced (Tune's own is 2)

@@ -187,7 +187,7 @@ class Trials:
 
         from avil_ray.sweeps.orphans import Orphans
         from avil_ray.sweeps.silence import Silence
-        from avil_ray.sweeps.tuning import Indexed, Shared
+        from avil_ray.sweeps.tuning import Indexed, Shared, few_waiting
         from avil_ray.tracking.callback import TrackingCallback
 
         folder, space, orphans = Path(self.job.folder), self.seen.space, Orphans()
@@ -219,7 +219,7 @@ class Trials:
             ),
         )
         try:
-            with _quiet_tune(), orphans:
+            with _quiet_tune(), orphans, few_waiting(max(row.at_once for row in self.seen.rows)):
                 tuner.fit()
         except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
             advice = "see to the disk, then go on with --resume: what was stored before is kept"

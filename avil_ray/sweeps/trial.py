@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from avil_ray.reports.records import HISTORY, Cost, Status, TrialRecord, trial_f
 from avil_ray.rounds import Round
 from avil_ray.storage import LocalStorage, discard, locked, replace_file, why
 from avil_ray.sweeps.storage import SPACE
+from avil_ray.tracking.items import ROUND, ROW
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,8 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
     def report(row: Mapping[str, Any]) -> None:
         rows.append(row)
-        tune.report({**row, "score": best_so_far(rows, job.metric, job.mode)})
+        score = best_so_far(rows, job.metric, job.mode)
+        tune.report({ROUND: row[ROUND], "score": score, ROW: pickle.dumps(dict(row))})
 
     def after_round(done: Round) -> None:
         report(done.row)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune import Callback
 
 from avil_ray.errors import WorkFailed
 from avil_ray.sweeps.index import Index
+
+WAITING = "TUNE_MAX_PENDING_TRIALS_PG"
+
+
+@contextmanager
+def few_waiting(at_once: int) -> Iterator[None]:
+    """Tune asks for the places of trials that fit at once and of one more; unless the user says so, of no other 200.
+
+    Places that cannot be given are asked for again and again, and given up when an earlier trial's serves.
+    """
+    if WAITING in os.environ:
+        yield
+        return
+    os.environ[WAITING] = str(at_once + 1)
+    try:
+        yield
+    finally:
+        del os.environ[WAITING]
 
 
 class Shared(list[Any]):

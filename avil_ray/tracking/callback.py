@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.logger import LoggerCallback
-from ray.tune.result import AUTO_RESULT_KEYS, DEFAULT_EXPERIMENT_INFO_KEYS, DONE, SHOULD_CHECKPOINT
 
-from avil_ray.tracking.items import ROUND
+from avil_ray.tracking.items import ROUND, ROW
 from avil_ray.tracking.outbox import Outbox
 from avil_ray.tracking.runs import RunStatus
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
-
-# What Tune adds to every result.
-_NOT_OURS = {*AUTO_RESULT_KEYS, *DEFAULT_EXPERIMENT_INFO_KEYS, DONE, SHOULD_CHECKPOINT}
 
 
 class TrackingCallback(LoggerCallback):
@@ -51,8 +47,7 @@ class TrackingCallback(LoggerCallback):
 
     def log_trial_result(self, iteration: int, trial: Trial, result: Mapping[str, Any]) -> None:
         """A round's figures; a round that a retry repeats is logged once."""
-        row = {name: value for name, value in result.items() if name not in _NOT_OURS}
-        self.outbox.row(trial.config["trial"]["key"], int(result[ROUND]), row)
+        self.outbox.row(trial.config["trial"]["key"], int(result[ROUND]), result[ROW])
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """The trial is over: it finished, was stopped by the scheduler, or failed for the last time."""

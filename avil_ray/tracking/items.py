@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # MLflow's own limits: it refuses longer names and cuts longer values with a warning each.
 NAME_LENGTH, PARAMETER_LENGTH, TAG_LENGTH = 250, 6000, 8000
 ROUND = "round"
+ROW = "row"
+"""What a trial's reports to Ray Tune call a whole row, pickled: Tune keeps statistics of every number that it sees."""
 MARK = "avil.record"
 """The tag that says which record a run shows: the checksum of a trial's `result.json`."""
 

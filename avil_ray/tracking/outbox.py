@@ -88,8 +88,8 @@ class Outbox:
         """A trial starts, or starts again; `facts` hold label, method, configuration, seed and options."""
         self._news.put(("start", key, facts))
 
-    def row(self, key: str, number: int, row: Mapping[str, Any]) -> None:
-        """A trial has done a round; one that a retry repeats is logged once."""
+    def row(self, key: str, number: int, row: bytes) -> None:
+        """A trial has done a round; its row of the history, pickled. One that a retry repeats is logged once."""
         self._news.put(("row", key, number, row))
 
     def end(self, key: str, status: RunStatus) -> None:

@@ -43,7 +43,9 @@ def trainable():
             with tempfile.TemporaryDirectory() as folder:
                 Path(folder, "round").write_text(str(number))
                 row = {"round": number, "select/accuracy": number / 10, "dev/loss": float("nan")}
-                tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder))
+                tune.report(
+                    {"round": number, "row": pickle.dumps(row)}, checkpoint=tune.Checkpoint.from_directory(folder)
+                )
             if key == TWICE and number == 1 and not checkpoint:
                 raise RuntimeError("out of memory")
 

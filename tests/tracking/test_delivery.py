@@ -1,6 +1,7 @@
 """What is sent, and what happens where the store takes nothing: in this process, on a real store."""
 
 import json
+import pickle
 import sqlite3
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ def facts(key):
 
 
 def row(number):
-    return {"round": number, "select/accuracy": number / 10, "dev/loss": float("nan")}
+    return pickle.dumps({"round": number, "select/accuracy": number / 10, "dev/loss": float("nan")})
 
 
 def sql(store, statement):

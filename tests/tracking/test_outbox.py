@@ -1,6 +1,7 @@
 """The process that writes beside a sweep: told without waiting, and it leaves nothing behind, whatever happens."""
 
 import os
+import pickle
 import signal
 import time
 
@@ -36,7 +37,7 @@ def test_a_sweeps_trials_are_there_at_its_end(store, folder, record):
         assert unsent(folder) == "KILLED", "should this process die now"
         outbox.start(KEY, facts(0))
         for number in range(3):
-            outbox.row(KEY, number, {"round": number, "select/accuracy": number / 10})
+            outbox.row(KEY, number, pickle.dumps({"round": number, "select/accuracy": number / 10}))
         write_record(trial_folder(folder, KEY), record())
         outbox.end(KEY, "FINISHED")
         assert outbox.finish(SUMMARY, "FINISHED", [KEY]) == [KEY]
@@ -58,7 +59,7 @@ def test_news_do_not_wait_for_a_process_that_stands_still(store, folder):
         began = time.monotonic()
         for seed in range(2000):
             outbox.start(f"equal/c000/s{seed}", facts(seed))
-            outbox.row(f"equal/c000/s{seed}", 0, {"round": 0, "select/accuracy": 0.5})
+            outbox.row(f"equal/c000/s{seed}", 0, pickle.dumps({"round": 0, "select/accuracy": 0.5}))
         outbox.listen()
         assert time.monotonic() - began < 1
         os.kill(outbox._process.pid, signal.SIGKILL)
