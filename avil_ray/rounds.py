@@ -140,14 +140,16 @@ class Driver:
             updates, figures = self.trained(work, run, number, last.questions if last else {})
             if last:
                 run = self.settled(run, last, figures)
+            busy = self.busy
             with self.working():
                 after, facts = method.combine(run, updates, target, number)
+            combining = {"time/combine": self.busy - busy}
             require_finite(after.main.theta, updates, number)
             row = history_row(number, {**facts, **dropped_parts(updates, target.suite.target, number)}, updates, target)
             due = self.keeper.due(after, last=number + 1 == method.rounds(run.setting))
             states = {name: at_hand(track) for name, track in after.tracks.items()} if due else None
             told = [replace(update, theta=NOTHING, optimizer={}, memory={}) for update in updates]
-            last = Unsettled(number, questions_of(run, after), row | self.times(), told, states)
+            last = Unsettled(number, questions_of(run, after), row | combining | self.times(), told, states)
             run, updates = after, ()  # the next round's vectors need the room
         if last:
             run = self.settled_at_once(run, last)

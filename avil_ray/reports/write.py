@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from avil_ray.reports import drawing, figures
-from avil_ray.reports.comparison import Comparison, SweepFacts, compare
+from avil_ray.reports.comparison import Comparison, compare
+from avil_ray.reports.facts import SweepFacts
 from avil_ray.reports.html import Picture, html_report
 from avil_ray.reports.markdown import markdown_report
 from avil_ray.reports.records import TrialRecord
@@ -35,11 +36,11 @@ def write_report(folder: Path, records: Iterable[TrialRecord], facts: SweepFacts
         discard(old)
     shown = []
     with drawing.own_look():
-        light, dark = figures.draw_all(comparison), figures.draw_all(comparison, drawing.DARK)
-        for day, night in zip(light, dark, strict=True):
-            shown.append(Picture(day.caption, drawing.png(day.figure), drawing.png(night.figure)))
-            replace_file(pictures / f"{day.name}.png", shown[-1].light)
-    named = [(f"figures/{day.name}.png", day.caption) for day in light]
+        drawings = figures.draw_all(comparison)
+        for one in drawings:
+            shown.append(Picture(one.caption, drawing.svg(one.figure, one.name, drawing.LIGHT)))
+            replace_file(pictures / f"{one.name}.png", drawing.png(one.figure))
+    named = [(f"figures/{one.name}.png", one.caption) for one in drawings]
     replace_file(folder / "report.md", markdown_report(comparison, named).encode())
     replace_file(folder / "report.html", html_report(comparison, shown).encode())
     summary = json.dumps(comparison.summary(), indent=1, ensure_ascii=False, allow_nan=False)

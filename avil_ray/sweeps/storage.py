@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from avil_ray.errors import UserError
-from avil_ray.reports.comparison import SweepFacts
+from avil_ray.reports.facts import Start, SweepFacts
 from avil_ray.reports.records import TRIALS, checked
 from avil_ray.spaces.search_space import SearchSpace, read_search_space
 from avil_ray.storage import LOCK, discard, replace_file, why
@@ -50,15 +50,16 @@ def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: b
         seeds=tuple(space.seeds),
         labels=tuple(entry.label for entry in space.entries),
         reference=space.reference,
+        starts=() if fresh else _earlier_starts(folder),
     )
     if fresh and folder.exists():
         for path in list(folder.iterdir()):
             if path.name != LOCK:
                 discard(path)
-    for name, content in ((SPACE, space.dump()), (FACTS, json.dumps(asdict(facts), indent=1))):
-        if (folder / name).is_dir():
-            discard(folder / name)
-        replace_file(folder / name, content.encode())
+    if (folder / SPACE).is_dir():
+        discard(folder / SPACE)
+    replace_file(folder / SPACE, space.dump().encode())
+    write_facts(folder, facts)
     if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
         discard(folder / TRIALS)
     return facts
@@ -70,6 +71,22 @@ def as_run(folder: Path, space: SearchSpace) -> SearchSpace:
     if space.search.vectorize != "auto" or not stored.exists():
         return space
     return replace(space, search=replace(space.search, vectorize=read_search_space(stored).search.vectorize))
+
+
+def write_facts(folder: Path, facts: SweepFacts) -> SweepFacts:
+    """Write the facts that a report needs, in place of those there; the facts again."""
+    if (folder / FACTS).is_dir():
+        discard(folder / FACTS)
+    replace_file(folder / FACTS, json.dumps(asdict(facts), indent=1, ensure_ascii=False, default=str).encode())
+    return facts
+
+
+def _earlier_starts(folder: Path) -> tuple[Start, ...]:
+    """Those of the sweep that is there; none where it is new or its facts cannot be read."""
+    try:
+        return read_facts(folder).starts
+    except UserError:
+        return ()
 
 
 def read_facts(folder: Path) -> SweepFacts:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -28,11 +28,12 @@ from avil_ray.spaces.preview import Preview, preview
 from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import LocalStorage, discard, locked, why
+from avil_ray.sweeps import provenance
 from avil_ray.sweeps.conclusion import Outcome, conclude
 from avil_ray.sweeps.index import Index
 from avil_ray.sweeps.stacks import run_stacks
 from avil_ray.sweeps.stages import Stage, scheduler, stages
-from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store
+from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store, write_facts
 from avil_ray.sweeps.trial import CHECKPOINT, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
@@ -80,7 +81,8 @@ def run_sweep(
     console, folder = console or Console(stderr=True), storage.absolute() / space.name
     require_usable(folder, space, resume, fresh)
     space = as_run(folder, space) if resume else space
-    suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
+    suite, tasks = build_suite(space.suite), space.draw()
+    target = tasks[suite.target]
     tracker = Outbox(tracking_uri(storage), experiment_name(suite.name), space.name, folder)
     with locked(folder), tracker, connected(address):
         there = nodes()
@@ -95,6 +97,9 @@ def run_sweep(
             tracker.forget()
         told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
         tracker.prepare([parameters({**told, **({"learning": space.learning} if space.learning else {})})])
+        started = provenance.start(there, tracker.link)
+        facts = replace(facts, setup=provenance.setup(space, suite, tasks), starts=(*facts.starts, started))
+        write_facts(folder, facts)
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)

@@ -70,6 +70,14 @@ class Tracker:
         self._runs.clear()
         self.bring(None, items, "RUNNING")
 
+    @property
+    def link(self) -> str | None:
+        """Where the sweep's run is in the MLflow UI: from `#` on where no server is known. None before `prepare`."""
+        if None not in self._runs:
+            return None
+        place = f"#/experiments/{self._experiment_id}/runs/{self._runs[None].run_id}"
+        return f"{shown(self.uri).rstrip('/')}/{place}" if self.uri.startswith("http") else place
+
     def forget(self) -> None:
         """Delete the runs of an earlier sweep of this name, so that the next `prepare` starts with new ones."""
         client, experiment = self._open()
