@@ -219,8 +219,9 @@ class Desk:
     def _forget(self) -> None:
         self.tracker.forget()
 
-    def _prepare(self, items: Sequence[Item]) -> None:
+    def _prepare(self, items: Sequence[Item]) -> str | None:
         self.tracker.prepare(items)
+        return self.tracker.link
 
     def _finish(self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str]) -> tuple[str, list[str]]:
         lacking = self.delivery.finish(summary, status, models)

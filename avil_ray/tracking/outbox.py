@@ -49,12 +49,15 @@ class Outbox:
     ----------
     trouble
         What the store said when something could not be sent that it still lacks; None where all is there.
+    link
+        Where the sweep's run is in the MLflow UI: see `Tracker.link`.
     """
 
     def __init__(self, uri: str, experiment: str, sweep: str, folder: Path) -> None:
         check_uri(uri)
         self.uri, self.folder = uri, folder
         self.trouble: str | None = None
+        self.link: str | None = None
         self._named = (uri, experiment, sweep, str(folder))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,7 +84,7 @@ class Outbox:
         Raises UserError where the store cannot be used: nothing has been worked on yet, so nothing is lost. From here
         on the folder says that the sweep ended with `status`, until `finish` knows better.
         """
-        self._ask("prepare", list(items))
+        self.link = self._ask("prepare", list(items))
         self._leave_word(status)
 
     def start(self, key: str, facts: Mapping[str, Any]) -> None:

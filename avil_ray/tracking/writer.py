@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from avil_ray.tracking.items import MARK, File, Item, SavedModel, Tag, identity, record_items, sweep_items
 from avil_ray.tracking.runs import Run, RunStatus, delete_runs, find_run, find_runs, opened
-from avil_ray.tracking.store import check_uri, open_experiment, open_store
+from avil_ray.tracking.store import check_uri, open_experiment, open_store, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
