@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,13 +21,14 @@ from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.locking import locked
 from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Evaluating, Pool
 from avil_ray.pools.reserved import own_device
 from avil_ray.rounds import Round, run_rounds
-from avil_ray.storage import LocalStorage, Storage, locked
+from avil_ray.storage import Place, Storage, at
 from avil_ray.tasks.suite import Suite, require_suite
 from avil_ray.tasks.task import Task
 
@@ -102,7 +102,7 @@ class Result:
         flat.load(self.theta)
         return SingleTask(flat.model, self.suite.target).eval()
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Place) -> None:
         """Save the target's model at the best round, and what is needed to use it; see `export.save`."""
         from avil_ray import export
 
@@ -119,7 +119,7 @@ def train(
     pool: Literal["inline", "ray"] | OpenPool = "inline",
     workers: int | None = None,
     threads: int = 1,
-    output: Path | str | None = None,
+    output: Place | None = None,
     resume: bool = False,
     checkpoint_every: float = 30.0,
     on_round: Callable[[Round], None] | None = None,
@@ -142,7 +142,8 @@ def train(
     threads
         CPU threads of each worker and of the driver. Results depend on it.
     output, resume
-        A folder for checkpoints; with `resume` a run that was interrupted continues from there.
+        A folder for checkpoints, or its URI such as `s3://bucket/run`; with `resume` a run that was interrupted
+        continues from there.
     checkpoint_every
         Seconds between checkpoints, below a day. They are written beside the next round; a run that is killed repeats
         the rounds since the last one. One of fewer than 1,048,576 parameters is stored after every round.
@@ -240,8 +241,8 @@ def _check_arguments(suite: Any, method: Any, pool: Any, output: Any, resume: An
         raise UserError(f"method must be an avil_ray.Method, not {_kind(method)}; {hint}")
     if not callable(pool) and pool not in ("inline", "ray"):
         raise UserError(f"pool must be 'inline' or 'ray', not {pool!r}")
-    if output is not None and not (isinstance(output, str | PathLike) and str(output)):
-        raise UserError(f"output must be the path of a folder, not {_kind(output)}")
+    if output is not None and not (isinstance(output, str | PathLike | Storage) and str(output)):
+        raise UserError(f"output must be the path of a folder or a URI, not {_kind(output)}")
     if not isinstance(resume, bool):
         raise UserError(f"resume must be True or False, not {_kind(resume)}")
     if on_round is not None and not callable(on_round):
@@ -257,15 +258,15 @@ def _kind(value: Any) -> str:
 
 
 @contextmanager
-def _opened(output: Path | str | None, resume: bool) -> Iterator[Storage | None]:
+def _opened(output: Place | None, resume: bool) -> Iterator[Storage | None]:
     """Where checkpoints go, closed to other processes for the block."""
     if output is None:
         if resume:
             raise UserError("resume needs the output folder of the run to go on with")
         yield None
         return
-    storage = LocalStorage(Path(output))
-    with locked(storage.folder):
+    storage = at(output)
+    with locked(storage):
         if not resume and checkpoint.exists(storage):
             raise UserError(f"{output}: already holds a run; resume it, or choose another output folder")
         yield storage

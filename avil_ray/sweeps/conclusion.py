@@ -19,7 +19,9 @@ from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
 from avil_ray.spaces.entries import TrialPlan
-from avil_ray.sweeps.trial import THETA, load_theta, make_record
+from avil_ray.staging import copied
+from avil_ray.storage import Place, Storage, at
+from avil_ray.sweeps.trial import load_theta, make_record
 from avil_ray.tasks.suite import Suite
 from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
 from avil_ray.training import Result
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 """Where a sweep's folder holds the model of its best trial, if its suite knows a format of the outside world."""
+REPORT = ("space.yaml", "report.md", "report.html", "figures")
+"""What the tracking store gets of a sweep's folder."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Outcome:
     comparison
         The table, the differences, the costs.
     folder
-        Where everything stands.
+        Where everything stands: a path, or what stands for a folder at a URI.
     unfinished
         How many trials have no result: the sweep was interrupted.
     trouble
@@ -50,7 +54,7 @@ class Outcome:
     """
 
     comparison: Comparison
-    folder: Path
+    folder: Path | Storage
     unfinished: int
     trouble: str | None
 
@@ -65,8 +69,9 @@ class Outcome:
         return sum(method.count("failed") for method in self.comparison.methods)
 
 
-def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, tracker: Tracker) -> Outcome:
+def conclude(place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, tracker: Tracker) -> Outcome:
     """Compare what there is, write the report, and bring the tracking store up to date."""
+    folder = at(place)
     records = read_records(folder)
     there = {record.key for record in records}
     lacking = [make_record(asdict(plan), "unfinished", []) for plan in plans if plan.key not in there]
@@ -83,8 +88,11 @@ def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Sui
         lost.append(f"the folder {MODEL}, as {error}")
     failed = any(record.status == "failed" for record in records)
     status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
-    tracker.finish_sweep(comparison.summary(), folder, records, status)
-    return Outcome(comparison, folder, len(lacking), "; ".join(filter(None, [tracker.trouble, *lost])) or None)
+    with copied(folder, REPORT) as copy:
+        tracker.finish_sweep(comparison.summary(), copy, records, status)
+    return Outcome(
+        comparison, folder.local or folder, len(lacking), "; ".join(filter(None, [tracker.trouble, *lost])) or None
+    )
 
 
 def best_trials(comparison: Comparison) -> list[TrialRecord]:
@@ -99,12 +107,12 @@ def _select(record: TrialRecord) -> float:
     return record.select
 
 
-def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
+def log_model(tracker: Tracker, suite: Suite, folder: Place, record: TrialRecord) -> None:
     """Log the target's model of one trial: in MLflow's format, and its named weights."""
     tracker.log_model(record.key, partial(pack, result_of(suite, folder, record)))
 
 
-def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:
+def save_best(suite: Suite, folder: Place, comparison: Comparison) -> None:
     """Save the target's model of one trial for `avil-ray predict`: the best on select of the method that is best there.
 
     A suite without an exporter has its models in the tracking store alone.
@@ -114,10 +122,10 @@ def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:
         return
     best = max if comparison.facts.mode == "max" else min
     record = best_trials(comparison)[means.index(best(means))]
-    result_of(suite, folder, record).save(folder / MODEL)
+    result_of(suite, folder, record).save(at(folder) / MODEL)
 
 
-def result_of(suite: Suite, folder: Path, record: TrialRecord) -> Result:
+def result_of(suite: Suite, folder: Place, record: TrialRecord) -> Result:
     """What a trial came to, as `train` gives it, but for its history."""
     assert record.test is not None, "a configuration is chosen only where every trial has its figures"
     assert record.best_round is not None
@@ -129,7 +137,7 @@ def result_of(suite: Suite, folder: Path, record: TrialRecord) -> Result:
         record.test,
         record.best_round,
         _select(record),
-        load_theta(trial_folder(folder, record.key) / THETA),
+        load_theta(trial_folder(at(folder), record.key)),
         (),
     )
 

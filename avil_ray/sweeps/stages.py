@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avil_ray.catalog import build_suite, build_trial
@@ -20,6 +19,7 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, read_record, trial_folder
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
+from avil_ray.storage import Storage, Unreachable
 
 if TYPE_CHECKING:
     import optuna
@@ -39,7 +39,7 @@ class Stage:
     rounds: int
 
 
-def stages(space: SearchSpace, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
+def stages(space: SearchSpace, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
     """The batches in order; each is made when the last one has its results in `folder`."""
     together = space.search.scheduler == "none"
     known = [(entry, entry.configurations(space.search)) for entry in space.entries]
@@ -81,7 +81,7 @@ def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     return Stage([plan(one, seed) for one in configurations for seed in space.seeds], rounds)
 
 
-def _proposed(space: SearchSpace, entry: Entry, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
+def _proposed(space: SearchSpace, entry: Entry, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
     """Batches of configurations that Optuna proposes, told the mean of select over seeds after each.
 
     The sampler is seeded and is told results in the order of its proposals, so a sweep that was stopped proposes the
@@ -123,10 +123,12 @@ def _failed() -> Any:
     return TrialState.FAIL
 
 
-def _select(folder: Path, one: TrialPlan) -> float | None:
+def _select(folder: Storage, one: TrialPlan) -> float | None:
     """A trial's figure on select; None where it failed, was stopped or has no result."""
     stored = trial_folder(folder, one.key)
     try:
-        return read_record(stored).select if (stored / RESULT).exists() else None
+        return read_record(stored).select if stored.exists(RESULT) else None
+    except Unreachable:
+        raise
     except WorkFailed:  # damaged since it was written: the report says so
         return None

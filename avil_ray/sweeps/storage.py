@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from avil_ray.errors import UserError
+from avil_ray.locking import LOCK
 from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import TRIALS, checked
 from avil_ray.spaces.search_space import SearchSpace, read_search_space
-from avil_ray.storage import LOCK, discard, replace_file, why
+from avil_ray.staging import copied
+from avil_ray.storage import Place, at, why
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 SPACE, FACTS = "space.yaml", "sweep.json"
+DEFAULT = "avil-results"
+"""Where sweeps are stored unless it is said where; a folder beside."""
 
 
-def require_usable(folder: Path, space: SearchSpace, resume: bool, fresh: bool) -> None:
-    """Raise `UserError` where the sweep may not be written there; writes nothing."""
+def tracking_folder(storage: Place) -> Path:
+    """Where the tracking database stands unless it is a server's: beside the sweeps, or in `DEFAULT`.
+
+    A database needs a disk, so it cannot stand in storage at a URI.
+    """
+    return at(storage).local or Path(DEFAULT)
+
+
+def require_usable(place: Place, space: SearchSpace, resume: bool, fresh: bool) -> None:
+    """Raise `UserError` where the sweep may not be written there; leaves nothing behind."""
     if resume and fresh:
         raise UserError("--resume and --fresh exclude each other: go on with what is there, or start again")
-    stored = folder / SPACE
-    if folder.exists() and not folder.is_dir():
+    folder = at(place)
+    if folder.local is not None and folder.local.exists() and not folder.is_there():
         raise UserError(f"{folder}: is not a folder; choose another --name or --storage")
-    if folder.exists() and not stored.exists() and any(path.name != LOCK for path in folder.iterdir()):
+    folder.require_writable()
+    stored = folder.exists(SPACE)
+    if not stored and set(folder.names()) - {LOCK}:
         raise UserError(f"{folder}: holds something else than a sweep; choose another --name or --storage")
-    if stored.exists() and not (resume or fresh):
+    if stored and not (resume or fresh):
         choice = "add --resume to go on, --fresh to replace it, or --name for another"
         raise UserError(f"{folder}: a sweep of this name is there; {choice}")
-    if stored.exists() and resume:
-        _require_readable(stored)
-        space.require_same(stored)
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        raise UserError(f"{folder}: cannot be written ({parent} is not a folder that you may write to)")
+    if stored and resume:
+        with copied(folder, [SPACE]) as copy:
+            _require_readable(copy / SPACE, folder.where(SPACE))
+            space.require_same(copy / SPACE, folder.where(SPACE))
 
 
-def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: bool) -> SweepFacts:
+def store(place: Place, space: SearchSpace, suite: Suite, target: Task, fresh: bool) -> SweepFacts:
     """Write the space as run and the facts that a report needs. Earlier results stay, unless all is to be `fresh`."""
     facts = SweepFacts(
         name=space.name,
@@ -51,33 +62,33 @@ def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: b
         labels=tuple(entry.label for entry in space.entries),
         reference=space.reference,
     )
-    if fresh and folder.exists():
-        for path in list(folder.iterdir()):
-            if path.name != LOCK:
-                discard(path)
+    folder = at(place)
+    for name in set(folder.names()) - {LOCK} if fresh else ():
+        folder.delete(name)
     for name, content in ((SPACE, space.dump()), (FACTS, json.dumps(asdict(facts), indent=1))):
-        if (folder / name).is_dir():
-            discard(folder / name)
-        replace_file(folder / name, content.encode())
-    if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
-        discard(folder / TRIALS)
+        if (folder / name).is_there():
+            folder.delete(name)
+        folder.write(name, content.encode())
+    if folder.exists(TRIALS) and not (folder / TRIALS).is_there():
+        folder.delete(TRIALS)
     return facts
 
 
-def read_facts(folder: Path) -> SweepFacts:
+def read_facts(place: Place) -> SweepFacts:
     """The facts of a stored sweep; UserError where they cannot be read."""
+    folder = at(place)
     try:
-        return checked(SweepFacts, json.loads((folder / FACTS).read_bytes().decode()))
+        return checked(SweepFacts, json.loads(folder.read(FACTS).decode()))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no sweep is stored there; `avil-ray sweep` makes one") from None
+        raise UserError(f"{folder.where()}: no sweep is stored there; `avil-ray sweep` makes one") from None
     except (OSError, ValueError, RecursionError) as error:
         advice = "run the sweep again with --resume, which writes it anew"
-        raise UserError(f"{folder / FACTS}: cannot be read ({why(error)}); {advice}") from error
+        raise UserError(f"{folder.where(FACTS)}: cannot be read ({why(error)}); {advice}") from error
 
 
-def _require_readable(stored: Path) -> None:
+def _require_readable(stored: Path, where: str) -> None:
     try:
         read_search_space(stored)
     except UserError as error:
         advice = "put the search space there again, or start again with --fresh"
-        raise UserError(f"{stored}: the stored search space cannot be read ({error}); {advice}") from error
+        raise UserError(f"{where}: the stored search space cannot be read ({error}); {advice}") from error

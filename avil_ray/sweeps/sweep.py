@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,16 +22,17 @@ from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.interruption import Interruption
+from avil_ray.locking import locked
 from avil_ray.pools.placement import bundles
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
+from avil_ray.reports.records import RESULT, TRIALS, read_record, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
 from avil_ray.spaces.search_space import SearchSpace
-from avil_ray.storage import LocalStorage, discard, locked, why
+from avil_ray.storage import Place, Storage, Unreachable, at, over, why
 from avil_ray.sweeps.conclusion import Outcome, conclude
 from avil_ray.sweeps.stages import Stage, scheduler, stages
-from avil_ray.sweeps.storage import SPACE, require_usable, store
+from avil_ray.sweeps.storage import SPACE, require_usable, store, tracking_folder
 from avil_ray.sweeps.trial import CHECKPOINT, THETA, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 def run_sweep(
     space: SearchSpace,
-    storage: Path,
+    storage: Place,
     *,
     address: str = "auto",
     max_concurrent: int | None = None,
@@ -54,7 +56,7 @@ def run_sweep(
     Parameters
     ----------
     storage
-        The folder that holds sweeps; this one's is `storage/<name>`. On a cluster every node must see it.
+        The folder that holds sweeps, or its URI; this one's is `storage/<name>`. On a cluster every node must see it.
     address
         See `connected`.
     max_concurrent
@@ -75,10 +77,13 @@ def run_sweep(
     from avil_ray.tracking.store import experiment_name, tracking_uri
     from avil_ray.tracking.writer import Tracker
 
-    console, folder = console or Console(stderr=True), storage.absolute() / space.name
+    console, storage = console or Console(stderr=True), at(storage)
+    folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
+    if storage.local is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        console.print(Text(f"runs are tracked in {tracking_folder(storage).absolute()}, as a database needs a disk"))
     suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
-    tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
+    tracker = Tracker(tracking_uri(tracking_folder(storage)), experiment_name(suite.name), space.name)
     with locked(folder), connected(address):
         seen = preview(space, nodes())
         if seen.lacking:
@@ -97,7 +102,7 @@ def run_sweep(
             return conclude(folder, facts, trials.plans, suite, tracker)
 
 
-def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
+def make_job(seen: Preview, folder: Storage, facts: SweepFacts) -> Job:
     """What every trial is told."""
     space, resources = seen.space, seen.space.resources
     driver, per_task = seen.shares
@@ -133,30 +138,44 @@ class Trials:
         """Run these trials; afterwards each has a record in its folder, unless the sweep was interrupted."""
         from avil_ray.sweeps.watch import Watch
 
-        folder, plans = Path(self.job.folder), stage.plans
+        folder, plans = at(self.job.folder), stage.plans
         self.plans += plans
-        done = {plan.key for plan in plans if self._ended_well(plan)}
+        begun = set((folder / TRIALS).names())
+        earlier = [plan for plan in plans if trial_folder(Path(), plan.key).name in begun]
+        ended = over(folder, self._ended_well, earlier)
+        done = {plan.key for plan, well in zip(earlier, ended, strict=True) if well}
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
             self.console.print(Text(f"{len(done)} of {len(plans)} trials are done already"))
         if not waiting or self.interruption.asked:
             return
-        for plan in waiting:  # a failure of an earlier start is no longer the last word
-            discard(trial_folder(folder, plan.key) / RESULT)
-            for line in make_ready(trial_folder(folder, plan.key)):
-                self._say(f"{plan.key}: {line}")
-        with Watch(plans, done, self.console, self.interruption) as watch:
-            self._tune(Stage(waiting, stage.rounds), watch)
-        if not (folder / SPACE).exists():
+        over(folder, self._make_ready, [plan for plan in earlier if plan.key not in done])
+        with (
+            Watch(plans, done, self.console, self.interruption) as watch,
+            _state_of_tune(folder) as state,
+            _quiet_tune(),
+        ):
+            self._tune(Stage(waiting, stage.rounds), watch, state)
+        if not folder.exists(SPACE):
             advice = "remove what is left of it and start the sweep again"
             raise WorkFailed(f"{folder}: {SPACE} was removed while the sweep ran; {advice}")
-        for plan in waiting:
-            stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
-            settle(folder, plan, watch.failed.get(plan.key), stopped)
+        over(folder, partial(self._settle, watch=watch), waiting)
+
+    def _settle(self, plan: TrialPlan, watch: Watch) -> None:
+        stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
+        settle(self.job.folder, plan, watch.failed.get(plan.key), stopped)
+
+    def _make_ready(self, plan: TrialPlan) -> None:
+        folder = trial_folder(at(self.job.folder), plan.key)
+        folder.delete(RESULT)  # a failure of an earlier start is no longer the last word
+        for line in make_ready(folder):
+            self._say(f"{plan.key}: {line}")
 
     def _ended_well(self, plan: TrialPlan) -> bool:
         try:
-            return ended_well(Path(self.job.folder), plan)
+            return ended_well(self.job.folder, plan)
+        except Unreachable:
+            raise
         except WorkFailed as error:
             self._say(f"{plan.key} runs again: {error}")
             return False
@@ -164,13 +183,12 @@ class Trials:
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
-    def _tune(self, stage: Stage, watch: Watch) -> None:
+    def _tune(self, stage: Stage, watch: Watch, state: Path) -> None:
         from ray import tune
 
         from avil_ray.tracking.callback import TrackingCallback
 
-        folder, space = Path(self.job.folder), self.seen.space
-        shutil.rmtree(folder / "tune", ignore_errors=True)
+        folder, space = self.job.folder, self.seen.space
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
@@ -185,7 +203,7 @@ class Trials:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(folder),
+                storage_path=str(state),
                 verbose=0,
                 callbacks=[TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep), watch],
                 failure_config=tune.FailureConfig(max_failures=space.resources.retries),
@@ -199,14 +217,14 @@ class Trials:
             raise WorkFailed(f"{folder}: Ray Tune cannot keep its state there ({why(error)}); {advice}") from error
 
 
-def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
+def settle(folder: Place, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
     """Write the record of a trial that could not write its own: why it `failed`, or by what it was `stopped`."""
-    place = trial_folder(folder, plan.key)
-    if (place / RESULT).exists() or not (failed or stopped):
+    place = trial_folder(at(folder), plan.key)
+    if place.exists(RESULT) or not (failed or stopped):
         return
     rows, note = [], ""
     try:
-        rows = checkpoint.rows(LocalStorage(place / CHECKPOINT))
+        rows = checkpoint.rows(place / CHECKPOINT)
     except UserError as error:
         note = f"; what it cost is not known: {error}"
     if failed:
@@ -233,6 +251,17 @@ def _placement(config: Mapping[str, Any], driver: Mapping[str, float], per_task:
 
 
 @contextlib.contextmanager
+def _state_of_tune(folder: Storage) -> Iterator[Path]:
+    """Where Tune keeps its own state, which nobody reads again: in the sweep's folder, or else on this disk."""
+    if folder.local is not None:
+        shutil.rmtree(folder.local / "tune", ignore_errors=True)
+        yield folder.local
+        return
+    with tempfile.TemporaryDirectory() as spare:
+        yield Path(spare)
+
+
+@contextlib.contextmanager
 def _quiet_tune() -> Iterator[None]:
     """Keep Tune's own advice out of the way of the sweep's words."""
     logger = logging.getLogger("ray.tune")
@@ -244,19 +273,22 @@ def _quiet_tune() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def ended_well(folder: Path, plan: TrialPlan) -> bool:
+def ended_well(folder: Place, plan: TrialPlan) -> bool:
     """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep.
 
     WorkFailed where its files are damaged; of the parameters, only whether the file is there and as long as it says.
     """
-    stored = trial_folder(folder, plan.key)
-    if not (stored / RESULT).exists():
+    stored = trial_folder(at(folder), plan.key)
+    if not stored.exists(RESULT):
         return False
     status = read_record(stored).status
     if status == "finished":
         try:
-            with safe_open(stored / THETA, "numpy"):
-                pass
+            if stored.local is not None:
+                with safe_open(stored.local / THETA, "numpy"):
+                    pass
+            elif not stored.exists(THETA):  # a store has all of a file or none
+                raise FileNotFoundError(f"there is no {THETA}")
         except (SafetensorError, OSError) as error:
-            raise WorkFailed(f"{stored / THETA}: unreadable ({why(error)})") from error
+            raise WorkFailed(f"{stored.where(THETA)}: unreadable ({why(error)})") from error
     return status in ("finished", "stopped")
