@@ -1,8 +1,9 @@
 """Who writes to a folder at a URI: a claim, a small file that its process keeps changing for as long as it lives.
 
 A store knows nothing of processes, and its clock and ours may differ. So a claim that stays as it is for a while
-belongs to a process that is gone. Whoever wants to write puts its own claim there first and looks for others
-afterwards: of two that come at the same time at least one sees the other.
+belongs to a process that is gone. Whoever wants to write asks with a claim of its own, and of those that ask the one
+whose claim has the first name holds: it says so in its claim and then looks again. Of two that say so at the same time
+at least one sees the other, and goes back to asking.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avil_ray.errors import UserError
 from avil_ray.locking import LOCK
-from avil_ray.storage import Storage, Unreachable
+from avil_ray.storage import PART, Storage, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,12 @@ def claimed(storage: Storage, wait: float) -> Iterator[None]:
         yield
         return
     claim = Claim(storage)
-    _acquire(claim, wait)
+    try:
+        _acquire(claim, wait)
+    except BaseException:
+        with suppress(Unreachable):
+            claim.withdraw()
+        raise
     stop = threading.Event()
     beating = threading.Thread(target=claim.beat, args=(stop,), name="claim", daemon=True)
     _held.append(place)
@@ -87,11 +93,11 @@ class Claim:
         """The claim's name in the folder."""
         return f"{LOCK}/{self.name}"
 
-    def put(self) -> None:
+    def put(self, holds: bool) -> None:
         """Write it, changed."""
         self.count += 1
-        content = {"process": os.getpid(), "host": socket.gethostname(), "system": system(), "count": self.count}
-        self.storage.write(self.file, json.dumps(content).encode())
+        content = {"process": os.getpid(), "host": socket.gethostname(), "system": system()}
+        self.storage.write(self.file, json.dumps({**content, "holds": holds, "count": self.count}).encode())
 
     def withdraw(self) -> None:
         """Remove it."""
@@ -100,7 +106,9 @@ class Claim:
     def others(self) -> dict[str, bytes]:
         """The other claims, by their names."""
         found = {}
-        for name in set(self.storage.names(LOCK)) - {self.name}:
+        for name in self.storage.names(LOCK):
+            if name == self.name or name.endswith(PART):
+                continue
             with suppress(FileNotFoundError):
                 found[name] = self.storage.read(f"{LOCK}/{name}")
         return found
@@ -112,43 +120,61 @@ class Claim:
                 if not self.storage.exists(self.file):
                     log.error("%s: this process did not answer for %.0f s, and another took over", self.storage, DEAD)
                     return
-                self.put()
+                self.put(holds=True)
 
 
 def _acquire(claim: Claim, wait: float) -> None:
-    """Put the claim where no other one lives; UserError where one does and does not let go in time."""
-    seen: dict[str, tuple[bytes, float]] = {}
-    alive: set[str] = set()
-    start, told = time.monotonic(), False
+    """Hold the folder; UserError where another process holds it, and does not let go in time."""
+    others = Others(claim.storage)
+    start, where = time.monotonic(), claim.storage.where()
+    told = False
     while True:
-        claim.put()
-        others = claim.others()
-        if not others:
-            return
-        claim.withdraw()  # for as long as we wait
-        now = time.monotonic()
-        for name, content in others.items():
-            before, since = seen.setdefault(name, (content, now))
-            if content != before:
-                alive.add(name)
-                seen[name] = content, now
-            elif is_gone(content) or now - since > DEAD:
-                claim.storage.delete(f"{LOCK}/{name}")
-        living = alive & set(others)
-        if living and now - start >= wait:
+        claim.put(holds=False)
+        there = claim.others()
+        if not any(map(holds, there.values())) and all(claim.name < name for name in there):
+            claim.put(holds=True)
+            if not any(map(holds, claim.others().values())):
+                return
+        holders = others.look(there)
+        if holders and time.monotonic() - start >= wait:
             waited = f" (after {wait:.0f} s)" if wait else ""
-            holder = who(others[min(living)])
-            advice = "wait until it ends, or choose another folder"
-            raise UserError(f"{claim.storage.where()}: in use by {holder}{waited}; {advice}")
-        if not told:
+            raise UserError(f"{where}: in use by {holders[0]}{waited}; wait until it ends, or choose another folder")
+        if there and not told:
             told = True
+            known, most = who(min(there.values())), max(wait, DEAD)
             log.warning(
-                "%s: in use by %s, or by nobody since it was killed; looking for up to %.0f s",
-                claim.storage.where(),
-                who(min(others.values())),
-                max(wait, DEAD),
+                "%s: in use by %s, or by nobody since it was killed; waiting for up to %.0f s", where, known, most
             )
-        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two that wait do not meet again and again)
+        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two do not meet again and again)
+
+
+class Others:
+    """What is seen of others' claims as time passes; those of the dead are removed."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._alive: set[str] = set()
+
+    def look(self, there: Mapping[str, bytes]) -> list[str]:
+        """Who is known to hold the folder now: only a claim that has changed is that of a living process."""
+        now = time.monotonic()
+        for name, content in there.items():
+            before, since = self._seen.setdefault(name, (content, now))
+            if content != before:
+                self._alive.add(name)
+                self._seen[name] = content, now
+            elif is_gone(content) or now - since > DEAD:
+                self._storage.delete(f"{LOCK}/{name}")
+        return [who(content) for name, content in there.items() if name in self._alive and holds(content)]
+
+
+def holds(content: bytes) -> bool:
+    """Whether the claim is that of a process that holds the folder, or may be."""
+    try:
+        return bool(json.loads(content)["holds"])
+    except (ValueError, LookupError, TypeError):
+        return True
 
 
 def who(content: bytes) -> str:

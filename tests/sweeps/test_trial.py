@@ -135,7 +135,7 @@ def test_a_trial_whose_files_are_damaged_has_not_ended(tmp_path: Path) -> None:
     write_record(folder, make_record(facts, "finished", [ROW], select=0.5, test={"accuracy": 0.5}))
     with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .*No such file"):
         ended_well(tmp_path, PLAN)
-    save_theta(folder / THETA, THREE)
+    save_theta(folder, THREE)
     assert ended_well(tmp_path, PLAN)
     spoil(folder / THETA)
     with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable"):
@@ -148,14 +148,14 @@ def test_a_trial_whose_files_are_damaged_has_not_ended(tmp_path: Path) -> None:
 
 def test_parameters_that_changed_are_found(tmp_path: Path) -> None:
     path = tmp_path / THETA
-    save_theta(path, THREE)
-    assert load_theta(path).tolist() == [0, 1, 2]
+    save_theta(tmp_path, THREE)
+    assert load_theta(tmp_path).tolist() == [0, 1, 2]
     assert load_file(path)["theta"].tolist() == [0, 1, 2], "plain safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .the checksum is wrong."):
-        load_theta(path)
+        load_theta(tmp_path)
     path.unlink()
     with pytest.raises(WorkFailed, match="No such file"):
-        load_theta(path)
+        load_theta(tmp_path)
