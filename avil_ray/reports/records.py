@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
@@ -20,7 +20,7 @@ import pandas as pd
 
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.reports.histories import history_content, read_history
-from avil_ray.storage import discard, make_folder, replace_file, why
+from avil_ray.storage import Place, Storage, Unreachable, at, over, why
 
 Status = Literal["finished", "failed", "stopped", "unfinished"]
 RESULT, HISTORY, TRIALS, CHECKSUM = "result.json", "history.csv", "trials", "checksum"
@@ -135,12 +135,15 @@ def trial_key(label: str, configuration: int, seed: int) -> str:
     return f"{label}/c{configuration:03d}/s{seed}"
 
 
-def trial_folder(sweep_folder: Path, key: str) -> Path:
+Folder = TypeVar("Folder", Path, Storage)
+
+
+def trial_folder(sweep_folder: Folder, key: str) -> Folder:
     """Where a trial's files stand: `static/c003/s1` -> `<sweep folder>/trials/static-c003-s1`."""
     return sweep_folder / TRIALS / key.replace("/", "-")
 
 
-def write_record(folder: Path, record: TrialRecord) -> None:
+def write_record(folder: Place, record: TrialRecord) -> None:
     """Write a record into its trial's folder, each file in one piece; `result.json` last: it says the trial ended.
 
     Raises
@@ -148,81 +151,97 @@ def write_record(folder: Path, record: TrialRecord) -> None:
     WorkFailed
         Where the folder cannot be written to.
     """
+    storage = at(folder)
     history = history_content(record.history)
-    make_folder(folder)
+    storage.make()
     if history:
-        replace_file(folder / HISTORY, history)
+        storage.write(HISTORY, history)
     else:
-        discard(folder / HISTORY)
+        storage.delete(HISTORY)
     content = record.to_json()
     content[CHECKSUM] = _checksum(content, history)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    replace_file(folder / RESULT, (text + "\n").encode())
+    storage.write(RESULT, (text + "\n").encode())
 
 
-def read_record(folder: Path) -> TrialRecord:
+def read_record(folder: Place) -> TrialRecord:
     """The record in a trial's folder; WorkFailed, with the reason, where it is not what was written there."""
     record, history = read_without_history(folder)
     try:
         return replace(record, history=read_history(history)) if history else record
     except ValueError as error:
-        raise WorkFailed(f"{folder / HISTORY}: unreadable ({why(error)})") from error
+        raise WorkFailed(f"{at(folder).where(HISTORY)}: unreadable ({why(error)})") from error
 
 
-def read_without_history(folder: Path) -> tuple[TrialRecord, bytes]:
+def read_without_history(folder: Place) -> tuple[TrialRecord, bytes]:
     """As `read_record`, with the history as it stands in its file: checked, but not read."""
-    path = folder / RESULT
+    storage, name = at(folder), RESULT
     try:
-        content = json.loads(path.read_bytes().decode())
-        path = folder / HISTORY
-        history = path.read_bytes() if path.exists() else b""
-        path = folder / RESULT
+        content = json.loads(storage.read(RESULT).decode())
+        name = HISTORY
+        history = _read_or_none(storage, HISTORY)
+        name = RESULT
         # a record of avil_ray 0.1 has no checksum
         if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, _checksum(content, history)):
             raise ValueError(f"the checksum of the record and {HISTORY} is wrong")
         record = TrialRecord.from_json(content)
-        if trial_folder(folder.parent.parent, record.key) != folder and folder.parent.name == TRIALS:
+        *_, parent, called = ("", *PurePosixPath(storage.where()).parts)
+        if parent == TRIALS and called != trial_folder(Path(), record.key).name:
             raise ValueError(f"it is the record of {record.key}")
         return record, history
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise WorkFailed(f"{path}: unreadable ({why(error)})") from error
+        raise WorkFailed(f"{storage.where(name)}: unreadable ({why(error)})") from error
 
 
-def read_head(folder: Path) -> Mapping[str, Any]:
+def read_head(folder: Place) -> Mapping[str, Any]:
     """What `result.json` in a trial's folder says, unchecked and without the history; empty where it says nothing."""
     try:
-        content = json.loads((folder / RESULT).read_bytes())
+        content = json.loads(at(folder).read(RESULT))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) and isinstance(content.get("key"), str) else {}
 
 
-def read_records(folder: Path) -> list[TrialRecord]:
+def _read_or_none(storage: Storage, name: str) -> bytes:
+    """A file's content; nothing where there is no such file."""
+    try:
+        return storage.read(name)
+    except FileNotFoundError:
+        return b""
+
+
+def read_records(folder: Place) -> list[TrialRecord]:
     """Every record in a sweep's folder, by label, configuration and seed; trials without a result yet are not there.
 
     One that cannot be read stands there as failed, with the reason.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name one that a sweep has written")
-    found = [record_or_failure(place) for place in ended(folder)]
+    storage = at(folder)
+    if not storage.is_there():
+        raise UserError(f"{storage.where()}: no such folder; name one that a sweep has written")
+    found = over(storage, record_or_failure, ended(storage))
     records = [record for record in found if record is not None]
     methods = {record.label: record.method for record in records if record.method}
     records = [replace(record, method=methods.get(record.label, record.label)) for record in records]
     return sorted(records, key=lambda record: (record.label, record.configuration, record.seed))
 
 
-def ended(folder: Path) -> list[Path]:
+def ended(folder: Storage) -> list[Storage]:
     """The folders of a sweep's trials that have ended, be their records readable or not, sorted."""
-    return sorted(path.parent for path in (folder / TRIALS).glob(f"*/{RESULT}"))
+    trials = folder / TRIALS
+    there = [trials / name for name in trials.names()]
+    has_result = over(folder, lambda place: place.exists(RESULT), there)
+    return [place for place, has in zip(there, has_result, strict=True) if has]
 
 
-def record_or_failure(folder: Path) -> TrialRecord | None:
-    """A trial's record; a failed one without a method where it cannot be read; None where no trial is called so."""
-    named = re.fullmatch(r"(.+)-c(\d{3,})-s(\d+)", folder.name)
+def record_or_failure(folder: Storage) -> TrialRecord | None:
+    """A trial's record; a failed one without a method where it cannot be read; None where there is no trial's."""
+    named = re.fullmatch(r"(.+)-c(\d{3,})-s(\d+)", PurePosixPath(folder.where()).name)
     try:
         return read_record(folder)
+    except Unreachable:
+        raise
     except WorkFailed as error:
-        if named is None:
+        if named is None or not folder.exists(RESULT):
             return None
         label, configuration, seed = named[1], int(named[2]), int(named[3])
         key, reason = trial_key(label, configuration, seed), f"{error}; --resume runs the trial again"

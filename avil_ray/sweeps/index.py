@@ -1,7 +1,8 @@
 """How a sweep's trials ended, known without reading their histories: `index.jsonl` in the sweep's folder.
 
 The records are the truth. The index remembers what they said, with the sizes and times of the files that it was read
-from; of a trial whose files are others now, or that it lacks, the record is read again.
+from; of a trial whose files are others now, or that it lacks, the record is read again. In storage at a URI there is no
+index: there, each look reads the record.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from avil_ray.errors import WorkFailed
 from avil_ray.reports.records import HISTORY, RESULT, Status, checked, read_without_history, trial_folder
-from avil_ray.storage import replace_file, why
+from avil_ray.storage import Place, Storage, at, why
 from avil_ray.sweeps.trial import THETA
 
 INDEX = "index.jsonl"
@@ -54,9 +55,9 @@ class Index:
         The sweep's. Its index may be missing, old or damaged: what it lacks is read from the records.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        text = _text(folder / INDEX)
+    def __init__(self, folder: Place) -> None:
+        self.folder = at(folder)
+        text = "" if self.folder.local is None else _text(self.folder.local / INDEX)
         self._known = {one.key: one for one in _entries(text)}
         self._cut_off = not text.endswith("\n") and text != ""
 
@@ -66,26 +67,29 @@ class Index:
         Of the parameters, only whether the file is there and as long as it says.
         """
         place = trial_folder(self.folder, key)
-        stamp = _stamp(place)
-        if stamp[0] < 0:
+        if not place.exists(RESULT):
             return None
+        stamp = () if place.local is None else _stamp(place.local)
         known = self._known.get(key)
-        if known is None or known.stamp != stamp:
+        if known is None or known.stamp != stamp or not stamp:
             record, _ = read_without_history(place)
             known = Ended(key, record.status, record.select, stamp)
             if known.status == "finished":
-                _require_whole(place / THETA)
+                _require_whole(place)
             self._add(known)
         return known
 
     def write(self) -> None:
         """Write the file anew, as small as it can be."""
-        replace_file(self.folder / INDEX, "".join(map(_line, self._known.values())).encode())
+        if self.folder.local is not None:
+            self.folder.write(INDEX, "".join(map(_line, self._known.values())).encode())
 
     def _add(self, one: Ended) -> None:
         """A line at the end, on a line of its own: one before it may have been cut off by a crash."""
         self._known[one.key] = one
-        with (self.folder / INDEX).open("a") as file:
+        if self.folder.local is None:
+            return
+        with (self.folder.local / INDEX).open("a") as file:
             file.write("\n" * self._cut_off + _line(one))
         self._cut_off = False
 
@@ -101,12 +105,15 @@ def _stamp(place: Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _require_whole(parameters: Path) -> None:
+def _require_whole(place: Storage) -> None:
     try:
-        with safe_open(parameters, "numpy"):
-            pass
+        if place.local is None and not place.exists(THETA):  # a store has all of a file or none
+            raise FileNotFoundError(f"there is no {THETA}")
+        if place.local is not None:
+            with safe_open(place.local / THETA, "numpy"):
+                pass
     except (SafetensorError, OSError) as error:
-        raise WorkFailed(f"{parameters}: unreadable ({why(error)})") from error
+        raise WorkFailed(f"{place.where(THETA)}: unreadable ({why(error)})") from error
 
 
 def _line(one: Ended) -> str:

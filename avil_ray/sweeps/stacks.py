@@ -17,6 +17,7 @@ from rich.text import Text
 
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.errors import WorkFailed
+from avil_ray.locking import locked
 from avil_ray.methods.joint import FixedWeights
 from avil_ray.pools.lost import cause
 from avil_ray.reports.formats import counted
@@ -24,10 +25,10 @@ from avil_ray.reports.records import RESULT, read_record, trial_folder, write_re
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.vectorize import chunks
 from avil_ray.stacked import Ended, Halving, Member, train_stack
-from avil_ray.storage import LocalStorage, discard, locked, make_folder
+from avil_ray.storage import Storage, at
 from avil_ray.sweeps.stages import Stage, rungs
 from avil_ray.sweeps.storage import SPACE
-from avil_ray.sweeps.trial import CHECKPOINT, PATIENCE, THETA, Job, best_so_far, make_ready, make_record, save_theta
+from avil_ray.sweeps.trial import CHECKPOINT, PATIENCE, Job, best_so_far, make_ready, make_record, save_theta
 from avil_ray.tasks.suite import Suite
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Work:
 
 def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch: Watch) -> list[TrialPlan]:
     """Run those of the waiting trials of a stage that can be rows of a stack; what has to run by itself comes back."""
-    space, suite, folder = trials.seen.space, trials.seen.suite, Path(trials.job.folder)
+    space, suite, folder = trials.seen.space, trials.seen.suite, at(trials.job.folder)
     halving = space.search.scheduler == "asha"
     made, _ = chunks(stage.plans, suite, suite.draw(space.seeds[0]), deal=halving)
     there = {plan.key for plan in waiting}
@@ -78,7 +79,7 @@ def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch
         for chunk in made
     ]
     for one, trouble in _ended([one for one in work if one.waiting], trials, watch):
-        left = [key for key in one.waiting if not (trial_folder(folder, key) / RESULT).exists()]
+        left = [key for key in one.waiting if not trial_folder(folder, key).exists(RESULT)]
         if trouble:
             line = f"{counted(len(left), 'trial')} of a stack run by themselves, as it failed: {trouble}"
             trials.console.print(Text(line), soft_wrap=True)
@@ -89,7 +90,7 @@ def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch
                 trials.index.look(key)
                 trials.tracker.end(key, "FINISHED")  # its record says all
                 watch.over(key, record.reason or f"{record.cost.wall_seconds:.1f} s in a stack")
-    return [plan for plan in waiting if not (trial_folder(folder, plan.key) / RESULT).exists()]
+    return [plan for plan in waiting if not trial_folder(folder, plan.key).exists(RESULT)]
 
 
 def _ended(work: Sequence[Work], trials: Trials, watch: Watch) -> Iterator[tuple[Work, str | None]]:
@@ -126,17 +127,18 @@ def _run_stack(work: Work) -> None:
     job = Job(**work.job)
     if Path(work.folder).is_dir():
         os.chdir(work.folder)
-    if not (Path(job.folder) / SPACE).exists():  # else it would be made here
+    sweep = at(job.folder)
+    if not sweep.exists(SPACE):  # else it would be made here
         raise WorkFailed(f"{job.folder} is not there on this node: the storage must be mounted on every node")
     suite = build_suite(job.suite)
     waiting = [plan for plan in work.plans if plan["key"] in work.waiting]
-    folders = [trial_folder(Path(job.folder), plan["key"]) for plan in waiting]
+    folders = [trial_folder(sweep, plan["key"]) for plan in waiting]
     gone = [plan for plan in work.plans if plan["key"] not in work.waiting]
     with ExitStack() as locks:
         for folder in folders:  # an earlier attempt may still be ending
             locks.enter_context(locked(folder, wait=PATIENCE))
             make_ready(folder)
-            make_folder(folder / CHECKPOINT)
+            (folder / CHECKPOINT).make()
         for ended in train_stack(
             [_member(suite, plan, folder) for plan, folder in zip(waiting, folders, strict=True)],
             rounds=job.rounds,
@@ -149,17 +151,17 @@ def _run_stack(work: Work) -> None:
             _note(ended, waiting[ended.place], folders[ended.place])
 
 
-def _member(suite: Suite, plan: Mapping[str, Any], folder: Path | None) -> Member:
+def _member(suite: Suite, plan: Mapping[str, Any], folder: Storage | None) -> Member:
     learned, method = build_trial(suite, plan["method"], plan["options"])
     assert isinstance(method, FixedWeights)
-    return Member(learned, method, plan["seed"], None if folder is None else LocalStorage(folder / CHECKPOINT))
+    return Member(learned, method, plan["seed"], None if folder is None else folder / CHECKPOINT)
 
 
 def _halving(work: Work, job: Job, gone: Sequence[Mapping[str, Any]]) -> Halving | None:
     """Where trials are stopped early: the rungs, and how those that have ended already did there."""
     if not work.rungs:
         return None
-    rows = [read_record(trial_folder(Path(job.folder), plan["key"])).history.to_dict("records") for plan in gone]
+    rows = [read_record(trial_folder(at(job.folder), plan["key"])).history.to_dict("records") for plan in gone]
     earlier = {
         rung: [best_so_far(known[:rung], job.metric, job.mode) for known in rows if len(known) >= rung]  # type: ignore[arg-type]
         for rung in work.rungs
@@ -167,7 +169,7 @@ def _halving(work: Work, job: Job, gone: Sequence[Mapping[str, Any]]) -> Halving
     return Halving(tuple(work.rungs), "max" if job.mode == "max" else "min", earlier)
 
 
-def _note(ended: Ended, facts: Mapping[str, Any], folder: Path) -> None:
+def _note(ended: Ended, facts: Mapping[str, Any], folder: Storage) -> None:
     """Write what a trial by itself would have written; one that has left writes it when it has run by itself."""
     if ended.how == "left":
         return
@@ -177,6 +179,6 @@ def _note(ended: Ended, facts: Mapping[str, Any], folder: Path) -> None:
     else:
         result = ended.result
         found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
-        save_theta(folder / THETA, result.theta)
+        save_theta(folder, result.theta)
         write_record(folder, make_record(facts, "finished", ended.rows, **found))
-    discard(folder / CHECKPOINT)
+    folder.delete(CHECKPOINT)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avil_ray.catalog import build_suite, build_trial
@@ -20,6 +19,7 @@ from avil_ray.reports.records import RESULT, read_without_history, trial_folder
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
 from avil_ray.spaces.vectorize import ROWS, of_fixed_weights
+from avil_ray.storage import Storage, Unreachable
 from avil_ray.sweeps.proposals import Optuna, Proposer, Surrogate
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Stage:
     rounds: int
 
 
-def stages(space: SearchSpace, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
+def stages(space: SearchSpace, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
     """The batches in order; each is made when the last one has its results in `folder`."""
     together = space.search.scheduler == "none"
     known = [(entry, entry.configurations(space.search)) for entry in space.entries]
@@ -92,7 +92,7 @@ def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     return Stage([plan(one, seed) for one in configurations for seed in space.seeds], rounds)
 
 
-def _proposed(space: SearchSpace, entry: Entry, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
+def _proposed(space: SearchSpace, entry: Entry, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
     """Batches of configurations that are proposed from the mean of select over seeds of those before."""
     proposer: Proposer = PROPOSERS[space.search.algorithm](entry.free, entry.label)
     count, sign = entry.count(space.search), 1.0 if facts.mode == "max" else -1.0
@@ -120,10 +120,12 @@ def _mean(scores: list[float | None]) -> float | None:
     return sum(found) / len(found) if len(found) == len(scores) else None
 
 
-def _select(folder: Path, one: TrialPlan) -> float | None:
+def _select(folder: Storage, one: TrialPlan) -> float | None:
     """A trial's figure on select; None where it failed, was stopped or has no result."""
     stored = trial_folder(folder, one.key)
     try:
-        return read_without_history(stored)[0].select if (stored / RESULT).exists() else None
+        return read_without_history(stored)[0].select if stored.exists(RESULT) else None
+    except Unreachable:
+        raise
     except WorkFailed:  # damaged since it was written: the report says so
         return None

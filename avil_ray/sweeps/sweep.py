@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -20,20 +21,21 @@ from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.interruption import Interruption
+from avil_ray.locking import locked
 from avil_ray.pools.placement import at_once, bundles
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, trial_folder, write_record
+from avil_ray.reports.records import RESULT, TRIALS, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
 from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.search_space import SearchSpace
-from avil_ray.storage import LocalStorage, discard, locked, why
+from avil_ray.storage import Place, Storage, Unreachable, at, over, why
 from avil_ray.sweeps import provenance
 from avil_ray.sweeps.conclusion import Outcome, conclude
 from avil_ray.sweeps.index import Index
 from avil_ray.sweeps.stacks import run_stacks
 from avil_ray.sweeps.stages import Stage, scheduler, stages
-from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store, write_facts
+from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store, tracking_folder, write_facts
 from avil_ray.sweeps.trial import CHECKPOINT, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 def run_sweep(
     space: SearchSpace,
-    storage: Path,
+    storage: Place,
     *,
     address: str | None = None,
     max_concurrent: int | None = None,
@@ -57,7 +59,7 @@ def run_sweep(
     Parameters
     ----------
     storage
-        The folder that holds sweeps; this one's is `storage/<name>`. On a cluster every node must see it.
+        The folder that holds sweeps, or its URI; this one's is `storage/<name>`. On a cluster every node must see it.
     address
         See `connected`.
     max_concurrent
@@ -78,12 +80,15 @@ def run_sweep(
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
 
-    console, folder = console or Console(stderr=True), storage.absolute() / space.name
+    console, storage = console or Console(stderr=True), at(storage)
+    folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
+    if storage.local is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        console.print(Text(f"runs are tracked in {tracking_folder(storage).absolute()}, as a database needs a disk"))
     space = as_run(folder, space) if resume else space
     suite, tasks = build_suite(space.suite), space.draw()
     target = tasks[suite.target]
-    tracker = Outbox(tracking_uri(storage), experiment_name(suite.name), space.name, folder)
+    tracker = Outbox(tracking_uri(tracking_folder(storage)), experiment_name(suite.name), space.name, folder)
     with locked(folder), tracker, connected(address):
         there = nodes()
         seen = preview(space, there)
@@ -108,7 +113,7 @@ def run_sweep(
             return conclude(folder, facts, trials.plans, suite, tracker)
 
 
-def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
+def make_job(seen: Preview, folder: Storage, facts: SweepFacts) -> Job:
     """What every trial is told."""
     space, resources = seen.space, seen.space.resources
     driver, per_task = seen.shares
@@ -145,40 +150,51 @@ class Trials:
     @cached_property
     def index(self) -> Index:
         """How trials ended in earlier starts and in this one."""
-        return Index(Path(self.job.folder))
+        return Index(self.job.folder)
 
     def run(self, stage: Stage) -> None:
         """Run these trials; afterwards each has a record in its folder, unless the sweep was interrupted."""
         from avil_ray.sweeps.watch import Watch
 
-        folder, plans = Path(self.job.folder), stage.plans
+        folder, plans = at(self.job.folder), stage.plans
         self.plans += plans
-        done = {plan.key for plan in plans if self._ended_well(plan)}
+        begun = set((folder / TRIALS).names())
+        earlier = [plan for plan in plans if trial_folder(Path(), plan.key).name in begun]
+        ended = over(folder, self._ended_well, earlier)
+        done = {plan.key for plan, well in zip(earlier, ended, strict=True) if well}
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
             self.console.print(Text(f"{len(done)} of {len(plans)} trials are done already"))
         if not waiting or self.interruption.asked:
             return
-        for plan in waiting:  # a failure of an earlier start is no longer the last word
-            discard(trial_folder(folder, plan.key) / RESULT)
-            for line in make_ready(trial_folder(folder, plan.key)):
-                self._say(f"{plan.key}: {line}")
+        over(folder, self._make_ready, [plan for plan in earlier if plan.key not in done])
         with Watch(plans, done, self.console, self.interruption) as watch:
             single = run_stacks(self, stage, waiting, watch) if self.seen.space.search.vectorize else waiting
             if single and not self.interruption.asked:
-                self._tune(Stage(single, stage.rounds), watch)
-        if not (folder / SPACE).exists():
+                with _state_of_tune(folder) as state, _quiet_tune():
+                    self._tune(Stage(single, stage.rounds), watch, state)
+        if not folder.exists(SPACE):
             advice = "where its storage is only away, bring it back and go on with --resume"
             raise WorkFailed(f"{folder}: {SPACE} is not there any more; {advice}")
-        for plan in waiting:
-            stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
-            settle(folder, plan, watch.failed.get(plan.key), stopped)
+        over(folder, partial(self._settle, watch=watch), waiting)
         self.index.write()
+
+    def _settle(self, plan: TrialPlan, watch: Watch) -> None:
+        stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
+        settle(self.job.folder, plan, watch.failed.get(plan.key), stopped)
+
+    def _make_ready(self, plan: TrialPlan) -> None:
+        folder = trial_folder(at(self.job.folder), plan.key)
+        folder.delete(RESULT)  # a failure of an earlier start is no longer the last word
+        for line in make_ready(folder):
+            self._say(f"{plan.key}: {line}")
 
     def _ended_well(self, plan: TrialPlan) -> bool:
         """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
         try:
             ended = self.index.look(plan.key)
+        except Unreachable:
+            raise
         except WorkFailed as error:
             self._say(f"{plan.key} runs again: {error}")
             return False
@@ -187,7 +203,7 @@ class Trials:
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
-    def _tune(self, stage: Stage, watch: Watch) -> None:
+    def _tune(self, stage: Stage, watch: Watch, state: Path) -> None:
         from ray import tune
 
         from avil_ray.sweeps.orphans import Orphans
@@ -195,8 +211,7 @@ class Trials:
         from avil_ray.sweeps.tuning import Indexed, Shared, few_waiting
         from avil_ray.tracking.callback import TrackingCallback
 
-        folder, space, orphans = Path(self.job.folder), self.seen.space, Orphans()
-        shutil.rmtree(folder / "tune", ignore_errors=True)
+        folder, space, orphans = self.job.folder, self.seen.space, Orphans()
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
@@ -211,7 +226,7 @@ class Trials:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(folder),
+                storage_path=str(state),
                 verbose=0,
                 callbacks=[
                     TrackingCallback(self.tracker),
@@ -239,14 +254,14 @@ class Trials:
         return fitting if self.max_concurrent is None else min(fitting, self.max_concurrent)
 
 
-def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
+def settle(folder: Place, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
     """Write the record of a trial that could not write its own: why it `failed`, or by what it was `stopped`."""
-    place = trial_folder(folder, plan.key)
-    if (place / RESULT).exists() or not (failed or stopped):
+    place = trial_folder(at(folder), plan.key)
+    if place.exists(RESULT) or not (failed or stopped):
         return
     rows, note = [], ""
     try:
-        rows = checkpoint.rows(LocalStorage(place / CHECKPOINT))
+        rows = checkpoint.rows(place / CHECKPOINT)
     except UserError as error:
         note = f"; what it cost is not known: {error}"
     if failed:
@@ -282,6 +297,17 @@ def _placement(config: Mapping[str, Any], job: Job, resources: Resources) -> Any
     labels = [dict(share.label_selector) for share, part in zip(shares, parts, strict=True) if part]
     asked = {"bundle_label_selector": labels} if any(labels) else {}
     return PlacementGroupFactory(parts, strategy=resources.strategy, **asked)
+
+
+@contextlib.contextmanager
+def _state_of_tune(folder: Storage) -> Iterator[Path]:
+    """Where Tune keeps its own state, which nobody reads again: in the sweep's folder, or else on this disk."""
+    if folder.local is not None:
+        shutil.rmtree(folder.local / "tune", ignore_errors=True)
+        yield folder.local
+        return
+    with tempfile.TemporaryDirectory() as spare:
+        yield Path(spare)
 
 
 @contextlib.contextmanager

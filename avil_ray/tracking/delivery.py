@@ -22,6 +22,8 @@ from typing import Any
 
 from avil_ray.errors import UserError
 from avil_ray.reports.records import CHECKSUM, RESULT, ended, read_head, record_or_failure, trial_folder
+from avil_ray.staging import copied
+from avil_ray.storage import Storage, at
 from avil_ray.tracking.backlog import Backlog, Due
 from avil_ray.tracking.items import Item, round_metrics, trial_items
 from avil_ray.tracking.runs import RunStatus
@@ -29,6 +31,8 @@ from avil_ray.tracking.store import first_line, quiet, shown
 from avil_ray.tracking.writer import Tracker
 
 LOCK = ".tracking.lock"
+REPORT = ("space.yaml", "report.md", "report.html", "figures")
+"""What the sweep's run gets of its folder."""
 LOCK_SECONDS = 60.0
 """How long to wait for the process beside an earlier start of the sweep, which may still be sending."""
 FIRST_REST, LONGEST_REST = 1.0, 15.0
@@ -54,7 +58,7 @@ class Delivery:
         Takes what the sweep's process should know: ("trouble", text), ("left", number of trials).
     """
 
-    def __init__(self, tracker: Tracker, folder: Path, tell: Callable[[tuple[Any, ...]], None]) -> None:
+    def __init__(self, tracker: Tracker, folder: Storage, tell: Callable[[tuple[Any, ...]], None]) -> None:
         self.tracker, self.folder, self.tell = tracker, folder, tell
         self.backlog = Backlog()
         self.trouble = ""
@@ -74,7 +78,7 @@ class Delivery:
 
     def end(self, key: str, status: RunStatus) -> None:
         """A trial is over; where it left a record, that says all."""
-        recorded = (trial_folder(self.folder, key) / RESULT).exists()
+        recorded = trial_folder(self.folder, key).exists(RESULT)
         (self.backlog.replace if recorded else self.backlog.add)(key, Due(status=status))
 
     @property
@@ -104,7 +108,8 @@ class Delivery:
                 self.tell(("left", len(self.backlog)))
         if self.backlog:
             return []
-        done = self.insist(None, lambda: self.tracker.end(summary, self.folder, status))
+        with copied(self.folder, REPORT) as report:
+            done = self.insist(None, lambda: self.tracker.end(summary, report, status))
         if not done:
             return []
         lacking: list[str] = []
@@ -140,7 +145,7 @@ class Delivery:
 
     def _send(self, key: str, due: Due) -> None:
         place = trial_folder(self.folder, key)
-        recorded = due.status not in (None, "RUNNING") and (place / RESULT).exists()
+        recorded = due.status not in (None, "RUNNING") and place.exists(RESULT)
         record = record_or_failure(place) if recorded else None
         if record is None:
             self.tracker.bring(key, [*due.items, *due.rounds], due.status)
@@ -175,7 +180,7 @@ class Desk:
         self.pipe = pipe
         uri, experiment, sweep, folder = pipe.recv()
         self.tracker = Tracker(uri, experiment, sweep)
-        self.delivery = Delivery(self.tracker, Path(folder), self.tell)
+        self.delivery = Delivery(self.tracker, at(folder), self.tell)
         self._news: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -243,11 +248,14 @@ class Desk:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Callable[[], None]]:
+def held(folder: Storage) -> Iterator[Callable[[], None]]:
     """What keeps a second process from writing the runs of this folder's sweep, once it is called, for the block."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK)
+    if folder.local is None:  # a store at a URI has no locks; the sweep's own claim on the folder must do
+        yield lambda: None
+        return
+    lock = FileLock(folder.local / LOCK)
 
     def hold() -> None:
         try:

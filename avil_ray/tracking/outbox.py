@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from avil_ray.errors import UserError, WorkFailed
-from avil_ray.storage import discard, replace_file
+from avil_ray.storage import Place, at
 from avil_ray.tracking.store import check_uri
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class Outbox:
         Where the sweep's run is in the MLflow UI: see `Tracker.link`.
     """
 
-    def __init__(self, uri: str, experiment: str, sweep: str, folder: Path) -> None:
+    def __init__(self, uri: str, experiment: str, sweep: str, folder: Place) -> None:
         check_uri(uri)
-        self.uri, self.folder = uri, folder
+        self.uri, self.folder = uri, at(folder)
         self.trouble: str | None = None
         self.link: str | None = None
-        self._named = (uri, experiment, sweep, str(folder))
+        self._named = (uri, experiment, sweep, str(self.folder))
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -145,7 +145,7 @@ class Outbox:
     def settled(self) -> None:
         """The store has everything, unless `trouble` says otherwise."""
         if self.trouble is None:
-            discard(self.folder / UNSENT)
+            self.folder.delete(UNSENT)
 
     def _again(self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str]) -> tuple[str, list[str]]:
         try:
@@ -210,13 +210,13 @@ class Outbox:
                 logger.warning("%s", text)
 
     def _leave_word(self, status: RunStatus) -> None:
-        replace_file(self.folder / UNSENT, json.dumps({"status": status}).encode())
+        self.folder.write(UNSENT, json.dumps({"status": status}).encode())
 
 
-def unsent(folder: Path) -> RunStatus | None:
+def unsent(folder: Place) -> RunStatus | None:
     """How a sweep ended of which the tracking store may lack something; None where it has everything."""
     try:
-        content = json.loads((folder / UNSENT).read_bytes())
+        content = json.loads(at(folder).read(UNSENT))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ def test_damaged_parameters_cost_a_model_and_not_the_report(migrated_store: Path
     folder, record = migrated_store.parent / "tiny", make_record("equal")
     write_record(trial_folder(folder, record.key), record)
     theta = trial_folder(folder, record.key) / "theta.safetensors"
-    save_theta(theta, np.zeros(3, np.float32))
+    save_theta(theta.parent, np.zeros(3, np.float32))
     theta.write_bytes(theta.read_bytes()[:-1] + b"\1")
     with Outbox(f"sqlite:///{migrated_store}", "tiny", "tiny", folder) as outbox:
         outbox.prepare()
@@ -55,8 +55,8 @@ def test_the_best_model_of_texts_is_left_where_predict_finds_it(tmp_path: Path) 
     for method, select in (("equal", 0.6), ("target-only", 0.7)):
         records.append(make_record(method, select=select))
         write_record(trial_folder(tmp_path, records[-1].key), records[-1])
-        theta = trial_folder(tmp_path, records[-1].key) / "theta.safetensors"
-        save_theta(theta, avil.train(suite, avil.Equal(), rounds=1, steps_per_round=1).theta)
+        theta = avil.train(suite, avil.Equal(), rounds=1, steps_per_round=1).theta
+        save_theta(trial_folder(tmp_path, records[-1].key), theta)
     comparison = compare(records, make_facts(("equal", "target-only"), seeds=(0,)))
     save_best(suite, tmp_path, comparison)
     assert read_facts(tmp_path / "model")["method"]["name"] == "target-only"

@@ -22,9 +22,9 @@ from rich.console import Console
 from tiny_suite import tiny_suite
 
 import avil_ray as avil
+from avil_ray.locking import locked
 from avil_ray.reports.records import Cost, TrialRecord, read_records, trial_folder
 from avil_ray.spaces.search_space import read_search_space
-from avil_ray.storage import locked
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.tracking.store import open_store

@@ -126,14 +126,14 @@ def test_a_damaged_checkpoint_does_not_keep_a_trial_from_being_settled(tmp_path:
 
 def test_parameters_that_changed_are_found(tmp_path: Path) -> None:
     path = tmp_path / THETA
-    save_theta(path, THREE)
-    assert load_theta(path).tolist() == [0, 1, 2]
+    save_theta(tmp_path, THREE)
+    assert load_theta(tmp_path).tolist() == [0, 1, 2]
     assert load_file(path)["theta"].tolist() == [0, 1, 2], "plain safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .the checksum is wrong."):
-        load_theta(path)
+        load_theta(tmp_path)
     path.unlink()
     with pytest.raises(WorkFailed, match="No such file"):
-        load_theta(path)
+        load_theta(tmp_path)
