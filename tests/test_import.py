@@ -82,7 +82,7 @@ FLOORS = [
     {"suites"},
     {"spaces"},
     {"sweeps"},
-    {"running", "listing", "checking", "predicting"},
+    {"running", "submitting", "listing", "checking", "predicting"},
     {"cli"},
 ]
 """From the ground up. A package may import from its own floor and from those below."""

@@ -12,10 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from avil_ray.reports.records import read_record, trial_folder
@@ -91,18 +93,11 @@ def start(
 
 def at_work(cluster: Nodes) -> set[tuple[str, str]]:
     """Of the cluster's processes that train or evaluate: what each is called, and the zone of its node."""
-    zones = {str(process): zone for zone, process in cluster.raylets.items()}
     found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (process / "cmdline").read_bytes().decode().strip("\0")
-            variables = (process / "environ").read_bytes().decode().split("\0")
-        except OSError:  # it has ended
-            continue
-        raylet = next((one.partition("=")[2] for one in variables if one.startswith("RAY_RAYLET_PID=")), "")
-        if raylet in zones and " round " in title:
-            found.add((title, zones[raylet]))
-    return found
+    for zone, raylet in cluster.raylets.items():
+        with suppress(psutil.Error):  # one that has ended
+            found |= {(" ".join(child.cmdline()).strip(), zone) for child in psutil.Process(raylet).children()}
+    return {(title, zone) for title, zone in found if " round " in title}
 
 
 def theta_of(folder: Path) -> np.ndarray:
