@@ -40,6 +40,8 @@ SPACE: dict[str, Any] = {
     "methods": [{"method": "alpha-vil"}, {"method": "static", "weights": {"b": 1, "c": 0.5}}],
 }
 """Four trials of some seconds each."""
+ALPHA = "alpha-vil/c000/s0"
+"""A trial that has workers: of a static one the trial's own process is the worker."""
 
 
 @dataclass
