@@ -50,7 +50,7 @@ def test_signals_to_the_sweep_a_trial_and_its_workers_change_nothing(sweep: Make
     process = one.started()
     one.reach(process, 0)
     end(process.pid, signal.SIGKILL)
-    one.ended(process)
+    process.wait()
     process = one.started("--resume")
     one.reach(process, 0)
     for kind, how in ((WORKER, signal.SIGTERM), (DRIVER, signal.SIGKILL), (WORKER, signal.SIGKILL)):
