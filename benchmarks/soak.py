@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,8 @@ FAULTS = {
 }
 """Name -> whom it hits ("": the command itself), the signal, and how often it is drawn beside the others."""
 
+ENDS = 120.0
+"""Seconds in which all processes of a sweep must be gone: two of Ray's own stay for a minute where it was killed."""
 STUCK = 300.0
 """Seconds without a new checkpoint or record after which a sweep counts as stuck."""
 
@@ -115,21 +117,24 @@ class Soak:
         return process, temporary
 
     def run(self, name: str, *, disturbed: bool, until: float) -> None:
-        """Run a sweep to its end, resumed as often as that takes; nothing befalls it after `until`."""
-        while True:
-            process, temporary = self.start(name)
-            try:
+        """Run a sweep to its end, resumed at once as often as that takes; nothing befalls it after `until`."""
+        places: list[Path] = []
+        try:
+            while True:
+                process, temporary = self.start(name)
+                places.append(temporary)
                 self.watch(process, temporary, name, disturbed=disturbed, until=until)
-                self.require_gone(temporary)
-            finally:
-                for one, _ in living(temporary):
+                if process.returncode == 0:
+                    break
+                if not disturbed:
+                    raise SystemExit(f"the undisturbed sweep ended with status {process.returncode}: see {self.place}")
+            self.require_gone(places)
+        finally:
+            for place in places:
+                for one, _ in living(place):
                     with suppress(ProcessLookupError):
                         os.kill(one, signal.SIGKILL)
-                shutil.rmtree(temporary, ignore_errors=True)
-            if process.returncode == 0:
-                return
-            if not disturbed:
-                raise SystemExit(f"the undisturbed sweep ended with status {process.returncode}: see {self.place}")
+                shutil.rmtree(place, ignore_errors=True)
 
     def watch(
         self, process: subprocess.Popen[bytes], temporary: Path, name: str, *, disturbed: bool, until: float
@@ -169,13 +174,13 @@ class Soak:
             os.kill(self.chance.choice(victims[fault]), FAULTS[fault][1])
             self.befell[fault] += 1
 
-    def require_gone(self, temporary: Path) -> None:
-        """Wait until no process of an ended sweep is left."""
-        until = time.monotonic() + 60
-        while left := list(living(temporary)):
+    def require_gone(self, places: Sequence[Path]) -> None:
+        """Wait until no process of a sweep that is done is left."""
+        until = time.monotonic() + ENDS
+        while left := [one for place in places for one in living(place)]:
             if time.monotonic() > until:
                 raise SystemExit(f"left behind: {left}")
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def differences(self, name: str, other: str) -> list[str]:
         """How a sweep differs from the undisturbed one, in lines."""

@@ -7,6 +7,7 @@ travel with the call.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,8 @@ class Worker:
     """A member in a process of its own."""
 
     def __init__(self) -> None:
+        # Ray's own handler raises SystemExit, in a model's forward pass too: it would pass for the model's mistake
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
         self._member: Member | None = None
         self._listening: socket.socket | None = None
 

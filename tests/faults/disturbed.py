@@ -27,8 +27,8 @@ from benchmarks.soak import living
 TESTS = Path(__file__).parents[1]
 WORKER, DRIVER = "ray::Worker", "ray::ImplicitFunc"
 """How Ray calls the processes of a trial's workers, and of the trial itself."""
-ENDS = 60.0
-"""Seconds in which all processes of a sweep that has ended must be gone."""
+ENDS = 120.0
+"""Seconds in which all processes of a sweep must be gone: two of Ray's own stay for a minute where it was killed."""
 
 SPACE: dict[str, Any] = {
     "name": "disturbed",
@@ -40,6 +40,8 @@ SPACE: dict[str, Any] = {
     "methods": [{"method": "alpha-vil"}, {"method": "static", "weights": {"b": 1, "c": 0.5}}],
 }
 """Four trials of some seconds each."""
+ALPHA = "alpha-vil/c000/s0"
+"""A trial that has workers: of a static one the trial's own process is the worker."""
 
 
 @dataclass

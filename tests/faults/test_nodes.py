@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,10 +33,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="r", dir="/tmp")
     monkeypatch.setenv("RAY_TMPDIR", folder)  # where the cluster notes its address for `auto`, too
     head = {"num_cpus": 0, "_system_config": QUICK, "include_dashboard": False}
+    before = signal.getsignal(signal.SIGTERM)
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.folder = Path(folder)
     yield cluster
     cluster.shutdown()
+    signal.signal(signal.SIGTERM, before)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from disturbed import DRIVER, WORKER, Sweep, end, until
+from disturbed import ALPHA, DRIVER, WORKER, Sweep, end, until
 
 pytestmark = pytest.mark.faults
 
@@ -45,17 +45,17 @@ def test_a_second_control_c_ends_at_once_and_a_second_driver_is_refused(sweep: M
     one.check()
 
 
-def test_sigkill_of_the_sweep_of_a_trial_and_of_a_worker_changes_nothing(sweep: Make) -> None:
-    one = sweep()
+def test_signals_to_the_sweep_a_trial_and_its_workers_change_nothing(sweep: Make) -> None:
+    one = sweep(seeds=[0], rounds=40)
     process = one.started()
     one.reach(process, 0)
     end(process.pid, signal.SIGKILL)
-    one.ended(process)
+    process.wait()
     process = one.started("--resume")
     one.reach(process, 0)
-    for kind in (WORKER, DRIVER):
-        [victim, *_] = until(lambda kind=kind: one.processes(kind), 60)
-        end(victim)
-        time.sleep(3)
+    for kind, how in ((WORKER, signal.SIGTERM), (DRIVER, signal.SIGKILL), (WORKER, signal.SIGKILL)):
+        one.reach(process, 0, ALPHA)
+        end(until(lambda kind=kind: one.processes(kind), 60)[0], how)
+        time.sleep(2)
     assert one.ended(process) == 0, one.words()
     one.check()

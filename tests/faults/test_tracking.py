@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from disturbed import Sweep, until
+from disturbed import SPACE, Sweep, until
 
 pytestmark = pytest.mark.faults
 
@@ -72,13 +72,14 @@ def server(migrated_store: Path) -> Iterator[Server]:
 
 
 def test_a_server_that_is_down_for_twenty_seconds_has_everything_in_the_end(server: Server, sweep: Make) -> None:
-    one = sweep()
+    one = sweep(suite={**SPACE["suite"], "seconds": 0.15}, rounds=10)
     one.environment["MLFLOW_TRACKING_URI"] = server.uri
     process = one.started()
     one.reach(process, 1)
     server.down()
     time.sleep(20)
     server.up()
+    assert process.poll() is None, "the sweep must take longer than that"
     assert one.ended(process) == 0, one.words()
     one.check()
 

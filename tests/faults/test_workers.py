@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from disturbed import DRIVER, SPACE, WORKER, Sweep, end, until
+from disturbed import ALPHA, DRIVER, SPACE, WORKER, Sweep, end, until
 
 pytestmark = pytest.mark.faults
 
 Make = Callable[..., Sweep]
-
-ALPHA = "alpha-vil/c000/s0"
-"""The trial that has workers: of a static one the trial's own process is the worker."""
 
 
 @contextmanager

@@ -124,6 +124,7 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None
     assert [u.theta.tobytes() for u in found] == [u.theta.tobytes() for u in expected]
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_and_nothing_changes() -> None:
     start, work = at_start(), assignments(steps=(40, 40, 40))
     expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
@@ -136,6 +137,7 @@ def test_a_worker_that_hangs_is_replaced_and_nothing_changes() -> None:
     assert [u.theta.tobytes() for u in found] == [u.theta.tobytes() for u in expected]
 
 
+@pytest.mark.slow
 def test_work_that_hangs_again_ends_in_one_clear_error() -> None:
     with opened(1, timeout=60.0) as pool:
         pool.crew.timeout = 0.3
