@@ -28,7 +28,7 @@ from avil_ray.stacked import Ended, Halving, Member, train_stack
 from avil_ray.storage import Storage, at
 from avil_ray.sweeps.stages import Stage, rungs
 from avil_ray.sweeps.storage import SPACE
-from avil_ray.sweeps.trial import CHECKPOINT, PATIENCE, Job, best_so_far, make_ready, make_record, save_theta
+from avil_ray.sweeps.trial import CHECKPOINT, PATIENCE, Job, best_so_far, make_ready, make_record, save_theta, unseen
 from avil_ray.tasks.suite import Suite
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _run_stack(work: Work) -> None:
         os.chdir(work.folder)
     sweep = at(job.folder)
     if not sweep.exists(SPACE):  # else it would be made here
-        raise WorkFailed(f"{job.folder} is not there on this node: the storage must be mounted on every node")
+        raise WorkFailed(unseen(sweep))
     suite = build_suite(job.suite)
     waiting = [plan for plan in work.plans if plan["key"] in work.waiting]
     folders = [trial_folder(sweep, plan["key"]) for plan in waiting]

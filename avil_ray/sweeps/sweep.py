@@ -76,6 +76,7 @@ def run_sweep(
     """
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
+    from avil_ray.sweeps.visible import require_seen
     from avil_ray.tracking.items import parameters
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
@@ -98,6 +99,7 @@ def run_sweep(
             console.print(Text(seen.vectorize), soft_wrap=True)
         tracker.reach()
         facts = store(folder, seen.space, suite, target, fresh)
+        require_seen(folder)
         if fresh:
             tracker.forget()
         told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
