@@ -158,7 +158,7 @@ class RayPool:
         names = ", ".join(repr(job.assignment.name) for job in jobs)
         what = f"assignment{'s' * (len(jobs) > 1)} {names}" if jobs else "an evaluation"
         started = time.perf_counter()
-        sent = {rank: self.crew.workers[rank].perform.remote(order, *vectors) for rank in busy}
+        sent = {rank: self.crew.workers[rank].perform.remote(order.of(rank), *vectors) for rank in busy}
         answers = self.crew.gathered(sent, f"round {number}", what)
         self.waited += time.perf_counter() - started
         return self._updates(jobs, assignments, answers), self._judged(answers, len(pieces))
