@@ -162,7 +162,7 @@ class RayPool:
         what = f"assignment{'s' * (len(jobs) > 1)} {names}" if jobs else "an evaluation"
         started = time.perf_counter()
         calls = {rank: self.crew.workers[rank].perform.options(name=self._called(jobs, rank, number)) for rank in busy}
-        sent = {rank: call.remote(order, *vectors) for rank, call in calls.items()}
+        sent = {rank: call.remote(order.of(rank), *vectors) for rank, call in calls.items()}
         answers = self.crew.gathered(sent, f"round {number}", what)
         self.waited += time.perf_counter() - started
         return self._updates(jobs, assignments, answers), self._judged(answers, len(pieces))
