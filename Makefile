@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 SWEEP ?= search_spaces/multimnist_demo.yaml
 
-.PHONY: venv demo test test-slow lint docs ui bench results clean
+.PHONY: venv demo test test-slow test-faults lint docs ui bench results clean
 
 venv: $(READY)
 
@@ -26,6 +26,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	.venv/bin/python -m pytest -m slow
+
+# Breaks processes, disks, servers and nodes under real sweeps: some twenty minutes on two cores. Root may mount the disks.
+test-faults: $(READY)
+	.venv/bin/python -m pytest -m faults tests/faults
 
 lint: $(READY)
 	.venv/bin/ruff check .

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 import avil_ray as avil
 from avil_ray import checkpoint, checkpoint_writer
 from avil_ray.errors import UserError, WorkFailed
+from avil_ray.locking import locked
 from avil_ray.methods.method import Method
 from avil_ray.pools.inline import InlinePool
 from avil_ray.rounds import Round
-from avil_ray.storage import LocalStorage, locked
+from avil_ray.storage import LocalStorage
 
 RUN: dict[str, Any] = {"rounds": 3, "steps_per_round": 3, "seed": 4}
 METHODS: dict[str, Method] = {

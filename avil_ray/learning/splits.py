@@ -49,4 +49,5 @@ class DevUse:
 
 def pieces(rows: Tensor, learning: Learning) -> tuple[Tensor, ...]:
     """Rows [N] in even parts, `Learning.evaluation_batches`: each is evaluated by itself, whoever does it."""
-    return rows.tensor_split(learning.evaluation_batches(len(rows)))
+    # copies: a view that travels takes all rows with it
+    return tuple(part.clone() for part in rows.tensor_split(learning.evaluation_batches(len(rows))))
