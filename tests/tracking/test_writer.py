@@ -330,3 +330,11 @@ def test_a_fresh_sweep_takes_none_of_the_deleted_runs(store, record):
 def test_a_store_is_reached_before_anything_is_made_in_it(store):
     Tracker(store.uri, store.experiment, store.sweep).reach()
     assert open_store(store.uri).get_experiment_by_name(store.experiment) is None
+
+
+def test_the_link_names_the_sweeps_run(store):
+    tracker = Tracker(store.uri, store.experiment, store.sweep)
+    assert tracker.link is None
+    tracker.prepare()
+    info = store.run(None).info
+    assert tracker.link == f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
