@@ -84,7 +84,7 @@ def test_a_method_that_is_as_good_at_half_the_steps_is_named() -> None:
     cheap = method("cheap", 0.8, 5, cost=Cost(20, 1.0, 1.0, 1.0))
     records = [*method("best", 0.801, 5), *cheap, *method("dear", 0.8, 5)]
     said = " ".join(answered(records, 5)[-1].sentences)
-    assert "half the steps or fewer: cheap (0.2" in said
+    assert "half the steps or fewer, and no difference is shown, with cheap (0.2" in said
     assert "dear (" not in said
 
 
