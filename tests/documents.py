@@ -97,7 +97,9 @@ def furnish(folder: Path) -> None:
     programs.mkdir()
     for name in ("avil-ray", "make", "python"):
         program = programs / name
-        program.write_text(f"#!{sys.executable}\nimport runpy, sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}\n")
+        program.write_text(
+            f"#!{sys.executable}\nimport runpy, sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}\n"
+        )
         with program.open("a") as file:
             file.write(f"from documents import stand_in\nstand_in({name!r}, sys.argv[1:])\n")
         program.chmod(0o755)
@@ -106,7 +108,9 @@ def furnish(folder: Path) -> None:
 def stand_in(program: str, arguments: list[str]) -> None:
     """Run a command of a page as the reader would, but shorter; of make, see that the target is there."""
     if program == "make":
-        done = subprocess.run(["/usr/bin/make", "--dry-run", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            ["/usr/bin/make", "--dry-run", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=False
+        )
         sys.exit(done.returncode)
     if program == "python":
         os.execv(sys.executable, [sys.executable, *arguments])
