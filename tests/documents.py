@@ -97,17 +97,22 @@ def furnish(folder: Path) -> None:
     programs.mkdir()
     for name in ("avil-ray", "make", "python"):
         program = programs / name
-        program.write_text(f"#!{sys.executable}\nimport runpy, sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}\n")
-        with program.open("a") as file:
-            file.write(f"from documents import stand_in\nstand_in({name!r}, sys.argv[1:])\n")
+        lines = [
+            f"#!{sys.executable}",
+            "import sys",
+            f"sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}",
+            "from documents import stand_in",
+            f"stand_in({name!r}, sys.argv[1:])",
+        ]
+        program.write_text("\n".join(lines) + "\n")
         program.chmod(0o755)
 
 
 def stand_in(program: str, arguments: list[str]) -> None:
     """Run a command of a page as the reader would, but shorter; of make, see that the target is there."""
     if program == "make":
-        done = subprocess.run(["/usr/bin/make", "--dry-run", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
-        sys.exit(done.returncode)
+        asked = ["/usr/bin/make", "--dry-run", "--directory", str(ROOT), *arguments]
+        sys.exit(subprocess.run(asked, stdout=subprocess.DEVNULL, check=False).returncode)
     if program == "python":
         os.execv(sys.executable, [sys.executable, *arguments])
     small = ["--set", "rounds=2", "--set", "steps_per_round=2", "--set", "seeds=[0]"]
