@@ -73,6 +73,14 @@ def affinity(suite: Suite, *, steps: int = 60, seeds: Sequence[int] = SEEDS) -> 
         Where there is no auxiliary, nothing that tasks share, or a number out of its range.
     WorkFailed
         Where training diverges.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> found = avil.affinity(suite, steps=2, seeds=[0, 1])
+    >>> found.loss_changes.shape == (2, len(suite.auxiliaries))
+    True
     """
     require_suite(suite)
     whole("steps", steps, 1)

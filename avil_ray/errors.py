@@ -19,11 +19,30 @@ MOST_NAMED = 50
 
 
 class UserError(ValueError):
-    """The user's input is wrong. The message is one line: what is wrong, where, and what would be right."""
+    """The user's input is wrong. The message is one line: what is wrong, where, and what would be right.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> avil.Learning(batch_size=0)
+    Traceback (most recent call last):
+    ...
+    avil_ray.errors.UserError: learning: batch_size must be a whole number, 1 to 1000000, not 0
+    """
 
 
 class WorkFailed(RuntimeError):
-    """The input was right but the work could not be done: a trial diverged, a worker died, a wait timed out."""
+    """The input was right but the work could not be done: a trial diverged, a worker died, a wait timed out.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> avil.train(suite, avil.TargetOnly(learning_rate=1e30), rounds=3, steps_per_round=4)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    avil_ray.errors.WorkFailed: ...
+    """
 
 
 def unknown(kind: str, name: object, choices: Iterable[str], where: str = "") -> UserError:

@@ -112,6 +112,18 @@ def load(place: Place, suite: Suite | None = None) -> nn.Module:
     ------
     UserError
         The folder holds no such model, another version wrote it, or a file is not what was written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.Equal(), rounds=2, steps_per_round=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result.save(folder)
+    ...     model = avil.load(folder)
+    >>> model.training
+    False
     """
     storage = at(place)
     if storage.local is None:

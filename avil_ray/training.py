@@ -65,6 +65,14 @@ class Result:
         That figure.
     theta
         The parameters of that round, float32 [P].
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.Equal(), rounds=3, steps_per_round=2)
+    >>> result.best_round in (0, 1, 2), sorted(result.test)
+    (True, ['accuracy', 'loss'])
     """
 
     suite: Suite
@@ -162,6 +170,14 @@ def train(
         Where the input is wrong. Nothing is written then.
     WorkFailed
         Where training diverges or a worker cannot be had.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.Equal(), rounds=2, steps_per_round=2)
+    >>> sorted(result.test), len(result.history)
+    (['accuracy', 'loss'], 2)
     """
     check_kinds(suite, method, pool, output, resume, on_round)
     check_numbers(rounds=rounds, steps_per_round=steps_per_round, threads=threads, seed=seed)

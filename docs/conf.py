@@ -34,7 +34,7 @@ myst_heading_anchors = 3
 # the page of results keeps its hand-made headings for now
 suppress_warnings = ["myst.header"]
 
-default_role = "py:obj"
+default_role = "literal"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
@@ -47,7 +47,7 @@ python_maximum_signature_line_length = 88
 def formula(translator: HTML5Translator, node: nodes.math | nodes.math_block, *, block: bool) -> None:
     """Write a formula as MathML, which browsers show without scripts or a network."""
     shown = tex2mathml(node.astext(), as_block=block)
-    translator.body.append(f'<div class="math">{shown}</div>' if block else shown)
+    translator.body.append(f'<div class="math" style="overflow-x: auto">{shown}</div>' if block else shown)
     raise nodes.SkipNode
 
 

@@ -44,7 +44,7 @@ def options_table(name: str) -> Iterator[str]:
         notes = getattr(hints[field.name], "__metadata__", ())
         meaning = "; ".join(note.documentation for note in notes if isinstance(note, Doc))
         value = values.get(field.name)
-        shown = "–" if value is None else f"`{value}`"
+        shown = "none" if value is None else f"`{value}`"
         yield f"| `{field.name}` | {shown} | {meaning} |"
 
 
@@ -53,10 +53,9 @@ def learning_table() -> Iterator[str]:
     texts = ModuleAnalyzer.for_module(Learning.__module__).find_attr_docs()
     yield from ("| option | default | meaning |", "| --- | --- | --- |")
     for field in dataclasses.fields(Learning):
-        value = (
-            "`{}`" if field.default is dataclasses.MISSING else "–" if field.default is None else f"`{field.default}`"
-        )
-        yield f"| `{field.name}` | {value} | {' '.join(texts.get(('Learning', field.name), [])).strip()} |"
+        value = {} if field.default is dataclasses.MISSING else field.default
+        meaning = " ".join(texts.get(("Learning", field.name), [])).strip()
+        yield f"| `{field.name}` | {'none' if value is None else f'`{value}`'} | {meaning} |"
 
 
 def defaults(name: str) -> dict[str, object]:

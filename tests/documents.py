@@ -12,13 +12,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import yaml
 from image_files import class_folders, drawn_rows, write_table
@@ -97,21 +102,22 @@ def furnish(folder: Path) -> None:
     programs.mkdir()
     for name in ("avil-ray", "make", "python"):
         program = programs / name
-        program.write_text(
-            f"#!{sys.executable}\nimport runpy, sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}\n"
-        )
-        with program.open("a") as file:
-            file.write(f"from documents import stand_in\nstand_in({name!r}, sys.argv[1:])\n")
+        lines = [
+            f"#!{sys.executable}",
+            "import sys",
+            f"sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}",
+            "from documents import stand_in",
+            f"stand_in({name!r}, sys.argv[1:])",
+        ]
+        program.write_text("\n".join(lines) + "\n")
         program.chmod(0o755)
 
 
 def stand_in(program: str, arguments: list[str]) -> None:
     """Run a command of a page as the reader would, but shorter; of make, see that the target is there."""
     if program == "make":
-        done = subprocess.run(
-            ["/usr/bin/make", "--dry-run", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=False
-        )
-        sys.exit(done.returncode)
+        asked = ["/usr/bin/make", "--dry-run", "--directory", str(ROOT), *arguments]
+        sys.exit(subprocess.run(asked, stdout=subprocess.DEVNULL, check=False).returncode)
     if program == "python":
         os.execv(sys.executable, [sys.executable, *arguments])
     small = ["--set", "rounds=2", "--set", "steps_per_round=2", "--set", "seeds=[0]"]
@@ -123,16 +129,16 @@ def stand_in(program: str, arguments: list[str]) -> None:
     }
     command = [sys.executable, "-m", "avil_ray", *arguments, *shorter.get(arguments[0], [])]
     if arguments[0] == "ui":
-        sys.exit(_answers(command, int(arguments[arguments.index("--port") + 1]) if "--port" in arguments else 5000))
+        sys.exit(_answers(command))
     os.execv(command[0], command)
 
 
-def _answers(command: list[str], port: int) -> int:
-    """Start a server, wait until it answers, and end it: 0 where it did."""
-    import time
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
+def _answers(command: list[str]) -> int:
+    """Start the server on a free port, wait until it answers, and end it: 0 where it did."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command += ["--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(120):
@@ -142,7 +148,7 @@ def _answers(command: list[str], port: int) -> int:
                 time.sleep(1)
         return 1
     finally:
-        os.killpg(server.pid, 15)
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
 

@@ -77,10 +77,8 @@ def test_the_readme_is_short() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_page_with_its_options(name: str) -> None:
-    found = [
-        path for path in (DOCS / "reference" / "methods").glob("*.md") if f"_generated/{name}.md" in path.read_text()
-    ]
-    (page,) = found
+    written = (DOCS / "reference" / "methods").glob("*.md")
+    (page,) = (path for path in written if f"_generated/{name}.md" in path.read_text())
     assert re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE) == SECTIONS
     assert f"`{name}`]({page.name})" in text("docs/reference/methods/index.md")
 

@@ -56,6 +56,13 @@ class Assignment:
         What sets the weights at every step; `weights` themselves unless said otherwise.
     trains
         What of theta may move.
+
+    Examples
+    --------
+    >>> from avil_ray.tasks.learning import Learning
+    >>> work = Assignment(name="both", weights={"left": 1.0, "right": 0.5}, steps=24, learning=Learning())
+    >>> work.track, work.continues
+    ('main', False)
     """
 
     name: str
@@ -119,6 +126,14 @@ class Update:
         What the weighting rule remembers.
     trouble
         Where training diverged, why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> theta = np.array([1.5], np.float32)
+    >>> update = Update(assignment="left", theta=theta, steps=24, losses={"left": 0.3}, gradient_steps=24, seconds=0.1)
+    >>> update.delta(np.array([1.0], np.float32))
+    array([0.5], dtype=float32)
     """
 
     assignment: str

@@ -39,6 +39,14 @@ class Track:
         The target's metric on select at theta; NaN where theta has not been evaluated.
     best
         The best round so far; None before the first one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> track = Track(np.zeros(3, np.float32))
+    >>> moved = track.moved(np.ones(3, np.float32), steps=24)
+    >>> moved.steps, moved.theta.tolist()
+    (24, [1.0, 1.0, 1.0])
     """
 
     theta: Vector

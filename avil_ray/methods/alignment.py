@@ -41,7 +41,16 @@ from avil_ray.tasks.suite import Suite
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment(Method):
-    """A matrix for each task between its inputs and the trunk, with any method's weights."""
+    """A matrix for each task between its inputs and the trunk, with any method's weights.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.Alignment(weighting=avil.GCS()), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Wu, Zhang, Re, ICLR 2020, arXiv 2005.00944, Algorithm 1"
 

@@ -50,6 +50,16 @@ class AlphaFit:
         last finite point (with the safeguard the best one).
     accepted
         False where `alpha` is 0, the step not taken, although the fit did not start there: no point was as good.
+
+    Examples
+    --------
+    >>> import torch
+    >>> theta, deltas = torch.zeros(2), torch.eye(2)
+    >>> fit = fit_alpha(lambda point: (float((point - 1).square().sum()), 2 * (point - 1)), theta, deltas)
+    >>> fit.loss_after < fit.loss_before
+    True
+    >>> fit.converged
+    True
     """
 
     alpha: Tensor
@@ -110,6 +120,17 @@ def fit_alpha(
     UserError
         Where shapes, types, bounds or names do not fit. A loss that is not finite raises nothing: see
         `AlphaFit.converged`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> theta, deltas = torch.zeros(2), torch.eye(2)
+    >>> goal = torch.tensor([1.0, -1.0])
+    >>> def objective(point):
+    ...     return float((point - goal).square().sum()), 2 * (point - goal)
+    >>> fit = fit_alpha(objective, theta, deltas, optimizer="lbfgs", lower=0.0)
+    >>> fit.alpha.round(decimals=3).tolist()
+    [1.0, 0.0]
     """
     _check_vectors(theta, deltas)
     theta, deltas, moved = theta.detach(), deltas.detach(), _room(objective, theta)

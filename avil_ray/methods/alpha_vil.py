@@ -100,7 +100,16 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaVIL(FitsAlpha):
-    """Each task trains alone, and alpha decides how much of its step the target keeps."""
+    """Each task trains alone, and alpha decides how much of its step the target keeps.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.AlphaVIL(alpha_steps=5), rounds=6, steps_per_round=2)
+    >>> [column for column in result.history if column.startswith("alpha/helpful")]
+    ['alpha/helpful_1', 'alpha/helpful_2']
+    """
 
     source: ClassVar[str] = "Kourdis, Gordon-Hall, Gorinski, arXiv 2405.07769; robust: our recipe"
 

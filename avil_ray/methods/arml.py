@@ -48,7 +48,16 @@ ALPHA = "alpha"
 
 @dataclass(frozen=True, kw_only=True)
 class ARML(Joint):
-    """Weights that bring the auxiliaries' summed gradient nearest to the target's."""
+    """Weights that bring the auxiliaries' summed gradient nearest to the target's.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.ARML(weight_rate=0.1), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Shi et al., NeurIPS 2020, arXiv 2010.08244"
 

@@ -54,7 +54,16 @@ LAMBDA = "lambda"
 
 @dataclass(frozen=True, kw_only=True)
 class AutoLambda(Adaptive):
-    """Weights that lower the target's dev loss after a look-ahead step, learned with Adam."""
+    """Weights that lower the target's dev loss after a look-ahead step, learned with Adam.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.AutoLambda(weight_rate=0.1), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Liu et al., TMLR 2022"
 

@@ -70,7 +70,16 @@ PHI = "phi"
 
 @dataclass(frozen=True, kw_only=True)
 class AuxTS(Joint):
-    """A small network weighs every example; held-out parts of the target's batches teach it."""
+    """A small network weighs every example; held-out parts of the target's batches teach it.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.AuxTS(folds=2), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Han, Huang, An, Bai, KDD 2021, arXiv 2107.08765; a reconstruction from its equations"
 

@@ -35,7 +35,16 @@ from avil_ray.option_values import Above
 
 @dataclass(frozen=True, kw_only=True)
 class DIW(Adaptive):
-    """Joint training; a task's weight falls as its training alone raises the target's dev loss."""
+    """Joint training; a task's weight falls as its training alone raises the target's dev loss.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.DIW(weight_rate=2.0), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "after Sivasankaran, Vincent, Illina, ICASSP 2017; a reconstruction"
 

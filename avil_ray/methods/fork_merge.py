@@ -60,7 +60,16 @@ class Order(Memory):
 
 @dataclass(frozen=True, kw_only=True)
 class ForkMerge(Method):
-    """Branches with ever more auxiliaries train side by side, and merge where the dev metric is best."""
+    """Branches with ever more auxiliaries train side by side, and merge where the dev metric is best.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.ForkMerge(top_k=[0, 2]), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Jiang et al., NeurIPS 2023, arXiv 2301.12618"
 

@@ -27,7 +27,16 @@ from avil_ray.methods.method import Setting
 
 @dataclass(frozen=True, kw_only=True)
 class GCS(Joint):
-    """An auxiliary counts, at every step, as far as its gradient points along the target's."""
+    """An auxiliary counts, at every step, as far as its gradient points along the target's.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.GCS(form="unweighted"), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Du et al. 2018, arXiv 1812.02224"
 

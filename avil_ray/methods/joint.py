@@ -119,7 +119,16 @@ class FixedWeights(Joint):
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOnly(FixedWeights):
-    """The target alone: what the auxiliaries have to beat."""
+    """The target alone: what the auxiliaries have to beat.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.TargetOnly(), rounds=2, steps_per_round=2)
+    >>> result.history["weight/helpful_1"].tolist()
+    [0.0, 0.0]
+    """
 
     source: ClassVar[str] = "single-task learning"
 

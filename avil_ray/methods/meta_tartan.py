@@ -58,7 +58,16 @@ LOGITS = "logits"
 
 @dataclass(frozen=True, kw_only=True)
 class MetaTartan(Adaptive):
-    """Weights are a softmax that follows each gradient's cosine with the target's dev gradient."""
+    """Weights are a softmax that follows each gradient's cosine with the target's dev gradient.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.MetaTartan(head_steps=2), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "META-TARTAN: Dery, Michel, Talwalkar, Neubig, ICLR 2022, arXiv 2109.07437"
 

@@ -37,6 +37,15 @@ class Memory:
     """What a method remembers from round to round: a dataclass whose fields are NumPy arrays or plain JSON values.
 
     JSON has lists, no tuples, and only text as keys.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Wins(Memory):
+    ...     count: int = 0
+    >>> Wins(3).stored()
+    ({}, {'count': 3})
     """
 
     def stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -66,6 +75,14 @@ class Setting:
         What is learned, as the method prepares it, and the tasks' data.
     rounds, steps
         The rounds asked for, and the gradient steps of each task in a round.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> setting = avil.Setting(suite, suite.draw(0), rounds=20, steps=24)
+    >>> setting.goal.name, len(setting.goal.select)
+    ('target', 30)
     """
 
     suite: Suite
@@ -91,6 +108,17 @@ class Run:
         What the method remembers.
     rows
         The history so far, a row for each round.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> setting = avil.Setting(suite, suite.draw(0), rounds=20, steps=24)
+    >>> run = avil.Run(setting, {"main": avil.Track(np.zeros(3, np.float32))}, avil.Memory())
+    >>> run = run.with_tracks({"alone": run.main})
+    >>> sorted(run.tracks), run.gradient_steps
+    (['alone', 'main'], 0)
     """
 
     setting: Setting
@@ -128,7 +156,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A way to combine tasks; its fields are its options, on the command line and in YAML as in Python."""
+    """A way to combine tasks; its fields are its options, on the command line and in YAML as in Python.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> method = avil.GCS(form="unweighted")
+    >>> isinstance(method, avil.Method), dict(method.in_force())["form"]
+    (True, 'unweighted')
+    """
 
     source: ClassVar[str]
     """The paper or origin, for `avil-ray list methods`."""

@@ -26,7 +26,16 @@ from avil_ray.tasks.suite import Suite
 
 @dataclass(frozen=True, kw_only=True)
 class MTTartan(FixedWeights):
-    """Every task with the same weight, 1 / (number of tasks), from the start."""
+    """Every task with the same weight, 1 / (number of tasks), from the start.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.MTTartan(), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "MT-TARTAN: Dery, Michel, Talwalkar, Neubig, ICLR 2022, arXiv 2109.07437"
 

@@ -45,7 +45,16 @@ WEIGHTS, SCORES = "weights", "scores"
 
 @dataclass(frozen=True, kw_only=True)
 class OLAux(Joint):
-    """Weights follow the products of gradients with the target's, summed over a few steps."""
+    """Weights follow the products of gradients with the target's, summed over a few steps.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.OLAux(interval=2), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Lin, Baweja, Kantor, Held, NeurIPS 2019"
 

@@ -17,7 +17,16 @@ __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 
 @dataclass(frozen=True, kw_only=True)
 class Static(FixedWeights):
-    """Fixed weights: the target's is 1 unless said otherwise, an auxiliary's is 0 unless said otherwise."""
+    """Fixed weights: the target's is 1 unless said otherwise, an auxiliary's is 0 unless said otherwise.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.Static(weights={"helpful_1": 0.5}), rounds=2, steps_per_round=2)
+    >>> result.history["weight/helpful_1"].tolist()
+    [0.5, 0.5]
+    """
 
     source: ClassVar[str] = (
         "weighted sum of losses; a strong baseline once tuned (Xin et al., Kurin et al., NeurIPS 2022)"
@@ -55,14 +64,32 @@ class Static(FixedWeights):
 
 @dataclass(frozen=True, kw_only=True)
 class Equal(FixedWeights):
-    """Every task with weight 1: plain multi-task learning."""
+    """Every task with weight 1: plain multi-task learning.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.Equal(), rounds=2, steps_per_round=2)
+    >>> result.history["weight/helpful_1"].tolist()
+    [1.0, 1.0]
+    """
 
     source: ClassVar[str] = "plain multi-task learning (Caruana 1997)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EqualFineTune(Equal):
-    """Every task with weight 1, then the target alone from the best theta."""
+    """Every task with weight 1, then the target alone from the best theta.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.EqualFineTune(), rounds=2, steps_per_round=2)
+    >>> result.history["fine_tuning"].tolist()
+    [nan, nan, 1.0]
+    """
 
     source: ClassVar[str] = "multi-task pre-training, then fine-tuning on the target"
 

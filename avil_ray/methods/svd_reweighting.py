@@ -58,7 +58,16 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class SVDReweighting(FixedWeights):
-    """Fixed weights from the data: how much of a task's X^T y lies in directions tasks share."""
+    """Fixed weights from the data: how much of a task's X^T y lies in directions tasks share.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.SVDReweighting(rank=1), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Wu, Zhang, Re, ICLR 2020, arXiv 2005.00944, Algorithm 2"
 

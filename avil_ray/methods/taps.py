@@ -70,7 +70,16 @@ class Gates(Memory):
 
 @dataclass(frozen=True, kw_only=True)
 class TAPS(Method):
-    """Joint training, then the target adapts the layers of the trunk whose learned gates are open."""
+    """Joint training, then the target adapts the layers of the trunk whose learned gates are open.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    >>> result = avil.train(suite, avil.TAPS(sparsity=0.1), rounds=2, steps_per_round=2)
+    >>> sorted(result.test)
+    ['accuracy', 'loss']
+    """
 
     source: ClassVar[str] = "Wallingford et al., CVPR 2022, arXiv 2203.16708; on deltas, a reconstruction"
 

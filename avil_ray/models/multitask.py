@@ -50,6 +50,13 @@ class MultitaskModel(nn.Module):
     part of the trunk. The parameters of task t's head are named `heads.t.…`: this is how the rest of the library tells
     a head from the trunk, so a model written by hand need only keep that naming and this `forward`. What two heads
     share belongs to the trunk.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = MultitaskModel(nn.Linear(4, 8), {"churn": nn.Linear(8, 2), "topic": nn.Linear(8, 5)})
+    >>> model(torch.rand(3, 4), "topic").shape
+    torch.Size([3, 5])
     """
 
     def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:

@@ -43,6 +43,16 @@ class Affinity:
         The cost, over all seeds, dev passes included.
     configuration
         What was asked for: the suite's options, target, steps and seeds, as plain values.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(target_labels=30, helpful=1, neutral=0, harmful=1, noise=0)
+    >>> found = avil.affinity(suite, steps=2, seeds=[0])
+    >>> found.tasks
+    ('target', 'helpful_1', 'harmful_1')
+    >>> found.cosines.shape
+    (1, 3, 3)
     """
 
     suite: str

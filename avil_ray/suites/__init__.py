@@ -1,4 +1,11 @@
-"""Built-in suites: each a target task, its auxiliaries, their data and a model."""
+"""Built-in suites: each a target task, its auxiliaries, their data and a model.
+
+Examples
+--------
+>>> import avil_ray as avil
+>>> avil.suites.multimnist(target="left", target_labels=300, size=18).auxiliaries
+('right', 'left_odd', 'left_large')
+"""
 
 from avil_ray.suites.glue import glue
 from avil_ray.suites.images import images

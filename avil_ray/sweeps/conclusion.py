@@ -48,6 +48,18 @@ class Outcome:
         How many trials have no result: the sweep was interrupted.
     trouble
         What the tracking store lacks and why; None where it has everything.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import avil_ray as avil
+    >>> suite = {"name": "synthetic", "train": 60, "target_labels": 30, "select": 30, "test": 30}
+    >>> space = {"name": "small", "suite": suite, "rounds": 2, "steps_per_round": 2, "seeds": [0, 1]}
+    >>> space["methods"] = [{"method": "equal"}, {"method": "target-only"}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     outcome = avil.sweep(space, storage=folder)
+    >>> outcome.failed, outcome.unfinished, outcome.trouble
+    (0, 0, None)
     """
 
     comparison: Comparison

@@ -56,6 +56,18 @@ def sweep(
     ------
     UserError
         Where the input is wrong, or asks for more than the cluster has. Nothing is written then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import avil_ray as avil
+    >>> suite = {"name": "synthetic", "train": 60, "target_labels": 30, "select": 30, "test": 30}
+    >>> space = {"name": "small", "suite": suite, "rounds": 2, "steps_per_round": 2, "seeds": [0, 1]}
+    >>> space["methods"] = [{"method": "equal"}, {"method": "target-only"}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     outcome = avil.sweep(space, storage=folder)
+    >>> [method["label"] for method in outcome.summary["methods"]]
+    ['equal', 'target-only']
     """
     if max_concurrent is not None:
         whole("max_concurrent", max_concurrent, 1)

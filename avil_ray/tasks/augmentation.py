@@ -3,6 +3,18 @@
 `augment(inputs, target) -> (inputs, target)`. It draws from PyTorch's, NumPy's or Python's global generators, which are
 seeded for each example (or batch) by the run: so it repeats with the seed, the step and the example, in any process.
 Evaluation, and what a method adapts to, see the plain examples.
+
+Examples
+--------
+>>> import torch
+>>> def brighter(inputs, target):
+...     return inputs + 0.5, target
+>>> brighter(torch.zeros(2), 1)
+(tensor([0.5000, 0.5000]), 1)
+>>> examples = torch.utils.data.TensorDataset(torch.rand(8, 3), torch.arange(8) % 2)
+>>> import avil_ray as avil
+>>> avil.Task("odd", examples, augment=[brighter, "noise"]).name
+'odd'
 """
 
 from __future__ import annotations

@@ -25,6 +25,15 @@ class Examples:
     labels
         The targets: [N], int64 classes for `cross_entropy`, float32 numbers otherwise; [N, …] where an example has many
         (pixels, tokens, several labels); or a mapping of such tensors for a loss of one's own.
+
+    Examples
+    --------
+    >>> import torch
+    >>> examples = Examples(torch.rand(8, 3), torch.arange(8) % 2)
+    >>> len(examples)
+    8
+    >>> [part.shape for part in examples.batch(torch.tensor([0, 5]))]
+    [torch.Size([2, 3]), torch.Size([2])]
     """
 
     inputs: Any

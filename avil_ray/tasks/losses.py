@@ -92,6 +92,12 @@ class BinaryCrossEntropy:
     ----------
     positive_weight
         What the loss of a label 1 is multiplied by, one number or one for each label of the last dimension.
+
+    Examples
+    --------
+    >>> import torch
+    >>> BinaryCrossEntropy(positive_weight=2.0)(torch.zeros(2), torch.tensor([0.0, 1.0]))
+    tensor([0.6931, 1.3863])
     """
 
     positive_weight: float | tuple[float, ...] = 1.0
@@ -106,7 +112,14 @@ class BinaryCrossEntropy:
 
 @dataclass(frozen=True)
 class SquaredError:
-    """The squared difference of outputs and targets of one shape, [B] or [B, …]."""
+    """The squared difference of outputs and targets of one shape, [B] or [B, …].
+
+    Examples
+    --------
+    >>> import torch
+    >>> SquaredError()(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 1.0]))
+    tensor([1., 4.])
+    """
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, [B]."""
@@ -116,7 +129,14 @@ class SquaredError:
 
 @dataclass(frozen=True)
 class AbsoluteError:
-    """The absolute difference of outputs and targets of one shape, [B] or [B, …]."""
+    """The absolute difference of outputs and targets of one shape, [B] or [B, …].
+
+    Examples
+    --------
+    >>> import torch
+    >>> AbsoluteError()(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 1.0]))
+    tensor([1., 2.])
+    """
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, [B]."""

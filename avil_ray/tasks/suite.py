@@ -57,6 +57,15 @@ class Suite:
         suite is needed to load them.
     specification
         What `catalog.build_suite` made the suite of; None where nothing says how it is made again.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> suite = avil.suites.synthetic(helpful=1, neutral=0, harmful=1, noise=0)
+    >>> suite.target, suite.auxiliaries
+    ('target', ('helpful_1', 'harmful_1'))
+    >>> sorted(suite.draw(0))
+    ['harmful_1', 'helpful_1', 'target']
     """
 
     name: str
