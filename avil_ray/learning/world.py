@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +14,21 @@ from torch import Tensor
 _dist: Any = torch.distributed  # its types name few of the classes that it has
 
 
+class PeerLost(RuntimeError):
+    """Another rank does not answer any more: it died, hangs, or failed by itself."""
+
+
+@contextmanager
+def _among_peers() -> Iterator[None]:
+    """A block in which ranks speak to each other; PyTorch has no kind of error of its own for one that is lost."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerLost(str(error)) from error
+
+
 class World:
-    """One rank of a group of processes.
+    """One rank of a group of processes. Its methods raise `PeerLost` where another rank does not answer.
 
     Parameters
     ----------
@@ -31,6 +45,7 @@ class World:
         self._group, self._store = group, store
         self._teams: dict[tuple[int, ...], Any] = {}
 
+    @_among_peers()
     def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
         """Send one tensor to some ranks while another arrives from `source`."""
         works = [] if received is None else [self._group.recv([received], source, 0)]
@@ -38,6 +53,7 @@ class World:
         for work in works:
             work.wait()
 
+    @_among_peers()
     def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
         """Send `values` of the first of these ranks to the others, into their `values`; they pass it on, as a tree."""
         place, reach = ranks.index(self.rank), 1
@@ -48,6 +64,7 @@ class World:
                 self._group.recv([values], ranks[place - reach], 0).wait()
             reach *= 2
 
+    @_among_peers()
     def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
         """Leave in `values` of each of these ranks the sum over all of them, in an order that the library chooses."""
         self._team(ranks).allreduce([values]).wait()
@@ -70,6 +87,7 @@ def listen(address: str) -> socket.socket:
     return listening
 
 
+@_among_peers()
 def join(
     rank: int,
     size: int,
@@ -93,6 +111,11 @@ def join(
         The address of this machine at which the others reach this rank.
     listening
         The first rank's own socket.
+
+    Raises
+    ------
+    PeerLost
+        Where they do not come in time.
     """
     patience = timedelta(seconds=timeout)
     file = None if listening is None else listening.detach()

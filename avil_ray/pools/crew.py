@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import PicklingError
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.plain import plain
+from avil_ray.pools.lost import DEAD, OWN, cause, failure, fate, weight
 from avil_ray.pools.pool import WorkersLost
-from avil_ray.pools.worker import LOOPBACK, Answer, Worker
+from avil_ray.pools.worker import LOOPBACK, Worker
 from avil_ray.tasks.suite import Suite
 
 log = logging.getLogger(__name__)
 
-DEAD = (RayActorError, ObjectLostError)
-"""What Ray raises where a worker is gone, or a vector that it had."""
 GRACE = 15.0
 """Seconds in which workers answer that wait for one that is dead, or have failed with it."""
-REPLACEMENTS = 3
-"""Workers that a pool replaces before it gives up: more deaths than this have a cause that a new worker shares."""
+STARTING = 60.0
+"""Seconds that a worker may take to start, at least: its process, its libraries, its data."""
+DEATHS, HANGS = 3, 1
+"""How often a pool replaces the worker of a slot that has died, or does not answer, before it gives up: a cause that
+strikes again and again is one that a new worker shares. A second wait that ends without an answer says enough."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Crew:
     slots
         Where they run.
     timeout
-        Seconds without any answer after which a worker counts as lost.
+        Seconds without any answer after which workers that do not answer count as hanging: they are replaced.
 
     Attributes
     ----------
@@ -84,8 +87,10 @@ class Crew:
         Ray's handles, by rank.
     joined
         Whether they have met, so that teams can be formed.
+    deaths, hangs
+        Rank -> how often its worker has died, or did not answer.
     replaced
-        How many have died and were replaced.
+        How many were replaced.
     """
 
     suite: Suite
@@ -95,6 +100,8 @@ class Crew:
     timeout: float
     workers: list[Any] = field(default_factory=list)
     joined: bool = False
+    deaths: Counter[int] = field(default_factory=Counter)
+    hangs: Counter[int] = field(default_factory=Counter)
     replaced: int = 0
     sent: Any = None
 
@@ -106,7 +113,7 @@ class Crew:
         UserError
             Where the suite cannot travel, or a worker cannot load it.
         WorkFailed
-            Where they do not start in time.
+            Where they do not start in time, or die again and again.
         """
         try:
             self.sent = ray.put(self.suite)
@@ -114,10 +121,7 @@ class Crew:
             raise UserError(f"suite {self.suite.name!r} cannot be sent to workers: {plain(error)}") from error
         try:
             self.workers = _warm.pop(self._home, []) or [self._started(slot) for slot in range(self.slots.count)]
-            ray.get([self._prepared(rank) for rank in range(len(self.workers))], timeout=self.timeout)
-        except RayError as error:
-            self.end()
-            raise self._not_ready(error) from error
+            self._prepare(range(len(self.workers)))
         except BaseException:
             self.end()
             raise
@@ -141,39 +145,50 @@ class Crew:
         return float(max(self.answers([self.workers[rank].exchange_seconds.remote((0, 1)) for rank in (0, 1)])))
 
     def answers(self, references: Sequence[Any]) -> list[Any]:
-        """What workers answer at once; where one of them is dead, all is made whole again, and `WorkersLost` raised."""
+        """What workers answer at once; raises as `gathered`."""
         try:
             return list(ray.get(list(references), timeout=self.timeout))
-        except DEAD as error:
-            self._mend(error)
-            raise WorkersLost(plain(error)) from error
+        except RayError:  # whose it is, a second look tells
+            return list(self.gathered(dict(enumerate(references)), "between two rounds", "the pool", 0.0).values())
 
-    def gathered(self, sent: Mapping[int, Any], where: str, what: str) -> dict[int, Answer]:
-        """The answers to orders, by rank; raises as `RayPool.run`."""
-        found: dict[int, Answer] = {}
+    def gathered(self, sent: Mapping[int, Any], where: str, what: str, patience: float | None = None) -> dict[int, Any]:
+        """The answers to orders, by rank; `patience` are the seconds without any answer, the timeout where not given.
+
+        Raises
+        ------
+        UserError
+            Where a worker comes upon a mistake in the data or the model.
+        WorkFailed
+            Where one fails otherwise, or is lost again and again.
+        WorkersLost
+            Where one has died, or hangs; the pool is whole again.
+        """
+        found: dict[int, Any] = {}
         failed: RayError | None = None
         waiting = {reference: rank for rank, reference in sent.items()}
+        patience = self.timeout if patience is None else patience
         while waiting:
-            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=self.timeout if failed is None else GRACE)
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=patience if failed is None else self._grace)
             if not ready:
                 break
             rank = waiting.pop(ready[0])
             try:
                 found[rank] = ray.get(ready[0])
-            except DEAD as error:
-                failed = error
             except RayError as error:  # of another's death, perhaps: that is known a moment later
-                failed = failed or error
+                failed = error if failed is None else max(failed, error, key=weight)
                 if isinstance(getattr(error, "cause", None), UserError):
                     break
-        if isinstance(failed, DEAD):
-            self._mend(failed)
-            raise WorkersLost(plain(failed)) from failed
-        if failed is not None:
+        if failed is not None and weight(failed) == OWN:
             raise failure(failed, f"{where}, {what}") from failed
-        if waiting:
-            raise WorkFailed(f"no answer within {self.timeout:g} s from the workers of {what}")
+        if failed is not None or waiting:
+            lost = failed or GetTimeoutError(f"no answer within {self.timeout:g} s from the workers of {what}")
+            self._mend(lost)
+            raise WorkersLost(plain(lost)) from lost
         return found
+
+    @property
+    def _grace(self) -> float:
+        return min(GRACE, self.timeout)
 
     @property
     def _home(self) -> str:
@@ -185,42 +200,55 @@ class Crew:
     def _prepared(self, rank: int) -> Any:
         return self.workers[rank].prepare.remote(self.sent, self.seed, self.threads, rank, str(Path.cwd()))
 
-    def _mend(self, error: Exception) -> None:
-        """Replace the workers that are dead; the others meet the new ones when a team is formed."""
-        self.joined = False
-        for rank, worker in enumerate(self.workers):
+    def _prepare(self, ranks: Iterable[int]) -> None:
+        """Have workers load the suite; those that die of it, or have died before, are replaced."""
+        loading = {rank: self._prepared(rank) for rank in ranks}
+        while True:
             try:
-                ray.get(worker.node.remote(), timeout=GRACE)
-            except RayError:
-                ray.kill(worker)
-                self._replace(rank, error)
+                ray.get(list(loading.values()), timeout=self._starting)
+                return
+            except DEAD as error:
+                dead = [rank for rank, reference in loading.items() if fate(reference) == "dead"]
+                if not dead:  # it is the suite that is lost
+                    raise self._not_ready(error) from error
+                self._blame(dead, self.deaths, DEATHS, f"died: {plain(error)}")
+                self._start_anew(dead)
+                loading |= {rank: self._prepared(rank) for rank in dead}
+            except RayError as error:
+                raise self._not_ready(error) from error
 
-    def _replace(self, rank: int, error: Exception) -> None:
-        self.replaced += 1
-        if self.replaced > REPLACEMENTS:
-            raise WorkFailed(f"{self.replaced} workers died, the last with: {plain(error)}") from error
-        log.warning("the worker of slot %d died; another takes its place", rank)
-        self.workers[rank] = self._started(rank)
-        try:
-            ray.get(self._prepared(rank), timeout=self.timeout)
-        except RayError as another:
-            raise self._not_ready(another) from another
+    def _mend(self, error: RayError) -> None:
+        """Replace the workers that are dead or silent; the others meet the new ones when a team is formed."""
+        self.joined = False
+        asked = [worker.node.remote() for worker in self.workers]
+        ray.wait(asked, num_returns=len(asked), timeout=self._grace)
+        fates = [fate(reference) for reference in asked]
+        dead, silent = ([rank for rank, found in enumerate(fates) if found == one] for one in ("dead", "silent"))
+        self._blame(dead, self.deaths, DEATHS, f"died: {plain(error)}")
+        if not dead and not isinstance(error, DEAD):  # else the silent work on what nobody waits for any more
+            advice = f"hangs, or needs a longer `timeout`: {cause(error)}"
+            self._blame(silent or range(len(self.workers)), self.hangs, HANGS, advice)
+        self._start_anew([*dead, *silent])
+        self._prepare([*dead, *silent])
+
+    def _blame(self, ranks: Iterable[int], counts: Counter[int], most: int, what: str) -> None:
+        counts.update(ranks)
+        rank, times = max(counts.items(), key=lambda one: one[1], default=(0, 0))
+        if times > most:
+            raise WorkFailed(f"the worker of slot {rank} was replaced {most} times, and again {what}")
+
+    def _start_anew(self, ranks: Iterable[int]) -> None:
+        for rank in ranks:
+            log.warning("the worker of slot %d died or does not answer; another takes its place", rank)
+            ray.kill(self.workers[rank])
+            self.workers[rank] = self._started(rank)
+            self.replaced += 1
+
+    @property
+    def _starting(self) -> float:
+        return max(self.timeout, STARTING)
 
     def _not_ready(self, error: RayError) -> UserError | WorkFailed:
         if isinstance(error, RayTaskError):
             return failure(error, f"a worker could not load the suite {self.suite.name!r}")
-        return WorkFailed(f"{self.slots.count} workers did not start within {self.timeout:g} s: {plain(error)}")
-
-
-def failure(error: RayError, where: str) -> UserError | WorkFailed:
-    """What to raise where a worker raised: a user's mistake stays one, as in this process."""
-    raised = error.cause if isinstance(error, RayTaskError) else error
-    return UserError(str(raised)) if isinstance(raised, UserError) else WorkFailed(f"{where}: {cause(error)}")
-
-
-def cause(error: RayError) -> str:
-    """What a worker raised, in one line: our own errors say it all, others also what kind they are."""
-    raised = error.cause if isinstance(error, RayTaskError) else error
-    said = plain(raised)
-    ours = isinstance(raised, UserError | WorkFailed)
-    return said if ours else f"{type(raised).__name__}: {said}".removesuffix(": ")
+        return WorkFailed(f"{self.slots.count} workers did not start within {self._starting:g} s: {plain(error)}")

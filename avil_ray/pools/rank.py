@@ -22,27 +22,11 @@ from avil_ray.pools.messages import receive, send, tell
 _dist: Any = torch.distributed  # its types name few of the functions that it has
 
 
-class PeerLost(Exception):
-    """Another rank does not answer any more: it died, or failed by itself."""
-
-
 class Ranks(World):
     """The processes that Train has made a group of; it must be initialised."""
 
     def __init__(self) -> None:
         super().__init__(_dist.group.WORLD, _dist.get_rank(), _dist.get_world_size())
-
-    def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
-        """See `World`; raises `PeerLost`."""
-        _answered(lambda: super(Ranks, self).exchange(sent, receivers, received, source))
-
-    def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
-        """See `World`; raises `PeerLost`."""
-        _answered(lambda: super(Ranks, self).spread(values, ranks))
-
-    def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
-        """See `World`; raises `PeerLost`."""
-        _answered(lambda: super(Ranks, self).all_reduce(values, ranks))
 
     def _team(self, ranks: tuple[int, ...]) -> Any:
         if len(ranks) == self.size:
@@ -50,13 +34,6 @@ class Ranks(World):
         if ranks not in self._teams:
             self._teams[ranks] = _dist.new_group(list(ranks), use_local_synchronization=True)
         return self._teams[ranks]
-
-
-def _answered(communicate: Callable[[], None]) -> None:
-    try:
-        communicate()
-    except RuntimeError as error:  # PyTorch has no kind of its own for it
-        raise PeerLost(str(error)) from error
 
 
 @dataclass(frozen=True)

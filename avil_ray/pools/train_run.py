@@ -32,8 +32,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from avil_ray.errors import UserError, WorkFailed, told
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.member import Member
+from avil_ray.learning.world import PeerLost
 from avil_ray.plain import plain
-from avil_ray.pools.rank import PeerLost, Rank, Ranks, serve
+from avil_ray.pools.rank import Rank, Ranks, serve
 from avil_ray.pools.reserved import own_device
 from avil_ray.pools.train_pool import TrainPool
 from avil_ray.storage import discard, make_folder, replace_file

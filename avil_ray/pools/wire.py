@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,10 +54,10 @@ class Sent:
         known: Wired = self._known.get(id(theta), theta)
         return known
 
-    def received(self, theta: Wired) -> Vector:
-        """A vector that a worker has sent."""
+    def received(self, theta: Wired, answers: Callable[[list[Any]], list[Any]]) -> Vector:
+        """A vector that a worker has sent: `answers` gets it where it went through the store, or tells of its loss."""
         if isinstance(theta, ray.ObjectRef):
-            found: Vector = ray.get(theta)
+            found: Vector = answers([theta])[0]
             self._keep(found, theta)
             return found
         return theta

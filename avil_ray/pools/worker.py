@@ -7,6 +7,7 @@ travel with the call.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,10 @@ class Order:
     tracks: Mapping[str, tuple[Track, int | None]]
     pieces: Mapping[int, tuple[int, Piece, int]]
 
+    def of(self, rank: int) -> Order:
+        """The same without the pieces of other ranks."""
+        return replace(self, pieces={place: piece for place, piece in self.pieces.items() if piece[0] == rank})
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -74,6 +79,8 @@ class Worker:
     """A member in a process of its own."""
 
     def __init__(self) -> None:
+        # Ray's own handler raises SystemExit, in a model's forward pass too: it would pass for the model's mistake
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
         self._member: Member | None = None
         self._listening: socket.socket | None = None
 

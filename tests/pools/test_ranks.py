@@ -19,8 +19,9 @@ import avil_ray as avil
 from avil_ray.catalog import METHODS, build_method
 from avil_ray.learning.learner import Learner
 from avil_ray.learning.member import Member
+from avil_ray.learning.world import PeerLost
 from avil_ray.pools.planner import Planner
-from avil_ray.pools.rank import PeerLost, Rank, Ranks, serve
+from avil_ray.pools.rank import Rank, Ranks, serve
 from avil_ray.pools.train_pool import TrainPool
 
 pytestmark = pytest.mark.slow

@@ -124,15 +124,31 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None
     assert [u.theta.tobytes() for u in found] == [u.theta.tobytes() for u in expected]
 
 
-def test_a_hanging_worker_ends_in_one_clear_error() -> None:
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced_and_nothing_changes() -> None:
+    start, work = at_start(), assignments(steps=(40, 40, 40))
+    expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
+    with opened(2) as pool:
+        process = ray.get(pool.crew.workers[0].prepare.remote(pool.crew.sent, 0, 1))
+        pool.crew.timeout = 1.0
+        os.kill(process, signal.SIGSTOP)
+        found = pool.run(work, start, 0)
+        assert (pool.crew.replaced, pool.crew.hangs) == (1, {0: 1})
+    assert [u.theta.tobytes() for u in found] == [u.theta.tobytes() for u in expected]
+
+
+@pytest.mark.slow
+def test_work_that_hangs_again_ends_in_one_clear_error() -> None:
     with opened(1, timeout=60.0) as pool:
         pool.crew.timeout = 0.3
         slow = replace(assignments()[0], steps=10_000_000)
-        with pytest.raises(avil.WorkFailed, match=r"no answer within 0\.3 s from the workers of assignment .a."):
+        said = r"^the worker of slot 0 was replaced 1 times, and again hangs, .* no answer within 0\.3 s from .* .a.$"
+        with pytest.raises(avil.WorkFailed, match=said):
             pool.run([slow], at_start(), 0)
 
 
-def test_workers_that_cannot_start_end_in_one_clear_error() -> None:
+def test_workers_that_cannot_start_end_in_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "STARTING", 0.0)
     pool = RayPool(tiny_suite(), 0, 1, Slots(1, {"CPU": 64.0}), timeout=1.0)
     with pytest.raises(avil.WorkFailed, match="1 workers did not start within 1 s"):
         pool.__enter__()
