@@ -122,12 +122,12 @@ def test_the_command_gives_every_option_as_yaml_reads_it_back() -> None:
         "learning.groups.trunk.learning_rate": 0.001, "weights.right": 0.5, "other": 1,
     }  # fmt: skip
     given = ("rate", "words", "yes", "clip", "bounds", "flag", "learning.groups", "weights")
-    suite = {"factory": "my.module:suite", "target": "left", "names": ["a", "b c"], "path": "data/x.csv"}
+    suite = {"factory": "my.module:suite", "names": ["a", "b c"], "path": "data/x.csv"}
     setup = replace(SETUP, suite=suite, given={"mine": given})
     records = [make_record("mine", method="my.module:Mine", options=options)]
     command = advice.command(compared(records, 1, setup=setup))
     assert command is not None
-    assert command.startswith("avil-ray run my.module:suite --method my.module:Mine --target left ")
+    assert command.startswith("avil-ray run my.module:suite --method my.module:Mine \\\n")
     assert "--rounds 20 --steps-per-round 24 --seed 0" in command
     expected = {f"method.{name}": value for name, value in options.items() if name != "other"}
     expected["learning.groups.trunk.learning_rate"] = expected.pop("method.learning.groups.trunk.learning_rate")
