@@ -18,7 +18,7 @@ from avil_ray.reports.records import Cost, TrialRecord, trial_key
 from avil_ray.reports.write import write_report
 
 TASKS = ("price", "size", "sold")
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 METRIC = "mean_squared_error"
 
 

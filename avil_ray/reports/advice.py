@@ -231,8 +231,9 @@ def command(comparison: Comparison) -> str | None:
     }
     for name, value in given(comparison, best).items():
         options[name if name.startswith("learning.") else f"method.{name}"] = value
-    names = [shlex.quote(name) for name in (str(suite), best.method, facts.target)]
-    parts = ["avil-ray run {} --method {} --target {}".format(*names)]
+    parts = [f"avil-ray run {shlex.quote(str(suite))} --method {shlex.quote(best.method)}"]
+    if "target" in setup.suite:  # a factory of one's own need not take it
+        parts[0] += f" --target {shlex.quote(facts.target)}"
     parts.append(f"--rounds {setup.rounds} --steps-per-round {setup.steps_per_round} --seed {facts.seeds[0]}")
     parts += [f"--set {shlex.quote(f'{name}={_yaml(value)}')}" for name, value in options.items()]
     return " \\\n  ".join([*parts, "--output model"])

@@ -218,7 +218,8 @@ def limits(values: Sequence[float], ends: Sequence[float]) -> tuple[float, float
     low, high = min(values), max(values)
     room = (high - low) or abs(high) * 0.05 or 0.05
     low, high = max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
-    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+    margin = 0.06 * (high - low) or room
+    return low - margin, high + margin
 
 
 def pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:

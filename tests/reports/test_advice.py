@@ -81,7 +81,7 @@ def test_the_seeds_that_would_tell_are_named() -> None:
 
 
 def test_a_method_that_is_as_good_at_half_the_steps_is_named() -> None:
-    cheap = method("cheap", 0.8, 5, cost=Cost(20, 1.0, 1.0, 1.0))
+    cheap = method("cheap", 0.8, 5, alone=True, cost=Cost(20, 1.0, 1.0, 1.0))
     records = [*method("best", 0.801, 5), *cheap, *method("dear", 0.8, 5)]
     said = " ".join(answered(records, 5)[-1].sentences)
     assert "half the steps or fewer, and no difference is shown, with cheap (0.2" in said
@@ -95,7 +95,7 @@ def test_the_answers_of_a_whole_sweep(comparison: Comparison) -> None:
     assert what.short == "static with weights.right = 1, weights.left_odd = 1, momentum = 0.9"
     assert what.sentences[0].startswith("One run of it takes 1,920 gradient steps and 19.2 s of reserved device time.")
     assert "Finding it took 115,200 steps and 19.2 min: 12 configurations over 5 seeds." in what.sentences[0]
-    assert sure.short == "Better than 2 of 6 other methods, over 5 seeds"
+    assert sure.short == "Better than 3 of 6 other methods, over 5 seeds"
     assert "Against fork-merge: no result." in sure.sentences
     assert "corrected for all 12 comparisons in this report (Holm)" in sure.sentences[-1]
     assert advice.headline(comparison) == "Train left with static: weights.right = 1, weights.left_odd = 1."
@@ -122,12 +122,12 @@ def test_the_command_gives_every_option_as_yaml_reads_it_back() -> None:
         "learning.groups.trunk.learning_rate": 0.001, "weights.right": 0.5, "other": 1,
     }  # fmt: skip
     given = ("rate", "words", "yes", "clip", "bounds", "flag", "learning.groups", "weights")
-    suite = {"factory": "my.module:suite", "target": "left", "names": ["a", "b c"], "path": "data/x.csv"}
+    suite = {"factory": "my.module:suite", "names": ["a", "b c"], "path": "data/x.csv"}
     setup = replace(SETUP, suite=suite, given={"mine": given})
     records = [make_record("mine", method="my.module:Mine", options=options)]
     command = advice.command(compared(records, 1, setup=setup))
     assert command is not None
-    assert command.startswith("avil-ray run my.module:suite --method my.module:Mine --target left ")
+    assert command.startswith("avil-ray run my.module:suite --method my.module:Mine \\\n")
     assert "--rounds 20 --steps-per-round 24 --seed 0" in command
     expected = {f"method.{name}": value for name, value in options.items() if name != "other"}
     expected["learning.groups.trunk.learning_rate"] = expected.pop("method.learning.groups.trunk.learning_rate")

@@ -132,9 +132,9 @@ def ended(noise: float, kept: float, own: float = 0.0) -> pd.DataFrame:
 def test_what_was_kept_is_told() -> None:
     """Where that is nothing beside the target, that too."""
     for kept, said in ((1.0, "noise"), (0.0, "none")):
-        assert f"kept to train on with the target: {said}" in finding([ended(0.5, kept)]).sentences("left")
+        assert f"kept to the end beside the target: {said}" in finding([ended(0.5, kept)]).sentences("left")
     several = finding([ended(0.5, 1.0), ended(0.5, 1.0), ended(0.5, 0.0)]).sentences("left")
-    assert "kept to train on with the target (in so many of 3 runs): noise 2" in several
+    assert "kept to the end beside the target, in how many of 3 runs: noise 2" in several
     assert not any("kept" in text for text in finding([rounds({"left": [0.5], "noise": [0.5]})]).sentences("left"))
 
 

@@ -127,6 +127,8 @@ def test_limits_hold_the_values_and_no_interval_that_is_far_longer() -> None:
     low, high = drawing.limits([0.8, 0.9], [0.75, 0.95])
     assert 0.7 < low < 0.75
     assert 0.95 < high < 1.0
+    low, high = drawing.limits([0.8], [])
+    assert low < 0.8 < high
     low, high = drawing.limits([0.8, 0.9], [-1.0, 3.0])
     assert 0.6 < low < 0.8
     assert 0.9 < high < 1.1

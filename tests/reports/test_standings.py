@@ -96,5 +96,5 @@ def test_one_seed_is_drawn_without_an_interval_and_has_no_figure_of_seeds() -> N
     records = [make_record("alpha-vil", test=0.9), make_record("equal", test=0.8)]
     comparison = compare(records, make_facts(("alpha-vil", "equal"), seeds=(0,)))
     [axes] = panels(comparison)
-    assert dots(axes) == [(pytest.approx(-0.1), 1)]
+    assert dots(axes) == [(pytest.approx(-0.1), 0)]
     assert per_seed(comparison, LIGHT) is None
