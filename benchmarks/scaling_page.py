@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -31,6 +32,8 @@ MODELS = {
 """BERT-base; Llama 3.2 1B and Llama 3.1 8B."""
 EXAMPLE_TASKS = EXAMPLE_WORKERS = 5
 EXAMPLE_TRACKS = 2
+WORK = (3, 10, 30, 100, 300, 1000)
+"""Worker-seconds in a round."""
 LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 """Bytes a second of the networks that the example reckons with."""
 
@@ -43,6 +46,8 @@ def write_page(stored: Mapping[str, Any]) -> None:
     tables = {
         name: make(points["ray" if name == "moves" else name]) for name, make in makers.items() if _there(name, points)
     }
+    if {"ray", "train"} <= set(points):
+        tables["best"] = best_table([*points["ray"], *points["train"]])
     tables["memory"], tables["network"] = memory_table(), network_table(points.get("size", []))
     tables["where"] = "\n".join(f"- {part}: {found['where']}" for part, found in stored.items())
     text = PAGE.read_text()
@@ -121,6 +126,28 @@ def train_table(points: Sequence[Point]) -> str:
         sizes = [_kilo(size) for size in (told, one["sent"], one["received"])]
         rows.append([f"{one['method']}, {one['workers']}", _pair(one), *sizes])
     return _table(head, rows)
+
+
+def best_table(points: Sequence[Point]) -> str:
+    """The number of workers with the shortest round, by the work in it, and how much of their time is busy then.
+
+    A round of S worker-seconds takes S / W on W workers, and the driver's seconds beside that.
+    """
+    pairs = [(pool, method) for pool in ("ray", "train") for method in ("equal", "alpha-vil")]
+    found = [_of(points, pool=pool, method=method) for pool, method in pairs]
+    rows = [[f"{work:,}", *(_best(work, part) for part in found)] for work in WORK]
+    return _table(["worker-seconds in a round", *(f"{pool}, {method}" for pool, method in pairs)], rows)
+
+
+def _best(work: float, points: Sequence[Point]) -> str:
+    """The best number of workers for so many worker-seconds, between those that were measured."""
+    known = [one["workers"] for one in points]
+    counts = range(known[0], known[-1] + 1)
+    seconds = np.interp(counts, known, [one["cpu"] for one in points])
+    workers, driver = min(zip(counts, seconds, strict=True), key=lambda pair: work / pair[0] + pair[1])
+    busy = work / workers / (work / workers + driver)
+    bound = "≥ " if workers == known[-1] else "≤ " if workers == known[0] else ""
+    return f"{bound}{workers} ({busy:.0%})"
 
 
 def size_table(points: Sequence[Point]) -> str:
