@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from avil_ray.reports.drawing import LIGHT, own_look
 
@@ -29,8 +31,15 @@ MODELS = {
     "8B, LoRA": (32 * 8 * (4096 + 4096 + 4096 + 1024), 8.03e9),
 }
 """BERT-base; Llama 3.2 1B and Llama 3.1 8B."""
-EXAMPLE_TASKS = EXAMPLE_WORKERS = 5
+EXAMPLE_TASKS = 5
 EXAMPLE_TRACKS = 2
+EXAMPLE_ASSIGNMENTS = EXAMPLE_TASKS + 1
+"""An alpha-vil trial in a round that fits alpha: an assignment for each task, and the target alone on its track."""
+WORKERS = {count: str(count) for count in (4, 8, 16, 32, 64, 128, 256)}
+SIZES = {30_000: "30k", 300_000: "300k", 3_000_000: "3M", 30_000_000: "30M"}
+"""What the figure marks on its axes."""
+WORK = (3, 10, 30, 100, 300, 1000)
+"""Worker-seconds in a round."""
 LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 """Bytes a second of the networks that the example reckons with."""
 
@@ -43,6 +52,8 @@ def write_page(stored: Mapping[str, Any]) -> None:
     tables = {
         name: make(points["ray" if name == "moves" else name]) for name, make in makers.items() if _there(name, points)
     }
+    if {"ray", "train"} <= set(points):
+        tables["best"] = best_table([*points["ray"], *points["train"]])
     tables["memory"], tables["network"] = memory_table(), network_table(points.get("size", []))
     tables["where"] = "\n".join(f"- {part}: {found['where']}" for part, found in stored.items())
     text = PAGE.read_text()
@@ -123,6 +134,28 @@ def train_table(points: Sequence[Point]) -> str:
     return _table(head, rows)
 
 
+def best_table(points: Sequence[Point]) -> str:
+    """The number of workers with the shortest round, by the work in it, and how much of their time is busy then.
+
+    A round of S worker-seconds takes S / W on W workers, and the driver's seconds beside that.
+    """
+    pairs = [(pool, method) for pool in ("ray", "train") for method in ("equal", "alpha-vil")]
+    found = [_of(points, pool=pool, method=method) for pool, method in pairs]
+    rows = [[f"{work:,}", *(_best(work, part) for part in found)] for work in WORK]
+    return _table(["worker-seconds in a round", *(f"{pool}, {method}" for pool, method in pairs)], rows)
+
+
+def _best(work: float, points: Sequence[Point]) -> str:
+    """The best number of workers for so many worker-seconds, between those that were measured."""
+    known = [one["workers"] for one in points]
+    counts = range(known[0], known[-1] + 1)
+    seconds = np.interp(counts, known, [one["cpu"] for one in points])
+    workers, driver = min(zip(counts, seconds, strict=True), key=lambda pair: work / pair[0] + pair[1])
+    busy = work / workers / (work / workers + driver)
+    bound = "≥ " if workers == known[-1] else "≤ " if workers == known[0] else ""
+    return f"{bound}{workers} ({busy:.0%})"
+
+
 def size_table(points: Sequence[Point]) -> str:
     """Seconds of the driver by the number of parameters, and vectors on the wire in `train`."""
     head = ["parameters", "ray, equal", "ray, alpha-vil", "train, equal", "train, alpha-vil"]
@@ -166,15 +199,19 @@ def _bytes(size: float) -> str:
     return f"{size / unit:.3g} {name}"
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def memory_table() -> str:
-    """Memory of an αVIL trial of five tasks on five workers."""
-    head = ["model", "one vector", "driver", "a worker", "object stores, together"]
+    """Memory of the example."""
+    head = ["model", "one vector V", "driver", "a worker", "store of the driver's node", "store of another node"]
     rows = []
     for name, (trained, frozen) in MODELS.items():
         vector, base = 4 * trained, 4 * frozen
-        driver = (3 * EXAMPLE_TRACKS + 2) * vector + base
-        store = (EXAMPLE_TASKS + EXAMPLE_TRACKS) * vector
-        rows.append([name, *map(_bytes, (vector, driver, 6 * vector + base, store))])
+        driver = max(3 * EXAMPLE_TRACKS + 2, 6.5) * vector + base
+        stores = (EXAMPLE_ASSIGNMENTS + 3 * EXAMPLE_TRACKS + 2) * vector, (EXAMPLE_TASKS + EXAMPLE_TRACKS) * vector
+        rows.append([name, *map(_bytes, (vector, driver, 6 * vector + base, *stores))])
     return _table(head, rows)
 
 
@@ -186,9 +223,10 @@ def network_table(points: Sequence[Point]) -> str:
     rows = []
     for name, (trained, _) in MODELS.items():
         vector = 4 * trained
-        node, driver = (EXAMPLE_TASKS + 1) * vector, EXAMPLE_TASKS * vector
-        times = [f"{driver / speed + node / speed:.2g}" for speed in LINKS.values()]
-        rows.append([name, _bytes(node), _bytes(driver), *times, "" if each is None else f"{each * trained:.2g}"])
+        node = (EXAMPLE_TASKS + EXAMPLE_TRACKS) * vector
+        driver = node - vector
+        times = [_seconds((driver + node) / speed) for speed in LINKS.values()]
+        rows.append([name, _bytes(node), _bytes(driver), *times, "" if each is None else _seconds(each * trained)])
     return _table(head, rows)
 
 
@@ -218,10 +256,10 @@ def figure(points: Mapping[str, Sequence[Point]]) -> bytes:
         by_trials.plot(
             [one["trials"] for one in rates], [one["rate"] for one in rates], color=LIGHT.series[4], marker="o"
         )
-        by_trials.set_ylim(0)
-        _dress(by_workers, "workers", "driver's CPU seconds a round", log="both")
-        _dress(by_size, "parameters, 8 workers", "", log="both")
-        _dress(by_trials, "concurrent trials", "rounds a second of a sweep", log="x")
+        by_trials.set_ylim(0, 1.1 * max(one["rate"] for one in rates))
+        _dress(by_workers, "workers", "driver's CPU seconds a round", WORKERS, log=True)
+        _dress(by_size, "parameters, 8 workers", "", SIZES, log=True)
+        _dress(by_trials, "concurrent trials", "rounds a second of a sweep", {n: str(n) for n in (1, 4, 16, 64)})
         by_workers.legend(frameon=False, fontsize=8)
         drawn.tight_layout()
         buffer = io.BytesIO()
@@ -229,11 +267,15 @@ def figure(points: Mapping[str, Sequence[Point]]) -> bytes:
     return buffer.getvalue()
 
 
-def _dress(axes: Axes, x: str, y: str, *, log: str) -> None:
-    """Names, scales and a grid."""
-    axes.set_xscale("log", base=2 if "parameters" not in x else 10)
-    if log == "both":
+def _dress(axes: Axes, x: str, y: str, ticks: Mapping[int, str], *, log: bool = False) -> None:
+    """Names, scales and a grid; `log` is the y axis, x always has one."""
+    axes.set_xscale("log")
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if log:
         axes.set_yscale("log")
+        axes.set_yticks([0.03, 0.1, 0.3, 1, 3], ["0.03", "0.1", "0.3", "1", "3"])
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x, color=LIGHT.muted, fontsize=9)
     axes.set_ylabel(y, color=LIGHT.muted, fontsize=9)
     axes.grid(visible=True, color=LIGHT.grid, linewidth=0.8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 import threading
 import time
@@ -10,52 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import avil_ray as avil
+from avil_ray.catalog import build_suite
 from avil_ray.pools.connection import connected
+from benchmarks.sweep import SUITE, TASKS, space
 
-CONCURRENT, REPORTS = (1, 4, 16, 64), 1500
+CONCURRENT, REPORTS = (1, 4, 16, 64), 6400
 """Trials at a time, and rounds that all of them report together."""
-TASKS = ("helpful_1", "helpful_2", "neutral_1", "harmful_1", "harmful_2", "noise_1")
-SUITE = {"name": "synthetic", "target_labels": 40, "train": 60}
-
-
-def space(count: int) -> dict[str, Any]:
-    """A search space of so many trials, all of which run at the same time."""
-    weights: dict[str, Any] = dict.fromkeys(TASKS, 0.5)
-    weights["helpful_1"] = {"grid": [round(number / count, 6) for number in range(count)]}
-    return {
-        "name": f"trials-{count}",
-        "suite": SUITE,
-        "rounds": REPORTS // count,
-        "steps_per_round": 1,
-        "seeds": [0],
-        "resources": {"per_task": {"cpu": 0.01}, "driver": {"cpu": 0.01}, "slots": 1},
-        "methods": [{"method": "static", "weights": weights}],
-    }
-
-
-def reporting(row: Mapping[str, Any], theta: Any, test: Mapping[str, float]) -> Any:
-    """A trial that reports a real trial's row as often as it can, and leaves what a trial leaves."""
-
-    def trial(config: Mapping[str, Any]) -> None:  # within a function, so that Ray does not import this module for it
-        from ray import tune
-
-        from avil_ray.reports.records import trial_folder, write_record
-        from avil_ray.storage import make_folder
-        from avil_ray.sweeps.trial import THETA, Job, make_record, save_theta
-
-        job, facts = Job(**config["job"]), config["trial"]
-        folder, rows, times = trial_folder(Path(job.folder), facts["key"]), [], []
-        make_folder(folder)
-        for number in range(job.rounds):
-            rows.append({**row, "round": number})
-            tune.report({**rows[-1], "score": 0.5})
-            times.append(time.time())
-        (folder / "times").write_text("\n".join(map(str, times)))
-        save_theta(folder / THETA, theta)
-        found = {"select": 0.5, "test": test, "best_round": job.rounds - 1}
-        write_record(folder, make_record(facts, "finished", rows, **found))
-
-    return trial
+SHARE = {"cpu": 0.01}
+"""What a trial and its driver occupy: all of them run at the same time."""
 
 
 class Samples(threading.Thread):
@@ -77,28 +40,64 @@ class Samples(threading.Thread):
         return end - begin
 
 
+def reporting(count: int, row: Mapping[str, Any], theta: Any, test: Mapping[str, float]) -> Any:
+    """A trial that waits for the others of `count`, reports rounds as often as it can, and leaves what a trial does."""
+
+    def trial(config: Mapping[str, Any]) -> None:  # within a function: Ray sends it whole, without this module
+        from ray import tune
+
+        from avil_ray.reports.records import trial_folder, write_record
+        from avil_ray.sweeps.trial import Job, make_record, save_theta
+
+        job, facts = Job(**config["job"]), config["trial"]
+        folder = trial_folder(Path(job.folder), facts["key"])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "here").touch()
+        while len(list(folder.parent.glob("*/here"))) < count:
+            time.sleep(0.1)
+        rows = [{**row, "round": number} for number in range(job.rounds)]
+        for one in rows:
+            tune.report({"round": one["round"], "score": 0.5, "row": pickle.dumps(one)})
+        save_theta(folder, theta)
+        found = {"select": 0.5, "test": test, "best_round": job.rounds - 1}
+        write_record(folder, make_record(facts, "finished", rows, **found))
+
+    return trial
+
+
 def trials() -> Iterator[dict[str, Any]]:
     """Rounds a second that the sweep takes while all trials run, and its CPU seconds for each."""
     from avil_ray.sweeps import sweep as module
+    from avil_ray.tracking.callback import TrackingCallback
 
-    weights = dict.fromkeys(TASKS, 0.5)
-    one = avil.train(
-        avil.suites.synthetic(target_labels=40, train=60),
-        avil.Static(weights=weights),
-        rounds=1,
-        steps_per_round=1,
-        seed=0,
-    )
-    module._run_here = reporting(dict(one.rows[0]), one.theta, dict(one.test))  # noqa: SLF001 (the one thing not real)
-    samples = Samples()
+    suite, method = build_suite(SUITE), avil.Static(weights=dict.fromkeys(TASKS, 0.5))
+    real = avil.train(suite, method, rounds=1, steps_per_round=1, seed=0)
+    times: dict[str, list[float]] = {}
+    usual, samples = TrackingCallback.log_trial_result, Samples()
+
+    def noting(self: TrackingCallback, iteration: int, trial: Any, result: Any) -> None:
+        usual(self, iteration, trial, result)
+        times.setdefault(trial.trial_id, []).append(time.time())
+
+    TrackingCallback.log_trial_result = noting  # type: ignore[method-assign]
     samples.start()
     with tempfile.TemporaryDirectory() as folder:
         for count in CONCURRENT:
+            times.clear()
+            trial = reporting(count, dict(real.rows[0]), real.theta, dict(real.test))
+            module._run_here = trial  # noqa: SLF001 (the one thing that is not real)
+            resources = {"per_task": SHARE, "driver": SHARE, "slots": 1}
+            asked = space(
+                f"trials-{count}",
+                count,
+                seeds=1,
+                rounds=REPORTS // count,
+                resources=resources,
+                search={"vectorize": False},
+            )
             with connected("local", cpus=2):
-                avil.sweep(space(count), storage=folder)
-            files = Path(folder).glob(f"*-{count}/trials/*/times")
-            times = [[float(line) for line in file.read_text().split()] for file in files]
-            first, last = max(part[0] for part in times), min(part[-1] for part in times)
-            reports = sum(first < moment <= last for part in times for moment in part)
+                avil.sweep(asked, storage=folder)
+            first, last = max(part[0] for part in times.values()), min(part[-1] for part in times.values())
+            reports = sum(first < moment <= last for part in times.values() for moment in part)
             cpu = samples.between(first, last) / reports
             yield {"trials": count, "reports": reports, "rate": reports / (last - first), "cpu": cpu}

@@ -36,6 +36,9 @@ HOSTS, AT_ONCE, PATIENCE = 4, 64, 300.0
 class SimulatedWorker(Worker):
     """A worker whose member is simulated. It meets nobody, as sums inside a team are left out."""
 
+    def __init__(self) -> None:
+        """Set no handler of signals, which a thread may not."""
+
     def prepare(self, suite: avil.Suite, seed: int, threads: int, rank: int = 0, folder: str = "") -> int:
         """Load nothing."""
         self._member = Simulated(rank)  # type: ignore[assignment]  # it has what is called
@@ -114,15 +117,21 @@ class Handle:
     rank: int
     given: Given
     name: str = ""
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Handle:
         return replace(self, name=name)
+
+    def options(self, **chosen: Any) -> Handle:
+        """The same with options of Ray's."""
+        return replace(self, chosen=chosen)
 
     def remote(self, *arguments: Any) -> Any:
         """Call the method of this name."""
         if self.given.count:
             self.given.note(arguments)
-        return self.host.call.remote(self.rank, self.name, *arguments)
+        call = self.host.call.options(**self.chosen) if self.chosen else self.host.call
+        return call.remote(self.rank, self.name, *arguments)
 
 
 class SimulatedCrew(Crew):
