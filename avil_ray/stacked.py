@@ -225,10 +225,12 @@ class Stack:
     def _note(self, row: Row, update: Update, figures: Figures, seconds: float) -> None:
         """The row after its round, which took it so many seconds of all that the stack took."""
         measure, number = row.target.task.measure, row.number
+        started = time.perf_counter()
         after, facts = row.member.method.combine(row.run, [update], row.target, number)
+        combining = {"time/combine": time.perf_counter() - started}
         # one process does it all: it is at work as long as it is reserved
         times = dict.fromkeys(("time/round", "time/device", "time/reserved"), seconds)
-        line = history_row(number, facts, [update], row.target) | times
+        line = history_row(number, facts, [update], row.target) | combining | times
         question = {MAIN: Question(("select",), None, after.main.theta)}
         row.run = with_figures(after, Unsettled(number, question, line, (), None), [figures], measure)
 

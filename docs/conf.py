@@ -27,6 +27,7 @@ html_theme = "furo"
 html_title = f"avil_ray {release}"
 html_math_renderer = "mathml"
 html_show_sourcelink = False
+html_show_copyright = False
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3

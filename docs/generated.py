@@ -53,7 +53,9 @@ def learning_table() -> Iterator[str]:
     texts = ModuleAnalyzer.for_module(Learning.__module__).find_attr_docs()
     yield from ("| option | default | meaning |", "| --- | --- | --- |")
     for field in dataclasses.fields(Learning):
-        value = "`{}`" if field.default is dataclasses.MISSING else "–" if field.default is None else f"`{field.default}`"
+        value = (
+            "`{}`" if field.default is dataclasses.MISSING else "–" if field.default is None else f"`{field.default}`"
+        )
         yield f"| `{field.name}` | {value} | {' '.join(texts.get(('Learning', field.name), [])).strip()} |"
 
 

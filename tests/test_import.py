@@ -78,7 +78,7 @@ FLOORS = [
     | {"checkpoint", "checkpoint_vectors", "checkpoint_writer", "keeping"},
     {"launching"},
     {"arguments"},
-    {"training", "diagnosis", "export"},
+    {"training", "stacked", "diagnosis", "export"},
     {"suites"},
     {"spaces"},
     {"sweeps"},

@@ -152,12 +152,10 @@ def _cheaper(comparison: Comparison, best: MethodSummary) -> list[str]:
         other = comparison.by_label[one.a]
         if other.chosen and best.chosen and one.verdict in ("tie", "undecided"):
             ratio = _steps(other) / _steps(best) if _steps(best) else 1.0
-            cheap += [f"{one.a} ({formats.times(ratio)} the gradient steps)"] if ratio <= 0.5 else []
-    return (
-        [f"A run of these takes half the gradient steps or fewer, and no difference is shown: {formats.listed(cheap)}."]
-        if cheap
-        else []
-    )
+            cheap += [f"{one.a} ({formats.times(ratio)} the steps)"] if ratio <= 0.5 else []
+    if not cheap:
+        return []
+    return [f"A run takes half the steps or fewer, and no difference is shown, with {formats.listed(cheap)}."]
 
 
 def _trust(comparison: Comparison, best: MethodSummary) -> str:

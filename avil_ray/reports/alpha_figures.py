@@ -29,7 +29,7 @@ def alpha_curves(comparison: Comparison, method: MethodSummary, theme: Theme) ->
         del kinds["weight"]
     looks = drawing.styles([task for task in tasks if task != target], theme) | {target: Style(theme.ink, "-")}
     right = labelling.widest(tasks, labelling.wrap) + 0.42
-    height = max(1.9, 0.3 + 0.19 * len(tasks) * labelling.line_count(tasks))
+    height = max(1.9, 0.3 + 0.19 * labelling.line_count(tasks))
     seeds = "bold: mean over seeds, thin: each seed; " if len(records) > 1 else ""
     subtitle = f"{seeds}in the colour of this text: the target"
     shown = " and weight w" if "weight" in kinds else ""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from avil_ray.reports import formats
 from avil_ray.reports.choosing import Configuration, MethodSummary
 from avil_ray.reports.comparison import Comparison
 from avil_ray.reports.differences import LEVEL
 from avil_ray.reports.statistics import PairedEstimate, holm, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WEIGHTS = "weights."
 """What an option that is a task's weight begins with."""
@@ -28,7 +32,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One auxiliary: whether the recommended configuration trains on it, in words too, and what else there is."""
+    """One auxiliary: whether the recommended configuration uses it, in words too, and what else there is."""
 
     task: str
     used: bool
@@ -60,12 +64,16 @@ def sentences(comparison: Comparison) -> list[str]:
     used = [f"{one.task} ({one.use})" for one in found if one.used]
     unused = [one.task for one in found if not one.used]
     said = [
-        f"{best.label} as chosen trains on {formats.listed(used)} beside the target."
+        f"{best.label} as chosen uses {formats.listed(used)} beside the target."
         if used
-        else f"{best.label} as chosen trains on no auxiliary."
+        else f"{best.label} as chosen uses no auxiliary."
     ]
     if used and unused:
-        said = [f"{said[0][:-1]}, and not on {formats.listed(unused)}."]
+        said = [f"{said[0][:-1]}, and not {formats.listed(unused)}."]
+    alone = sum(_alone(best.chosen)) if best.chosen else 0
+    if alone:
+        runs = formats.counted(len(comparison.facts.seeds), "run")
+        said.append(f"In {alone} of {runs} its result is that of training the target alone, which was ahead on select.")
     words: dict[str, list[str]] = {}
     for one in found:
         if one.effect:
@@ -83,12 +91,12 @@ def judged(comparison: Comparison, effect: Effect) -> str:
 
 
 def _use(chosen: Configuration, task: str) -> tuple[bool, str]:
-    """Whether runs of the configuration train on the task, and how much."""
-    counted = _kept(chosen, task)
-    if counted:
-        return counted[0] > 0, f"kept in {counted[0]} of {formats.counted(counted[1], 'run')}" if counted[
-            0
-        ] else "dropped"
+    """Whether results of the configuration come from training on the task, and how much."""
+    runs = len(chosen.records)
+    kept = _ends(chosen, f"kept/{task}")
+    if kept:
+        count = sum(value and not alone for value, alone in zip(kept, _alone(chosen), strict=False))
+        return count > 0, f"used in {count} of {formats.counted(runs, 'run')}" if count else "not used in the result"
     if chosen.trained is None:
         return False, "not recorded"
     if task not in chosen.trained:
@@ -99,10 +107,24 @@ def _use(chosen: Configuration, task: str) -> tuple[bool, str]:
 
 def _kept(chosen: Configuration | None, task: str) -> tuple[int, int] | None:
     """In how many runs the task was kept to the end, and of how many; None where the configuration does not choose."""
-    column = f"kept/{task}"
-    ends = [one.history[column].dropna() for one in (chosen.records if chosen else ()) if column in one.history]
-    last = [float(values.iloc[-1]) for values in ends if len(values)]
-    return (sum(value > 0 for value in last), len(last)) if last else None
+    kept = _ends(chosen, f"kept/{task}") if chosen else []
+    return (sum(kept), len(kept)) if kept else None
+
+
+def _alone(chosen: Configuration) -> list[bool]:
+    """For each run, whether its result is the target-only track's."""
+    return [_end(one.history, "from_target_only") is True for one in chosen.records]
+
+
+def _ends(chosen: Configuration, column: str) -> list[bool]:
+    """For each run, whether the last value of the column is above 0; empty where no run has the column."""
+    found = [_end(one.history, column) for one in chosen.records]
+    return [] if all(one is None for one in found) else [bool(one) for one in found]
+
+
+def _end(history: pd.DataFrame, column: str) -> bool | None:
+    values = history[column].dropna().tolist() if column in history else []
+    return bool(values[-1] > 0) if values else None
 
 
 def _effects(comparison: Comparison) -> dict[str, Effect]:

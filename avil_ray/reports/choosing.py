@@ -35,7 +35,7 @@ class Configuration:
         columns = {
             name
             for record in self.records
-            for name in record.history
+            for name in map(str, record.history)
             if "train_loss/" in name and record.history[name].notna().any()
         }
         return frozenset(name.rpartition("train_loss/")[2] for name in columns) or None

@@ -91,7 +91,7 @@ def _alone(methods: Sequence[MethodSummary], target: str) -> MethodSummary | Non
 
 
 def _trains_alone(method: MethodSummary, target: str) -> bool:
-    return all(one.trained == {target} for one in method.configurations)
+    return all(one.trained == frozenset((target,)) for one in method.configurations)
 
 
 def _reference(methods: Sequence[MethodSummary], facts: SweepFacts) -> MethodSummary | None:

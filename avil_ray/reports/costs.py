@@ -33,7 +33,7 @@ def cost(comparison: Comparison, theme: Theme) -> Drawing | None:
     searches = {one.label: one for one in shown if len(one.configurations) > 1}
     subtitle = f"{findings.spread(comparison)}; {findings.better(comparison)}"
     subtitle += "; dashed: expected of a search of k = 1, 2, … configurations" if searches else ""
-    height = 2.3 + 0.1 * len(shown)
+    height = 2.3 + 0.1 * labelling.line_count([one.label for one in shown])
     figure, panels = drawing.sheet(
         "Test against the cost of all trials", subtitle, [height] * len(kinds), theme, left=0.72, right=0.2, gap=0.6
     )
@@ -60,9 +60,9 @@ def cost(comparison: Comparison, theme: Theme) -> Drawing | None:
 def _cost_limits(axes: Axes, shown: Sequence[MethodSummary], paid: Paid, reached: Sequence[BestOf]) -> None:
     """Limits that hold every point, interval and curve; on the x axis logarithmic, with round numbers at any range."""
     spent = [best.cost for best in reached] + [float(getattr(method.cost, paid)) for method in shown]
-    tests = [best.test for best in reached]
-    tests += [end for method in shown if method.test for end in method.test.interval or (method.test.mean,)]
-    drawing.pad(axes, min(tests), max(tests))
+    tests = [best.test for best in reached] + [method.test.mean for method in shown if method.test]
+    ends = [end for method in shown if method.test for end in method.test.interval or ()]
+    axes.set_ylim(*drawing.limits(tests, ends))
     low, high = min(spent) / 1.5, max(spent) * 1.8
     axes.set_xscale("log")
     axes.set_xlim(low, high)

@@ -43,7 +43,7 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
 def track_curves(comparison: Comparison, method: MethodSummary, theme: Theme) -> Drawing | None:
     """Select over gradient steps for each track of one method; None where it has only the main one."""
     curve = select_curve(comparison, method)
-    tracks = [name for name in curve if name not in ("steps", "fine_tuning")]
+    tracks = [name for name in map(str, curve) if name not in ("steps", "fine_tuning")]
     if len(tracks) < 2:
         return None
     looks = drawing.styles(tracks, theme)
@@ -75,7 +75,9 @@ def select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
     for history in (record.history for record in (method.chosen.records if method.chosen else ())):
         if column in history and "cost/gradient_steps" in history:
             ordered = history.sort_values("round")
-            tracks = {name: name.removesuffix(f"/{column}") for name in ordered if name.endswith(f"/{column}")}
+            tracks = {
+                name: name.removesuffix(f"/{column}") for name in map(str, ordered) if name.endswith(f"/{column}")
+            }
             part = pd.DataFrame({"round": ordered["round"], "steps": ordered["cost/gradient_steps"].cumsum()})
             part["fine_tuning"] = ordered.get("fine_tuning", pd.Series(0.0, index=ordered.index)).fillna(0.0)
             part = part.assign(**{MAIN: ordered[column]}, **{track: ordered[name] for name, track in tracks.items()})
@@ -88,7 +90,7 @@ def _panel(
 ) -> tuple[Figure, Axes]:
     """One panel, with room for the names of its lines at the right."""
     right = labelling.widest(names, labelling.wrap) + 0.42
-    height = max(2.6, 0.3 + 0.19 * len(names) * labelling.line_count(names))
+    height = max(2.6, 0.3 + 0.19 * labelling.line_count(names))
     figure, [axes] = drawing.sheet(title, subtitle, [height], theme, left=0.72, right=right)
     drawing.axis_names(axes, "gradient steps of one run", f"{findings.metric_name(comparison)} on select", theme)
     return figure, axes

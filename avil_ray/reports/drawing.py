@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 WIDTH = 8.0
 """The width of a figure that stands alone, in inches."""
-NARROW = 4.6
+NARROW = 4.2
 """The width of a report's figures, in inches: two fit side by side on a desk, and one can be read on a telephone."""
 DOTS_PER_INCH = 150
 POINT = DOTS_PER_INCH / 72
@@ -132,8 +132,8 @@ def sheet(
     gap, below
         Between a panel and the next, and below the last, in inches: room for what stands below an x axis.
     """
-    lines = [*textwrap.wrap(heading, 44), *textwrap.wrap(subtitle, 60)]
-    titles = len(textwrap.wrap(heading, 44))
+    lines = [*textwrap.wrap(heading, 38), *textwrap.wrap(subtitle, 53)]
+    titles = len(textwrap.wrap(heading, 38))
     above = 0.2 + 0.19 * titles + 0.165 * (len(lines) - titles)
     height = above + sum(heights) + gap * (len(heights) - 1) + below
     figure = Figure(figsize=(NARROW, height), dpi=DOTS_PER_INCH, facecolor=theme.paper)
@@ -208,6 +208,17 @@ def short_number(value: float, _position: int | None = None) -> str:
         if value >= divisor:
             return f"{value / divisor:g}{unit}"
     return f"{value:g}"
+
+
+def limits(values: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis that hold all values, and the ends of their intervals where these are not far longer.
+
+    With two seeds an interval is some dozen times as long as its values are apart: it may leave the panel.
+    """
+    low, high = min(values), max(values)
+    room = (high - low) or abs(high) * 0.05 or 0.05
+    low, high = max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
 
 
 def pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:

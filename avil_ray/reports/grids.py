@@ -79,7 +79,7 @@ def heat_map(comparison: Comparison, method: MethodSummary, theme: Theme) -> Dra
     found = grid(method, comparison.facts.mode)
     if found is None:
         return None
-    names = [labelling.wrap(formats.value(row)) if found.down else "" for row in found.rows]
+    names = [labelling.wrap(_short(row)) if found.down else "" for row in found.rows]
     left = max(0.5, labelling.widest(names, str) + 0.25) if found.down else 0.15
     down = f"; down: {found.down}" if found.down else ""
     subtitle = f"across: {found.across}{down}; framed: chosen; {findings.better(comparison)}"
@@ -91,12 +91,17 @@ def heat_map(comparison: Comparison, method: MethodSummary, theme: Theme) -> Dra
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
     _draw(axes, found, comparison, theme, (NARROW - left - RIGHT) / len(found.columns))
-    columns = [formats.value(one) for one in found.columns]
+    columns = [_short(one) for one in found.columns]
     axes.set_xticks([place + 0.5 for place in range(len(columns))], columns, parse_math=False)
     axes.set_yticks([place + 0.5 for place in range(len(names))], names, parse_math=False)
     caption = f"{title}: the mean over seeds of each configuration that finished on all of them"
     caption += ", the best over the options that are not shown" * found.others
     return Drawing(f"grid-{file_name(method.label, comparison)}", f"{caption}.", figure)
+
+
+def _short(value: Any) -> str:
+    """An option's value, a number in four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else formats.value(value)
 
 
 def _values(configurations: Sequence[Configuration], name: str) -> list[Any]:

@@ -15,9 +15,10 @@ from avil_ray.reports.comparison import Comparison
 
 TEMPLATES = Path(__file__).parent / "templates"
 _WITHIN_A_FIGURE = re.compile(
-    rf"(?<=[\d=<±]) (?=[\d%±{formats.TIMES}{formats.MINUS}])|(?<=\bp) (?=[=<])|(?<=,) (?=[\d{formats.MINUS}.]+\])"
+    rf"(?<=[\d=<±]) (?=[\d%±{formats.TIMES}{formats.MINUS}])|(?<=\bp) (?=[=<])|(?<=\d) (?=(?:s|min|h)\b)"
+    rf"|(?<=,) (?=[\d{formats.MINUS}.]+\])"
 )
-"""The spaces within `p = 0.34`, `95 %` or `[0.1, 0.2]`, or before a multiplication sign: no line breaks there."""
+"""The spaces within `p = 0.34`, `95 %`, `[0.1, 0.2]` or `5 min`: no line breaks there."""
 
 
 @dataclass(frozen=True)

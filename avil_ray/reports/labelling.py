@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -64,9 +65,9 @@ def wrap(name: str, width: int = WRAPPED) -> str:
     return "\n".join([*lines, line.rstrip()] if line or not lines else lines)
 
 
-def line_count(names: Sequence[str]) -> int:
-    """Lines of the name that takes most of them."""
-    return max((wrap(name).count("\n") + 1 for name in names), default=1)
+def line_count(names: Sequence[str], width: int = WRAPPED) -> int:
+    """Lines that the names take together."""
+    return sum(wrap(name, width).count("\n") + 1 for name in names)
 
 
 def widest(names: Sequence[str], written: Callable[[str], str] = shorten) -> float:
@@ -78,24 +79,31 @@ def widest(names: Sequence[str], written: Callable[[str], str] = shorten) -> flo
     return max((text.get_window_extent(renderer).width for text in texts), default=0.0) / DOTS_PER_INCH
 
 
-def spread(positions: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
-    """Positions moved as little as can be (in squares) so that neighbours are at least `gap` apart.
+def spread(
+    positions: Sequence[float], sizes: float | Sequence[float], low: float = -math.inf, high: float = math.inf
+) -> list[float]:
+    """Positions moved as little as can be (in squares) so that what stands there does not overlap.
 
-    They then stay within `low` and `high`, where there is room. Taking i · gap from the i-th smallest turns "at least
-    gap apart" into "not falling": an isotonic regression, which pooling neighbours that fall solves exactly.
+    Neighbours are then at least half of their `sizes` apart, added up, and all stay within `low` and `high`, where
+    there is room. Taking the room that all below it need from each position turns that into "not falling": an isotonic
+    regression, which pooling neighbours that fall solves exactly.
     """
+    sizes = [sizes] * len(positions) if isinstance(sizes, int | float) else sizes
     order = sorted(range(len(positions)), key=lambda index: positions[index])
+    rooms = [0.0]
+    for below, above in itertools.pairwise(order):
+        rooms.append(rooms[-1] + (sizes[below] + sizes[above]) / 2)
     pools: list[list[float]] = []
-    for rank, index in enumerate(order):
-        pools.append([positions[index] - rank * gap])
+    for room, index in zip(rooms, order, strict=False):
+        pools.append([positions[index] - room])
         while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
             last = pools.pop()
             pools[-1].extend(last)
     flat = [_mean(pool) for pool in pools for _ in pool]
-    ceiling = max(low, high - (len(flat) - 1) * gap)
+    ceiling = max(low, high - rooms[-1])
     moved = [0.0] * len(positions)
-    for rank, index in enumerate(order):
-        moved[index] = min(max(flat[rank], low), ceiling) + rank * gap
+    for place, room, index in zip(flat, rooms, order, strict=False):
+        moved[index] = min(max(place, low), ceiling) + room
     return moved
 
 
@@ -111,8 +119,8 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
     """
     box = axes.get_window_extent()
     places = [pixels(axes, end.x, end.y) for end in ends]
-    gap = 1.32 * TEXT_SIZE * POINT * line_count([end.name for end in ends])
-    heights = spread([height for _, height in places], gap, float(box.y0), float(box.y1))
+    sizes = [1.32 * TEXT_SIZE * POINT * line_count([end.name]) for end in ends]
+    heights = spread([height for _, height in places], sizes, float(box.y0), float(box.y1))
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     knee, start, text = (1 + points * POINT / box.width for points in (6, 14, 17))
     for end, (x, _), height in zip(ends, places, heights, strict=True):
@@ -147,8 +155,8 @@ def name_points(axes: Axes, points: Sequence[Point], obstacles: Sequence[Bbox]) 
         if _distance(box, point) > 14 * POINT:
             near = (min(max(point.x, box.x0), box.x1), min(max(point.y, box.y0), box.y1))
             look = {"arrowstyle": "-", "color": point.colour, "linewidth": 0.8, "shrinkA": 5, "shrinkB": 1}
-            ends = [_share(axes, *place) for place in (near, (point.x, point.y))]
-            axes.annotate("", *ends, "figure fraction", "figure fraction", look, annotation_clip=False)
+            start, end = _share(axes, *near), _share(axes, point.x, point.y)
+            axes.annotate("", start, end, "figure fraction", "figure fraction", look, annotation_clip=False)
 
 
 def _place(axes: Axes, point: Point, renderer: RendererAgg, frame: Bbox, taken: Sequence[Bbox]) -> Bbox:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from avil_ray.plain import plain
-from avil_ray.reports import drawing, formats
+from avil_ray.reports import drawing, formats, labelling
 from avil_ray.reports.comparison import Comparison, MethodSummary
 from avil_ray.reports.drawing import Drawing, Theme
+from avil_ray.reports.standings import LINE, row_height
 
-ROW = 0.44
 PARTS = (("training and evaluation", 0, 1.0), ("combining updates (fit)", 1, 1.0), ("waiting", None, 0.3))
 """What a part is called, the place of its colour (None: the muted one), and how opaque it is."""
 
@@ -51,28 +51,21 @@ def spending(comparison: Comparison, theme: Theme) -> Drawing | None:
     shown = [part for part in PARTS if told or part[1] != 1]
     if not told:
         shown = [("at work", 0, 1.0), shown[-1]]
-    figure, [axes] = drawing.sheet(
-        "Where reserved device time went", "all trials of each method, in shares of the time after its name",
-        [ROW * len(found) + 0.4], theme, left=0.2, right=0.28,
-    )  # fmt: skip
+    title, subtitle = (
+        "Where reserved device time went",
+        "all trials of each method, in shares of the time after its name",
+    )
+    heights = [row_height([label for label, _ in found]) * len(found) + 0.4]
+    figure, [axes] = drawing.sheet(title, subtitle, heights, theme, left=0.2, right=0.28)
     colours = [theme.muted if place is None else theme.series[place] for _, place, _ in shown]
+    bold: dict[str, Any] = {"fontsize": drawing.TEXT_SIZE, "weight": "bold", "color": theme.ink, "parse_math": False}
     for row, (label, one) in enumerate(found):
         start = 0.0
         parts = (one.training, one.combining or 0.0, one.waiting) if told else (one.training, one.waiting)
         for seconds, colour, (_, _, opaque) in zip(parts, colours, shown, strict=True):
             axes.barh(row + 0.24, seconds / one.total, 0.34, left=start, color=colour, alpha=opaque, linewidth=0)
             start += seconds / one.total
-        name = f"{plain(label)} · {formats.seconds(one.total)}"
-        axes.text(
-            0,
-            row - 0.02,
-            name,
-            va="bottom",
-            fontsize=drawing.TEXT_SIZE,
-            weight="bold",
-            color=theme.ink,
-            parse_math=False,
-        )
+        axes.text(0, row - 0.02, labelling.wrap(f"{label} · {formats.seconds(one.total)}", LINE), va="bottom", **bold)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(found) - 0.4, -1.35)
     axes.set_yticks([])

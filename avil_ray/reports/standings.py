@@ -7,14 +7,22 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from avil_ray.plain import plain
 from avil_ray.reports import drawing, findings, labelling, page_tables
 from avil_ray.reports.comparison import Comparison
 from avil_ray.reports.differences import PairedDifference
 from avil_ray.reports.drawing import NARROW, Drawing, Style, Theme
 
-ROW = 0.42
+ROW = 0.46
 """The height of a row, in inches: a name, and below it what is drawn of it."""
+
+
+LINE = 38
+"""Characters of a name that fit beside one another above a row."""
+
+
+def row_height(names: Sequence[str]) -> float:
+    """The height of every row, in inches, where the longest of these names takes more than one line."""
+    return ROW + 0.16 * (max(labelling.line_count([name], LINE) for name in names) - 1)
 
 
 def differences(comparison: Comparison, theme: Theme) -> Drawing | None:
@@ -28,7 +36,7 @@ def differences(comparison: Comparison, theme: Theme) -> Drawing | None:
         return None
     colours = drawing.styles([method.label for method in comparison.methods], theme)
     metric, subtitle = findings.metric_name(comparison), f"{findings.spread(comparison)}; shaded: better"
-    title, heights = f"Test {metric}, difference from a baseline", [ROW * len(order) + 0.12]
+    title, heights = f"Test {metric}, difference from a baseline", [row_height(order) * len(order) + 0.12]
     figure, [first] = drawing.sheet(title, subtitle, heights, theme, left=0.15, right=0.15, below=0.7)
     limits = _around_zero([end for *_, pairs in found for one in pairs.values() for end in _ends(one)])
     panels = _side_by_side(first, len(found), theme)
@@ -41,7 +49,7 @@ def differences(comparison: Comparison, theme: Theme) -> Drawing | None:
             if label in pairs:
                 _interval(axes, pairs[label], row, colours[label], theme)
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(panels) > 1 else 7, min_n_ticks=3))
-        drawing.axis_names(axes, labelling.wrap(f"minus {base.label}", 26), None, theme)
+        drawing.axis_names(axes, labelling.wrap(f"minus {base.label}", 24), None, theme)
     _row_names(panels[0], order, colours)
     baselines = " and minus that of ".join(name for name, *_ in found)
     caption = f"Test {metric} of each method minus that of {baselines}, paired by seed; best on select on top."
@@ -65,15 +73,17 @@ def per_seed(comparison: Comparison, theme: Theme) -> Drawing | None:
         f"a dot for each seed, lines join a seed's dots; bar: mean and 95 % interval; {findings.better(comparison)}"
     )
     figure, [axes] = drawing.sheet(
-        f"Test {metric}, seed by seed", subtitle, [ROW * len(shown) + 0.12], theme, left=0.15, right=0.15
+        f"Test {metric}, seed by seed",
+        subtitle,
+        [row_height([one.label for one in shown]) * len(shown) + 0.12],
+        theme,
+        left=0.15,
+        right=0.15,
     )
     _rows(axes, len(shown))
     found = [one.chosen.per_seed for one in shown if one.chosen]
-    values = [value for per in found for value in per.values()] + [
-        end for one in shown if one.test for end in one.test.interval or ()
-    ]
-    room = (max(values) - min(values)) * 0.05 or abs(max(values)) * 0.05 or 0.05
-    axes.set_xlim(min(values) - room, max(values) + room)
+    ends = [end for one in shown if one.test for end in one.test.interval or ()]
+    axes.set_xlim(*drawing.limits([value for per in found for value in per.values()], ends))
     rows = list(range(len(shown)))
     for seed in comparison.facts.seeds:
         axes.plot([per[seed] for per in found], rows, color=theme.muted, linewidth=0.7, alpha=0.55, zorder=1)
@@ -124,8 +134,9 @@ def _row_names(axes: Axes, labels: Sequence[str], colours: Mapping[str, Style]) 
     """Each name above its row, at the left edge."""
     for row, label in enumerate(labels):
         axes.annotate(
-            plain(label), (0, row), (0, 6), ("axes fraction", "data"), "offset points", color=colours[label].colour,
-            fontsize=drawing.TEXT_SIZE, weight="bold", va="bottom", parse_math=False, annotation_clip=False, zorder=4,
+            labelling.wrap(label, LINE), (0, row), (0, 7), ("axes fraction", "data"), "offset points",
+            color=colours[label].colour, fontsize=drawing.TEXT_SIZE, weight="bold", va="bottom", parse_math=False,
+            annotation_clip=False, zorder=4,
         )  # fmt: skip
 
 

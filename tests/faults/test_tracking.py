@@ -110,15 +110,3 @@ def test_a_deleted_experiment_is_restored_at_the_latest_by_resume(sweep: Make) -
         assert "tracking store" in one.words()
         assert one.run("--resume") == 0, one.words()
     one.check()
-
-
-def test_a_server_that_hangs_holds_nothing_up(server: Server, sweep: Make) -> None:
-    one = sweep(seeds=[0])
-    one.environment["MLFLOW_TRACKING_URI"] = server.uri
-    process = one.started()
-    one.reach(process, 1)
-    server.send(signal.SIGSTOP)
-    until(lambda: one.results() == one.count, 120, one.words)
-    server.send(signal.SIGCONT)
-    assert one.ended(process) == 0, one.words()
-    one.check()

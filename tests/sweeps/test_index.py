@@ -25,7 +25,7 @@ def leave(folder: Path, status: Any = "finished", **found: Any) -> Path:
     """A trial's folder, as the trial leaves it."""
     place = trial_folder(folder, KEY)
     write_record(place, make_record(FACTS, status, [ROW], **found))
-    save_theta(place / THETA, np.arange(3, dtype=np.float32))
+    save_theta(place, np.arange(3, dtype=np.float32))
     return place
 
 

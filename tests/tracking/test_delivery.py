@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from avil_ray.reports.records import RESULT, trial_folder, write_record
+from avil_ray.storage import at
 from avil_ray.tracking import delivery as module
 from avil_ray.tracking.delivery import Delivery
 from avil_ray.tracking.store import open_store
@@ -43,7 +44,7 @@ def delivery(store, told, tmp_path):
 
 
 def make(store, told, folder):
-    return Delivery(store.tracker(), folder, told.append)
+    return Delivery(store.tracker(), at(folder), told.append)
 
 
 def send_all(delivery):

@@ -99,7 +99,7 @@ def test_a_second_process_waits_for_the_first(store, folder):
         second._news.put(("prepare", []))
         assert not second._pipe.poll(2), "it does not answer while the first holds the lock"
         first._stop()
-        assert second._pipe.recv() == ("answer", None)
+        assert second._pipe.recv() == ("answer", first.link)
 
 
 @pytest.mark.parametrize(("content", "status"), [('{"status": "FAILED"}', "FAILED"), ("[]", "KILLED"), ("{", "KILLED")])

@@ -308,3 +308,11 @@ def test_trials_that_are_said_to_run_are_known(store):
     assert again.running() == [KEY]
     again.bring(KEY, [], "KILLED")
     assert again.running() == []
+
+
+def test_the_link_names_the_sweeps_run(store):
+    tracker = Tracker(store.uri, store.experiment, store.sweep)
+    assert tracker.link is None
+    tracker.prepare()
+    info = store.run(None).info
+    assert tracker.link == f"#/experiments/{info.experiment_id}/runs/{info.run_id}"

@@ -80,7 +80,8 @@ def _why_not_learned(learning: Learning) -> str | None:
             return f"learning.optimizer_options has {option}; of {name}, a stack has {' and '.join(OPTIONS[name])}"
     if learning.precision != "fp32":
         return f"learning.precision is {learning.precision}; a stack computes in fp32"
-    return "learning.micro_batch is set" if learning.micro_batch is not None else None
+    set_here = [name for name in ("micro_batch", "compile") if getattr(learning, name)]
+    return f"learning.{set_here[0]} is set" if set_here else None
 
 
 def _why_not_data(suite: Suite, tasks: Mapping[str, Task]) -> str | None:
@@ -116,6 +117,8 @@ def _tried_out(suite: Suite, tasks: Mapping[str, Task], flat: FlatModel) -> str 
             (gradients,) = torch.autograd.grad(stacked.losses(theta, inputs, targets).sum(), theta)
             outputs = stacked.outputs(theta.detach(), inputs[suite.target][0], suite.target)
         except Exception as error:  # noqa: BLE001 (whatever a model does that cannot be vectorised)
+            if "random operation" in str(error):
+                return "its model or losses draw random numbers"
             return f"its model or losses cannot be vectorised ({' '.join(str(error).split())[:200]})"
         if drawn() != before:
             return "its model or losses draw random numbers"
