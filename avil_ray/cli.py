@@ -266,6 +266,8 @@ def report(
 
     sweeps = at(storage)
     folder = sweeps / name
+    if sweeps.local is None:  # a bucket that is not there has no sweeps either, but that is not what is wrong
+        sweeps.require_writable()
     if len(name) > LONGEST_NAME or not folder.is_there():
         there = [sweep for sweep in sweeps.names() if (sweeps / sweep).exists(FACTS)]
         raise unknown("sweep", name, there, storage)

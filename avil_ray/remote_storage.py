@@ -1,4 +1,4 @@
-"""Storage at a URI, as Ray resolves it: S3, Google's and Azure's by pyarrow, others by fsspec."""
+"""Storage without a path on this machine: an object store, or a server of files, as pyarrow and fsspec speak to it."""
 
 from __future__ import annotations
 
@@ -8,82 +8,24 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from avil_ray.errors import UserError
-from avil_ray.storage import PART, Content, LocalStorage, Storage, Unreachable, why
+from avil_ray.storage import PART, Content, Unreachable
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
-
-OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
-"""The protocols of stores that replace a file in one piece, and have no folders."""
-
-DEFAULTS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60", "gcs": "retry_limit_seconds=60"}
-"""What pyarrow is asked for besides: one request for a small file instead of three; an answer before 15 minutes."""
 
 READING, WRITING, REMOVING = "cannot be reached", "cannot be written", "cannot be removed"
 NEXT = ".next"
 """How the new version of a file is called, where a store cannot replace one in one piece, until the old one is gone."""
 
-_SECRET = re.compile(r"(?i)(?:^|[&;])[\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=")
-
 Answer = TypeVar("Answer")
 
 
-@cache
-def opened(uri: str) -> Storage:
-    """The storage at a URI; see `storage.at`, also for what it raises. One client serves a process."""
-    from pyarrow.fs import LocalFileSystem
-
-    try:
-        parts = urlsplit(uri)
-        secret = parts.password is not None or _SECRET.search(parts.query) is not None
-    except ValueError as error:
-        raise UserError(f"{uri!r}: is no URI ({error})") from error
-    if secret:
-        shown = f"{parts.scheme}://…{parts.path}"
-        advice = "a URI stands in files and logs: leave them to the store's environment variables, files or roles"
-        raise UserError(f"{shown}: holds credentials; {advice}")
-    filesystem, path = _resolved(parts)
-    if isinstance(filesystem, LocalFileSystem):
-        return LocalStorage(Path(path))
-    path = path.rstrip("/")
-    if not path:
-        raise UserError(f"{uri}: names no bucket or folder; write it as {parts.scheme}://bucket/folder")
-    protocol = parts.scheme.removeprefix("fsspec+")
-    kind = RemoteStorage if protocol in OBJECT_STORES else RenamingStorage
-    return kind(filesystem, path, parts._replace(path=parts.path.rstrip("/")))
-
-
-def _resolved(parts: SplitResult) -> tuple[FileSystem, str]:
-    """The store and the path there: by pyarrow, or by fsspec for the protocols that pyarrow does not know."""
-    from pyarrow.fs import FileSystem
-
-    name, _, _ = (default := DEFAULTS.get(parts.scheme, "")).partition("=")
-    query = parts.query if not default or f"{name}=" in parts.query else "&".join(filter(None, [parts.query, default]))
-    uri, where = _joined(parts._replace(query=query)), _joined(parts)
-    try:
-        try:
-            filesystem, path = FileSystem.from_uri(uri)
-        except ValueError as error:
-            if "Unrecognized filesystem type" not in str(error):
-                raise
-            filesystem, path = FileSystem.from_uri(f"fsspec+{uri}")
-    except ImportError as error:
-        advice = "install it with pip, in the environment of every node"
-        raise UserError(f"{where}: a package for {parts.scheme}:// is missing ({why(error)}); {advice}") from error
-    except Exception as error:  # whatever a store's client raises
-        known = "there are s3://, gs://, abfs:// and those that fsspec knows"
-        advice = f"; {known}" if "Protocol not known" in str(error) else ""
-        raise UserError(f"{where}: cannot be opened ({reason(error)}){advice}") from error
-    return filesystem, path
-
-
-def _joined(parts: SplitResult) -> str:
+def joined(parts: SplitResult) -> str:
     """The URI, with its two slashes also where nothing stands between them and the path."""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
 
@@ -122,12 +64,12 @@ class RemoteStorage:
         return replace(self, path=f"{self.path}/{name}", parts=self.parts._replace(path=f"{self.parts.path}/{name}"))
 
     def __str__(self) -> str:
-        return _joined(self.parts)
+        return joined(self.parts)
 
     def where(self, name: str = "") -> str:
         """See `Storage`: the URI, without its options."""
         path = f"{self.parts.path}/{name}" if name else self.parts.path
-        return _joined(self.parts._replace(path=path, query=""))
+        return joined(self.parts._replace(path=path, query=""))
 
     def require_writable(self) -> None:
         """See `Storage`."""

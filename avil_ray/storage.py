@@ -103,7 +103,7 @@ def at(place: Place) -> Storage:
         return place
     text = os.fspath(place)
     if "://" in text:
-        from avil_ray.remote_storage import opened
+        from avil_ray.storage_uri import opened
 
         return opened(text)
     if isinstance(place, PathLike) and re.match(r"[a-z][a-z0-9+.-]+:/", text):

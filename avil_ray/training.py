@@ -273,7 +273,7 @@ def _opened(output: Place | None, resume: bool, wait: float = 0.0) -> Iterator[S
     storage = at(output)
     with locked(storage, wait):
         if not resume and checkpoint.exists(storage):
-            raise UserError(f"{output}: already holds a run; resume it, or choose another output folder")
+            raise UserError(f"{storage.where()}: already holds a run; resume it, or choose another output folder")
         yield storage
 
 

@@ -66,7 +66,7 @@ def test_the_block_blocks(module: str, blocked: str) -> None:
 
 FLOORS = [
     {"errors", "choices", "option_values", "plain", "randomness", "telemetry", "yaml_text"}
-    | {"storage", "remote_storage", "locking", "claims", "staging", "container", "interruption"},
+    | {"storage", "remote_storage", "storage_uri", "locking", "claims", "staging", "container", "interruption"},
     {"reports"},
     {"tracking"},
     {"tasks", "models"},

@@ -35,16 +35,16 @@ def require_usable(place: Place, space: SearchSpace, resume: bool, fresh: bool) 
         raise UserError("--resume and --fresh exclude each other: go on with what is there, or start again")
     folder = at(place)
     if folder.local is not None and folder.local.exists() and not folder.is_there():
-        raise UserError(f"{folder}: is not a folder; choose another --name or --storage")
+        raise UserError(f"{folder.where()}: is not a folder; choose another --name or --storage")
     if folder.local is None and space.resources.pool == "train":
-        raise UserError(f"{folder}: pool 'train' needs a folder that every node sees, not a URI; use pool 'ray'")
+        raise UserError(f"{folder.where()}: pool 'train' needs a folder that every node sees, not a URI; use pool 'ray'")
     folder.require_writable()
     stored = folder.exists(SPACE)
     if not stored and set(folder.names()) - {LOCK}:
-        raise UserError(f"{folder}: holds something else than a sweep; choose another --name or --storage")
+        raise UserError(f"{folder.where()}: holds something else than a sweep; choose another --name or --storage")
     if stored and not (resume or fresh):
         choice = "add --resume to go on, --fresh to replace it, or --name for another"
-        raise UserError(f"{folder}: a sweep of this name is there; {choice}")
+        raise UserError(f"{folder.where()}: a sweep of this name is there; {choice}")
     if stored and resume:
         with copied(folder, [SPACE]) as copy:
             _require_readable(copy / SPACE, folder.where(SPACE))

@@ -1,0 +1,73 @@
+"""From a URI to its storage, as Ray resolves it: S3, Google's and Azure's by pyarrow, others by fsspec."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from avil_ray.errors import UserError
+from avil_ray.remote_storage import RemoteStorage, RenamingStorage, joined, reason
+from avil_ray.storage import LocalStorage, Storage, why
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
+"""The protocols of stores that replace a file in one piece, and have no folders."""
+
+DEFAULTS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60", "gcs": "retry_limit_seconds=60"}
+"""What pyarrow is asked for besides: one request for a small file instead of three; an answer before 15 minutes."""
+
+_SECRET = re.compile(r"(?i)(?:^|[&;])[\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=")
+
+
+@cache
+def opened(uri: str) -> Storage:
+    """The storage at a URI; see `storage.at`, also for what it raises. One client serves a process."""
+    from pyarrow.fs import LocalFileSystem
+
+    try:
+        parts = urlsplit(uri)
+        secret = parts.password is not None or _SECRET.search(parts.query) is not None
+    except ValueError as error:
+        raise UserError(f"{uri!r}: is no URI ({error})") from error
+    if secret:
+        shown = f"{parts.scheme}://…{parts.path}"
+        advice = "a URI stands in files and logs: leave them to the store's environment variables, files or roles"
+        raise UserError(f"{shown}: holds credentials; {advice}")
+    filesystem, path = _resolved(parts)
+    if isinstance(filesystem, LocalFileSystem):
+        return LocalStorage(Path(path))
+    path = path.rstrip("/")
+    if not path:
+        raise UserError(f"{uri}: names no bucket or folder; write it as {parts.scheme}://bucket/folder")
+    protocol = parts.scheme.removeprefix("fsspec+")
+    kind = RemoteStorage if protocol in OBJECT_STORES else RenamingStorage
+    return kind(filesystem, path, parts._replace(path=parts.path.rstrip("/")))
+
+
+def _resolved(parts: SplitResult) -> tuple[FileSystem, str]:
+    """The store and the path there: by pyarrow, or by fsspec for the protocols that pyarrow does not know."""
+    from pyarrow.fs import FileSystem
+
+    name, _, _ = (default := DEFAULTS.get(parts.scheme, "")).partition("=")
+    query = parts.query if not default or f"{name}=" in parts.query else "&".join(filter(None, [parts.query, default]))
+    uri, where = joined(parts._replace(query=query)), joined(parts)
+    try:
+        try:
+            filesystem, path = FileSystem.from_uri(uri)
+        except ValueError as error:
+            if "Unrecognized filesystem type" not in str(error):
+                raise
+            filesystem, path = FileSystem.from_uri(f"fsspec+{uri}")
+    except ImportError as error:
+        advice = "install it with pip, in the environment of every node"
+        raise UserError(f"{where}: a package for {parts.scheme}:// is missing ({why(error)}); {advice}") from error
+    except Exception as error:  # whatever a store's client raises
+        known = "there are s3://, gs://, abfs:// and those that fsspec knows"
+        advice = f"; {known}" if "Protocol not known" in str(error) else ""
+        raise UserError(f"{where}: cannot be opened ({reason(error)}){advice}") from error
+    return filesystem, path
