@@ -1,13 +1,16 @@
-"""What a sweep costs beside its training: `python benchmarks/sweep.py`, or `… simulated` for one part.
+"""What a sweep costs beside its training: `python benchmarks/sweep.py`, or with the names of parts (`… sweep.py real`).
 
-simulated: 500 and 2,000 trials (100 and 400 configurations, five seeds) whose training is a sleep, in four processes;
-all else is real: Ray Tune, records, the tracking store, the report. Then `--resume` with all trials done, and `report`.
-real: 500 trials of one step each. static: 32 trials of about five seconds of training each, on two cores.
-Every measurement is a process of its own; its CPU time is that of this process alone, without Ray's.
+simulated: 500 and 2,000 trials (100 and 400 configurations, five seeds) whose training is nothing, four at a time; all
+else is real: Ray Tune, records, the tracking store, the report. Then `--resume` with all trials done, and `report`.
+real: 500 trials of one step each. static: 32 trials of about five seconds of training each, two at a time.
+Each measurement is a process of its own; its CPU time and memory are those of this process alone, without Ray's and the
+one that writes to the tracking store.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 import os
 import pickle
@@ -23,8 +26,10 @@ from typing import Any
 
 TASKS = ("helpful_1", "helpful_2", "neutral_1", "harmful_1", "harmful_2", "noise_1")
 SUITE = {"name": "synthetic", "target_labels": 40, "train": 60}
-ROUNDS, SEEDS, SLEEP = 5, 5, 0.0
-"""Of a simulated trial: rounds, seeds of each configuration, and seconds that its training takes."""
+ROUNDS, SEEDS = 5, 5
+"""Of a simulated trial: rounds, and seeds of each configuration."""
+STEPS = 140
+"""Of a round of the static trials: ten rounds take about five seconds on a core of 2020."""
 
 
 def space(name: str, configurations: int, seeds: int = SEEDS, **changes: Any) -> dict[str, Any]:
@@ -44,7 +49,7 @@ def space(name: str, configurations: int, seeds: int = SEEDS, **changes: Any) ->
 
 
 def simulate() -> None:
-    """Let trials sleep in place of training; they report, and leave what a trial leaves."""
+    """Let trials do nothing in place of training; they report, and leave what a trial leaves."""
     import avil_ray as avil
     from avil_ray.catalog import build_suite
     from avil_ray.sweeps import sweep
@@ -66,7 +71,6 @@ def simulate() -> None:
         make_folder(folder)
         rows = []
         for number in range(job.rounds):
-            time.sleep(SLEEP / job.rounds)
             figure = (hash((facts["configuration"], facts["seed"])) % 1000 + number) / 2000
             rows.append({**row, "round": number, "select/accuracy": figure})
             tune.report({"round": number, "score": figure, "row": pickle.dumps(rows[-1])})
@@ -101,93 +105,106 @@ class Samples(threading.Thread):
         return min(self.taken, key=lambda one: abs(one[0] - moment))
 
 
+class Stamped(io.TextIOBase):
+    """What a sweep prints, kept only as far as it says when it starts."""
+
+    started = 0.0
+
+    def write(self, text: str) -> int:
+        """Note the time at which the trials are looked through."""
+        if "are done already" in text:
+            self.started = time.time()
+        return len(text)
+
+
 def measured(what: str, trials: int, folder: Path) -> dict[str, float]:
     """One measurement, in this process: seconds by the clock, seconds of CPU, MiB."""
-    samples = Samples()
+    samples, printed = Samples(), Stamped()
     samples.start()
     if what == "report":
         from avil_ray.cli import app
 
         app(["report", f"s{trials}", "--storage", str(folder)], standalone_mode=False)
     else:
-        run(what, trials, folder)
+        run(what, trials, folder, printed)
     samples.take()
     wall, cpu, _ = samples.taken[-1]
     found = {"wall": wall, "cpu": cpu, "memory": max(memory for _, _, memory in samples.taken)}
+    if printed.started:
+        found["started"] = printed.started - samples.began
     times = sorted(path.stat().st_mtime for path in (folder / f"s{trials}").glob("trials/*/result.json"))
-    if what in ("report", "resume") or not times:
-        return found
-    first, last = samples.at(times[0] - samples.began), samples.at(times[-1] - samples.began)
-    found |= {"first": first[0], "last": last[0], "cpu_between": last[1] - first[1]}
-    return found | {"memory_first": first[2], "memory_last": last[2]}
+    if what not in ("report", "resume"):
+        first, last = samples.at(times[0] - samples.began), samples.at(times[-1] - samples.began)
+        found |= {"first": first[0], "last": last[0], "cpu_between": last[1] - first[1]}
+        found |= {"memory_first": first[2], "memory_last": last[2]}
+    return found
 
 
-def run(what: str, trials: int, folder: Path) -> None:
+def run(what: str, trials: int, folder: Path, printed: Stamped) -> None:
     """A sweep of one kind."""
     from rich.console import Console
 
     from avil_ray.pools.connection import connected
-    from avil_ray.sweeps.start import sweep
+    from avil_ray.spaces.search_space import read_search_space
+    from avil_ray.sweeps.sweep import run_sweep
 
     shape: dict[str, Any] = {"configurations": trials // SEEDS}
     if what == "real":
         shape |= {"rounds": 1, "resources": {"per_task": {"cpu": 0.5}, "driver": {"cpu": 0.5}, "slots": 1}}
     if what == "static":
-        shape |= {
-            "configurations": trials // 4,
-            "seeds": 4,
-            "rounds": 10,
-            "steps_per_round": int(os.environ.get("STEPS", "140")),
-        }
+        shape |= {"configurations": trials // 4, "seeds": 4, "rounds": 10, "steps_per_round": STEPS}
         shape |= {"resources": {"per_task": {"cpu": 1}, "driver": {"cpu": 0}, "slots": 1}}
     if what in ("simulated", "resume"):
         simulate()
     with connected("local", cpus=2):
-        outcome = sweep(space(f"s{trials}", **shape), storage=folder, resume=what == "resume")
-    Console().print(f"{len(outcome.comparison.methods)} methods, {outcome.failed} failed, trouble: {outcome.trouble}")
+        known, console = read_search_space(space(f"s{trials}", **shape)), Console(file=printed)
+        outcome = run_sweep(known, folder, resume=what == "resume", console=console)
+    if outcome.failed or outcome.unfinished or outcome.trouble:
+        raise SystemExit(f"{outcome.failed} failed, {outcome.unfinished} unfinished, {outcome.trouble}")
 
 
 def measure(what: str, trials: int, folder: Path) -> dict[str, float]:
     """One measurement, in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "one", what, str(trials), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, __file__, "one", "--trials", str(trials), "--kind", what, "--folder", str(folder)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     print(what, trials, {name: round(value, 1) for name, value in found.items()}, flush=True)
     return found
 
 
-def main(parts: list[str]) -> None:
+def compare(counts: list[int], folder: Path) -> None:
+    """Simulated sweeps of several sizes, each resumed and reported again."""
+    for trials in counts:
+        found = measure("simulated", trials, folder)
+        clock, cpu = found["last"] - found["first"], found["cpu_between"]
+        print(f"{trials}: {1000 * clock / trials:.1f} ms a trial, {1000 * cpu / trials:.1f} ms of CPU here", flush=True)
+        measure("resume", trials, folder)
+        measure("report", trials, folder)
+
+
+def main() -> None:
     """All parts, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["simulated", "real", "static"], help="which; all if not given")
+    parser.add_argument("--trials", nargs="+", type=int, default=[500, 2000], help="of the simulated sweeps")
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="where to keep the sweeps; removed at the end if not given")
+    given = parser.parse_args()
+    if given.kind:
+        print(json.dumps(measured(given.kind, given.trials[0], given.folder)))
+        return
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(os.environ.get("BENCH_FOLDER", temporary))
-        if "simulated" in parts:
-            for trials in map(int, os.environ.get("TRIALS", "500,2000").split(",")):
-                found = measure("simulated", trials, folder)
-                clock, cpu = found["last"] - found["first"], found["cpu_between"]
-                print(
-                    f"{trials}: {1000 * clock / trials:.1f} ms a trial, {1000 * cpu / trials:.1f} ms CPU of the driver"
-                )
-                measure("resume", trials, folder)
-                measure("report", trials, folder)
-        if "real" in parts:
-            measure("real", int(os.environ.get("REAL", "500")), folder)
-        if "static" in parts:
-            measure("static", 32, folder)
+        folder = given.folder or Path(temporary)
+        if "simulated" in given.parts:
+            compare(given.trials, folder)
+        if "real" in given.parts:
+            found = measure("real", 500, folder / "real")
+            print(f"500 real trials: {found['last'] - found['first']:.0f} s from the first to the last", flush=True)
+        if "static" in given.parts:
+            found = measure("static", 32, folder / "static")
+            print(f"32 static trials: {found['wall']:.0f} s in all", flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["one"]:
-        what, trials, folder = sys.argv[2:]
-        if os.environ.get("PROFILE"):
-            import cProfile
-
-            profile = cProfile.Profile()
-            profile.enable()
-        found = measured(what, int(trials), Path(folder))
-        if os.environ.get("PROFILE"):
-            profile.disable()
-            profile.dump_stats(os.environ["PROFILE"] + what)
-        print(json.dumps(found))
-    else:
-        main(sys.argv[1:] or ["simulated", "real", "static"])
+    main()

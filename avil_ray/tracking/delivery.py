@@ -97,8 +97,8 @@ class Delivery:
 
         Waits as long as the store takes something. Where it does not, `trouble` says why.
         """
-        self._compare()
-        self._rest_until, self._took = 0.0, time.monotonic()
+        if not self.insist(None, self._compare):
+            return []
         told = time.monotonic()
         while self.backlog and self._patient():
             time.sleep(self.rest or 0.0)

@@ -53,6 +53,7 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._found: dict[str, Stored] | None = None
+        self._alone = False
         self._runs: dict[str | None, Run] = {}
         self._doubtful: set[str | None] = set()
 
@@ -61,13 +62,14 @@ class Tracker:
         self._client = self._client or open_store(self.uri)
 
     def prepare(self, items: Iterable[Item] = ()) -> None:
-        """Create what is missing of store, experiment and the sweep's run; log `items` there, and see what runs it has.
+        """Create what is missing of store, experiment and the sweep's run; log `items` there.
 
-        Of a sweep with thousands of runs these are few requests, and none of its trials asks for its run afterwards.
+        From here on this process is the only one that makes runs of the sweep: what runs it has is asked once, in few
+        requests however many there are.
         """
-        client, experiment = self._open()
-        self._found = find_runs(client, experiment, self.sweep)
         self._runs.clear()
+        self._found = None
+        self._alone = True
         self.bring(None, items, "RUNNING")
 
     @property
@@ -99,13 +101,13 @@ class Tracker:
         self.bring(record.key, record_items(record, mark), STATUS[record.status])
 
     def shows(self, key: str, status: Status, mark: str) -> bool:
-        """Whether the trial's run is there and shows all of the record with that mark; no request is made."""
+        """Whether the trial's run is there and shows all of the record with that mark."""
         found = self._seen(key)
         return bool(mark) and found is not None and found == (STATUS[status], mark)
 
     def running(self) -> list[str]:
         """The trials whose runs are said to be running."""
-        keys = [key.removeprefix(f"{self.sweep}/") for key in self._found or {} if key != self.sweep]
+        keys = [key.removeprefix(f"{self.sweep}/") for key in self._all() if key != self.sweep]
         known = [key for key in self._runs if key is not None]
         return [key for key in dict.fromkeys([*keys, *known]) if (self._seen(key) or ("", ""))[0] == "RUNNING"]
 
@@ -152,19 +154,26 @@ class Tracker:
             parent = None if key is None else self._run(None).run_id
             tags = identity(self.sweep, key, parent)
             name = tags["avil.key"]
-            if self._found is None or key in self._doubtful:
+            if key is None or key in self._doubtful or not self._alone:
                 found = find_run(client, experiment, name)
             else:
-                found = self._found.get(name)
+                found = self._all().get(name)
             self._runs[key] = opened(client, experiment, found, tags, key or self.sweep)
             self._doubtful.discard(key)
         return self._runs[key]
+
+    def _all(self) -> dict[str, Stored]:
+        """The runs that the sweep had when they were first asked for."""
+        if self._found is None:
+            client, experiment = self._open()
+            self._found = find_runs(client, experiment, self.sweep)
+        return self._found
 
     def _seen(self, key: str) -> tuple[str, str] | None:
         """The status and the mark of a trial's run, as far as they are known; None where the run is not there."""
         if key in self._runs:
             return self._runs[key].status, self._runs[key].tags.get(MARK, "")
-        found = (self._found or {}).get(identity(self.sweep, key, "")["avil.key"])
+        found = self._all().get(identity(self.sweep, key, "")["avil.key"])
         if found is None or key in self._doubtful or found.info.lifecycle_stage == "deleted":
             return None
         return found.info.status, found.data.tags.get(MARK, "")

@@ -64,6 +64,8 @@ def test_a_trial_that_is_behind_is_sent_in_three_requests(store, delivery, monke
     for name in ("create_run", "log_batch", "update_run_info", "_search_runs", "get_metric_history"):
         method = getattr(client, name)
         monkeypatch.setattr(client, name, lambda *a, _n=name, _m=method, **k: (asked.append(_n), _m(*a, **k))[1])
+    assert delivery.tracker.running() == []  # what runs there are is asked once
+    asked.clear()
     delivery.send_one()
     assert asked == ["create_run", "log_batch", "update_run_info"]
     assert not delivery.backlog

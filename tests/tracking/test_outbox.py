@@ -52,6 +52,7 @@ def test_a_sweeps_trials_are_there_at_its_end(store, folder, record):
     assert store.run(KEY).data.tags["avil.model"] == "it cannot be exported"
 
 
+@pytest.mark.slow
 def test_news_do_not_wait_for_a_process_that_stands_still(store, folder):
     with box(store, folder) as outbox:
         outbox.prepare()
@@ -65,6 +66,7 @@ def test_news_do_not_wait_for_a_process_that_stands_still(store, folder):
         os.kill(outbox._process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_where_the_other_process_dies_the_end_of_the_sweep_sends_what_the_folder_has(store, folder, record, caplog):
     with box(store, folder) as outbox:
         outbox.prepare()
@@ -93,6 +95,7 @@ def test_a_relative_store_is_refused_at_once(folder):
         Outbox("sqlite:///mlflow.db", "moons", "first", folder)
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_first(store, folder):
     with box(store, folder) as first, box(store, folder) as second:
         first.prepare()
