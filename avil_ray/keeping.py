@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from avil_ray.checkpoint_writer import SMALL, Checkpoints
@@ -51,14 +52,14 @@ class InMemory:
 
 
 class Stored:
-    """Keeps the run on storage, as often as its checkpoints are due, while the next round trains."""
+    """Keeps the run on storage, as often as its checkpoints are due or `now` says so, while the next round trains."""
 
-    def __init__(self, checkpoints: Checkpoints, run: Run) -> None:
-        self._checkpoints, self._start = checkpoints, run
+    def __init__(self, checkpoints: Checkpoints, run: Run, now: Callable[[], bool] = lambda: False) -> None:
+        self._checkpoints, self._start, self._now = checkpoints, run, now
 
     def due(self, run: Run, *, last: bool) -> bool:
-        """As the checkpoints say, and after the last round."""
-        return last or self._checkpoints.due(run, time.monotonic())
+        """As the checkpoints say, where `now` does, and after the last round."""
+        return last or self._now() or self._checkpoints.due(run, time.monotonic())
 
     def store(self, run: Run) -> None:
         """Begin to write it."""

@@ -13,7 +13,7 @@ from avil_ray.errors import UserError
 from avil_ray.export import load
 from avil_ray.models.image_export import IMAGES_AT_A_TIME, ImagePredictor
 from avil_ray.models.text_export import Answer, TextPredictor
-from avil_ray.storage import replace_file
+from avil_ray.storage import Place, replace_file
 from avil_ray.suites.files.image_store import opened
 from avil_ray.suites.files.reading import find_source
 from avil_ray.suites.files.several_labels import SEPARATOR
@@ -22,13 +22,13 @@ from avil_ray.suites.files.texts import read_texts
 from avil_ray.suites.image_tasks import find_images, read_paths
 
 
-def predict(folder: Path, data: str, output: Path | None) -> str | None:
+def predict(folder: Place, data: str, output: Path | None) -> str | None:
     """Predict each row of a file that has the columns of training; write the answers, or give them as CSV.
 
     Parameters
     ----------
     folder
-        What `Result.save` or `avil-ray run --output` has written.
+        What `Result.save` or `avil-ray run --output` has written, or its URI.
     data
         A CSV, TSV, JSONL or Parquet file, or another source of a suite of texts or images.
     output

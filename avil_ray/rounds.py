@@ -24,6 +24,7 @@ from avil_ray.learning.track import MAIN
 from avil_ray.methods.method import Facts, Method, Run
 from avil_ray.pools.pool import Evaluating, Pool, WorkersLost
 from avil_ray.randomness import seeded
+from avil_ray.tasks.metrics import Measure
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +140,16 @@ class Driver:
             updates, figures = self.trained(work, run, number, last.questions if last else {})
             if last:
                 run = self.settled(run, last, figures)
+            busy = self.busy
             with self.working():
                 after, facts = method.combine(run, updates, target, number)
+            combining = {"time/combine": self.busy - busy}
             require_finite(after.main.theta, updates, number)
             row = history_row(number, {**facts, **dropped_parts(updates, target.suite.target, number)}, updates, target)
             due = self.keeper.due(after, last=number + 1 == method.rounds(run.setting))
             states = {name: at_hand(track) for name, track in after.tracks.items()} if due else None
             told = [replace(update, theta=NOTHING, optimizer={}, memory={}) for update in updates]
-            last = Unsettled(number, questions_of(run, after), row | self.times(), told, states)
+            last = Unsettled(number, questions_of(run, after), row | combining | self.times(), told, states)
             run, updates = after, ()  # the next round's vectors need the room
         if last:
             run = self.settled_at_once(run, last)
@@ -182,21 +185,11 @@ class Driver:
 
     def settled(self, run: Run, last: Unsettled, figures: Sequence[Figures]) -> Run:
         """The run with the last round's figures on select, once they are there; stored where due, and told."""
-        metric, better = (
-            self.target.task.measure.name,
-            np.greater if self.target.task.measure.mode == "max" else np.less,
-        )
-        scores: dict[str, float] = {}
-        tracks = dict(run.tracks)
-        for name, found in zip(last.questions, figures, strict=True):
-            tracks[name] = run.tracks[name].scored(name, last.number, found[metric], better)
-            scores |= {f"{_prefix(name)}select/{column}": value for column, value in found.items()}
-        row = {"round": last.number, **scores, **last.row}
-        run = replace(run, tracks=tracks, rows=(*run.rows, row))
+        run = with_figures(run, last, figures, self.target.task.measure)
         if last.states is not None:
-            stored = {name: replace(track, optimizer=last.states[name]) for name, track in tracks.items()}
+            stored = {name: replace(track, optimizer=last.states[name]) for name, track in run.tracks.items()}
             self.keeper.store(replace(run, tracks=stored))
-        self.tell(Round(last.number, run, row))
+        self.tell(Round(last.number, run, run.rows[-1]))
         require_learning(run, last.updates, self.target, PATIENCE)
         return run
 
@@ -218,6 +211,18 @@ class Driver:
         # a user's own pool need not say how many workers it has: no less is reserved than was at work
         reserved = max(getattr(self.pool, "workers", 1) * elapsed, busy)
         return {"time/round": elapsed, "time/device": busy, "time/reserved": reserved}
+
+
+def with_figures(run: Run, last: Unsettled, figures: Sequence[Figures], measure: Measure) -> Run:
+    """The run with the last round's figures on select, one for each question: a row more, and perhaps a best round."""
+    better = np.greater if measure.mode == "max" else np.less
+    scores: dict[str, float] = {}
+    tracks = dict(run.tracks)
+    for name, found in zip(last.questions, figures, strict=True):
+        tracks[name] = run.tracks[name].scored(name, last.number, found[measure.name], better)
+        scores |= {f"{_prefix(name)}select/{column}": value for column, value in found.items()}
+    row = {"round": last.number, **scores, **last.row}
+    return replace(run, tracks=tracks, rows=(*run.rows, row))
 
 
 def out_of_patience(run: Run, number: int) -> bool:

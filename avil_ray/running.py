@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from avil_ray.catalog import LEARNING, build_method, build_suite, learned, method_options, suite_factory
@@ -13,6 +12,7 @@ from avil_ray.errors import UserError, unknown
 from avil_ray.export import FACTS, WEIGHTS
 from avil_ray.plain import plain
 from avil_ray.rounds import Round
+from avil_ray.storage import Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
 
@@ -30,7 +30,7 @@ def run_once(
     pool: str,
     workers: int | None,
     settings: Sequence[str],
-    output: Path | None,
+    output: str | None,
     resume: bool,
 ) -> None:
     """Train, print a line a round and the figures at the end, and write the results to `output`."""
@@ -41,7 +41,7 @@ def run_once(
     suite = named_suite(suite_name, {**of_suite, LEARNING: of_learning}, target)
     method = build_method(method_name, of_method)
     if output is not None:
-        require_writable(output)
+        require_writable(at(output))
     result = train(
         suite,
         method,
@@ -58,7 +58,7 @@ def run_once(
     steps = sum(int(row["cost/gradient_steps"]) for row in result.rows)
     print(f"test ({plain(suite.target)}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
     if output is not None:
-        write_result(output, result)
+        write_result(at(output), result)
         print(f"written to {plain(output)}")
 
 
@@ -125,23 +125,21 @@ def print_round(done: Round) -> None:
     print(f"{line}  alpha: {', '.join(alphas)}" if alphas else line, flush=True)
 
 
-def write_result(folder: Path, result: Result) -> None:
+def write_result(storage: Storage, result: Result) -> None:
     """The history as CSV, the figures as JSON, and the target's model with what is needed to use it."""
-    from avil_ray.storage import replace_file
-
     figures = {"test": dict(result.test), "best_round": result.best_round, "select": result.select, "seed": result.seed}
-    replace_file(folder / HISTORY, result.history.to_csv(index=False).encode())
-    replace_file(folder / RESULT, (json.dumps(figures, indent=1) + "\n").encode())
-    result.save(folder)
+    storage.write(HISTORY, result.history.to_csv(index=False).encode())
+    storage.write(RESULT, (json.dumps(figures, indent=1) + "\n").encode())
+    result.save(storage)
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(storage: Storage) -> None:
     """Refuse an output folder that cannot be written to, before anything is computed."""
-    import os
-
-    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        raise UserError(f"--output {folder}: cannot be written ({parent} is not a folder that you may write to)")
-    for path in (folder / name for name in (HISTORY, RESULT, FACTS, WEIGHTS)):
-        if path.is_dir():
-            raise UserError(f"--output {folder}: cannot be written ({path} is a folder); choose another folder")
+    try:
+        storage.require_writable()
+    except UserError as error:
+        raise UserError(f"--output {error}") from error
+    for name in (HISTORY, RESULT, FACTS, WEIGHTS):
+        if (storage / name).is_there():
+            advice = f"cannot be written ({storage.where(name)} is a folder); choose another folder"
+            raise UserError(f"--output {storage.where()}: {advice}")

@@ -1,40 +1,64 @@
-"""Files that are whole or not there, in a folder that one process writes to at a time."""
+"""Files that are whole or not there, in a folder of a disk or at a URI; `locking.locked` keeps it to one writer."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
+import re
 import shutil
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from avil_ray.errors import UserError, WorkFailed
-
-log = logging.getLogger(__name__)
 
 Content = bytes | memoryview
 """A file's content, or a piece of it: a view of an array is written without a copy."""
 
-LOCK = ".lock"
 PART = ".part"
 """How the name of a file ends while it is written."""
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What a file system that has no locks answers."""
+AT_ONCE = 32
+"""Requests at a time, where each is answered over a network."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+One = TypeVar("One")
+Found = TypeVar("Found")
 
 
+class Unreachable(WorkFailed):
+    """The storage does not answer, or refuses: nothing is known of what is there."""
+
+
+@runtime_checkable
 class Storage(Protocol):
-    """Named files. A write is atomic and durable: whoever reads finds the old content or the new one, never a part.
+    """Named files in a folder. A write is atomic and durable: whoever reads finds the old content or the new one.
 
-    A name may have one folder before it, `vectors/a`.
+    A name may have one folder before it, `vectors/a`. `storage / "trials"` is the storage of a folder inside, and
+    `str(storage)` opens it again, in any process that sees it: see `at`. Whatever is asked of a storage at a URI may
+    raise `Unreachable`.
     """
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, where it is one of this machine's; None where it has no path."""
+
+    def __truediv__(self, name: str) -> Self: ...
+
+    def require_writable(self) -> None:
+        """UserError where nothing can be written there; leaves nothing behind."""
+
+    def make(self) -> None:
+        """Make the folder where it is missing and where the store has folders; WorkFailed where that fails."""
+
+    def is_there(self) -> bool:
+        """Whether the folder is there: where a store has no folders, whether anything is in it."""
 
     def read(self, name: str) -> bytes:
         """The content; FileNotFoundError where there is none, another OSError where it cannot be read."""
@@ -54,15 +78,81 @@ class Storage(Protocol):
     def names(self, folder: str = "") -> list[str]:
         """What stands in the folder, by its names there, sorted; nothing where it is not there."""
 
-    def where(self, name: str) -> str:
-        """What messages call a file."""
+    def where(self, name: str = "") -> str:
+        """What messages call a file, or the folder."""
+
+
+Place = Storage | PathLike[str] | str
+"""A storage, the path of a folder, or a URI."""
+
+
+def at(place: Place) -> Storage:
+    """The storage at a path or a URI; a storage is itself.
+
+    Raises
+    ------
+    UserError
+        Where the URI is not one of a store that can be opened. Nothing is asked of the store yet.
+
+    Examples
+    --------
+    >>> at("results").where("a.json")
+    'results/a.json'
+    """
+    if not isinstance(place, str | PathLike):
+        return place
+    text = os.fspath(place)
+    if "://" in text:
+        from avil_ray.remote_storage import opened
+
+        return opened(text)
+    if isinstance(place, PathLike) and re.match(r"[a-z][a-z0-9+.-]+:/", text):
+        raise UserError(f"{text}: a URI is given as text, as a Path loses one of its slashes")
+    return LocalStorage(Path(text))
+
+
+def over(storage: Storage, function: Callable[[One], Found], items: Iterable[One]) -> list[Found]:
+    """What the function says of each item; several at a time where each waits for answers over a network."""
+    if storage.local is not None:
+        return list(map(function, items))
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="storage") as threads:
+        return list(threads.map(function, items))
 
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """A folder on a disk of this machine, or on a shared one. It is not made: see `locked`."""
+    """A folder on a disk of this machine, or on a shared one. It is not made: see `make` and `locked`."""
 
     folder: Path
+
+    @property
+    def local(self) -> Path | None:
+        """See `Storage`."""
+        return self.folder
+
+    def __truediv__(self, name: str) -> LocalStorage:
+        return LocalStorage(self.folder / name)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def require_writable(self) -> None:
+        """See `Storage`."""
+        folder = self.folder.absolute()
+        try:
+            parent = next(path for path in (folder, *folder.parents) if path.exists())
+        except (OSError, ValueError) as error:  # too long a name, or one with a zero byte
+            raise UserError(f"{self.folder}: cannot be written ({why(error)}); choose another folder") from error
+        if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+            raise UserError(f"{self.folder}: cannot be written ({parent} is not a folder that you may write to)")
+
+    def make(self) -> None:
+        """See `Storage`."""
+        make_folder(self.folder)
+
+    def is_there(self) -> bool:
+        """See `Storage`."""
+        return self.folder.is_dir()
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
@@ -97,7 +187,7 @@ class LocalStorage:
         place = self.folder / folder
         return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
 
-    def where(self, name: str) -> str:
+    def where(self, name: str = "") -> str:
         """See `Storage`."""
         return str(self.folder / name)
 
@@ -154,9 +244,9 @@ def make_folder(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> WorkFailed:
+def cannot_write(path: Path | str, error: OSError) -> WorkFailed:
     """What to raise where a file cannot be written."""
-    advice = "free some space, then go on; " if error.errno in _FULL else ""
+    advice = "free some space, then go on; " if error.errno in FULL else ""
     return WorkFailed(f"{path}: cannot be written ({why(error)}); {advice}what was stored before is kept")
 
 
@@ -177,91 +267,6 @@ def discard(path: Path) -> None:
         return
     except OSError as error:
         raise WorkFailed(f"{path}: cannot be removed ({why(error)})") from error
-
-
-@contextmanager
-def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
-    """Make the folder, and keep other processes from writing there for the block.
-
-    The system lets go of the lock when its process ends, however it ends. The folder is removed again where it was made
-    here and the block leaves it empty.
-
-    Parameters
-    ----------
-    wait
-        Seconds to wait, with a word, for another process to let go.
-
-    Raises
-    ------
-    UserError
-        Where another process writes there, or the folder cannot be used.
-    """
-    made = _make(folder)
-    try:
-        with _held(folder, wait):
-            for rest in folder.glob(f".*{PART}"):  # of a process that was killed while it wrote
-                rest.unlink(missing_ok=True)
-            yield
-    finally:
-        for parent in made:
-            with suppress(OSError):  # not empty: it is used
-                parent.rmdir()
-
-
-def _make(folder: Path) -> list[Path]:
-    """Make a folder; those that were made, the innermost first."""
-    try:
-        lacking = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
-        raise _unusable(folder, error) from error
-    return lacking
-
-
-@contextmanager
-def _held(folder: Path, wait: float) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    path = folder / LOCK
-    lock = FileLock(path)
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if wait:
-                log.warning("%s: in use by %s; waiting for up to %.0f s", folder, _holder(path), wait)
-            lock.acquire(timeout=wait, poll_interval=0.2)
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-    except Timeout:
-        waited = f" (after {wait:.0f} s)" if wait else ""
-        raise UserError(
-            f"{folder}: in use by {_holder(path)}{waited}; wait until it ends, or choose another folder"
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
-            lock.release()
-            raise _unusable(folder, error) from error
-        log.warning("%s: this file system has no locks, so a second process there would not be noticed", folder)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        lock.release()
-
-
-def _unusable(folder: Path, error: Exception) -> UserError | WorkFailed:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return cannot_write(folder, error)
-    return UserError(f"{folder}: cannot be written ({why(error)}); choose another folder")
-
-
-def _holder(path: Path) -> str:
-    """Who holds a lock, as far as it says so."""
-    try:
-        return path.read_text().strip() or "another process"
-    except (OSError, ValueError):
-        return "another process"
 
 
 def _sync_folder(folder: Path) -> None:

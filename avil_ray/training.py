@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,19 +16,20 @@ from avil_ray.arguments import check_kinds, check_numbers, check_workers, kind_o
 from avil_ray.checkpoint_writer import Checkpoints
 from avil_ray.configuration import describe
 from avil_ray.errors import UserError, WorkFailed, between
-from avil_ray.keeping import InMemory, Stored
+from avil_ray.keeping import InMemory, Keeper, Stored
 from avil_ray.launching import Ranks, launched
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
 from avil_ray.learning.parameters import Vector, initial_model
 from avil_ray.learning.track import MAIN, Best, Track
+from avil_ray.locking import locked
 from avil_ray.methods.method import Method, Run, Setting
 from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Evaluating, Pool
 from avil_ray.pools.reserved import own_device
 from avil_ray.rounds import Round, run_rounds
-from avil_ray.storage import LocalStorage, Storage, locked
+from avil_ray.storage import Place, Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
@@ -103,7 +103,7 @@ class Result:
         flat.load(self.theta)
         return SingleTask(flat.model, self.suite.target).eval()
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Place) -> None:
         """Save the target's model at the best round, and what is needed to use it; see `export.save`."""
         from avil_ray import export
 
@@ -120,10 +120,11 @@ def train(
     pool: Literal["inline", "ray", "train"] | OpenPool | Ranks = "inline",
     workers: int | tuple[int, int] | None = None,
     threads: int = 1,
-    output: Path | str | None = None,
+    output: Place | None = None,
     resume: bool = False,
     checkpoint_every: float = 30.0,
     on_round: Callable[[Round], None] | None = None,
+    store_now: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train `suite` with `method`.
 
@@ -144,13 +145,16 @@ def train(
     threads
         CPU threads of each worker and of the driver. Results depend on it.
     output, resume
-        A folder for checkpoints; with `resume` a run that was interrupted continues from there.
+        A folder for checkpoints, or its URI such as `s3://bucket/run`; with `resume` a run that was interrupted
+        continues from there.
     checkpoint_every
         Seconds between checkpoints, below a day. They are written beside the next round; a run that is killed repeats
         the rounds since the last one. One of fewer than 1,048,576 parameters is stored after every round.
     on_round
         Called after every round, while its checkpoint is being written where one is due. With `train` it is called
         here, but the round's parameters are not here: only its number and its row are.
+    store_now
+        Asked after every round: whether to store it although no checkpoint is due; not with `train`.
 
     Raises
     ------
@@ -170,7 +174,9 @@ def train(
         drive = partial(drive, threads=threads, checkpoint_every=checkpoint_every)
         where = Ranks(workers) if pool == "train" else pool
         with _opened(output, resume, LET_GO):  # closed again: the first rank writes there
-            folder = None if output is None else Path(output)
+            folder = None if output is None else at(output).local
+            if output is not None and folder is None:
+                raise UserError("output: pool 'train' needs a folder that every node sees, not a URI")
         found = launched(drive, method.prepare(suite), seed, threads, where, folder, on_round or _nobody)
         return Result(suite, method, seed, **found)
     assert not isinstance(workers, tuple)
@@ -198,7 +204,9 @@ def train(
             if not callable(getattr(opened, "run", None)):
                 raise UserError(f"pool must open something with a method run(), not {kind_of(opened)}")
             target.evaluator = opened if isinstance(opened, Evaluating) else None
-            keeper = InMemory(run, checkpoint_every) if checkpoints is None else Stored(checkpoints, run)
+            keeper: Keeper = InMemory(run, checkpoint_every)
+            if checkpoints is not None:
+                keeper = Stored(checkpoints, run, store_now)
             run = run_rounds(run, method, opened, target, on_round or _nobody, keeper)
             best, test = _judged(run, target)
     return Result(suite, method, seed, test, best.round, best.score, np.array(best.theta), run.rows, best.track)
@@ -239,15 +247,15 @@ def _no_figure(target: Target, theta: Vector) -> str:
 
 
 @contextmanager
-def _opened(output: Path | str | None, resume: bool, wait: float = 0.0) -> Iterator[Storage | None]:
+def _opened(output: Place | None, resume: bool, wait: float = 0.0) -> Iterator[Storage | None]:
     """Where checkpoints go, closed to other processes for the block; see `locked` for `wait`."""
     if output is None:
         if resume:
             raise UserError("resume needs the output folder of the run to go on with")
         yield None
         return
-    storage = LocalStorage(Path(output))
-    with locked(storage.folder, wait):
+    storage = at(output)
+    with locked(storage, wait):
         if not resume and checkpoint.exists(storage):
             raise UserError(f"{output}: already holds a run; resume it, or choose another output folder")
         yield storage

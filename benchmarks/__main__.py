@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.measured import Row
 
-PARTS = ("step", "alpha_fit", "workers", "memory", "startup")
+PARTS = ("step", "grid", "alpha_fit", "workers", "memory", "startup")
 TABLE = Path(__file__).with_name("README.md")
 BEFORE = """# What it costs
 

@@ -71,8 +71,8 @@ class PlainLoop:
         self.model.eval()
         right = loss = 0.0
         inputs, labels = self.select
-        size = self.learning.evaluated_at_once
-        for some, known in zip(inputs.split(size), labels.split(size), strict=True):
+        parts = self.learning.evaluation_batches(len(labels))
+        for some, known in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
             outputs = self.model(some, self.suite.target)
             right += int((outputs.argmax(1) == known).sum())
             loss += float(nn.functional.cross_entropy(outputs, known, reduction="sum"))

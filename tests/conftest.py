@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stores import place, s3  # noqa: F401
 
 from avil_ray.telemetry import no_calls_home
 

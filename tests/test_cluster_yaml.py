@@ -40,6 +40,16 @@ def test_token_authentication_is_on_and_the_dashboard_stays_on_the_head(config: 
     assert "0.0.0.0" not in FILE.read_text()
 
 
+def test_results_are_shared_and_mlflows_database_is_not(config: dict[str, Any]) -> None:
+    start = config["head_start_ray_commands"][-1]
+    assert "AVIL_STORAGE=/mnt/avil " in start
+    assert "MLFLOW_TRACKING_URI=sqlite:////home/ubuntu/" in start
+
+
+def test_no_secret_of_the_folder_is_copied_to_the_machines(config: dict[str, Any]) -> None:
+    assert {".env", "*.pem", ".git"} <= set(config["rsync_exclude"])
+
+
 def test_every_line_that_a_user_must_edit_is_marked(config: dict[str, Any]) -> None:
     lines = FILE.read_text().splitlines()
     for needle in ("ImageId: ami-0000", "region:", "availability_zone:", "fs-00000000"):

@@ -131,7 +131,7 @@ def test_a_row_has_figures_facts_losses_cost_and_times() -> None:
     method = Scripted(path=[2], dev_passes_made=3)
     (done,) = run(method, started(method, 1, steps=4))
     row = dict(done.row)
-    times = {name: row.pop(name) for name in ("time/round", "time/device", "time/reserved")}
+    times = {name: row.pop(name) for name in ("time/combine", "time/round", "time/device", "time/reserved")}
     assert all(0 < seconds < 60 for seconds in times.values())
     assert 0 <= row.pop("train_loss/goal") <= 25
     assert row == {

@@ -36,7 +36,7 @@ class Objective(Protocol):
 class DevObjective:
     """The target's mean loss on the examples at `rows`, in evaluation mode: no dropout, BatchNorm's running statistics.
 
-    Batches of `learning.evaluated_at_once` are accumulated, so memory does not grow with the number of examples. What
+    Batches (`Learning.evaluation_batches`) are accumulated, so memory does not grow with the number of examples. What
     the model or the data draw from global generators is the same at every call: it derives from `seed`.
 
     Attributes

@@ -48,5 +48,6 @@ class DevUse:
 
 
 def pieces(rows: Tensor, learning: Learning) -> tuple[Tensor, ...]:
-    """Rows [N] in even parts of at most `evaluation_batch`: each is evaluated by itself, whoever does it."""
-    return rows.tensor_split(max(1, -(-len(rows) // learning.evaluated_at_once)))
+    """Rows [N] in even parts, `Learning.evaluation_batches`: each is evaluated by itself, whoever does it."""
+    # copies: a view that travels takes all rows with it
+    return tuple(part.clone() for part in rows.tensor_split(learning.evaluation_batches(len(rows))))

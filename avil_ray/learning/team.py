@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -29,7 +30,6 @@ def middle(first: int, last: int) -> int:
     return first + (last - first + 1) // 2
 
 
-@lru_cache(maxsize=1 << 16)
 def shares(first: int, last: int, workers: int) -> tuple[range, ...]:
     """The units of each worker, in order: whole nodes of the tree, the largest share as small as can be.
 
@@ -40,11 +40,18 @@ def shares(first: int, last: int, workers: int) -> tuple[range, ...]:
     >>> shares(0, 5, 2)
     (range(0, 3), range(3, 5))
     """
-    if workers == 1 or last - first <= 1:
-        return (range(first, last),)
-    at = middle(first, last)
-    parted = [shares(first, at, left) + shares(at, last, workers - left) for left in range(1, workers)]
-    return min([(range(first, last),), *parted], key=lambda found: (max(map(len, found)), len(found)))
+    ends = list(accumulate(_sizes(last - first, workers), initial=first))
+    return tuple(map(range, ends, ends[1:]))
+
+
+@lru_cache(maxsize=1 << 16)
+def _sizes(units: int, workers: int) -> tuple[int, ...]:
+    """The lengths of the shares: they do not depend on where the units begin."""
+    if workers == 1 or units <= 1:
+        return (units,)
+    left = middle(0, units)
+    parted = [_sizes(left, here) + _sizes(units - left, workers - here) for here in range(1, workers)]
+    return min([(units,), *parted], key=lambda found: (max(found), len(found)))
 
 
 @dataclass

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -22,12 +21,14 @@ from typing import Any
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir, get_ray_address_file
+from ray._private import ray_constants
 from ray._private.accelerators import get_accelerator_manager_for_resource
 from ray._private.utils import get_num_cpus
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
 from avil_ray.errors import UserError
 from avil_ray.plain import plain
+from avil_ray.pools.probe import require_same_version
+from avil_ray.pools.tokens import has_stored_token, token_for
 from avil_ray.telemetry import no_calls_home
 
 log = logging.getLogger(__name__)
@@ -35,29 +36,31 @@ log = logging.getLogger(__name__)
 AUTO, LOCAL = "auto", "local"
 REACH_SECONDS, ANSWER_SECONDS = 3.0, 30.0
 """How long to wait for a connection to an address, and then for Ray's answer; Ray itself would wait for minutes."""
+WITHOUT = "--address local does without that cluster"
 LONGEST_FOLDER = 38
 """Bytes of the longest path of a temporary folder in which the names of Ray's sockets fit (a system's limit is 107)."""
-TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 _ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 @contextmanager
-def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
+def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
     """Connect to Ray for the block; a Ray that was connected before is used as it is, and left so.
 
     Parameters
     ----------
     address
-        `local`: a new Ray on this machine. HOST:PORT: the cluster whose head is there. `auto`: the cluster that
-        RAY_ADDRESS names, else the one that `ray start` has started here, else as `local`.
+        `local`: a new Ray on this machine, which nobody else reaches. HOST:PORT: the cluster whose head is there.
+        `auto`: the cluster that RAY_ADDRESS names, else the one that this user's `ray start` has started here, else as
+        `local`. None: the cluster that RAY_ADDRESS names, else as `local`.
     cpus
         Of a new Ray; as many as the machine has where not given.
 
     Raises
     ------
     UserError
-        Where no cluster answers at the address, or no Ray can be started here.
+        Where no cluster answers at the address, one of its nodes has not this version of avil_ray, or no Ray can be
+        started here.
     """
     if ray.is_initialized():
         yield
@@ -65,17 +68,18 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
     no_calls_home()
     named, where = _meant(address)
     with ExitStack() as stack:
-        stack.enter_context(_token(where))
+        stack.enter_context(token_for(where))
         stack.callback(ray.shutdown)
         with _handler_of_sigterm_kept():
             if where is None:
                 _start(cpus)
             else:
                 _join(named, where)
+                require_same_version(named, WITHOUT)
         yield
 
 
-def starts_its_own(address: str) -> bool:
+def starts_its_own(address: str | None) -> bool:
     """Whether `connected` would start a Ray on this machine, as the address names no cluster that answers."""
     return _meant(address)[1] is None
 
@@ -91,8 +95,12 @@ def named_by_environment() -> str:
     return AUTO if os.environ.get("RAY_ADDRESS") else LOCAL
 
 
-def _meant(address: str) -> tuple[str, str | None]:
+def _meant(address: str | None) -> tuple[str, str | None]:
     """What the user calls the cluster, for messages, and its HOST:PORT; None for a Ray of our own."""
+    if address is None:
+        address = named_by_environment()
+        if address == LOCAL and Path(get_ray_address_file(None)).exists():
+            log.warning("using a Ray of our own; --address auto joins the cluster that `ray start` has started here")
     named = f"--address {address}"
     if address == AUTO and (given := os.environ.get("RAY_ADDRESS", "")) not in ("", AUTO):
         named, address = f"RAY_ADDRESS={given}", given
@@ -104,15 +112,19 @@ def _meant(address: str) -> tuple[str, str | None]:
         return named, address
     file = Path(get_ray_address_file(None))
     if not file.exists():
+        log.warning("no Ray cluster was started here, nor does RAY_ADDRESS name one; using a Ray of our own")
         return named, None
     address = file.read_text().strip()
+    if file.stat().st_uid != os.getuid():
+        log.warning("the Ray cluster that was started here (%s) is another user's; using a Ray of our own", address)
+        return named, None
     try:  # the file outlives a cluster that was not stopped in order, so it is no mistake of the user's
         _require_host_and_port(named, address)
         _require_cluster(named, address)
     except UserError:
         log.warning("the Ray cluster that was started here (%s) does not answer; using a Ray of our own", address)
         return named, None
-    return "started here by `ray start`; --address local does without", address
+    return named, address
 
 
 def _require_host_and_port(named: str, address: str) -> None:
@@ -138,7 +150,7 @@ def _require_cluster(named: str, address: str) -> None:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{plain(named)}: no Ray cluster answers there ({reason}); {advice}") from error
-    token = {"RAY_AUTH_MODE": "token"} if _stored_token(address) else {}
+    token = {"RAY_AUTH_MODE": "token"} if has_stored_token(address) else {}
     patience = {"RAY_gcs_rpc_server_connect_timeout_s": "2", "RAY_py_gcs_connect_timeout_s": "5"}
     environment, command = {**os.environ, **token, **patience}, [sys.executable, "-c", _ASK, address]
     try:
@@ -161,20 +173,42 @@ def _join(named: str, address: str) -> None:
     except Exception as error:  # of the cluster's: another version of Ray, a token, no node of it on this machine
         reason = plain(str(error.__cause__ or error).strip().split("\n")[0])
         raise UserError(
-            f"{plain(named)}: Ray cannot join that cluster ({reason}); this machine must be one of its nodes"
+            f"{plain(named)}: Ray cannot join that cluster ({reason}); this machine must be one of its nodes, "
+            f"and {WITHOUT}"
         ) from error
-    log.warning("using the Ray cluster at %s (%s)", address, named)
+    log.warning("using the Ray cluster at %s (%s); %s", address, plain(named), WITHOUT)
 
 
 def _start(cpus: int | None) -> None:
     """A Ray of our own on this machine, whatever other Ray runs on it."""
     try:
-        ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, _temp_dir=_temporary_folder(), **_common())
+        with _loopback_only():
+            ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, _temp_dir=_temporary_folder(), **_common())
     except Exception as error:
         reason = plain(str(error).strip().split("\n")[0])
         raise UserError(
             f"Ray cannot start on this machine ({reason}); RAY_TMPDIR may name another folder for its files"
         ) from error
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """A Ray that starts in the block listens on 127.0.0.1 alone, unless the user set Ray's variable.
+
+    Ray does so by itself where this constant of its own is false, as it is on Windows and macOS; a `_node_ip_address`
+    of 127.0.0.1 it would replace by the machine's own.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    if name in os.environ:
+        yield
+        return
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _common() -> dict[str, Any]:
@@ -194,43 +228,6 @@ def _temporary_folder() -> str | None:
         return None
     log.warning("%s is too long a path for Ray's sockets; Ray keeps its files in /tmp/ray", plain(usual))
     return "/tmp/ray"  # noqa: S108 (Ray's own place where no variable names another)
-
-
-@contextmanager
-def _token(address: str | None) -> Iterator[None]:
-    """For the block, the token that Ray needs, unless the user chose one or none.
-
-    A new Ray takes orders only from those who know a token that nobody else has, as its ports are open to the network
-    (Ray's own would stay in a file). A cluster on this machine that `ray start` has started has the one in that file.
-    """
-    if address is None and not any(name in os.environ for name in TOKEN):
-        chosen = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    elif address is not None and _stored_token(address):
-        chosen = {"RAY_AUTH_MODE": "token"}
-    else:
-        yield
-        return
-    os.environ |= chosen
-    _read_token_again()
-    try:
-        yield
-    finally:
-        for name in chosen:
-            os.environ.pop(name, None)
-        _read_token_again()
-
-
-def _stored_token(address: str) -> bool:
-    """Whether Ray's token of this machine is to be tried: as Ray itself does, for no address elsewhere."""
-    here = address.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]", ray.util.get_node_ip_address())
-    loader = AuthenticationTokenLoader.instance()
-    return here and "RAY_AUTH_MODE" not in os.environ and bool(loader.has_token(ignore_auth_mode=True))
-
-
-def _read_token_again() -> None:
-    """Ray reads its environment once a process; as it does itself where it turns tokens on."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

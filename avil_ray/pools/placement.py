@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 Bundle = Mapping[str, float]
 """Resources that must be on one node: {"CPU": 1.0, "GPU": 0.5}."""
 
 TOLERANCE = 1e-9
+ACCELERATOR = "accelerator_type:"
+"""What Ray calls the resource that stands for a kind of accelerator begins so; its name follows."""
+CONDITION = re.compile(r"(!?)(?:in\(([\w. ,-]+)\)|([\w.-]+))")
+"""What a label must say: `value`, `!value`, `in(a, b)` or `!in(a, b)`, as Ray writes it."""
 
 CROWD = 4
 """So many workers may share a CPU of this machine: each is a process with a copy of the libraries."""
@@ -37,6 +42,9 @@ def missing(parts: Sequence[Bundle], nodes: Sequence[Bundle]) -> str | None:
     """
     asked, there = total(parts), total(nodes)
     for name, amount in asked.items():
+        if name.startswith(ACCELERATOR) and not there.get(name):
+            known = ", ".join(one.removeprefix(ACCELERATOR) for one in there if one.startswith(ACCELERATOR))
+            return f"no node has accelerator_type {name.removeprefix(ACCELERATOR)}; there are: {known or 'none'}"
         if amount > there.get(name, 0.0) + TOLERANCE:
             return f"one trial asks {number(amount)} {name} at once, the cluster has {number(there.get(name, 0.0))}"
     room = [dict(node) for node in nodes]
@@ -71,9 +79,34 @@ def own_cpus(asked: float) -> int:
     return max(there, min(math.ceil(asked), CROWD * there))
 
 
+def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether a node with these labels is one that a label selector asks for; a label that is not there says nothing.
+
+    Examples
+    --------
+    >>> selects({"zone": "in(a, b)", "kind": "!spot"}, {"zone": "b"})
+    True
+    """
+    return all(_says(labels.get(name), condition) for name, condition in selector.items())
+
+
+def _says(value: str | None, condition: str) -> bool:
+    found = CONDITION.fullmatch(condition)
+    assert found is not None
+    denied, several, one = found.groups()
+    wanted = [one] if several is None else [each.strip() for each in several.split(",")]
+    return (value in wanted) != bool(denied)
+
+
 def describe(bundle: Bundle) -> str:
     """A bundle in words: "1 CPU and 0.5 GPU"."""
-    return " and ".join(f"{number(amount)} {name}" for name, amount in bundle.items()) or "nothing"
+    parts = [
+        f"an accelerator of type {name.removeprefix(ACCELERATOR)}"
+        if name.startswith(ACCELERATOR)
+        else f"{number(amount)} {name}"
+        for name, amount in bundle.items()
+    ]
+    return " and ".join(parts) or "nothing"
 
 
 def number(amount: float) -> str:

@@ -53,6 +53,8 @@ class RayPool:
         Seconds without any answer after which workers that do not answer are replaced, once; then the pool gives up.
     keep_warm
         Leave the workers to the next pool in the same placement group, unless this one failed.
+    name
+        What Ray's dashboard and the list of processes call the work by: the trial.
     """
 
     suite: Suite
@@ -61,6 +63,7 @@ class RayPool:
     slots: Slots
     timeout: float = 1800.0
     keep_warm: bool = False
+    name: str = "avil_ray"
     spent: float = 0.0
     waited: float = 0.0
     _planner: Planner = field(default_factory=Planner)
@@ -158,7 +161,8 @@ class RayPool:
         names = ", ".join(repr(job.assignment.name) for job in jobs)
         what = f"assignment{'s' * (len(jobs) > 1)} {names}" if jobs else "an evaluation"
         started = time.perf_counter()
-        sent = {rank: self.crew.workers[rank].perform.remote(order, *vectors) for rank in busy}
+        calls = {rank: self.crew.workers[rank].perform.options(name=self._called(jobs, rank, number)) for rank in busy}
+        sent = {rank: call.remote(order.of(rank), *vectors) for rank, call in calls.items()}
         answers = self.crew.gathered(sent, f"round {number}", what)
         self.waited += time.perf_counter() - started
         return self._updates(jobs, assignments, answers), self._judged(answers, len(pieces))
@@ -190,6 +194,11 @@ class RayPool:
             self._planner.answered(seconds)
         return [found[place][0] for place in range(count)]
 
+    def _called(self, jobs: Sequence[Job], rank: int, number: int) -> str:
+        """What a worker's part of a round is called: trial, round and what it trains."""
+        trained = [job.assignment.name for job in jobs if rank in job.ranks]
+        return f"{self.name} round {number}: {', '.join(trained) or 'evaluation'}"
+
     def _state(self, key: str) -> OptimizerState:
         """The state that workers keep under a key."""
         found: OptimizerState = self.crew.answers([self.crew.workers[self._holders.of(key)[0]].state.remote(key)])[0]
@@ -197,10 +206,8 @@ class RayPool:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """The CPUs and GPUs of every living node of the cluster."""
-    return [
-        {name: node["Resources"].get(name, 0.0) for name in ("CPU", "GPU")} for node in ray.nodes() if node["Alive"]
-    ]
+    """What every living node of the cluster has: CPUs and GPUs, and all else that Ray knows of it."""
+    return [{"CPU": 0.0, "GPU": 0.0, **node["Resources"]} for node in ray.nodes() if node["Alive"]]
 
 
 @contextmanager

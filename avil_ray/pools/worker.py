@@ -61,6 +61,10 @@ class Order:
     tracks: Mapping[str, tuple[Track, int | None]]
     pieces: Mapping[int, tuple[int, Piece, int]]
 
+    def of(self, rank: int) -> Order:
+        """The same without the pieces of other ranks."""
+        return replace(self, pieces={place: piece for place, piece in self.pieces.items() if piece[0] == rank})
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -24,7 +24,7 @@ SHARE = (
     "hardly matters."
 )
 
-ALONE = "training with auxiliaries was not ahead of it on select (what follows is about that training)"
+ALONE = "training with auxiliaries was not ahead of it on select (the figures below are of that training)"
 DIFFERENT = "alpha judges the step of a single round, what is kept is chosen after several rounds"
 
 EVEN = 0.75
@@ -80,9 +80,9 @@ class AlphaFinding:
             used = [row.task + " (the target)" * (row.task == target) for row in self.tasks if row.word == word]
             lines += [f"alpha {word}: {', '.join(used)}"] if used else []
         if self.kept:
-            runs = "" if self.seeds == 1 else f" (in so many of {self.seeds} runs)"
+            runs = "" if self.seeds == 1 else f", in how many of {self.seeds} runs"
             stayed = [task if self.seeds == 1 else f"{task} {count}" for task, count in self.kept if count]
-            lines.append(f"kept to train on with the target{runs}: {', '.join(stayed) or 'none'}")
+            lines.append(f"kept to the end beside the target{runs}: {', '.join(stayed) or 'none'}")
         often = {task: 2 * count > self.seeds for task, count in self.kept}
         differ = [row.task for row in self.tasks if row.task in often and often[row.task] != (row.share >= EVEN)]
         lines += [f"alpha and what was kept differ on {', '.join(differ)}: {DIFFERENT}"] if differ else []

@@ -6,6 +6,8 @@ Everything is set on `Figure` objects; pyplot and its global state are not touch
 from __future__ import annotations
 
 import io
+import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 WIDTH = 8.0
-"""The width of every figure, in inches."""
+"""The width of a figure that stands alone, in inches."""
+NARROW = 4.2
+"""The width of a report's figures, in inches: two fit side by side on a desk, and one can be read on a telephone."""
 DOTS_PER_INCH = 150
 POINT = DOTS_PER_INCH / 72
 """A typographic point, in pixels."""
@@ -102,14 +106,64 @@ def new_figure(height: float, panels: int, theme: Theme) -> tuple[Figure, list[A
     FigureCanvasAgg(figure)
     axes = [panel for [panel] in figure.subplots(panels, 1, sharex=True, squeeze=False)]
     for panel in axes:
-        panel.set_facecolor(theme.paper)
-        panel.grid(True, color=theme.grid, linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.tick_params(which="both", colors=theme.muted, labelsize=TEXT_SIZE - 0.5, length=0)
-        for side, spine in panel.spines.items():
-            spine.set_visible(side == "bottom")
-            spine.set_color(theme.muted)
+        plain_panel(panel, theme)
     return figure, axes
+
+
+def sheet(
+    heading: str,
+    subtitle: str,
+    heights: Sequence[float],
+    theme: Theme,
+    *,
+    left: float,
+    right: float,
+    gap: float = 0.35,
+    below: float = 0.56,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of a report: a title and a quieter subtitle, wrapped, and panels one above the other.
+
+    Parameters
+    ----------
+    heights
+        Of the panels, in inches; the figure is as high as all need.
+    left, right
+        Margins of the panels, in inches.
+    gap, below
+        Between a panel and the next, and below the last, in inches: room for what stands below an x axis.
+    """
+    lines = [*textwrap.wrap(heading, 38), *textwrap.wrap(subtitle, 53)]
+    titles = len(textwrap.wrap(heading, 38))
+    above = 0.2 + 0.19 * titles + 0.165 * (len(lines) - titles)
+    height = above + sum(heights) + gap * (len(heights) - 1) + below
+    figure = Figure(figsize=(NARROW, height), dpi=DOTS_PER_INCH, facecolor=theme.paper)
+    FigureCanvasAgg(figure)
+    down = 0.08
+    for number, line in enumerate(lines):
+        bold = number < titles
+        look: dict[str, Any] = {"color": theme.ink, "fontsize": TEXT_SIZE + 1.5, "weight": "bold"} if bold else {}
+        look = look or {"color": theme.muted, "fontsize": TEXT_SIZE - 0.5}
+        figure.text(0.12 / NARROW, 1 - down / height, line, va="top", parse_math=False, **look)
+        down += 0.19 if bold else 0.165
+    panels, bottom = [], height - above
+    for inches in heights:
+        bottom -= inches
+        box = (left / NARROW, bottom / height, (NARROW - left - right) / NARROW, inches / height)
+        panels.append(figure.add_axes(box))
+        plain_panel(panels[-1], theme)
+        bottom -= gap
+    return figure, panels
+
+
+def plain_panel(panel: Axes, theme: Theme) -> None:
+    """A panel with a quiet grid and no frame but its x axis."""
+    panel.set_facecolor(theme.paper)
+    panel.grid(True, color=theme.grid, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.tick_params(which="both", colors=theme.muted, labelsize=TEXT_SIZE - 0.5, length=0)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(theme.muted)
 
 
 def title(axes: Axes, text: str, subtitle: str, theme: Theme) -> None:
@@ -143,6 +197,30 @@ def pad(axes: Axes, low: float, high: float) -> None:
     axes.set_ylim(low - room, high + room)
 
 
+def dot(axes: Axes, x: float, y: float, look: Style, theme: Theme, **where: object) -> None:
+    """One point with a rim of paper."""
+    axes.scatter([x], [y], s=52, color=look.colour, edgecolors=theme.paper, linewidths=1, zorder=3, **where)  # type: ignore[arg-type]
+
+
+def short_number(value: float, _position: int | None = None) -> str:
+    """`20 k`, `1.5 M`."""
+    for divisor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= divisor:
+            return f"{value / divisor:g}{unit}"
+    return f"{value:g}"
+
+
+def limits(values: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis that hold all values, and the ends of their intervals where these are not far longer.
+
+    With two seeds an interval is some dozen times as long as its values are apart: it may leave the panel.
+    """
+    low, high = min(values), max(values)
+    room = (high - low) or abs(high) * 0.05 or 0.05
+    low, high = max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
 def pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:
     """Where a place of the data is in the figure, in pixels; final once the limits and margins are."""
     place = axes.transData.transform((x, y))
@@ -154,3 +232,32 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str, theme: Theme) -> str:
+    """The figure as an `svg` element for a page: its text is text, its colours are the page's (see `css_colours`).
+
+    Parameters
+    ----------
+    name
+        What keeps the identifiers within it apart from those of other figures on the page.
+    theme
+        The theme that it was drawn in.
+    """
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = buffer.getvalue()
+    text = re.sub(r" <metadata>.*?</metadata>\n", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', r"<svg \1>", text, count=1)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    for variable, colour in css_colours(theme).items():
+        text = text.replace(colour, f"var({variable})")
+    return text
+
+
+def css_colours(theme: Theme) -> dict[str, str]:
+    """The theme's colours by the CSS variables that a page's figures use."""
+    named = {"--figure-paper": theme.paper, "--figure-ink": theme.ink, "--figure-muted": theme.muted}
+    named["--figure-grid"] = theme.grid
+    return named | {f"--series-{number}": colour for number, colour in enumerate(theme.series)}

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from avil_ray.reports import formats
-from avil_ray.reports.alphas import TaskAlpha, dropped_rounds, said_of_dropped
-from avil_ray.reports.comparison import Comparison, MethodSummary, PairedDifference, Verdict
-from avil_ray.reports.statistics import PairedEstimate
+from avil_ray.reports import advice, formats
+from avil_ray.reports.alphas import dropped_rounds, said_of_dropped
+from avil_ray.reports.choosing import MethodSummary
+from avil_ray.reports.comparison import Comparison
+from avil_ray.reports.differences import PairedDifference, Verdict
+from avil_ray.reports.statistics import BestOf
 
 ORDER: tuple[Verdict, ...] = ("behind", "tie", "ahead", "undecided")
 """Losses first: a reader must not have to look for them."""
 
-_COUNTED = {"behind": "loses to", "tie": "ties with", "ahead": "beats", "undecided": "is undecided against"}
-_SINGLE = {"behind": "Loses to", "tie": "Ties with", "ahead": "Beats", "undecided": "Undecided against"}
+_LEADS = {"better": "Better than", "worse": "Worse than", "no difference shown": "No difference shown from"}
 _DEV = {
     "train": "dev is added to the target's training data",
     "hold": "dev is held out: the method adapts to it and never trains on it",
-    "crossfit": "each round a fresh random part of train and dev adapts, and the rest trains",
+    "crossfit": "each round, a fresh random part of train and dev adapts the method, and the rest trains",
 }
 
 COLUMNS: dict[str, str] = {
@@ -35,30 +33,31 @@ COLUMNS: dict[str, str] = {
     "one pays.",
     "busy": "The share of the reserved device time in which a device was at work.",
     "wall time": "From start to end of each trial, summed over all trials; trials that ran at once count each.",
-    "difference": "Paired by seed over the seeds both have, with its 95 % t interval and the p-value of the paired "
-    "t-test. A tie is an interval that includes 0: no difference was shown, which is not to say that there is none. "
-    "The p-values are not corrected for the number of methods compared.",
-    "expected figure": "What a search would reach on test with only so many of its configurations as the reference's "
-    "gradient steps pay for: drawn at random from those tried, without replacement, and chosen among by select.",
+    "against": "The method's test figure minus the other's, paired by seed, with its 95 % Student-t interval. The "
+    "p-value of the paired t-test is corrected for all comparisons in this report (Holm). Better or worse: "
+    "the corrected p-value is below 0.05. No difference shown is not proof that there is none; with fewer than five "
+    "seeds it reads: too few seeds to tell.",
+    "weight above 0 rather than 0": "Select with the task trained, minus select without it, over the configurations "
+    "that are equal otherwise, paired by seed. Its p-values are corrected for the number of auxiliaries (Holm).",
+    "at equal cost": "What a search would reach on test with only as many of its configurations as the reference's "
+    "cost pays for: drawn at random from those tried, without replacement, the best on select among them.",
 }
 """column or term -> what it means."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One comparison in a sentence: `lead` names the outcome and the other method, `text` gives the figures."""
+    """One comparison: `lead` names the outcome and the other method, `text` gives the figures."""
 
     verdict: Verdict
     lead: str
     text: str
 
-
-@dataclass(frozen=True)
-class Row:
-    """One method in the main table: its cells by column, `method` first."""
-
-    cells: Mapping[str, str]
-    reference: bool
+    @property
+    def tone(self) -> advice.Tone:
+        """How the page colours it."""
+        tones: dict[Verdict, advice.Tone] = {"ahead": "good", "behind": "bad", "tie": "open", "undecided": "open"}
+        return tones[self.verdict]
 
 
 @dataclass(frozen=True)
@@ -90,62 +89,25 @@ def better(comparison: Comparison) -> str:
     return "higher is better" if comparison.facts.mode == "max" else "lower is better"
 
 
+def spread(comparison: Comparison) -> str:
+    """What figures say of their intervals."""
+    seeds = len(comparison.facts.seeds)
+    return "one seed, so no interval" if seeds == 1 else f"mean and 95 % interval over {seeds} seeds"
+
+
 def setting(comparison: Comparison) -> str:
     """What was compared, in one line."""
     facts = comparison.facts
-    seeds = f"seed{'' if len(facts.seeds) == 1 else 's'} {', '.join(map(str, facts.seeds))}"
-    where = (
-        f"Suite {facts.suite}, target {facts.target}, metric {metric_name(comparison)} ({better(comparison)}), {seeds}."
+    seeds = f"{'seed' if len(facts.seeds) == 1 else 'seeds'} {', '.join(map(str, facts.seeds))}"
+    return (
+        f"Suite {facts.suite}; target {facts.target}; metric {metric_name(comparison)} ({better(comparison)}); {seeds}."
     )
-    return f"{where} Differences are paired by seed."
-
-
-def headline(comparison: Comparison) -> str:
-    """The outcome in one sentence, losses first."""
-    reference = comparison.reference
-    if reference is None:
-        return "There is no trial yet, so there is nothing to compare."
-    if reference.chosen is None:
-        return f"{reference.label} has no configuration that finished on every seed: nothing can be said of it."
-    where = f"on test {metric_name(comparison)} over {formats.counted(len(comparison.facts.seeds), 'seed')}"
-    if not comparison.differences:
-        return f"{reference.label} is the only method here, so it is compared with none."
-    verdicts = [difference.verdict for difference in comparison.differences]
-    parts = [f"{_COUNTED[verdict]} {verdicts.count(verdict)}" for verdict in ORDER if verdict in verdicts]
-    others = formats.counted(len(verdicts), "other method")
-    return f"{reference.label} {formats.listed(parts)} of {others}, {where}."
 
 
 def statements(comparison: Comparison) -> list[Statement]:
-    """The reference against each other method: losses, then ties, wins, and what cannot be decided."""
+    """The reference against each other method, at whole and at equal cost: worse first, then no difference, better."""
     ordered = sorted(comparison.differences, key=lambda difference: ORDER.index(difference.verdict))
-    return [
-        Statement(
-            one.verdict, f"{_SINGLE[one.verdict]} {one.b}", f"{_figures(comparison, one)}{_price(comparison, one)}."
-        )
-        for one in ordered
-    ]
-
-
-def rows(comparison: Comparison) -> list[Row]:
-    """The main table, in the order of the search space."""
-    decimals = formats.decimals_for(comparison)
-    return [
-        Row(
-            {
-                "method": method.label,
-                "configurations": f"{len(method.configurations):,}",
-                "trials (failed)": f"{len(method.records):,} ({len(method.failures):,})",
-                "test": formats.estimate(method.test, decimals),
-                "gradient steps": f"{method.cost.gradient_steps:,}",
-                "reserved device time": formats.seconds(method.cost.reserved_device_seconds or None),
-                "busy": formats.share(method.cost.busy),
-                "wall time": formats.seconds(method.cost.wall_seconds),
-            },
-            reference=method is comparison.reference,
-        )
-        for method in comparison.methods
-    ]
+    return [Statement(one.verdict, _lead(one), " ".join(_told(comparison, one))) for one in ordered]
 
 
 def dev_use(comparison: Comparison) -> list[tuple[str, str]]:
@@ -190,75 +152,61 @@ def other_ends(comparison: Comparison) -> list[str]:
     return said
 
 
-ALPHA_COLUMNS = ("task", "alpha", "w", "share", "cosine to the target", "rise of the dev loss without it")
-
-
-def alpha_cells(row: TaskAlpha) -> tuple[str, ...]:
-    """One task's cells, in the order of `ALPHA_COLUMNS`."""
-    weight = formats.estimate(row.weight, 2) if row.weight else "not logged"
-    cosine = "not logged" if row.cosine is None else formats.number(row.cosine, 2)
-    without = formats.estimate(row.without, 4) if row.without else "not logged"
-    share = f"{formats.number(row.share, 2)} ({row.word})"
-    return row.task, formats.estimate(row.alpha, 3), weight, share, cosine, without
-
-
-def _figures(comparison: Comparison, difference: PairedDifference) -> str:
-    estimate = difference.estimate
-    if estimate is None:
-        missing = [label for label in (difference.a, difference.b) if comparison.by_label[label].chosen is None]
-        who = f"neither {missing[0]} nor {missing[1]} has a" if len(missing) > 1 else f"{missing[0]} has no"
-        return f"{who} configuration that finished on every seed"
-    decimals = formats.decimals_for(comparison)
-    size = formats.number(abs(estimate.difference), decimals)
-    way = "higher" if estimate.difference > 0 else "lower" if estimate.difference < 0 else "apart"
-    return f"{metric_name(comparison)} {size} {way}{_certainty(estimate, decimals)}"
-
-
-def _certainty(estimate: PairedEstimate, decimals: int) -> str:
-    if estimate.interval is None or estimate.p_value is None:
-        return " on the one seed they share, which gives no interval"
-    interval = formats.interval(estimate.interval, decimals)
-    probability, pairs = formats.probability(estimate.p_value), formats.counted(estimate.pairs, "seed")
-    return f", 95 % interval {interval}, {probability}, {pairs}"
-
-
-def _price(comparison: Comparison, difference: PairedDifference) -> str:
-    """What the two cost, and what the other method's search could have reached for the reference's cost."""
-    if difference.cost_ratio is None:
+def recommended(comparison: Comparison) -> str:
+    """The method to train with, and the options that the search space gave or searched."""
+    best = comparison.best
+    if best is None:
         return ""
-    reserved = difference.reserved_cost_ratio
-    text = f"; {difference.a} took {_how_many(difference.cost_ratio)} {difference.b}"
-    text += "" if reserved is None else f" and {formats.times(reserved)} its reserved device time"
-    other = comparison.by_label[difference.b]
-    tried = len(other.configurations)
-    if tried < 2 or other.chosen is None or difference.cost_ratio >= 1:
-        return text
-    equal = difference.at_equal_cost
-    if equal is None:
-        return f"{text}; these steps do not pay for one of its {tried} configurations"
-    reached = formats.number(equal.test, formats.decimals_for(comparison))
-    return f"{text}; these steps pay for {equal.count} of its {tried} configurations, expected to reach {reached}"
+    options = advice.given(comparison, best)
+    return f"{best.label}{f' with {formats.options(options)}' if options else ''}"
 
 
-def _how_many(ratio: float) -> str:
-    if ratio == 1:
-        return "as many gradient steps as"
-    return f"{formats.times(ratio)} the gradient steps of"
+def _lead(one: PairedDifference) -> str:
+    verdict = advice.verdict(one)
+    return f"{_LEADS[verdict]} {one.b}" if verdict in _LEADS else f"{one.b}: {verdict}"
+
+
+def _told(comparison: Comparison, one: PairedDifference) -> list[str]:
+    if one.estimate is None:
+        missing = [label for label in (one.a, one.b) if comparison.by_label[label].chosen is None]
+        said = [f"{formats.listed(missing)} {'has' if len(missing) == 1 else 'have'} no result on every seed."]
+    else:
+        said = [f"{one.a} is {advice.figures(comparison, one)}."]
+    if one.cost_ratio is None:
+        return said
+    reserved = one.reserved_cost_ratio
+    time = "" if reserved is None else f" and {formats.times(reserved)} the reserved device time"
+    return [*said, f"It took {formats.times(one.cost_ratio)} the gradient steps{time}.", *_equal(comparison, one)]
+
+
+def _equal(comparison: Comparison, one: PairedDifference) -> list[str]:
+    """What the other method's search could have reached at the reference's cost, where it searched."""
+    other, mine = comparison.by_label[one.b], comparison.by_label[one.a]
+    if len(other.configurations) < 2 or other.chosen is None or mine.test is None:
+        return []
+    decimals = formats.decimals_for(comparison)
+
+    def reached(ratio: float | None, best: BestOf | None) -> str:
+        if ratio is not None and ratio >= 1:
+            return f"the whole search of {one.b} costs no more"
+        if best is None:
+            return f"not one of {len(other.configurations)} configurations"
+        paid_for = f"{best.count} of {len(other.configurations)} configurations"
+        return f"{paid_for}, expected to reach {formats.number(best.test, decimals)}"
+
+    said = f"At equal gradient steps: {reached(one.cost_ratio, one.at_equal_cost)}"
+    if one.reserved_cost_ratio is not None:
+        said += f"; at equal reserved device time: {reached(one.reserved_cost_ratio, one.at_equal_reserved)}"
+    return [f"{said} ({one.a}: {formats.number(mine.test.mean, decimals)})."]
 
 
 def _choice(comparison: Comparison, method: MethodSummary) -> Choice:
     tried = len(method.configurations)
     if method.chosen is None or method.chosen.select is None:
-        return Choice(
-            method.label, f"nothing: of {formats.counted(tried, 'configuration')} none finished on every seed", "", ""
-        )
-    values: dict[str, set[str]] = {}
-    for one in method.configurations:
-        for name in {name for any_one in method.configurations for name in any_one.options}:
-            values.setdefault(name, set()).add(json.dumps(one.options.get(name), sort_keys=True, default=str))
-    options = dict(method.chosen.options)
-    varied: dict[str, Any] = {name: value for name, value in options.items() if len(values[name]) > 1}
-    fixed = {name: value for name, value in options.items() if name not in varied}
+        said = f"nothing: of {formats.counted(tried, 'configuration')} none finished on every seed"
+        return Choice(method.label, said, "", "")
+    varied = advice.varied(method)
+    fixed = {name: value for name, value in method.chosen.options.items() if name not in varied}
     select = formats.estimate(method.chosen.select, formats.decimals_for(comparison))
     which = "the only configuration" if tried == 1 else f"configuration c{method.chosen.index:03d}, one of {tried}"
     text = f"{which}; {metric_name(comparison)} on select {select}"

@@ -34,6 +34,12 @@ def number(value: float, decimals: int) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 
 
+def signed(value: float, decimals: int) -> str:
+    """A difference with its sign: `+0.012`, `−0.003`, `0.000`."""
+    text = number(value, decimals)
+    return text if text.startswith(MINUS) or not any(digit in text for digit in "123456789") else f"+{text}"
+
+
 def estimate(value: Estimate | None, decimals: int) -> str:
     """`0.930 ± 0.010`, `0.930 (one seed)` where one value gives no interval, or `none complete`."""
     if value is None:
@@ -75,7 +81,7 @@ def times(ratio: float) -> str:
 
 def options(values: Mapping[str, Any]) -> str:
     """`dev = train, weights.right = 0.5`; what is not a word or a number as JSON has it."""
-    return ", ".join(f"{name} = {_value(value)}" for name, value in values.items()) or "no options"
+    return ", ".join(f"{name} = {value(one)}" for name, one in values.items()) or "no options"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -88,10 +94,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
+def value(one: Any) -> str:
+    """An option's value: a word or a number as it is, anything else as JSON has it."""
+    if isinstance(one, str):
+        return one
+    return str(one).removesuffix(".0") if isinstance(one, float) else json.dumps(one, ensure_ascii=False, default=str)
 
 
 def _within(value: int, low: int, high: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,9 @@ from avil_ray.plain import plain
 from avil_ray.reports.drawing import DOTS_PER_INCH, POINT, TEXT_SIZE, pixels
 
 LONGEST = 26
-"""Longer names are cut to so many characters."""
+"""Longer names are cut to so many characters, where a figure has room for one line."""
+WRAPPED = 16
+"""Longer names go on in the next line, where it has room for several."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +51,59 @@ def shorten(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
-def widest(names: Sequence[str]) -> float:
-    """The width of the widest name, in inches."""
+def wrap(name: str, width: int = WRAPPED) -> str:
+    """A whole name in lines of `width` characters or fewer, broken after `-`, `_`, `.`, `/` or a space where it can."""
+    lines, line = [], ""
+    for part in re.findall(r"[^-_./ ]*[-_./ ]?", plain(name)):
+        if line and len(line + part.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += part
+        while len(line.rstrip()) > width:
+            lines.append(line[:width])
+            line = line[width:]
+    return "\n".join([*lines, line.rstrip()] if line or not lines else lines)
+
+
+def line_count(names: Sequence[str], width: int = WRAPPED) -> int:
+    """Lines that the names take together."""
+    return sum(wrap(name, width).count("\n") + 1 for name in names)
+
+
+def widest(names: Sequence[str], written: Callable[[str], str] = shorten) -> float:
+    """The width of the widest name, in inches, as `shorten` or `wrap` has it written."""
     figure = Figure(dpi=DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
-    texts = [figure.text(0, 0, shorten(name), fontsize=TEXT_SIZE, weight="bold", parse_math=False) for name in names]
+    texts = [figure.text(0, 0, written(name), fontsize=TEXT_SIZE, weight="bold", parse_math=False) for name in names]
     renderer = canvas.get_renderer()
     return max((text.get_window_extent(renderer).width for text in texts), default=0.0) / DOTS_PER_INCH
 
 
-def spread(positions: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
-    """Positions moved as little as can be (in squares) so that neighbours are at least `gap` apart.
+def spread(
+    positions: Sequence[float], sizes: float | Sequence[float], low: float = -math.inf, high: float = math.inf
+) -> list[float]:
+    """Positions moved as little as can be (in squares) so that what stands there does not overlap.
 
-    They then stay within `low` and `high`, where there is room. Taking i · gap from the i-th smallest turns "at least
-    gap apart" into "not falling": an isotonic regression, which pooling neighbours that fall solves exactly.
+    Neighbours are then at least half of their `sizes` apart, added up, and all stay within `low` and `high`, where
+    there is room. Taking the room that all below it need from each position turns that into "not falling": an isotonic
+    regression, which pooling neighbours that fall solves exactly.
     """
+    sizes = [sizes] * len(positions) if isinstance(sizes, int | float) else sizes
     order = sorted(range(len(positions)), key=lambda index: positions[index])
+    rooms = [0.0]
+    for below, above in itertools.pairwise(order):
+        rooms.append(rooms[-1] + (sizes[below] + sizes[above]) / 2)
     pools: list[list[float]] = []
-    for rank, index in enumerate(order):
-        pools.append([positions[index] - rank * gap])
+    for room, index in zip(rooms, order, strict=False):
+        pools.append([positions[index] - room])
         while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
             last = pools.pop()
             pools[-1].extend(last)
     flat = [_mean(pool) for pool in pools for _ in pool]
-    ceiling = max(low, high - (len(flat) - 1) * gap)
+    ceiling = max(low, high - rooms[-1])
     moved = [0.0] * len(positions)
-    for rank, index in enumerate(order):
-        moved[index] = min(max(flat[rank], low), ceiling) + rank * gap
+    for place, room, index in zip(flat, rooms, order, strict=False):
+        moved[index] = min(max(place, low), ceiling) + room
     return moved
 
 
@@ -89,7 +119,8 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
     """
     box = axes.get_window_extent()
     places = [pixels(axes, end.x, end.y) for end in ends]
-    heights = spread([height for _, height in places], 1.32 * TEXT_SIZE * POINT, float(box.y0), float(box.y1))
+    sizes = [1.32 * TEXT_SIZE * POINT * line_count([end.name]) for end in ends]
+    heights = spread([height for _, height in places], sizes, float(box.y0), float(box.y1))
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     knee, start, text = (1 + points * POINT / box.width for points in (6, 14, 17))
     for end, (x, _), height in zip(ends, places, heights, strict=True):
@@ -98,8 +129,8 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
         axes.plot([(x - box.x0) / box.width, knee], [end.y, end.y], linestyle=":", alpha=0.45, **thin)
         axes.plot([knee, start], [end.y, level], alpha=0.7, **thin)
         axes.text(
-            text, level, shorten(end.name), transform=beside, color=end.colour, fontsize=TEXT_SIZE, weight="bold",
-            va="center", parse_math=False,
+            text, level, wrap(end.name), transform=beside, color=end.colour, fontsize=TEXT_SIZE, weight="bold",
+            va="center", linespacing=1.05, parse_math=False,
         )  # fmt: skip
 
 
@@ -124,14 +155,15 @@ def name_points(axes: Axes, points: Sequence[Point], obstacles: Sequence[Bbox]) 
         if _distance(box, point) > 14 * POINT:
             near = (min(max(point.x, box.x0), box.x1), min(max(point.y, box.y0), box.y1))
             look = {"arrowstyle": "-", "color": point.colour, "linewidth": 0.8, "shrinkA": 5, "shrinkB": 1}
-            axes.annotate("", near, (point.x, point.y), "figure pixels", "figure pixels", look, annotation_clip=False)
+            start, end = _share(axes, *near), _share(axes, point.x, point.y)
+            axes.annotate("", start, end, "figure fraction", "figure fraction", look, annotation_clip=False)
 
 
 def _place(axes: Axes, point: Point, renderer: RendererAgg, frame: Bbox, taken: Sequence[Bbox]) -> Bbox:
     """Write one name where, of some places around its point and interval, it covers least; the nearest of equals."""
     text = axes.text(
-        point.x, point.y, shorten(point.name), transform=None, color=point.colour, fontsize=TEXT_SIZE, weight="bold",
-        parse_math=False,
+        *_share(axes, point.x, point.y), wrap(point.name), transform=axes.figure.transFigure, color=point.colour,
+        fontsize=TEXT_SIZE, weight="bold", linespacing=1.05, parse_math=False,
     )  # fmt: skip
     size = text.get_window_extent(renderer)
     width, height = float(size.width), float(size.height)
@@ -151,8 +183,14 @@ def _place(axes: Axes, point: Point, renderer: RendererAgg, frame: Bbox, taken: 
             covered = sum(_overlap(box, other) for other in taken) + 3 * (width * height - _overlap(box, frame))
             places.append((round(covered), _distance(box, point), x, y))
     _, _, x, y = min(places)
-    text.set_position((point.x + x - float(size.x0), point.y + y - float(size.y0)))
+    text.set_position(_share(axes, point.x + x - float(size.x0), point.y + y - float(size.y0)))
     return Bbox.from_bounds(x, y, width, height)
+
+
+def _share(axes: Axes, x: float, y: float) -> tuple[float, float]:
+    """A place in pixels as shares of the figure's width and height, which hold at any resolution."""
+    place = axes.figure.transFigure.inverted().transform((x, y))
+    return float(place[0]), float(place[1])
 
 
 def _distance(box: Bbox, point: Point) -> float:

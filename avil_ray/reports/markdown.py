@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from avil_ray.plain import plain
-from avil_ray.reports import alphas, findings, formats
+from avil_ray.reports import advice, alphas, findings, formats, page_tables
 from avil_ray.reports.comparison import Comparison
+from avil_ray.reports.page_tables import Row
+from avil_ray.reports.provenance import mlflow_link, provenance
 
 _SPECIAL = re.compile(r"[\\`*|$~]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=[#\w]+;)|\](?=[(\[:])")
 
@@ -24,26 +26,45 @@ def markdown_report(comparison: Comparison, figures: Sequence[tuple[str, str]] =
     """
     sections = [
         _outcome(comparison),
-        _table_section(comparison),
+        _answers(comparison),
+        _table_section("Every method on test", page_tables.standings(comparison)),
+        _table_section("The auxiliary tasks", page_tables.auxiliary_rows(comparison)),
+        _statements(comparison),
+        _table_section("Test and cost", page_tables.rows(comparison)),
         _figures(figures),
         _dev(comparison),
         _choices(comparison),
         _failures(comparison),
         _alpha(comparison),
+        _provenance(comparison),
         _meanings(),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
 def _outcome(comparison: Comparison) -> list[str]:
-    lines = [f"# {_safe(comparison.facts.name)}", "", f"**{_safe(findings.headline(comparison))}**", ""]
-    lines += [f"- **{_safe(one.lead)}**: {_safe(one.text)}" for one in findings.statements(comparison)]
-    return [*lines, *([""] if comparison.differences else []), _safe(findings.setting(comparison))]
+    headline, setting = advice.headline(comparison), findings.setting(comparison)
+    return [f"# {_safe(comparison.facts.name)}", "", f"**{_safe(headline)}**", "", _safe(setting)]
 
 
-def _table_section(comparison: Comparison) -> list[str]:
-    rows = [row.cells for row in findings.rows(comparison)]
-    return ["## Test and cost", "", *_table(list(rows[0]), [list(row.values()) for row in rows])] if rows else []
+def _answers(comparison: Comparison) -> list[str]:
+    lines = []
+    for one in advice.answers(comparison):
+        lines.append(f"- **{_safe(one.question)}** {_safe(one.short)}. {_safe(' '.join(one.sentences))}")
+        if one.command:
+            lines += ["", *(f"  {line}" for line in ("```", *one.command.split("\n"), "```")), ""]
+    return lines
+
+
+def _statements(comparison: Comparison) -> list[str]:
+    said = [f"- **{_safe(one.lead)}**: {_safe(one.text)}" for one in findings.statements(comparison)]
+    if comparison.reference is None or not said:
+        return []
+    return [f"## {_safe(comparison.reference.label)} against the others, at whole and at equal cost", "", *said]
+
+
+def _table_section(title: str, rows: Sequence[Row]) -> list[str]:
+    return [f"## {title}", "", *_table(rows)] if rows else []
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:
@@ -54,7 +75,7 @@ def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:
 def _dev(comparison: Comparison) -> list[str]:
     said = [f"- **{_safe(labels)}**: {_safe(way)}" for way, labels in findings.dev_use(comparison)]
     return [
-        "## How the dev examples were spent",
+        "## How the dev examples were used",
         "",
         "Every method sees the same target data, train and dev.",
         "",
@@ -91,23 +112,28 @@ def _alpha(comparison: Comparison) -> list[str]:
     if not found:
         return []
     lines = ["## alpha and w", "", f"**Caveat**: {alphas.CAVEAT}"]
-    for one in found:
-        cells = [findings.alpha_cells(row) for row in one.tasks]
-        lines += ["", f"### {_safe(one.label)}", ""]
-        lines += [*(f"- {_safe(sentence)}" for sentence in one.sentences(comparison.facts.target)), ""]
+    for one in (page_tables.alpha_table(one, comparison.facts.target) for one in found):
+        lines += ["", f"### {_safe(one.label)}", "", *(f"- {_safe(sentence)}" for sentence in one.sentences), ""]
         lines += [f"Means over the last {formats.counted(one.rounds, 'round')} that fit alpha:", ""]
-        lines += _table(findings.ALPHA_COLUMNS, cells)
+        lines += _table(one.rows)
     return [*lines, "", alphas.SHARE]
+
+
+def _provenance(comparison: Comparison) -> list[str]:
+    lines = [f"- **{_safe(name)}**: {_safe(value)}" for name, value in provenance(comparison.facts)]
+    link = mlflow_link(comparison.facts)
+    return ["## Where the figures come from", "", *lines, *([f"- **MLflow**: <{link}>"] if link else [])]
 
 
 def _meanings() -> list[str]:
     return ["## What the columns mean", "", *(f"- **{name}**: {meaning}" for name, meaning in findings.COLUMNS.items())]
 
 
-def _table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+def _table(rows: Sequence[Row]) -> list[str]:
+    head = [_safe(name) for name in rows[0].cells]
+    body = [[_safe(cell) for cell in row.cells.values()] for row in rows]
     marks = ["---", *["---:"] * (len(head) - 1)]
-    body = [[_safe(cell) for cell in line] for line in cells]
-    return [f"| {' | '.join(line)} |" for line in (list(head), marks, *body)]
+    return [f"| {' | '.join(line)} |" for line in (head, marks, *body)]
 
 
 def _safe(text: str) -> str:

@@ -6,21 +6,21 @@ The record is all a report needs, so a comparison can be made again from the fol
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 
 from avil_ray.errors import UserError, WorkFailed
-from avil_ray.storage import discard, make_folder, replace_file, why
+from avil_ray.reports.histories import history_content, read_history
+from avil_ray.storage import Place, Storage, Unreachable, at, over, why
 
 Status = Literal["finished", "failed", "stopped", "unfinished"]
 RESULT, HISTORY, TRIALS, CHECKSUM = "result.json", "history.csv", "trials", "checksum"
@@ -135,12 +135,15 @@ def trial_key(label: str, configuration: int, seed: int) -> str:
     return f"{label}/c{configuration:03d}/s{seed}"
 
 
-def trial_folder(sweep_folder: Path, key: str) -> Path:
+Folder = TypeVar("Folder", Path, Storage)
+
+
+def trial_folder(sweep_folder: Folder, key: str) -> Folder:
     """Where a trial's files stand: `static/c003/s1` -> `<sweep folder>/trials/static-c003-s1`."""
     return sweep_folder / TRIALS / key.replace("/", "-")
 
 
-def write_record(folder: Path, record: TrialRecord) -> None:
+def write_record(folder: Place, record: TrialRecord) -> None:
     """Write a record into its trial's folder, each file in one piece; `result.json` last: it says the trial ended.
 
     Raises
@@ -148,58 +151,97 @@ def write_record(folder: Path, record: TrialRecord) -> None:
     WorkFailed
         Where the folder cannot be written to.
     """
-    history = b"" if record.history.empty else _in_float64(record.history).to_csv(index=False).encode()
-    make_folder(folder)
+    storage = at(folder)
+    history = history_content(record.history)
+    storage.make()
     if history:
-        replace_file(folder / HISTORY, history)
+        storage.write(HISTORY, history)
     else:
-        discard(folder / HISTORY)
+        storage.delete(HISTORY)
     content = record.to_json()
     content[CHECKSUM] = _checksum(content, history)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    replace_file(folder / RESULT, (text + "\n").encode())
+    storage.write(RESULT, (text + "\n").encode())
 
 
-def read_record(folder: Path) -> TrialRecord:
+def read_record(folder: Place) -> TrialRecord:
     """The record in a trial's folder; WorkFailed, with the reason, where it is not what was written there."""
-    path = folder / RESULT
+    record, history = read_without_history(folder)
     try:
-        content = json.loads(path.read_bytes().decode())
-        path = folder / HISTORY
-        history = path.read_bytes() if path.exists() else b""
-        path = folder / RESULT
+        return replace(record, history=read_history(history)) if history else record
+    except ValueError as error:
+        raise WorkFailed(f"{at(folder).where(HISTORY)}: unreadable ({why(error)})") from error
+
+
+def read_without_history(folder: Place) -> tuple[TrialRecord, bytes]:
+    """As `read_record`, with the history as it stands in its file: checked, but not read."""
+    storage, name = at(folder), RESULT
+    try:
+        content = json.loads(storage.read(RESULT).decode())
+        name = HISTORY
+        history = _read_or_none(storage, HISTORY)
+        name = RESULT
         # a record of avil_ray 0.1 has no checksum
         if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, _checksum(content, history)):
             raise ValueError(f"the checksum of the record and {HISTORY} is wrong")
-        record = TrialRecord.from_json(content, _read_history(history) if history else None)
-        if trial_folder(folder.parent.parent, record.key) != folder and folder.parent.name == TRIALS:
+        record = TrialRecord.from_json(content)
+        *_, parent, called = ("", *PurePosixPath(storage.where()).parts)
+        if parent == TRIALS and called != trial_folder(Path(), record.key).name:
             raise ValueError(f"it is the record of {record.key}")
-        return record
+        return record, history
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise WorkFailed(f"{path}: unreadable ({why(error)})") from error
+        raise WorkFailed(f"{storage.where(name)}: unreadable ({why(error)})") from error
 
 
-def read_records(folder: Path) -> list[TrialRecord]:
+def read_head(folder: Place) -> Mapping[str, Any]:
+    """What `result.json` in a trial's folder says, unchecked and without the history; empty where it says nothing."""
+    try:
+        content = json.loads(at(folder).read(RESULT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("key"), str) else {}
+
+
+def _read_or_none(storage: Storage, name: str) -> bytes:
+    """A file's content; nothing where there is no such file."""
+    try:
+        return storage.read(name)
+    except FileNotFoundError:
+        return b""
+
+
+def read_records(folder: Place) -> list[TrialRecord]:
     """Every record in a sweep's folder, by label, configuration and seed; trials without a result yet are not there.
 
     One that cannot be read stands there as failed, with the reason.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name one that a sweep has written")
-    found = [_record_or_failure(path.parent) for path in (folder / TRIALS).glob(f"*/{RESULT}")]
+    storage = at(folder)
+    if not storage.is_there():
+        raise UserError(f"{storage.where()}: no such folder; name one that a sweep has written")
+    found = over(storage, record_or_failure, ended(storage))
     records = [record for record in found if record is not None]
     methods = {record.label: record.method for record in records if record.method}
     records = [replace(record, method=methods.get(record.label, record.label)) for record in records]
     return sorted(records, key=lambda record: (record.label, record.configuration, record.seed))
 
 
-def _record_or_failure(folder: Path) -> TrialRecord | None:
-    """A trial's record; a failed one without a method where it cannot be read; None where no trial is called so."""
-    named = re.fullmatch(r"(.+)-c(\d{3,})-s(\d+)", folder.name)
+def ended(folder: Storage) -> list[Storage]:
+    """The folders of a sweep's trials that have ended, be their records readable or not, sorted."""
+    trials = folder / TRIALS
+    there = [trials / name for name in trials.names()]
+    has_result = over(folder, lambda place: place.exists(RESULT), there)
+    return [place for place, has in zip(there, has_result, strict=True) if has]
+
+
+def record_or_failure(folder: Storage) -> TrialRecord | None:
+    """A trial's record; a failed one without a method where it cannot be read; None where there is no trial's."""
+    named = re.fullmatch(r"(.+)-c(\d{3,})-s(\d+)", PurePosixPath(folder.where()).name)
     try:
         return read_record(folder)
+    except Unreachable:
+        raise
     except WorkFailed as error:
-        if named is None:
+        if named is None or not folder.exists(RESULT):
             return None
         label, configuration, seed = named[1], int(named[2]), int(named[3])
         key, reason = trial_key(label, configuration, seed), f"{error}; --resume runs the trial again"
@@ -233,30 +275,6 @@ def _adapter(kind: Any) -> Any:
 def _checksum(content: Mapping[str, Any], history: bytes) -> str:
     """SHA-256 over a record's JSON, whatever its layout, and its history."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode() + history).hexdigest()
-
-
-def _in_float64(history: pd.DataFrame) -> pd.DataFrame:
-    """The same numbers in double precision: the shortest text of a float32 reads back as another float64."""
-    narrow = [name for name in history.columns if history[name].dtype in (np.float16, np.float32)]
-    return history.astype(dict.fromkeys(narrow, np.float64))
-
-
-def _read_history(content: bytes) -> pd.DataFrame:
-    """A history to the last bit: not every version of pandas parses numbers exactly, Python does."""
-    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    if "round" not in text:
-        raise ValueError("the history has no column round")
-    return pd.DataFrame({name: _numbers(text[name].tolist()) for name in text.columns})
-
-
-def _numbers(column: list[str]) -> list[Any]:
-    """Whole numbers, or else numbers with NaN where nothing stands, or else the text as it is."""
-    for convert in (int, lambda value: float(value or "nan")):
-        try:
-            return [convert(value) for value in column]
-        except ValueError:
-            continue
-    return column
 
 
 def _encode(value: Any) -> Any:

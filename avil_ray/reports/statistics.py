@@ -95,6 +95,44 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> PairedE
     return PairedEstimate(estimate.mean, estimate.interval, p_value, len(seeds))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of m tests, corrected so that the chance of any false alarm among them stays at the level tested at.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scand. J. Statistics 1979: with the p-values in
+    rising order, p'_i = max over j ≤ i of min(1, (m + 1 − j) · p_j). It holds whatever the tests' dependence.
+
+    Examples
+    --------
+    >>> holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
+    """
+    corrected, highest, count = [0.0] * len(p_values), 0.0, len(p_values)
+    for place, index in enumerate(sorted(range(count), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (count - place) * p_values[index]))
+        corrected[index] = highest
+    return corrected
+
+
+MOST_SEEDS = 200
+"""More seeds than these nobody will run: there is nothing to tell."""
+
+
+def seeds_to_tell(a: Mapping[int, float], b: Mapping[int, float], comparisons: int) -> int | None:
+    """With how many seeds the paired difference would differ from 0, should its mean and spread stay as they are.
+
+    The smallest n, from the number of pairs on, with t(1 − 0.025 / m, n − 1) · s / √n < |mean|, for m comparisons made
+    at once (Bonferroni). A rough guide: mean and spread are themselves estimates. None below two pairs, where the
+    spread is 0, and where it would take more than `MOST_SEEDS`.
+    """
+    differences = np.array([a[seed] - b[seed] for seed in sorted(set(a) & set(b))], dtype=np.float64)
+    if len(differences) < 2 or not differences.std():
+        return None
+    counts = np.arange(len(differences), MOST_SEEDS + 1)
+    half = stats.t.ppf(1 - 0.025 / comparisons, counts - 1) * differences.std(ddof=1) / np.sqrt(counts)
+    enough = counts[half < abs(differences.mean())]
+    return int(enough[0]) if len(enough) else None
+
+
 def expected_best(tried: Sequence[Tried], mode: Mode) -> list[BestOf]:
     """What a search would have reached with fewer configurations: one `BestOf` for each k = 1 … K where it can be said.
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from avil_ray.plain import plain
-from avil_ray.reports import findings
+from avil_ray.reports import advice, findings, page_tables
 from avil_ray.reports.comparison import Comparison
 
 
@@ -20,7 +20,7 @@ def terminal_table(comparison: Comparison) -> Table:
     """
     facts, target = comparison.facts, plain(comparison.facts.target)
     table = Table(
-        title=Text(plain(f"{facts.name}: {findings.headline(comparison)}"), style="bold"),
+        title=Text(plain(f"{facts.name}: {advice.headline(comparison)}"), style="bold"),
         caption=Text(
             f"test {findings.metric_name(comparison)} of {target} ({findings.better(comparison)}): mean ± 95 % "
             "interval over seeds; trials are configurations times seeds, costs are sums over all of them"
@@ -31,7 +31,7 @@ def terminal_table(comparison: Comparison) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    rows = findings.rows(comparison)
+    rows = page_tables.rows(comparison)
     shown = [name for name in rows[0].cells if name != "configurations"] if rows else []
     for name in shown:
         side: Literal["left", "right"] = "left" if name == "method" else "right"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from avil_ray.reports import drawing, figures
-from avil_ray.reports.comparison import Comparison, SweepFacts, compare
+from avil_ray.reports.comparison import Comparison, compare
+from avil_ray.reports.facts import SweepFacts
 from avil_ray.reports.html import Picture, html_report
 from avil_ray.reports.markdown import markdown_report
 from avil_ray.reports.records import TrialRecord
-from avil_ray.storage import discard, make_folder, replace_file
+from avil_ray.storage import Place, at
 
 
-def write_report(folder: Path, records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
+def write_report(folder: Place, records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
     """Write `summary.json`, `report.md`, `report.html` and `figures/*.png`, each in one piece.
 
     The same trials give the same files.
@@ -29,19 +29,20 @@ def write_report(folder: Path, records: Iterable[TrialRecord], facts: SweepFacts
         What the sweep was to be.
     """
     comparison = compare(records, facts)
-    pictures = folder / "figures"
-    make_folder(pictures)
-    for old in pictures.glob("*.png"):
-        discard(old)
+    storage, pictures = at(folder), at(folder) / "figures"
+    pictures.make()
+    for old in pictures.names():
+        if old.endswith(".png"):
+            pictures.delete(old)
     shown = []
     with drawing.own_look():
-        light, dark = figures.draw_all(comparison), figures.draw_all(comparison, drawing.DARK)
-        for day, night in zip(light, dark, strict=True):
-            shown.append(Picture(day.caption, drawing.png(day.figure), drawing.png(night.figure)))
-            replace_file(pictures / f"{day.name}.png", shown[-1].light)
-    named = [(f"figures/{day.name}.png", day.caption) for day in light]
-    replace_file(folder / "report.md", markdown_report(comparison, named).encode())
-    replace_file(folder / "report.html", html_report(comparison, shown).encode())
+        drawings = figures.draw_all(comparison)
+        for one in drawings:
+            shown.append(Picture(one.caption, drawing.svg(one.figure, one.name, drawing.LIGHT)))
+            pictures.write(f"{one.name}.png", drawing.png(one.figure))
+    named = [(f"figures/{one.name}.png", one.caption) for one in drawings]
+    storage.write("report.md", markdown_report(comparison, named).encode())
+    storage.write("report.html", html_report(comparison, shown).encode())
     summary = json.dumps(comparison.summary(), indent=1, ensure_ascii=False, allow_nan=False)
-    replace_file(folder / "summary.json", (summary + "\n").encode())
+    storage.write("summary.json", (summary + "\n").encode())
     return comparison

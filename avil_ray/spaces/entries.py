@@ -37,22 +37,29 @@ class Search:
     ----------
     algorithm
         `grid`: every combination of the grids, and for each of them `samples` draws of the other kinds. `random`: each
-        configuration is drawn, from a grid as from a choice. `optuna`: as random, but Optuna proposes.
+        configuration is drawn, from a grid as from a choice. `optuna`, `surrogate`: as random, but proposed from the
+        results so far, by Optuna or by a Gaussian process (`sweeps/proposals.py`).
     scheduler
         `none`, or `asha`: configurations that do badly on select are stopped early.
     trials
-        Configurations of each entry with free options, for `random` and `optuna`; an entry's `samples` comes first.
+        Configurations of each entry with free options, unless `algorithm` is grid; an entry's `samples` comes first.
+    vectorize
+        Whether trials of fixed weights train many at a time, as rows of one stacked model: see `spaces.vectorize`.
+        `auto`: where there are some, and the kind and the size of the model promise a gain.
     """
 
     __pydantic_config__ = STRICT
 
-    algorithm: Annotated[Literal["grid", "random", "optuna"], AfterValidator(_installed)] = "grid"
+    algorithm: Annotated[Literal["grid", "random", "optuna", "surrogate"], AfterValidator(_installed)] = "grid"
     scheduler: Literal["none", "asha"] = "none"
     trials: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
+    vectorize: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.algorithm == "grid":
-            raise UserError("trials: a grid runs every combination; leave trials out, or use random or optuna")
+            raise UserError(
+                "trials: a grid runs every combination; leave trials out, or use random, optuna or surrogate"
+            )
 
     def document(self) -> dict[str, Any]:
         """The search as it stands in YAML."""
@@ -104,13 +111,13 @@ class Entry:
     free: Mapping[str, Distribution] = field(default_factory=dict)
     """Option, dotted -> what it may be."""
     samples: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
-    """Draws per grid point, or configurations in all with `random` and `optuna`; None where not given."""
+    """Draws per grid point, or configurations in all unless `algorithm` is grid; None where not given."""
     place: str = ""
     """Where it stands in the file: "methods[2]"."""
 
     def asked(self, search: Search) -> bool:
-        """Whether Optuna proposes the entry's configurations, so that they cannot be told beforehand."""
-        return search.algorithm == "optuna" and bool(self.free)
+        """Whether the entry's configurations are proposed from results, so that they cannot be told beforehand."""
+        return search.algorithm in ("optuna", "surrogate") and bool(self.free)
 
     def count(self, search: Search) -> int:
         """How many configurations the entry has.
@@ -147,7 +154,7 @@ class Entry:
         return points * wanted
 
     def configurations(self, search: Search) -> list[Configuration]:
-        """The entry's configurations, expanded; with Optuna, an entry with free options has none beforehand.
+        """The entry's configurations, expanded; an entry with free options has none where they are proposed.
 
         Raises
         ------
@@ -160,7 +167,7 @@ class Entry:
         return [self.configuration(index, chosen) for index, chosen in enumerate(self.points(search))]
 
     def examples(self, search: Search) -> list[Configuration]:
-        """The entry's configurations; where Optuna will propose them, one that it might propose."""
+        """The entry's configurations; where they will be proposed, one that might be."""
         return self.configurations(search) or [self.configuration(0, next(self.points(search)))]
 
     def configuration(self, index: int, chosen: Mapping[str, Any]) -> Configuration:
@@ -171,7 +178,7 @@ class Entry:
         return Configuration(self.label, self.method, index, options, dict(chosen))
 
     def points(self, search: Search) -> Iterator[dict[str, Any]]:
-        """The values of the free options, one configuration after another; with Optuna, as `random` would draw them.
+        """The values of the free options, one configuration after another; where they are proposed, as `random` draws.
 
         Every draw has a generator of its own, derived from (0, label, index, option): the same file gives the same
         configurations everywhere and under any --name, and an option more does not change what others draw.

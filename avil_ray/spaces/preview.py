@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -14,11 +14,12 @@ from rich.text import Text
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.config import flatten
 from avil_ray.methods.method import Method
-from avil_ray.pools.placement import at_once, bundles, describe, missing, most_slots, number, total
+from avil_ray.pools.placement import ACCELERATOR, at_once, bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
 from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
+from avil_ray.spaces.vectorize import decide
 from avil_ray.spaces.work import Work, frozen_in, parameters_of, work_of
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -35,7 +36,7 @@ class Row:
     trials: int
     """Configurations times seeds."""
     works: tuple[Work, ...]
-    """The work of a trial, configuration by configuration; an example stands in for what Optuna will propose."""
+    """The work of a trial, configuration by configuration; an example stands in for what will be proposed."""
     slots: int
     """Workers of a trial."""
     assignments: int
@@ -79,6 +80,8 @@ class Preview:
     """Whether runs may end early, without a better figure for some rounds."""
     details: tuple[str, ...] = ()
     """What was found in the data for the first seed."""
+    vectorize: str | None = None
+    """Which trials train in stacks, where that is worth a line; `space` has the decision."""
 
     @property
     def shares(self) -> tuple[Bundle, Bundle]:
@@ -114,6 +117,7 @@ class Preview:
             *(f"       {row.parameters:,} parameters with {row.label}" for row in self.rows if row.parameters),
             *([f"learning: {options(flatten(space.learning))}"] if space.learning else []),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
+            *([self.vectorize] if self.vectorize else []),
             *([self._loading()] if self.loaders else []),
             *([f"compared with each other method: {space.reference}"] if len(space.entries) > 1 else []),
         ]
@@ -127,22 +131,24 @@ class Preview:
 
     def table(self) -> Table:
         """One row for each entry; its trials as configurations x seeds."""
-        kinds = [name for name in ("CPU", "GPU") if any(row.asked.get(name) for row in self.rows)]
+        asked = _some(total([row.asked for row in self.rows]))
+        kinds = [name for name in asked if not name.startswith(ACCELERATOR)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("method", no_wrap=True)
         for name in ("trials", "steps\na trial", "steps\nin all", "slots", *kinds, "at\nonce"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             slots = str(row.slots) if row.slots == row.assignments else f"{row.slots} of {row.assignments}"
-            asked = [number(row.asked.get(name, 0.0)) for name in kinds]
+            amounts = [number(row.asked.get(name, 0.0)) for name in kinds]
             trials = f"{row.configurations:,} x {len(self.space.seeds)}"
-            cells = (row.label, trials, row.steps_of_one, f"{row.gradient_steps:,}", slots, *asked, str(row.at_once))
+            cells = (row.label, trials, row.steps_of_one, f"{row.gradient_steps:,}", slots, *amounts, str(row.at_once))
             table.add_row(*map(Text, cells))
         return table
 
     def after(self) -> list[str]:
         """What stands below the table."""
-        there = f"the cluster has {describe(_some(self.there))}"
+        asked = ("CPU", "GPU", *(name for row in self.rows for name in row.asked))
+        there = f"the cluster has {describe({name: self.there[name] for name in asked if self.there.get(name)})}"
         every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
         works = [work for row in self.rows for work in row.works]
         if any(work.dev_steps for work in works):
@@ -170,7 +176,7 @@ class Preview:
 
 
 def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
-    """What a sweep over `space` would run.
+    """What a sweep over `space` would run, with `vectorize: auto` decided.
 
     Parameters
     ----------
@@ -197,7 +203,10 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     size = parameters_of(suite)
     details = () if suite.details is None else tuple(suite.details(space.seeds[0]))
     frozen = frozen_in(suite)
-    return Preview(space, suite, _data(suite, tasks), size, total(nodes), rows, frozen, loaders, patient, details)
+    stacks = decide(space, suite, tasks)
+    space = replace(space, search=replace(space.search, vectorize=stacks.on))
+    data, there = _data(suite, tasks), total(nodes)
+    return Preview(space, suite, data, size, there, rows, frozen, loaders, patient, details, stacks.line)
 
 
 def _row(
@@ -257,4 +266,4 @@ def _data(suite: Suite, tasks: Mapping[str, Task]) -> str:
 
 def _some(bundle: Bundle) -> Bundle:
     """The bundle without resources of which there are none."""
-    return {name: amount for name, amount in bundle.items() if amount > 0 and name in ("CPU", "GPU")}
+    return {name: amount for name, amount in bundle.items() if amount > 0}

@@ -155,7 +155,7 @@ def _entry_problems(entry: Entry, search: Search, suite: Suite | None, rounds: i
     except UserError as error:
         return [str(error)]
     points = list(entry.points(search))
-    if entry.asked(search):  # Optuna may propose anything between the bounds
+    if entry.asked(search):  # anything may be proposed between the bounds
         points += [{key: one.values[end] for key, one in entry.free.items()} for end in (0, -1)]
     lines = [_configuration_problems(entry, point, suite, rounds) for point in points]
     often = Counter(line for found in lines for line in found)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from avil_ray.errors import UserError
+from avil_ray.pools.placement import ACCELERATOR, CONDITION
 from avil_ray.spaces.fields import STRICT, Rule, must, number, whole
 
 
@@ -30,22 +32,55 @@ GPUS: Rule = (
 )
 
 
+CUSTOM: Rule = (
+    "must map names of resources, other than CPU and GPU, to numbers above 0",
+    lambda value: (
+        isinstance(value, dict)
+        and all(isinstance(name, str) and name.strip() and name not in ("CPU", "GPU", "cpu", "gpu") for name in value)
+        and all(number(amount) and amount > 0 for amount in value.values())
+    ),
+)
+KIND: Rule = (
+    "must be the name that Ray has for a kind of accelerator, such as H100",
+    lambda value: value is None or (isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value)),
+)
+SELECTOR: Rule = (
+    "must map labels of nodes to what they must say: a value, '!value', 'in(a, b)' or '!in(a, b)'",
+    lambda value: (
+        isinstance(value, dict)
+        and all(isinstance(text, str) and text for pair in value.items() for text in pair)
+        and all(CONDITION.fullmatch(condition) for condition in value.values())
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """What a process occupies of a node; fractions allowed."""
+class Where:
+    """On which nodes a process runs."""
 
     __pydantic_config__ = STRICT
 
+    resources: Annotated[Mapping[str, float], must(CUSTOM)] = field(default_factory=dict)
+    """Of the custom resources that nodes were started with (`ray start --resources`), how much it occupies."""
+    accelerator_type: Annotated[str | None, must(KIND)] = None
+    """The kind of GPU that its node has: `H100`, as Ray calls it."""
+    label_selector: Annotated[Mapping[str, str], must(SELECTOR)] = field(default_factory=dict)
+    """Labels that its node has (`ray start --labels`): a value, `!value`, `in(a, b)` or `!in(a, b)` for each."""
+
+    def asked(self) -> dict[str, float]:
+        """As amounts of Ray's resources; a node has 1 of its kind of accelerator, however many of these it has."""
+        kind = {} if self.accelerator_type is None else {f"{ACCELERATOR}{self.accelerator_type}": 0.001}
+        return {**self.resources, **kind}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Amounts:
     cpu: Annotated[float, must(AMOUNT, AT_MOST)] = 1.0
     gpu: Annotated[float | Literal["auto"], must(AMOUNT, GPUS, AT_MOST)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerShare:
-    """What a worker occupies. `auto`: one GPU where the cluster has any, else none."""
-
-    __pydantic_config__ = STRICT
-
+class _WorkerAmounts:
     cpu: Annotated[float | None, must(AMOUNT, AT_MOST)] = None
     """Where not given: one for itself and one for each process that loads its data. Less may be given; the processes
     then share what there is, and `avil-ray check` says so."""
@@ -54,6 +89,16 @@ class WorkerShare:
     def __post_init__(self) -> None:
         if self.cpu == 0:  # Ray places no process that asks for nothing
             raise UserError("cpu must be above 0; a small fraction such as 0.1 will do")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Where, _Amounts):
+    """What a process occupies of a node, fractions allowed, and of which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerShare(Where, _WorkerAmounts):
+    """What a worker occupies, and of which node. `auto`: one GPU where the cluster has any, else none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +117,8 @@ class Resources:
     """Of the process that combines updates, one a trial; with `train`, or with one slot, a worker does that."""
     slots: Annotated[int | Literal["auto"], must(SLOTS, AT_MOST)] = "auto"
     """Assignments that run at once. `auto`: all of a round, or as many as the cluster has room for."""
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK"] = "PACK"
+    """Where a trial's processes stand: on few nodes where it can be had, on many, or all on one."""
     threads: Annotated[int, whole(1, 10_000)] = 1
     """CPU threads of each process; results depend on them in the last bits."""
     timeout: Annotated[float, must(SECONDS, AT_MOST)] = 1800.0
@@ -83,8 +130,12 @@ class Resources:
 
     def document(self) -> dict[str, Any]:
         """The resources as they stand in YAML."""
-        given = {name: value for name, value in asdict(self.per_task).items() if value is not None}
-        return {**asdict(self), "per_task": given}
+        return {**asdict(self), "per_task": _given(self.per_task), "driver": _given(self.driver)}
+
+
+def _given(share: Where) -> dict[str, Any]:
+    """A share as it stands in YAML, without what asks for nothing."""
+    return {name: value for name, value in asdict(share).items() if value not in (None, {})}
 
 
 def shares(
@@ -104,9 +155,10 @@ def shares(
         driver = Share(cpu=0.0)
     automatic = 1.0 if there.get("GPU", 0.0) > 0 else 0.0
     return (
-        {"CPU": driver.cpu, "GPU": automatic if driver.gpu == "auto" else driver.gpu},
+        {"CPU": driver.cpu, "GPU": automatic if driver.gpu == "auto" else driver.gpu, **driver.asked()},
         {
             "CPU": 1.0 + loaders if per_task.cpu is None else per_task.cpu,
             "GPU": automatic if per_task.gpu == "auto" else per_task.gpu,
+            **per_task.asked(),
         },
     )

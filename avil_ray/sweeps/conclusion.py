@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,14 +19,15 @@ from avil_ray.reports.comparison import Comparison, SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
 from avil_ray.spaces.entries import TrialPlan
-from avil_ray.sweeps.trial import THETA, load_theta, make_record
+from avil_ray.storage import Place, Storage, at
+from avil_ray.sweeps.trial import load_theta, make_record
 from avil_ray.tasks.suite import Suite
 from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
 from avil_ray.training import Result
 
 if TYPE_CHECKING:
+    from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.runs import RunStatus
-    from avil_ray.tracking.writer import Tracker
 
 
 MODEL = "model"
@@ -42,7 +43,7 @@ class Outcome:
     comparison
         The table, the differences, the costs.
     folder
-        Where everything stands.
+        Where everything stands: a path, or what stands for a folder at a URI.
     unfinished
         How many trials have no result: the sweep was interrupted.
     trouble
@@ -50,7 +51,7 @@ class Outcome:
     """
 
     comparison: Comparison
-    folder: Path
+    folder: Path | Storage
     unfinished: int
     trouble: str | None
 
@@ -65,26 +66,29 @@ class Outcome:
         return sum(method.count("failed") for method in self.comparison.methods)
 
 
-def conclude(folder: Path, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, tracker: Tracker) -> Outcome:
-    """Compare what there is, write the report, and bring the tracking store up to date."""
+def conclude(place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, outbox: Outbox) -> Outcome:
+    """Compare what there is, write the report, then bring the tracking store up to date, models last."""
+    folder = at(place)
     records = read_records(folder)
     there = {record.key for record in records}
     lacking = [make_record(asdict(plan), "unfinished", []) for plan in plans if plan.key not in there]
     comparison = write_report(folder, [*records, *lacking], facts)
+    failed = any(record.status == "failed" for record in records)
+    status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
+    best = {record.key: record for record in best_trials(comparison)}
     lost: list[str] = []
-    for record in best_trials(comparison):
+    for key in outbox.finish(comparison.summary(), status, list(best)):
         try:
-            log_model(tracker, suite, folder, record)
+            log_model(outbox, suite, folder, best[key])
         except WorkFailed as error:
-            lost.append(f"the model of {record.key}, as {error}")
+            lost.append(f"the model of {key}, as {error}")
+    outbox.settled()
     try:
         save_best(suite, folder, comparison)
     except (UserError, WorkFailed) as error:
         lost.append(f"the folder {MODEL}, as {error}")
-    failed = any(record.status == "failed" for record in records)
-    status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
-    tracker.finish_sweep(comparison.summary(), folder, records, status)
-    return Outcome(comparison, folder, len(lacking), "; ".join(filter(None, [tracker.trouble, *lost])) or None)
+    told = "; ".join(filter(None, [outbox.trouble, *lost])) or None
+    return Outcome(comparison, folder.local or folder, len(lacking), told)
 
 
 def best_trials(comparison: Comparison) -> list[TrialRecord]:
@@ -99,12 +103,18 @@ def _select(record: TrialRecord) -> float:
     return record.select
 
 
-def log_model(tracker: Tracker, suite: Suite, folder: Path, record: TrialRecord) -> None:
+def log_model(outbox: Outbox, suite: Suite, folder: Place, record: TrialRecord) -> None:
     """Log the target's model of one trial: in MLflow's format, and its named weights."""
-    tracker.log_model(record.key, partial(pack, result_of(suite, folder, record)))
+    result = result_of(suite, folder, record)
+    with TemporaryDirectory() as place:
+        try:
+            packed = pack(result, Path(place))
+        except (UserError, WorkFailed) as error:
+            packed = Packed(None, trouble=str(error))
+        outbox.log_model(record.key, packed.model, packed.files, packed.trouble)
 
 
-def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:
+def save_best(suite: Suite, folder: Place, comparison: Comparison) -> None:
     """Save the target's model of one trial for `avil-ray predict`: the best on select of the method that is best there.
 
     A suite without an exporter has its models in the tracking store alone.
@@ -114,10 +124,10 @@ def save_best(suite: Suite, folder: Path, comparison: Comparison) -> None:
         return
     best = max if comparison.facts.mode == "max" else min
     record = best_trials(comparison)[means.index(best(means))]
-    result_of(suite, folder, record).save(folder / MODEL)
+    result_of(suite, folder, record).save(at(folder) / MODEL)
 
 
-def result_of(suite: Suite, folder: Path, record: TrialRecord) -> Result:
+def result_of(suite: Suite, folder: Place, record: TrialRecord) -> Result:
     """What a trial came to, as `train` gives it, but for its history."""
     assert record.test is not None, "a configuration is chosen only where every trial has its figures"
     assert record.best_round is not None
@@ -129,7 +139,7 @@ def result_of(suite: Suite, folder: Path, record: TrialRecord) -> Result:
         record.test,
         record.best_round,
         _select(record),
-        load_theta(trial_folder(folder, record.key) / THETA),
+        load_theta(trial_folder(at(folder), record.key)),
         (),
     )
 

@@ -1,34 +1,39 @@
 """In what batches a sweep's trials go to Ray Tune.
 
 A plain sweep is one batch. Early stopping compares trials with one another, and must not compare methods: each entry is
-a batch of its own. Where Optuna proposes, it learns from each batch before it proposes the next.
+a batch of its own. Where configurations are proposed, each batch is learned from before the next.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.errors import WorkFailed
 from avil_ray.methods.method import Setting
-from avil_ray.randomness import derive
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, read_record, trial_folder
+from avil_ray.reports.records import RESULT, read_without_history, trial_folder
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
+from avil_ray.spaces.vectorize import ROWS, of_fixed_weights
+from avil_ray.storage import Storage, Unreachable
+from avil_ray.sweeps.proposals import Optuna, Proposer, Surrogate
 
 if TYPE_CHECKING:
-    import optuna
     from ray.tune.schedulers import TrialScheduler
 
     from avil_ray.spaces.search_space import SearchSpace
 
 PROPOSALS = 4
-"""Configurations that Optuna proposes at a time: they run in parallel, and it learns from them together."""
+"""Configurations that are proposed at a time: they run in parallel, and their results are learned from together. Where
+trials train in stacks, as many as fill one with all their seeds, if that is more."""
+PROPOSERS: Mapping[str, Callable[[Mapping[str, Distribution], str], Proposer]] = {
+    "optuna": Optuna,
+    "surrogate": Surrogate,
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Stage:
     rounds: int
 
 
-def stages(space: SearchSpace, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
+def stages(space: SearchSpace, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
     """The batches in order; each is made when the last one has its results in `folder`."""
     together = space.search.scheduler == "none"
     known = [(entry, entry.configurations(space.search)) for entry in space.entries]
@@ -73,6 +78,12 @@ def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | N
     )
 
 
+def rungs(stage: Stage) -> tuple[int, ...]:
+    """The numbers of rounds after which a third goes on, as of `scheduler`, where a stack's rows are compared."""
+    grace = max(1, math.ceil(stage.rounds / 4))
+    return tuple(rung for rung in (grace, 3 * grace) if rung < stage.rounds)
+
+
 def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     built = build_suite(space.suite)
     trials = [build_trial(built, one.method, one.options) for one in configurations]
@@ -81,52 +92,40 @@ def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     return Stage([plan(one, seed) for one in configurations for seed in space.seeds], rounds)
 
 
-def _proposed(space: SearchSpace, entry: Entry, folder: Path, facts: SweepFacts) -> Iterator[Stage]:
-    """Batches of configurations that Optuna proposes, told the mean of select over seeds after each.
-
-    The sampler is seeded and is told results in the order of its proposals, so a sweep that was stopped proposes the
-    same again and finds their results there.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=derive(0, "optuna", entry.label) % 2**32)
-    study = optuna.create_study(direction="maximize" if facts.mode == "max" else "minimize", sampler=sampler)
-    count = entry.count(space.search)
-    for first in range(0, count, PROPOSALS):
-        trials = [study.ask() for _ in range(min(PROPOSALS, count - first))]
-        chosen = [{key: _suggest(trial, key, one) for key, one in entry.free.items()} for trial in trials]
-        configurations = [entry.configuration(first + index, point) for index, point in enumerate(chosen)]
+def _proposed(space: SearchSpace, entry: Entry, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
+    """Batches of configurations that are proposed from the mean of select over seeds of those before."""
+    proposer: Proposer = PROPOSERS[space.search.algorithm](entry.free, entry.label)
+    count, sign = entry.count(space.search), 1.0 if facts.mode == "max" else -1.0
+    at_once = _proposals(space, entry)
+    for first in range(0, count, at_once):
+        points = proposer.ask(min(at_once, count - first))
+        configurations = [entry.configuration(first + index, point) for index, point in enumerate(points)]
         yield _stage(space, configurations)
-        for trial, configuration in zip(trials, configurations, strict=True):
-            _tell(study, trial, [_select(folder, plan(configuration, seed)) for seed in space.seeds])
+        scores = [_mean([_select(folder, plan(one, seed)) for seed in space.seeds]) for one in configurations]
+        proposer.tell([None if score is None else sign * score for score in scores])
 
 
-def _suggest(trial: Any, key: str, one: Distribution) -> Any:
-    if one.continuous:
-        low, high = map(float, one.values)
-        return trial.suggest_float(key, low, high, log=one.kind == "loguniform")
-    return one.values[trial.suggest_categorical(key, list(range(len(one.values))))]
+def _proposals(space: SearchSpace, entry: Entry) -> int:
+    """How many configurations of an entry are proposed at a time."""
+    example = entry.examples(space.search)[0]
+    stacked = space.search.vectorize and of_fixed_weights(
+        build_trial(build_suite(space.suite), example.method, example.options)[1]
+    )
+    return max(PROPOSALS, ROWS // len(space.seeds)) if stacked else PROPOSALS
 
 
-def _tell(study: optuna.Study, trial: Any, scores: list[float | None]) -> None:
+def _mean(scores: list[float | None]) -> float | None:
+    """The mean over all seeds; None where one has no finite figure."""
     found = [score for score in scores if score is not None and math.isfinite(score)]
-    if len(found) == len(scores):
-        study.tell(trial, sum(found) / len(found))
-    else:
-        study.tell(trial, state=_failed())
+    return sum(found) / len(found) if len(found) == len(scores) else None
 
 
-def _failed() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL
-
-
-def _select(folder: Path, one: TrialPlan) -> float | None:
+def _select(folder: Storage, one: TrialPlan) -> float | None:
     """A trial's figure on select; None where it failed, was stopped or has no result."""
     stored = trial_folder(folder, one.key)
     try:
-        return read_record(stored).select if (stored / RESULT).exists() else None
+        return read_without_history(stored)[0].select if stored.exists(RESULT) else None
+    except Unreachable:
+        raise
     except WorkFailed:  # damaged since it was written: the report says so
         return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from avil_ray.errors import UserError, whole
 from avil_ray.spaces.search_space import read_search_space
+from avil_ray.storage import Place
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
 
@@ -16,10 +16,10 @@ from avil_ray.sweeps.sweep import run_sweep
 def sweep(
     space: Mapping[str, Any] | PathLike[str] | str,
     *,
-    storage: PathLike[str] | str = "avil-results",
+    storage: Place = "avil-results",
     name: str | None = None,
     seeds: Sequence[int] | None = None,
-    address: str = "local",
+    address: str | None = "local",
     resume: bool = False,
     fresh: bool = False,
     max_concurrent: int | None = None,
@@ -32,12 +32,13 @@ def sweep(
     space
         The path of a YAML file, or its contents as plain values.
     storage
-        The folder that holds sweeps and their tracking store; on a cluster every node must see it.
+        The folder that holds sweeps and their tracking store, or a URI such as `s3://bucket/sweeps`, where the tracking
+        store stands in `avil-results` instead; on a cluster every node must see it.
     name, seeds
         In place of the search space's own.
     address
-        `local` (a new Ray on this machine), HOST:PORT of a cluster, or `auto`. A Ray that this process is connected to
-        already is used as it is.
+        `local` (a new Ray on this machine), HOST:PORT of a cluster, or `auto`: see `pools.connection.connected`. A Ray
+        that this process is connected to already is used as it is.
     resume, fresh
         Go on with the sweep of this name, or remove it and start again; without either its name must be new.
     max_concurrent
@@ -66,7 +67,7 @@ def sweep(
     changes += [("seeds", list(seeds))] if seeds is not None else []
     return run_sweep(
         read_search_space(space, changes),
-        Path(storage),
+        storage,
         address=address,
         max_concurrent=max_concurrent,
         resume=resume,

@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from avil_ray.errors import UserError
-from avil_ray.reports.comparison import SweepFacts
+from avil_ray.locking import LOCK
+from avil_ray.reports.facts import Start, SweepFacts
 from avil_ray.reports.records import TRIALS, checked
 from avil_ray.spaces.search_space import SearchSpace, read_search_space
-from avil_ray.storage import LOCK, discard, replace_file, why
+from avil_ray.staging import copied
+from avil_ray.storage import Place, Storage, at, why
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 SPACE, FACTS = "space.yaml", "sweep.json"
+DEFAULT = "avil-results"
+"""Where sweeps are stored unless it is said where; a folder beside."""
 
 
-def require_usable(folder: Path, space: SearchSpace, resume: bool, fresh: bool) -> None:
-    """Raise `UserError` where the sweep may not be written there; writes nothing."""
+def tracking_folder(storage: Place) -> Path:
+    """Where the tracking database stands unless it is a server's: beside the sweeps, or in `DEFAULT`.
+
+    A database needs a disk, so it cannot stand in storage at a URI.
+    """
+    return at(storage).local or Path(DEFAULT)
+
+
+def require_usable(place: Place, space: SearchSpace, resume: bool, fresh: bool) -> None:
+    """Raise `UserError` where the sweep may not be written there; leaves nothing behind."""
     if resume and fresh:
         raise UserError("--resume and --fresh exclude each other: go on with what is there, or start again")
-    stored = folder / SPACE
-    if folder.exists() and not folder.is_dir():
+    folder = at(place)
+    if folder.local is not None and folder.local.exists() and not folder.is_there():
         raise UserError(f"{folder}: is not a folder; choose another --name or --storage")
-    if folder.exists() and not stored.exists() and any(path.name != LOCK for path in folder.iterdir()):
+    if folder.local is None and space.resources.pool == "train":
+        raise UserError(f"{folder}: pool 'train' needs a folder that every node sees, not a URI; use pool 'ray'")
+    folder.require_writable()
+    stored = folder.exists(SPACE)
+    if not stored and set(folder.names()) - {LOCK}:
         raise UserError(f"{folder}: holds something else than a sweep; choose another --name or --storage")
-    if stored.exists() and not (resume or fresh):
+    if stored and not (resume or fresh):
         choice = "add --resume to go on, --fresh to replace it, or --name for another"
         raise UserError(f"{folder}: a sweep of this name is there; {choice}")
-    if stored.exists() and resume:
-        _require_readable(stored)
-        space.require_same(stored)
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-        raise UserError(f"{folder}: cannot be written ({parent} is not a folder that you may write to)")
+    if stored and resume:
+        with copied(folder, [SPACE]) as copy:
+            _require_readable(copy / SPACE, folder.where(SPACE))
+            space.require_same(copy / SPACE, folder.where(SPACE))
 
 
-def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: bool) -> SweepFacts:
+def store(place: Place, space: SearchSpace, suite: Suite, target: Task, fresh: bool) -> SweepFacts:
     """Write the space as run and the facts that a report needs. Earlier results stay, unless all is to be `fresh`."""
     facts = SweepFacts(
         name=space.name,
@@ -50,34 +63,64 @@ def store(folder: Path, space: SearchSpace, suite: Suite, target: Task, fresh: b
         seeds=tuple(space.seeds),
         labels=tuple(entry.label for entry in space.entries),
         reference=space.reference,
+        starts=() if fresh else _earlier_starts(place),
     )
-    if fresh and folder.exists():
-        for path in list(folder.iterdir()):
-            if path.name != LOCK:
-                discard(path)
-    for name, content in ((SPACE, space.dump()), (FACTS, json.dumps(asdict(facts), indent=1))):
-        if (folder / name).is_dir():
-            discard(folder / name)
-        replace_file(folder / name, content.encode())
-    if (folder / TRIALS).exists() and not (folder / TRIALS).is_dir():
-        discard(folder / TRIALS)
+    folder = at(place)
+    for name in set(folder.names()) - {LOCK} if fresh else ():
+        folder.delete(name)
+    _replace(folder, SPACE, space.dump())
+    write_facts(folder, facts)
+    if folder.exists(TRIALS) and not (folder / TRIALS).is_there():
+        folder.delete(TRIALS)
     return facts
 
 
-def read_facts(folder: Path) -> SweepFacts:
-    """The facts of a stored sweep; UserError where they cannot be read."""
+def as_run(place: Place, space: SearchSpace) -> SearchSpace:
+    """The space with `vectorize: auto` as an earlier start of the sweep has decided it, where there is one."""
+    folder = at(place)
+    if space.search.vectorize != "auto" or not folder.exists(SPACE):
+        return space
+    with copied(folder, [SPACE]) as copy:
+        decided = read_search_space(copy / SPACE).search.vectorize
+    return replace(space, search=replace(space.search, vectorize=decided))
+
+
+def write_facts(place: Place, facts: SweepFacts) -> SweepFacts:
+    """Write the facts that a report needs, in place of those there; the facts again."""
+    _replace(at(place), FACTS, json.dumps(asdict(facts), indent=1, ensure_ascii=False, default=str))
+    return facts
+
+
+def _replace(folder: Storage, name: str, text: str) -> None:
+    """Write a file, also where a folder stands in its place."""
+    if (folder / name).is_there():
+        folder.delete(name)
+    folder.write(name, text.encode())
+
+
+def _earlier_starts(folder: Place) -> tuple[Start, ...]:
+    """Those of the sweep that is there; none where it is new or its facts cannot be read."""
     try:
-        return checked(SweepFacts, json.loads((folder / FACTS).read_bytes().decode()))
+        return read_facts(folder).starts
+    except UserError:
+        return ()
+
+
+def read_facts(place: Place) -> SweepFacts:
+    """The facts of a stored sweep; UserError where they cannot be read."""
+    folder = at(place)
+    try:
+        return checked(SweepFacts, json.loads(folder.read(FACTS).decode()))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no sweep is stored there; `avil-ray sweep` makes one") from None
+        raise UserError(f"{folder.where()}: no sweep is stored there; `avil-ray sweep` makes one") from None
     except (OSError, ValueError, RecursionError) as error:
         advice = "run the sweep again with --resume, which writes it anew"
-        raise UserError(f"{folder / FACTS}: cannot be read ({why(error)}); {advice}") from error
+        raise UserError(f"{folder.where(FACTS)}: cannot be read ({why(error)}); {advice}") from error
 
 
-def _require_readable(stored: Path) -> None:
+def _require_readable(stored: Path, where: str) -> None:
     try:
         read_search_space(stored)
     except UserError as error:
         advice = "put the search space there again, or start again with --fresh"
-        raise UserError(f"{stored}: the stored search space cannot be read ({error}); {advice}") from error
+        raise UserError(f"{where}: the stored search space cannot be read ({error}); {advice}") from error

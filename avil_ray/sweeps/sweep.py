@@ -6,44 +6,49 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
-from safetensors import SafetensorError, safe_open
 
 from avil_ray import checkpoint
 from avil_ray.catalog import build_suite
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.interruption import Interruption
+from avil_ray.locking import locked
 from avil_ray.pools.placement import at_once, bundles
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, read_record, trial_folder, write_record
+from avil_ray.reports.records import RESULT, TRIALS, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
+from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.search_space import SearchSpace
-from avil_ray.storage import LocalStorage, discard, locked, why
+from avil_ray.storage import Place, Storage, Unreachable, at, over, why
+from avil_ray.sweeps import provenance
 from avil_ray.sweeps.conclusion import Outcome, conclude
+from avil_ray.sweeps.index import Index
+from avil_ray.sweeps.stacks import run_stacks
 from avil_ray.sweeps.stages import Stage, scheduler, stages
-from avil_ray.sweeps.storage import SPACE, require_usable, store
-from avil_ray.sweeps.trial import CHECKPOINT, THETA, Job, make_ready, make_record, run_trial
+from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store, tracking_folder, write_facts
+from avil_ray.sweeps.trial import CHECKPOINT, Job, make_ready, make_record, run_trial
 from avil_ray.telemetry import no_calls_home
 
 if TYPE_CHECKING:
     from avil_ray.sweeps.watch import Watch
-    from avil_ray.tracking.writer import Tracker
+    from avil_ray.tracking.outbox import Outbox
 
 
 def run_sweep(
     space: SearchSpace,
-    storage: Path,
+    storage: Place,
     *,
-    address: str = "auto",
+    address: str | None = None,
     max_concurrent: int | None = None,
     resume: bool = False,
     fresh: bool = False,
@@ -54,7 +59,7 @@ def run_sweep(
     Parameters
     ----------
     storage
-        The folder that holds sweeps; this one's is `storage/<name>`. On a cluster every node must see it.
+        The folder that holds sweeps, or its URI; this one's is `storage/<name>`. On a cluster every node must see it.
     address
         See `connected`.
     max_concurrent
@@ -70,35 +75,47 @@ def run_sweep(
         Where the input is wrong, or asks for more than the cluster has. Nothing is written then.
     """
     no_calls_home()
-    from avil_ray.sweeps.cluster import connected, nodes
+    from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
+    from avil_ray.sweeps.visible import require_seen
     from avil_ray.tracking.items import parameters
+    from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
-    from avil_ray.tracking.writer import Tracker
 
-    console, folder = console or Console(stderr=True), storage.absolute() / space.name
+    console, storage = console or Console(stderr=True), at(storage)
+    folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
-    suite, target = build_suite(space.suite), space.draw()[build_suite(space.suite).target]
-    tracker = Tracker(tracking_uri(storage), experiment_name(suite.name), space.name)
-    with locked(folder), connected(address):
+    if storage.local is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        console.print(Text(f"runs are tracked in {tracking_folder(storage).absolute()}, as a database needs a disk"))
+    space = as_run(folder, space) if resume else space
+    suite, tasks = build_suite(space.suite), space.draw()
+    target = tasks[suite.target]
+    tracker = Outbox(tracking_uri(tracking_folder(storage)), experiment_name(suite.name), space.name, folder)
+    with locked(folder), tracker, connected(address):
         there = nodes()
         seen = preview(space, there)
-        if seen.lacking:
-            raise UserError(seen.lacking)
+        if lacking := seen.lacking or lacking_labels(space.resources):
+            raise UserError(lacking)
+        if seen.vectorize:
+            console.print(Text(seen.vectorize), soft_wrap=True)
         tracker.reach()
-        facts = store(folder, space, suite, target, fresh)
+        facts = store(folder, seen.space, suite, target, fresh)
+        require_seen(folder)
         if fresh:
             tracker.forget()
         told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
         tracker.prepare([parameters({**told, **({"learning": space.learning} if space.learning else {})})])
+        started = provenance.start(there, tracker.link)
+        facts = replace(facts, setup=provenance.setup(space, suite, tasks), starts=(*facts.starts, started))
+        write_facts(folder, facts)
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
-            for stage in stages(space, folder, facts):
+            for stage in stages(seen.space, folder, facts):
                 trials.run(stage)
             return conclude(folder, facts, trials.plans, suite, tracker)
 
 
-def make_job(seen: Preview, folder: Path, facts: SweepFacts) -> Job:
+def make_job(seen: Preview, folder: Storage, facts: SweepFacts) -> Job:
     """What every trial is told."""
     space, resources = seen.space, seen.space.resources
     driver, per_task = seen.shares
@@ -126,61 +143,82 @@ class Trials:
     seen: Preview
     nodes: list[dict[str, float]]
     facts: SweepFacts
-    tracker: Tracker
+    tracker: Outbox
     max_concurrent: int | None
     console: Console
     interruption: Interruption
     plans: list[TrialPlan] = field(default_factory=list)
 
+    @cached_property
+    def index(self) -> Index:
+        """How trials ended in earlier starts and in this one."""
+        return Index(self.job.folder)
+
     def run(self, stage: Stage) -> None:
         """Run these trials; afterwards each has a record in its folder, unless the sweep was interrupted."""
         from avil_ray.sweeps.watch import Watch
 
-        folder, plans = Path(self.job.folder), stage.plans
+        folder, plans = at(self.job.folder), stage.plans
         self.plans += plans
-        done = {plan.key for plan in plans if self._ended_well(plan)}
+        begun = set((folder / TRIALS).names())
+        earlier = [plan for plan in plans if trial_folder(Path(), plan.key).name in begun]
+        ended = over(folder, self._ended_well, earlier)
+        done = {plan.key for plan, well in zip(earlier, ended, strict=True) if well}
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
             self.console.print(Text(f"{len(done)} of {len(plans)} trials are done already"))
         if not waiting or self.interruption.asked:
             return
-        for plan in waiting:  # a failure of an earlier start is no longer the last word
-            discard(trial_folder(folder, plan.key) / RESULT)
-            for line in make_ready(trial_folder(folder, plan.key)):
-                self._say(f"{plan.key}: {line}")
+        over(folder, self._make_ready, [plan for plan in earlier if plan.key not in done])
         with Watch(plans, done, self.console, self.interruption) as watch:
-            self._tune(Stage(waiting, stage.rounds), watch)
-        if not (folder / SPACE).exists():
+            single = run_stacks(self, stage, waiting, watch) if self.seen.space.search.vectorize else waiting
+            if single and not self.interruption.asked:
+                with _state_of_tune(folder) as state, _quiet_tune():
+                    self._tune(Stage(single, stage.rounds), watch, state)
+        if not folder.exists(SPACE):
             advice = "where its storage is only away, bring it back and go on with --resume"
             raise WorkFailed(f"{folder}: {SPACE} is not there any more; {advice}")
-        for plan in waiting:
-            stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
-            settle(folder, plan, watch.failed.get(plan.key), stopped)
+        over(folder, partial(self._settle, watch=watch), waiting)
+        self.index.write()
+
+    def _settle(self, plan: TrialPlan, watch: Watch) -> None:
+        stopped = f"stopped by {self.seen.space.search.scheduler}" if plan.key in watch.ended else None
+        settle(self.job.folder, plan, watch.failed.get(plan.key), stopped)
+
+    def _make_ready(self, plan: TrialPlan) -> None:
+        folder = trial_folder(at(self.job.folder), plan.key)
+        folder.delete(RESULT)  # a failure of an earlier start is no longer the last word
+        for line in make_ready(folder):
+            self._say(f"{plan.key}: {line}")
 
     def _ended_well(self, plan: TrialPlan) -> bool:
+        """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
         try:
-            return ended_well(Path(self.job.folder), plan)
+            ended = self.index.look(plan.key)
+        except Unreachable:
+            raise
         except WorkFailed as error:
             self._say(f"{plan.key} runs again: {error}")
             return False
+        return ended is not None and ended.well
 
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
-    def _tune(self, stage: Stage, watch: Watch) -> None:
+    def _tune(self, stage: Stage, watch: Watch, state: Path) -> None:
         from ray import tune
 
         from avil_ray.sweeps.orphans import Orphans
         from avil_ray.sweeps.silence import Silence
+        from avil_ray.sweeps.tuning import Indexed, Shared, few_waiting
         from avil_ray.tracking.callback import TrackingCallback
 
-        folder, space, orphans = Path(self.job.folder), self.seen.space, Orphans()
-        shutil.rmtree(folder / "tune", ignore_errors=True)
+        folder, space, orphans = self.job.folder, self.seen.space, Orphans()
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(_run_here, partial(_placement, job=self.job)),
-            param_space={"trial": tune.grid_search(facts), "job": asdict(self.job), "folder": str(Path.cwd())},
+            tune.with_resources(_run_here, partial(_placement, job=self.job, resources=space.resources)),
+            param_space={"trial": tune.grid_search(Shared(facts)), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self._most_at_once(facts),
                 reuse_actors=True,
@@ -190,10 +228,11 @@ class Trials:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(folder),
+                storage_path=str(state),
                 verbose=0,
                 callbacks=[
-                    TrackingCallback(self.tracker.uri, self.tracker.experiment, self.tracker.sweep),
+                    TrackingCallback(self.tracker),
+                    Indexed(self.index),
                     watch,
                     orphans,
                     Silence(space.resources.timeout),
@@ -202,7 +241,7 @@ class Trials:
             ),
         )
         try:
-            with _quiet_tune(), orphans:
+            with _quiet_tune(), orphans, few_waiting(max(row.at_once for row in self.seen.rows)):
                 tuner.fit()
         except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
             advice = "see to the disk, then go on with --resume: what was stored before is kept"
@@ -217,14 +256,14 @@ class Trials:
         return fitting if self.max_concurrent is None else min(fitting, self.max_concurrent)
 
 
-def settle(folder: Path, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
+def settle(folder: Place, plan: TrialPlan, failed: str | None, stopped: str | None) -> None:
     """Write the record of a trial that could not write its own: why it `failed`, or by what it was `stopped`."""
-    place = trial_folder(folder, plan.key)
-    if (place / RESULT).exists() or not (failed or stopped):
+    place = trial_folder(at(folder), plan.key)
+    if place.exists(RESULT) or not (failed or stopped):
         return
     rows, note = [], ""
     try:
-        rows = checkpoint.rows(LocalStorage(place / CHECKPOINT))
+        rows = checkpoint.rows(place / CHECKPOINT)
     except UserError as error:
         note = f"; what it cost is not known: {error}"
     if failed:
@@ -244,14 +283,33 @@ def _run_here(config: Mapping[str, Any]) -> None:
     run_trial(config)
 
 
-def _placement(config: Mapping[str, Any], job: Job) -> Any:
-    """What Tune reserves for a trial. Ranks of Train stand outside: a byte of memory, as it must ask for something."""
+def _placement(config: Mapping[str, Any], job: Job, resources: Resources) -> Any:
+    """What Tune reserves for a trial; it drops a driver's bundle that asks for nothing.
+
+    Ranks of Train stand outside: then it reserves a byte of memory, as it must ask for something.
+    """
     from ray.tune import PlacementGroupFactory
 
     if job.pool == "train":
         return PlacementGroupFactory([{"memory": 1.0}])
-    parts = bundles(job.driver, job.per_task, config["trial"]["slots"])
-    return PlacementGroupFactory(parts, strategy="PACK")
+    slots = config["trial"]["slots"]
+    parts = bundles(job.driver, job.per_task, slots)
+    workers = [resources.per_task] * slots
+    shares = workers if slots == 1 else [resources.driver, *workers]
+    labels = [dict(share.label_selector) for share, part in zip(shares, parts, strict=True) if part]
+    asked = {"bundle_label_selector": labels} if any(labels) else {}
+    return PlacementGroupFactory(parts, strategy=resources.strategy, **asked)
+
+
+@contextlib.contextmanager
+def _state_of_tune(folder: Storage) -> Iterator[Path]:
+    """Where Tune keeps its own state, which nobody reads again: in the sweep's folder, or else on this disk."""
+    if folder.local is not None:
+        shutil.rmtree(folder.local / "tune", ignore_errors=True)
+        yield folder.local
+        return
+    with tempfile.TemporaryDirectory() as spare:
+        yield Path(spare)
 
 
 @contextlib.contextmanager
@@ -264,21 +322,3 @@ def _quiet_tune() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def ended_well(folder: Path, plan: TrialPlan) -> bool:
-    """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep.
-
-    WorkFailed where its files are damaged; of the parameters, only whether the file is there and as long as it says.
-    """
-    stored = trial_folder(folder, plan.key)
-    if not (stored / RESULT).exists():
-        return False
-    status = read_record(stored).status
-    if status == "finished":
-        try:
-            with safe_open(stored / THETA, "numpy"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise WorkFailed(f"{stored / THETA}: unreadable ({why(error)})") from error
-    return status in ("finished", "stopped")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from avil_ray import checkpoint
@@ -19,11 +19,13 @@ from avil_ray.container import Container, Damaged, pack, unpack
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.launching import Ranks
 from avil_ray.learning.parameters import Vector
+from avil_ray.locking import locked
 from avil_ray.pools.pool import Pool
 from avil_ray.reports.records import HISTORY, Cost, Status, TrialRecord, trial_folder, write_record
 from avil_ray.rounds import Round
-from avil_ray.storage import LocalStorage, discard, locked, replace_file, why
+from avil_ray.storage import Place, Storage, at, discard, why
 from avil_ray.sweeps.storage import SPACE
+from avil_ray.tracking.items import ROUND, ROW
 
 log = logging.getLogger(__name__)
 
@@ -73,28 +75,35 @@ class Job:
 def run_trial(config: Mapping[str, Any]) -> None:
     """Ray Tune's trainable: run `config["trial"]` under `config["job"]`, and report every round."""
     from ray import tune
+    from ray.util import get_current_placement_group
 
     from avil_ray.catalog import build_suite, build_trial
+    from avil_ray.pools.notice import Notice
     from avil_ray.training import train
 
     job, facts = Job(**config["job"]), config["trial"]
-    if not (Path(job.folder) / SPACE).exists():  # the folder alone may be one that Tune has made
-        raise WorkFailed(f"{job.folder} is not there on this node: the storage must be mounted on every node")
-    folder = trial_folder(Path(job.folder), facts["key"])
+    sweep = at(job.folder)
+    if not sweep.exists(SPACE):  # the folder alone may be one that Tune has made
+        raise WorkFailed(unseen(sweep))
+    folder = trial_folder(sweep, facts["key"])
     suite, method = build_trial(build_suite(job.suite), facts["method"], facts["options"])
     rows: list[Mapping[str, Any]] = []
+    notice = Notice(get_current_placement_group())
 
     def report(row: Mapping[str, Any]) -> None:
         rows.append(row)
-        tune.report({**row, "score": best_so_far(rows, job.metric, job.mode)})
+        score = best_so_far(rows, job.metric, job.mode)
+        tune.report({ROUND: row[ROUND], "score": score, ROW: pickle.dumps(dict(row))})
 
     def after_round(done: Round) -> None:
         report(done.row)
+        if notice.given:
+            notice.leave()
 
     # where the sweep was killed, an attempt of its last start may still be ending
     with locked(folder, wait=PATIENCE):
         make_ready(folder)
-        for row in checkpoint.rows(LocalStorage(folder / CHECKPOINT)):  # the first attempt may not have told them
+        for row in checkpoint.rows(folder / CHECKPOINT):  # the first attempt may not have told them
             report(row)
         result = train(
             suite,
@@ -108,31 +117,39 @@ def run_trial(config: Mapping[str, Any]) -> None:
             resume=True,
             checkpoint_every=job.checkpoint_every,
             on_round=after_round,
+            store_now=notice.arrived,
         )
-        save_theta(folder / THETA, result.theta)
+        save_theta(folder, result.theta)
         found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
         write_record(folder, make_record(facts, "finished", rows, **found))
-        discard(folder / CHECKPOINT)
+        folder.delete(CHECKPOINT)
 
 
-def make_ready(folder: Path) -> list[str]:
+def unseen(sweep: Storage) -> str:
+    """What is wrong where a node does not see the sweep's folder."""
+    advice = "the storage must be mounted" if sweep.local else "the store must be reached, with credentials,"
+    return f"{sweep} is not there on this node: {advice} on every node"
+
+
+def make_ready(place: Place) -> list[str]:
     """Clear a trial's folder of what it cannot continue from, so that it starts anew; what was found, in lines."""
-    said = []
-    if folder.exists() and not folder.is_dir():
+    folder, said = at(place), []
+    path = folder.local
+    if path is not None and path.exists() and not path.is_dir():
         said.append(f"{folder} is not a folder; it is replaced")
-        discard(folder)
-    for path in (folder / HISTORY, folder / THETA):
-        if path.is_dir():
-            discard(path)
-    if (folder / CHECKPOINT).exists() and not (folder / CHECKPOINT).is_dir():
-        said.append(f"{folder / CHECKPOINT} is not a folder; it is replaced")
-        discard(folder / CHECKPOINT)
+        discard(path)
+    for name in (HISTORY, THETA):
+        if (folder / name).is_there():
+            folder.delete(name)
+    if folder.exists(CHECKPOINT) and not (folder / CHECKPOINT).is_there():
+        said.append(f"{folder.where(CHECKPOINT)} is not a folder; it is replaced")
+        folder.delete(CHECKPOINT)
     try:
-        checkpoint.rows(LocalStorage(folder / CHECKPOINT))
+        checkpoint.rows(folder / CHECKPOINT)
     except Damaged as error:
         said.append(f"{error}; the trial starts again from its first round")
         log.warning("%s", said[-1])
-        discard(folder / CHECKPOINT)
+        folder.delete(CHECKPOINT)
     except UserError:  # of another version, say: the trial itself fails of it, with the reason
         pass
     return said
@@ -169,7 +186,7 @@ def open_pool(job: Job, facts: Mapping[str, Any], suite: Any) -> AbstractContext
     if group is None:
         raise WorkFailed("a trial must run inside a placement group of its own")
     slots = Slots(facts["slots"], job.per_task, group, len(group.bundle_specs) - facts["slots"])
-    return RayPool(suite, facts["seed"], job.threads, slots, timeout=job.timeout, keep_warm=True)
+    return RayPool(suite, facts["seed"], job.threads, slots, timeout=job.timeout, keep_warm=True, name=facts["key"])
 
 
 def make_record(
@@ -188,14 +205,15 @@ def make_record(
     return TrialRecord(**named, status=status, cost=cost, history=pd.DataFrame(rows), **found)
 
 
-def save_theta(path: Path, theta: Vector) -> None:
-    """The best parameters, float32 [P], as safetensors."""
-    replace_file(path, pack(Container({"theta": theta}, {})))
+def save_theta(place: Place, theta: Vector) -> None:
+    """Write the best parameters, float32 [P], into a trial's folder, as safetensors."""
+    at(place).write(THETA, pack(Container({"theta": theta}, {})))
 
 
-def load_theta(path: Path) -> Vector:
-    """The parameters in the file; WorkFailed where they are not what was written."""
+def load_theta(place: Place) -> Vector:
+    """The parameters in a trial's folder; WorkFailed where they are not what was written."""
+    folder = at(place)
     try:
-        return unpack(path.read_bytes()).arrays["theta"]
+        return unpack(folder.read(THETA)).arrays["theta"]
     except (OSError, KeyError, UserError) as error:
-        raise WorkFailed(f"{path}: unreadable ({why(error)})") from error
+        raise WorkFailed(f"{folder.where(THETA)}: unreadable ({why(error)})") from error

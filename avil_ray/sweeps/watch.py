@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,14 +72,24 @@ class Watch(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial returned, or was stopped."""
         self.ended.add(_key(trial))
-        self._over(_key(trial), f"{self._seconds(trial):.1f} s")
+        self.over(_key(trial), f"{self._seconds(trial):.1f} s")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial failed for the last time."""
         self.failed[_key(trial)] = reason(trial)
-        self._over(_key(trial), f"failed: {self.failed[_key(trial)]}")
+        self.over(_key(trial), f"failed: {self.failed[_key(trial)]}")
 
-    def _over(self, key: str, how: str) -> None:
+    def running(self, keys: Iterable[str]) -> None:
+        """Trials that run as rows of a stack, of which Tune knows nothing."""
+        self._running.update({key: {} for key in keys})
+
+    def left(self, keys: Iterable[str]) -> None:
+        """Trials that a stack has let go: they run by themselves later."""
+        for key in keys:
+            self._running.pop(key, None)
+
+    def over(self, key: str, how: str) -> None:
+        """A trial has ended."""
         self._running.pop(key, None)
         self._done.add(key)
         if not self._console.is_terminal:

@@ -15,6 +15,10 @@ GROUP = ("learning_rate", "weight_decay")
 """What a parameter group may have of its own."""
 
 
+SHARED = 4
+"""Batches that an evaluation has at least, where it has as many of the size that trains: so many workers share it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Learning:
     """How a suite is learned unless a method says otherwise; a step sees `batch_size` examples of each task.
@@ -62,7 +66,7 @@ class Learning:
     on CPUs, all_reduce on GPUs."""
     evaluation_batch: int | None = None
     """Examples that go through the model at a time where it is evaluated, and where alpha is fitted; several workers
-    share out such batches. 4 x batch_size where not given."""
+    share out such batches. Where not given, 4 x batch_size, or less where there would be fewer than 4 batches."""
     loader_processes: int = 0
     """Processes of a worker that read a task's dataset for training; 0: the worker reads it. A stream is read by the
     worker, and what a run is evaluated on by the process that evaluates."""
@@ -94,10 +98,18 @@ class Learning:
             self._check_group(group, own)
         check_optimizer(self)
 
-    @property
-    def evaluated_at_once(self) -> int:
-        """`evaluation_batch` in force."""
-        return 4 * self.batch_size if self.evaluation_batch is None else self.evaluation_batch
+    def evaluation_batches(self, examples: int) -> int:
+        """Into how many batches so many examples are divided where they are evaluated.
+
+        Examples
+        --------
+        >>> [Learning(batch_size=16).evaluation_batches(examples) for examples in (15, 64, 1000)]
+        [1, 4, 16]
+        """
+        if self.evaluation_batch is not None:
+            return max(1, -(-examples // self.evaluation_batch))
+        few = min(SHARED, examples // self.batch_size)  # a small dev split too can be shared out
+        return max(1, few, -(-examples // (4 * self.batch_size)))
 
     def _check_group(self, group: object, own: object) -> None:
         where = f"learning: groups.{group}"

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # MLflow's own limits: it refuses longer names and cuts longer values with a warning each.
 NAME_LENGTH, PARAMETER_LENGTH, TAG_LENGTH = 250, 6000, 8000
 ROUND = "round"
+ROW = "row"
+"""What a trial's reports to Ray Tune call a whole row, pickled: Tune keeps statistics of every number that it sees."""
+MARK = "avil.record"
+"""The tag that says which record a run shows: the checksum of a trial's `result.json`."""
 
 
 @dataclass(frozen=True)
@@ -138,15 +142,15 @@ def trial_items(trial: Mapping[str, Any]) -> list[Item]:
     return [parameters(trial["options"]), *(Tag(f"avil.{name}", str(trial[name])) for name in names)]
 
 
-def record_items(record: TrialRecord) -> list[Item]:
-    """Everything of a trial that has ended: what stands in its run once it is up to date."""
+def record_items(record: TrialRecord, mark: str = "") -> list[Item]:
+    """Everything of a trial that has ended: what stands in its run once it is up to date, with the record's `mark`."""
     names = ("label", "method", "configuration", "seed", "options")
     items = trial_items({name: getattr(record, name) for name in names})
     rows = record.history.to_dict("records")
     items += [round_metrics({str(name): value for name, value in row.items()}, int(row[ROUND])) for row in rows]
     # an empty reason takes the place of one from before a resume
     reason = Tag("avil.reason", _cut(record.reason or "", TAG_LENGTH))
-    return [*items, final_metrics(record), Tag("avil.status", record.status), reason]
+    return [*items, final_metrics(record), Tag("avil.status", record.status), reason, Tag(MARK, mark)]
 
 
 def sweep_items(summary: Mapping[str, Any], folder: Path) -> list[Item]:

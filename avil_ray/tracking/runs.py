@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,13 +13,17 @@ from avil_ray.tracking.items import ROUND, File, Item, Metrics, Parameters, Save
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.entities import Run as Stored
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TABLES = "mlflow.loggedArtifacts"
 # MLflow takes 1000 entities in one request, of these 100 parameters and 100 tags.
 METRICS_AT_ONCE, OTHERS_AT_ONCE = 800, 100
+RUNS_AT_ONCE = 1000
 
 Kind = TypeVar("Kind")
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Run:
     parameters, tags, metrics
         What the store has, of metrics the latest values.
     rounds
-        The rounds whose metrics are there.
+        The rounds whose metrics are there; None until somebody asks (see `known_rounds`).
     """
 
     client: MlflowClient
@@ -45,7 +49,14 @@ class Run:
     parameters: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
-    rounds: set[int]
+    rounds: set[int] | None = None
+
+    def known_rounds(self) -> set[int]:
+        """The rounds whose metrics are there. The store is asked once, and not at all about a run without any."""
+        if self.rounds is None:
+            marks = self.client.get_metric_history(self.run_id, ROUND) if ROUND in self.metrics else []
+            self.rounds = {mark.step for mark in marks}
+        return self.rounds
 
     def set_status(self, status: RunStatus) -> None:
         """Say how the run stands; any status but RUNNING is its end."""
@@ -66,12 +77,14 @@ class Run:
         tags = {name: value for name, value in tags.items() if self.tags.get(name, "") != value}
         totals = _merged(items, Totals, lambda item: item.entries)
         totals = {name: value for name, value in totals.items() if self.metrics.get(name) != value}
-        rows = {item.step: item.entries for item in items if isinstance(item, Metrics) and item.step not in self.rounds}
+        rows = {item.step: item.entries for item in items if isinstance(item, Metrics)}
+        rows = {step: rows[step] for step in sorted(rows) if step not in self.known_rounds()} if rows else {}
         self._send_batches(parameters, tags, [*rows.items(), (0, totals)])
         self.parameters |= parameters
         self.tags |= tags
         self.metrics |= totals
-        self.rounds |= set(rows)
+        if rows:
+            self.rounds = self.known_rounds() | set(rows)
         for item in items:
             self._send_file(item)
 
@@ -81,16 +94,17 @@ class Run:
         tags: Mapping[str, str],
         rows: Sequence[tuple[int, Mapping[str, float]]],
     ) -> None:
-        from mlflow.entities import Metric, Param, RunTag
+        """In as few requests as MLflow takes. Tags go last: where they are, all else is there."""
+        from mlflow.entities import Param, RunTag
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for step, row in rows for name, value in row.items()]
-        params = [Param(name, value) for name, value in parameters.items()]
-        run_tags = [RunTag(name, value) for name, value in tags.items()]
-        while metrics or params or run_tags:
-            some = metrics[:METRICS_AT_ONCE], params[:OTHERS_AT_ONCE], run_tags[:OTHERS_AT_ONCE]
+        batches = _batches(rows)
+        params = _chunks([Param(name, value) for name, value in parameters.items()], OTHERS_AT_ONCE)
+        run_tags = _chunks([RunTag(name, value) for name, value in tags.items()], OTHERS_AT_ONCE)
+        count = max(len(batches), len(params), len(run_tags))
+        params, batches = params + [[]] * (count - len(params)), batches + [[]] * (count - len(batches))
+        run_tags = [[]] * (count - len(run_tags)) + run_tags
+        for some in zip(batches, params, run_tags, strict=True):
             self.client.log_batch(self.run_id, *some, synchronous=True)
-            del metrics[:METRICS_AT_ONCE], params[:OTHERS_AT_ONCE], run_tags[:OTHERS_AT_ONCE]
 
     def _send_file(self, item: Item) -> None:
         match item:
@@ -133,23 +147,18 @@ def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], 
 
     A run that was deleted in MLflow is restored. Looking and creating are two steps, so only one writer may do this.
     """
-    from mlflow.entities import ViewType
+    return opened(client, experiment_id, find_run(client, experiment_id, tags["avil.key"]), tags, name)
 
-    key = tags["avil.key"]
-    quote = '"' if "'" in key else "'"
-    query = f"tags.`avil.key` = {quote}{key}{quote}"
-    for kind in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
-        found = client.search_runs([experiment_id], query, kind, 1, order_by=["attributes.start_time ASC"])
-        if found:
-            break
-    run = found[0] if found else client.create_run(experiment_id, tags=dict(tags), run_name=name)
+
+def opened(client: MlflowClient, experiment_id: str, found: Stored | None, tags: Mapping[str, str], name: str) -> Run:
+    """As `open_run`, once it is known what is there."""
+    run = found or client.create_run(experiment_id, tags=dict(tags), run_name=name)
     if run.info.lifecycle_stage == "deleted":
         client.restore_run(run.info.run_id)
     old = {tag: value for tag, value in tags.items() if run.data.tags.get(tag) != value}
     for tag, value in old.items():  # its sweep's run was removed for good, and made anew
         client.set_tag(run.info.run_id, tag, value)
     info, data = run.info, run.data
-    marks = client.get_metric_history(info.run_id, ROUND) if ROUND in data.metrics else []
     return Run(
         client=client,
         run_id=info.run_id,
@@ -158,8 +167,48 @@ def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], 
         parameters=dict(data.params),
         tags={**data.tags, **tags},
         metrics=dict(data.metrics),
-        rounds={mark.step for mark in marks},
     )
+
+
+def find_run(client: MlflowClient, experiment_id: str, key: str) -> Stored | None:
+    """The run of that `avil.key`, if need be among the deleted ones; the oldest, should there be several."""
+    from mlflow.entities import ViewType
+
+    query = f"tags.`avil.key` = {_quoted(key)}"
+    for kind in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
+        found = client.search_runs([experiment_id], query, kind, 1, order_by=["attributes.start_time ASC"])
+        if found:
+            return found[0]
+    return None
+
+
+def find_runs(client: MlflowClient, experiment_id: str, sweep: str) -> dict[str, Stored]:
+    """Every run of the sweep by its `avil.key`, chosen as by `find_run`, in a few requests however many there are."""
+    from mlflow.entities import ViewType
+
+    found: dict[str, Stored] = {}
+    # `_` and `%` of a name match more than themselves, so what is found is looked at again
+    for query in (f"tags.`avil.key` = {_quoted(sweep)}", f"tags.`avil.key` LIKE {_quoted(f'{sweep}/%')}"):
+        for run in _all_runs(client, experiment_id, query, ViewType.ALL):
+            key = run.data.tags["avil.key"]
+            before = found.get(key)
+            deleted = before is not None and before.info.lifecycle_stage == "deleted" != run.info.lifecycle_stage
+            if _of(key, sweep) and (before is None or deleted):
+                found[key] = run
+    return found
+
+
+def _all_runs(client: MlflowClient, experiment_id: str, query: str, kind: int) -> Iterator[Stored]:
+    """Every run that matches, the oldest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], query, kind, RUNS_AT_ONCE, order_by=["attributes.start_time ASC"], page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def delete_runs(client: MlflowClient, experiment_id: str, sweep: str) -> None:
@@ -169,22 +218,41 @@ def delete_runs(client: MlflowClient, experiment_id: str, sweep: str) -> None:
     """
     from mlflow.entities import ViewType
 
-    token = None
-    doomed: list[tuple[str, str]] = []
-    while True:
-        page = client.search_runs([experiment_id], "tags.`avil.key` LIKE '%'", ViewType.ALL, page_token=token)
-        for run in page:
-            key = run.data.tags["avil.key"]
-            if key == sweep or key.startswith(f"{sweep}/"):
-                doomed.append((run.info.run_id, run.info.lifecycle_stage))
-        token = page.token
-        if not token:
-            break
+    runs = _all_runs(client, experiment_id, "tags.`avil.key` LIKE '%'", ViewType.ALL)
+    doomed = [(run.info.run_id, run.info.lifecycle_stage) for run in runs if _of(run.data.tags["avil.key"], sweep)]
     for run_id, stage in doomed:
         if stage == "deleted":  # MLflow changes no tag of a deleted run
             client.restore_run(run_id)
         client.delete_tag(run_id, "avil.key")
         client.delete_run(run_id)
+
+
+def _of(key: str, sweep: str) -> bool:
+    return key == sweep or key.startswith(f"{sweep}/")
+
+
+def _quoted(text: str) -> str:
+    quote = '"' if "'" in text else "'"
+    return f"{quote}{text}{quote}"
+
+
+def _batches(rows: Sequence[tuple[int, Mapping[str, float]]]) -> list[list[Metric]]:
+    """Metrics for one request each. A round is in one of them if it fits: MLflow takes a request's metrics or none."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    batches: list[list[Metric]] = []
+    for step, row in rows:
+        metrics = [Metric(name, value, now, step) for name, value in row.items()]
+        for some in _chunks(metrics, METRICS_AT_ONCE):
+            if not batches or len(batches[-1]) + len(some) > METRICS_AT_ONCE:
+                batches.append([])
+            batches[-1] += some
+    return batches
+
+
+def _chunks(values: list[Value], size: int) -> list[list[Value]]:
+    return [values[first : first + size] for first in range(0, len(values), size)]
 
 
 def _merged(items: Iterable[Item], kind: type[Kind], values: Callable[[Kind], Mapping[str, Any]]) -> dict[str, Any]:

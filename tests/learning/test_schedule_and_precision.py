@@ -98,7 +98,7 @@ def test_the_size_of_evaluation_batches_changes_no_figure(size: int) -> None:
         target, calls = Target(suite, suite.draw(SEED), SEED), []
         handle = target.flat.model.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         figures = target.evaluate("test", theta)
-        assert len(calls) == math.ceil(30 / suite.learning.evaluated_at_once)
+        assert len(calls) == suite.learning.evaluation_batches(30)
         loss, gradient = target.objective(DevUse("hold"), 0)(torch.from_numpy(theta))
         handle.remove()
         found.append([*figures.values(), loss, *gradient.tolist()])

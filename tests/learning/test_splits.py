@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -71,3 +73,8 @@ def test_pieces_are_even_and_no_larger_than_asked(count: int, sizes: list[int]) 
     found = pieces(rows, Learning(evaluation_batch=8))
     assert [len(piece) for piece in found] == sizes
     assert torch.equal(torch.cat(found), rows)
+
+
+def test_a_piece_travels_without_the_rows_of_the_others() -> None:
+    found = pieces(torch.arange(4096), Learning(evaluation_batch=16))
+    assert len(pickle.dumps(found[0])) < 8 * 4096 / 16

@@ -61,6 +61,10 @@ def test_shares_cover_all_units_in_order_and_are_whole_nodes(units: int, workers
     assert max(map(len, more)) <= max(map(len, found))
 
 
+def test_hundreds_of_workers_have_their_shares_in_no_time() -> None:
+    assert shares(5, 261, 256) == tuple(range(unit, unit + 1) for unit in range(5, 261))
+
+
 def _halves(first: int, last: int) -> list[tuple[int, int]]:
     return [(first, middle(first, last)), (middle(first, last), last)]
 

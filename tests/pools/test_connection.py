@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
 from avil_ray.errors import UserError
-from avil_ray.pools import connection
+from avil_ray.pools import connection, tokens
 from avil_ray.pools.connection import connected, named_by_environment
 
 
@@ -130,9 +131,9 @@ def test_a_folder_that_ray_cannot_use_is_one_line(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "ray").touch()
     monkeypatch.setattr(connection, "LONGEST_FOLDER", 1000)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    before = {name: os.environ.get(name) for name in connection.TOKEN}
+    before = {name: os.environ.get(name) for name in tokens.TOKEN}
     assert "Ray cannot start on this machine" in said("local")
-    assert {name: os.environ.get(name) for name in connection.TOKEN} == before
+    assert {name: os.environ.get(name) for name in tokens.TOKEN} == before
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -155,14 +156,60 @@ except AuthenticationError:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_local_ray_takes_no_orders_from_strangers() -> None:
-    """It listens on all interfaces; whoever has not its token is refused."""
+    """Other users of the machine reach it; whoever has not its token is refused."""
     address = ray.get_runtime_context().gcs_address
-    environment = {name: value for name, value in os.environ.items() if name not in connection.TOKEN}
+    environment = {name: value for name, value in os.environ.items() if name not in tokens.TOKEN}
     for more in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
         done = subprocess.run(
             [sys.executable, "-c", STRANGER, address], capture_output=True, text=True, env={**environment, **more}
         )
         assert done.stdout == "refused\n", done.stderr
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_local_ray_listens_on_loopback_alone() -> None:
+    ray.get(ray.remote(num_cpus=0.1)(lambda: None).remote())  # a worker listens too
+    own = psutil.Process()
+    processes = [own, *own.children(recursive=True)]
+    open_to = {
+        (process.name(), where.laddr.ip)
+        for process in processes
+        for where in process.net_connections("tcp")
+        if where.status == psutil.CONN_LISTEN
+    }
+    assert "gcs_server" in {name for name, _ in open_to}
+    assert {ip.removeprefix("::ffff:") for _, ip in open_to} == {"127.0.0.1"}
+
+
+@pytest.mark.usefixtures("_unconnected")
+def test_a_cluster_that_merely_runs_here_is_joined_only_where_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert connection._meant(None) == ("--address local", None)
+    assert caplog.text == ""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
+    assert connection._meant(None) == ("--address local", None)
+    assert "using a Ray of our own; --address auto joins the cluster" in caplog.text
+    monkeypatch.setattr(connection, "_require_cluster", lambda named, address: None)
+    assert connection._meant("auto") == ("--address auto", "127.0.0.1:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6380")
+    assert connection._meant(None) == ("RAY_ADDRESS=127.0.0.1:6380", "127.0.0.1:6380")
+
+
+@pytest.mark.usefixtures("_unconnected")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_another_users_cluster_is_passed_over_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    file = tmp_path / "ray" / "ray_current_cluster"
+    file.write_text("127.0.0.1:6379")
+    os.chown(file, 12345, 12345)
+    assert connection._meant("auto") == ("--address auto", None)
+    assert "(127.0.0.1:6379) is another user's; using a Ray of our own" in caplog.text
 
 
 def test_two_threads_may_ask_and_only_the_main_one_touches_signals() -> None:

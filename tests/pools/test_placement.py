@@ -18,6 +18,7 @@ from avil_ray.pools.placement import (
     most_slots,
     number,
     own_cpus,
+    selects,
     total,
 )
 
@@ -52,6 +53,14 @@ def test_a_total_adds_up_by_name() -> None:
             [{"CPU": 1}, {"GPU": 1}],
             "no node has 1 CPU and 1 GPU free for one of a trial's 1 processes",
         ),
+        ([{"licence": 2}], [{"CPU": 1, "licence": 1}], "one trial asks 2 licence at once, the cluster has 1"),
+        ([{"accelerator_type:H100": 0.001}] * 8, [{"CPU": 1, "accelerator_type:H100": 1}], None),
+        (
+            [{"CPU": 1, "accelerator_type:H100": 0.001}],
+            [{"CPU": 1, "accelerator_type:A10G": 1}, {"CPU": 1, "accelerator_type:T4": 1}],
+            "no node has accelerator_type H100; there are: A10G, T4",
+        ),
+        ([{"CPU": 1, "accelerator_type:H100": 0.001}], [TINY], "no node has accelerator_type H100; there are: none"),
         ([], [], None),
     ],
 )
@@ -109,6 +118,7 @@ def test_how_often_bundles_fit_side_by_side() -> None:
         ({"CPU": 1.0, "GPU": 0.5}, "1 CPU and 0.5 GPU"),
         ({}, "nothing"),
         ({"CPU": 1 / 3}, "0.3333 CPU"),
+        ({"GPU": 1, "accelerator_type:H100": 0.001}, "1 GPU and an accelerator of type H100"),
     ],
 )
 def test_a_bundle_in_words(bundle: Bundle, words: str) -> None:
@@ -123,3 +133,15 @@ def test_amounts_without_needless_digits(amount: float, text: str) -> None:
 def test_no_ray_of_our_own_has_room_for_more_ranks_than_this_machine_bears() -> None:
     there = os.cpu_count() or 1
     assert [own_cpus(asked) for asked in (1, there + 1, 900 * there)] == [there, there + 1, CROWD * there]
+
+
+@pytest.mark.parametrize(
+    ("condition", "zones"),
+    [("a", "a"), ("!a", "bc-"), ("in(a, b)", "ab"), ("!in(a,b)", "c-"), ("in(c)", "c"), ("d", "")],
+)
+def test_a_label_selector_takes_the_nodes_that_it_says(condition: str, zones: str) -> None:
+    """A node without the label, "-" here, is taken by denials alone."""
+    nodes = {"-": {"kind": "a"}, **{zone: {"zone": zone, "kind": "x"} for zone in "abc"}}
+    assert {zone for zone, labels in nodes.items() if selects({"zone": condition}, labels)} == set(zones)
+    assert not any(selects({"zone": condition, "kind": "y"}, labels) for labels in nodes.values())
+    assert all(selects({}, labels) for labels in nodes.values())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from avil_ray.reports.comparison import SweepFacts
+from avil_ray.reports.facts import Setup, Start, SweepFacts
 from avil_ray.reports.records import Cost, TrialRecord, trial_key
 
 TASKS = ("left", "right", "left_odd", "noise")
@@ -27,6 +27,7 @@ def history(
     fine_tuning: int = 0,
     steps: int = 96,
     alpha: Mapping[str, float] | None = None,
+    trained: tuple[str, ...] = TASKS,
 ) -> pd.DataFrame:
     """A trial's rounds: select climbs to about `best`, n · alpha drifts from 1 to what `alpha` says, w follows it."""
     number = np.arange(rounds + fine_tuning)
@@ -38,10 +39,13 @@ def history(
         "select/loss": 2.3 - 2 * climb,
         "time/round": generator.uniform(0.4, 0.6, len(number)),
         "cost/gradient_steps": np.full(len(number), steps),
+        **{f"train_loss/{task}": 2.3 - 2 * climb for task in trained},
     }
     main = number < rounds
     if fine_tuning:
         columns[f"target-only/select/{metric}"] = np.where(main, climb - 0.02, np.nan)
+        columns["time/combine"] = 0.001 * steps
+        columns |= {f"kept/{task}": np.where(number > 4, float(task != "noise"), np.nan) for task in trained[1:]}
     for task, end in (alpha or {}).items():
         settle = 1 + (end - 1) * (1 - np.exp(-number / 5))
         scaled = np.clip(settle + generator.normal(0, 0.12, len(number)), 0, 4)
@@ -49,6 +53,24 @@ def history(
         columns[f"weight/{task}"] = np.where(main, np.clip(1 + (end - 1) * number / rounds, 0.05, 4), np.nan)
         columns[f"cosine/{task}"] = np.where(main, 0.3 * end + generator.normal(0, 0.02, len(number)), np.nan)
     return pd.DataFrame(columns)
+
+
+SETUP = Setup(
+    suite={"name": "multimnist", "target": "left", "target_labels": 300},
+    rounds=20,
+    steps_per_round=24,
+    given={"alpha-vil": (), "static": ("weights", "momentum")},
+    learning={"learning_rate": 0.05, "batch_size": 32, "optimizer": "sgd", "schedule": "constant"},
+    examples={"left": {"train": 200, "dev": 100, "select": 1000, "test": 2000}, "noise": {"train": None}},
+    space="name: digits\nseeds: [0, 1, 2, 3, 4]\n",
+)
+START = Start(
+    date="2026-01-02T03:04:05Z",
+    commit="0123abc",
+    versions={"avil_ray": "0.1.0", "torch": "2.13.0"},
+    hardware=("Some CPU, Linux 6.1", "Ray had 2 CPUs and 0 GPUs on 1 node"),
+    mlflow="#/experiments/1/runs/f00",
+)
 
 
 def make_facts(labels: tuple[str, ...], **changes: Any) -> SweepFacts:
@@ -62,6 +84,8 @@ def make_facts(labels: tuple[str, ...], **changes: Any) -> SweepFacts:
         "tasks": TASKS,
         "seeds": SEEDS,
         "labels": labels,
+        "setup": SETUP,
+        "starts": (START,),
     }
     return SweepFacts(**{**facts, **changes})
 
@@ -122,13 +146,15 @@ def make_sweep() -> tuple[list[TrialRecord], SweepFacts]:
     robust = {"variant": "robust", "dev": "crossfit"}
     records = _trials("alpha-vil", "alpha-vil", 0, robust, 0.931, 96, alpha=ALPHAS, fine_tuning=7)
     records += _trials("alpha-vil-paper", "alpha-vil", 0, {"variant": "paper", "dev": "hold"}, 0.868, 96, alpha=paper)
-    records += _trials("target-only", "target-only", 0, {"dev": "train"}, 0.906, 24)
+    records += _trials("target-only", "target-only", 0, {"dev": "train"}, 0.906, 24, trained=("left",))
     records += _trials("equal", "equal", 0, {"dev": "train"}, 0.931, 96)
     records += _trials("equal-then-target", "equal-then-target", 0, {"dev": "train"}, 0.929, 96)
     grid = [(right, odd) for right in (0.0, 0.25, 0.5, 1.0) for odd in (0.0, 0.5, 1.0)]
     for index, (right, odd) in enumerate(grid):
         options = {"dev": "train", "weights.right": right, "weights.left_odd": odd, "momentum": 0.9}
-        records += _trials("static", "static", index, options, 0.90 + 0.03 * right + 0.022 * odd - 0.012 * right**2, 96)
+        trained = ("left", *(["right"] if right else []), *(["left_odd"] if odd else []))
+        centre = 0.90 + 0.03 * right + 0.022 * odd - 0.012 * right**2
+        records += _trials("static", "static", index, options, centre, 96, trained=trained)
     fork = _trials("fork-merge", "fork-merge", 0, {"dev": "hold"}, 0.92, 200)
     records += [*fork[:4], failed(fork[4], "the loss was not finite in round 3")]
     return records, make_facts(labels)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from simulated import failed, make_facts, make_record, make_sweep
 
 from avil_ray.reports.comparison import Comparison, compare
+from avil_ray.reports.differences import LEVEL
 from avil_ray.reports.records import Cost, TrialRecord
+from avil_ray.reports.statistics import holm
 
 
 def trials(label: str, tests: list[float], configuration: int = 0, **changes: object) -> list[TrialRecord]:
@@ -162,12 +166,45 @@ def test_a_difference_is_paired_by_seed_and_as_scipy_has_it() -> None:
         ("max", 0.001, "tie"), ("min", -0.001, "tie"),
     ],
 )  # fmt: skip
-def test_the_verdict_follows_the_interval_and_the_mode(mode: str, shift: float, verdict: str) -> None:
+def test_the_verdict_follows_the_p_value_and_the_mode(mode: str, shift: float, verdict: str) -> None:
     base, noise = [0.80, 0.82, 0.84], [0.01, -0.01, 0.003]
     moved = [figure + shift + error for figure, error in zip(base, noise, strict=True)]
     records = [*trials("alpha-vil", moved), *trials("equal", base)]
     [found] = compare(records, make_facts(("alpha-vil", "equal"), seeds=(0, 1, 2), mode=mode)).differences
     assert found.verdict == verdict
+
+
+def test_a_pair_has_one_p_value_in_every_table_corrected_for_all_pairs(comparison: Comparison) -> None:
+    tables = (comparison.differences, comparison.against_alone, comparison.against_best)
+    found = [(frozenset((one.a, one.b)), one) for table in tables for one in table if one.estimate]
+    raw = {pair: one.estimate.p_value for pair, one in found if one.estimate and one.estimate.p_value is not None}
+    corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
+    assert len(found) > len(raw) == 12, "some pairs are in two tables"
+    assert all(one.corrected == corrected[pair] and one.comparisons == len(raw) for pair, one in found)
+    assert any(one.estimate.p_value < LEVEL <= corrected[pair] for pair, one in found if one.estimate)
+    for pair, one in found:
+        assert (one.verdict in ("ahead", "behind")) == (corrected[pair] < LEVEL)
+
+
+def test_the_best_is_best_on_select_and_the_earlier_of_equals() -> None:
+    labels = ("equal", "static", "other")
+    records = [make_record("equal", select=0.7, test=0.9), make_record("static", select=0.8, test=0.1)]
+    found = compare([*records, make_record("other", select=0.8)], make_facts(labels, seeds=(0,)))
+    assert found.best is found.by_label["static"]
+    lower = compare(records, make_facts(labels, seeds=(0,), mode="min"))
+    assert lower.best is lower.by_label["equal"]
+    assert [(one.a, one.b) for one in found.against_best] == [("equal", "static"), ("other", "static")]
+
+
+def test_the_method_that_trains_the_target_alone_is_known_by_its_histories(comparison: Comparison) -> None:
+    assert comparison.alone is comparison.by_label["target-only"]
+    assert {one.b for one in comparison.against_alone} == {"target-only"}
+    alone = pd.DataFrame({"round": [0], "train_loss/left": [1.0], "train_loss/right": [np.nan]})
+    other = pd.DataFrame({"round": [0], "train_loss/left": [1.0], "with 1/train_loss/right": [1.0]})
+    for histories, expected in (((alone, alone), "x"), ((alone, other), None), ((pd.DataFrame(),) * 2, None)):
+        records = [make_record("x", configuration=index, history=one) for index, one in enumerate(histories)]
+        found = compare(records, make_facts(("x",), seeds=(0,))).alone
+        assert (found.label if found else None) == expected
 
 
 def test_one_seed_decides_nothing() -> None:
@@ -185,6 +222,15 @@ def test_a_search_is_read_at_the_references_cost() -> None:
         records[1] = make_record("alpha-vil", 1, cost=Cost(steps - steps // 2, 1.0, 1.0))
         equal = compare(records, facts).differences[0].at_equal_cost
         assert (equal and (equal.count, pytest.approx(equal.test))) == expected
+
+
+def test_a_search_is_read_at_the_references_reserved_time_too() -> None:
+    grid = [record for index, test in enumerate((0.6, 0.9, 0.3)) for record in trials("static", [test] * 2, index)]
+    mine = trials("alpha-vil", [0.8] * 2, cost=Cost(1, 1.0, 1.0, 8.0))  # a configuration takes 2 x 4 seconds
+    [found] = compare([*mine, *grid], make_facts(("alpha-vil", "static"), seeds=(0, 1))).differences
+    assert found.at_equal_cost is None
+    assert found.at_equal_reserved is not None
+    assert (found.at_equal_reserved.count, found.at_equal_reserved.cost) == (2, 16.0)
 
 
 def test_labels_keep_their_order_and_none_is_lost() -> None:
@@ -205,6 +251,7 @@ def test_a_sweep_without_trials_compares_nothing() -> None:
 
 
 CONTRACT = {"sweep", "suite", "target", "metric", "mode", "reference", "methods", "comparisons"}
+ADDED = {"target_alone", "recommended", "against_target_alone", "against_recommended", "starts"}
 METHOD = {"label", "method", "configurations", "trials", "failed", "chosen", "test", "select", "cost"}
 DIFFERENCE = {"a", "b", "difference", "ci95", "p_value", "cost_ratio", "reserved_cost_ratio"}
 COST = {"gradient_steps", "device_seconds", "reserved_device_seconds", "wall_seconds", "busy"}
@@ -212,7 +259,11 @@ COST = {"gradient_steps", "device_seconds", "reserved_device_seconds", "wall_sec
 
 def test_the_summary_keeps_its_contract(comparison: Comparison) -> None:
     summary = json.loads(json.dumps(comparison.summary(), allow_nan=False))
-    assert summary.keys() >= CONTRACT
+    assert summary.keys() >= CONTRACT | ADDED
+    assert summary["target_alone"] == "target-only"
+    assert summary["recommended"]["label"] == "static"
+    assert summary["recommended"]["options"]["weights.right"] == 1.0
+    assert summary["recommended"]["command"].startswith("avil-ray run multimnist --method static --target left")
     assert [summary[name] for name in ("sweep", "suite", "target", "metric", "mode")] == [
         "digits", "multimnist", "left", "accuracy", "max",
     ]  # fmt: skip

@@ -93,3 +93,45 @@ def test_a_figure_is_the_same_each_time_and_leaves_no_trace() -> None:
         assert opened.size == (1200, 450)
         assert opened.convert("RGB").getpixel((2, 2)) == (0x16, 0x19, 0x1D)
     assert dict(mpl.rcParams) == before
+
+
+def test_a_sheet_is_as_high_as_its_panels_need_and_breaks_long_titles() -> None:
+    figure, panels = drawing.sheet("a title " * 8, "and more " * 12, [1.0, 2.0], LIGHT, left=0.5, right=0.5)
+    heights = [panel.get_position().height * figure.get_size_inches()[1] for panel in panels]
+    assert heights == pytest.approx([1.0, 2.0])
+    drawing.png(figure)
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert len(boxes) > 3
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 > panels[0].bbox.y1 for box in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_an_svg_is_the_same_each_time_has_text_and_takes_its_colours_from_the_page() -> None:
+    def image() -> str:
+        figure, [axes] = drawing.sheet("a <title>", "and $more$", [1.0], LIGHT, left=0.5, right=0.5)
+        drawing.dot(axes, 1.0, 2.0, drawing.Style(LIGHT.series[3], "-"), LIGHT)
+        with drawing.own_look():
+            return drawing.svg(figure, "name", LIGHT)
+
+    found = image()
+    assert found == image()
+    assert found.startswith('<svg viewBox="0 0 ')
+    assert "a &lt;title&gt;" in found
+    assert "and $more$" in found
+    assert "var(--series-3)" in found
+    assert not any(colour in found for colour in drawing.css_colours(LIGHT).values())
+    assert "Matplotlib" not in found
+
+
+def test_limits_hold_the_values_and_no_interval_that_is_far_longer() -> None:
+    low, high = drawing.limits([0.8, 0.9], [0.75, 0.95])
+    assert 0.7 < low < 0.75
+    assert 0.95 < high < 1.0
+    low, high = drawing.limits([0.8, 0.9], [-1.0, 3.0])
+    assert 0.6 < low < 0.8
+    assert 0.9 < high < 1.1
+
+
+@pytest.mark.parametrize(("value", "text"), [(950, "950"), (20_000, "20 k"), (1.5e6, "1.5 M"), (2e9, "2 G")])
+def test_a_large_number_is_short(value: float, text: str) -> None:
+    assert drawing.short_number(value) == text

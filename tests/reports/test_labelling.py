@@ -103,3 +103,28 @@ def test_long_names_are_cut_and_dollars_are_no_mathematics() -> None:
     assert labelling.shorten("short") == "short"
     assert labelling.widest(["$a$"]) > labelling.widest(["a"])
     assert labelling.widest([]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("static", ["static"]),
+        ("equal-then-target", ["equal-then-", "target"]),
+        ("a" * 20, ["a" * 16, "a" * 4]),
+        ("target digits of the left", ["target digits of", "the left"]),
+        ("", [""]),
+    ],
+)
+def test_a_long_name_is_broken_and_never_cut(name: str, lines: list[str]) -> None:
+    assert labelling.wrap(name).split("\n") == lines
+    assert labelling.line_count([name]) == len(lines)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_spreading_leaves_larger_things_more_room(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    positions, sizes = generator.uniform(0, 40, 8).tolist(), generator.uniform(2, 12, 8).tolist()
+    moved = labelling.spread(positions, sizes)
+    placed = sorted(zip(moved, sizes, strict=True))
+    assert all(b - a >= (one + other) / 2 - 1e-9 for (a, one), (b, other) in itertools.pairwise(placed))
+    assert np.argsort(moved).tolist() == np.argsort(positions).tolist()

@@ -3,110 +3,98 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.text import Text
 from simulated import failed, make_facts, make_record
 
-from avil_ray.reports import drawing
+from avil_ray.reports import drawing, page_tables
 from avil_ray.reports.comparison import Comparison, compare
-from avil_ray.reports.drawing import DARK, LIGHT, Drawing
-from avil_ray.reports.standings import cost, differences
+from avil_ray.reports.drawing import DARK, LIGHT
+from avil_ray.reports.standings import differences, per_seed
 
 
-def dots(found: Drawing | None) -> list[tuple[float, float]]:
-    assert found is not None
-    [axes] = found.figure.axes
-    return [tuple(one.get_offsets()[0]) for one in axes.collections if isinstance(one, PathCollection)]  # type: ignore[index]
-
-
-def lines(found: Drawing | None) -> list[tuple[list[Any], list[Any]]]:
-    assert found is not None
-    [axes] = found.figure.axes
-    return [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]  # type: ignore[arg-type]
-
-
-def test_every_difference_is_drawn_with_its_interval(comparison: Comparison) -> None:
-    estimates = [one.estimate for one in comparison.differences if one.estimate]
+def panels(comparison: Comparison) -> list[Axes]:
     found = differences(comparison, LIGHT)
-    assert dots(found) == [(estimate.difference, row) for row, estimate in enumerate(estimates)]
-    intervals = [x for x, y in lines(found) if y[0] == y[1] and len(set(x)) == 2]
-    assert intervals == [list(estimate.interval or ()) for estimate in estimates]
+    assert found is not None
+    return found.figure.axes
+
+
+def dots(axes: Axes) -> list[tuple[float, float]]:
+    marks = [one for one in axes.collections if isinstance(one, PathCollection)]
+    return [(float(x), float(y)) for one in marks for x, y in np.asarray(one.get_offsets())]
+
+
+def test_every_difference_from_both_baselines_is_drawn_with_its_interval(comparison: Comparison) -> None:
+    order = [method.label for method in page_tables.ranked(comparison) if method.test]
+    for axes, found in zip(panels(comparison), (comparison.against_alone, comparison.against_best), strict=True):
+        estimates = {order.index(one.a): one.estimate for one in found if one.estimate}
+        assert dots(axes) == [(estimates[row].difference, row) for row in sorted(estimates)]
+        lines = [line for line in axes.get_lines() if len(set(np.asarray(line.get_xdata()).tolist())) == 2]
+        intervals = [tuple(np.asarray(line.get_xdata()).tolist()) for line in lines]
+        assert intervals == [estimates[row].interval for row in sorted(estimates)]
+
+
+def test_where_the_target_alone_is_the_best_there_is_one_panel() -> None:
+    records = [make_record("equal", seed, test=0.5 + seed / 9) for seed in (0, 1)]
+    assert len(panels(compare([*records, make_record("static")], make_facts(("equal", "static"), seeds=(0,))))) == 1
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_the_better_side_is_shaded(mode: str) -> None:
     records = [make_record(label, seed, test=0.5 + seed / 9) for label in ("alpha-vil", "equal") for seed in (0, 1)]
-    found = differences(compare(records, make_facts(("alpha-vil", "equal"), seeds=(0, 1), mode=mode)), LIGHT)
-    assert found is not None
-    [axes] = found.figure.axes
+    [axes] = panels(compare(records, make_facts(("alpha-vil", "equal"), seeds=(0, 1), mode=mode)))
     [shade] = axes.patches
     middle = float(np.mean(shade.get_extents().transformed(axes.transData.inverted()).intervalx))
     assert (middle > 0) == (mode == "max")
 
 
-def test_every_method_with_a_result_is_drawn_at_its_whole_cost(comparison: Comparison) -> None:
-    shown = [method for method in comparison.methods if method.test]
-    assert "fork-merge" not in [method.label for method in shown]
-    places = dots(cost(comparison, LIGHT))
-    assert places == [(method.cost.gradient_steps, method.test.mean) for method in shown if method.test]
-
-
-def test_a_search_is_drawn_from_one_configuration_to_all(comparison: Comparison) -> None:
-    static = comparison.by_label["static"]
-    expected = static.best_of("max")
-    [(x, y)] = [(x, y) for x, y in lines(cost(comparison, LIGHT)) if len(x) == 12]
-    assert x == [best.cost for best in expected]
-    assert y == [best.test for best in expected]
-    assert (x[-1], y[-1]) == (static.cost.gradient_steps, pytest.approx(static.test.mean if static.test else None))
-
-
-def shown_ticks(axes: Axes) -> list[Text]:
-    """The tick labels within the limits: Matplotlib keeps some outside, which it does not draw."""
-    x = [text for text in axes.get_xticklabels() if axes.viewLim.containsx(text.get_position()[0])]
-    return x + [text for text in axes.get_yticklabels() if axes.viewLim.containsy(text.get_position()[1])]
-
-
-def test_no_name_stands_on_another_or_leaves_the_figure(comparison: Comparison) -> None:
-    for draw, theme in itertools.product((cost, differences), (LIGHT, DARK)):
-        found = draw(comparison, theme)
-        assert found is not None
-        drawing.png(found.figure)
-        [axes] = found.figure.axes
-        texts = [*axes.texts, *shown_ticks(axes), axes.xaxis.label, axes.yaxis.label]
-        boxes = [text.get_window_extent() for text in texts if text.get_text()]
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-        assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= 1200 and box.y1 <= found.figure.bbox.y1 for box in boxes)
-
-
-def test_points_of_one_cost_stand_side_by_side() -> None:
-    labels = ("alpha-vil", "equal", "static")
-    records = [make_record(label, test=0.8) for label in labels]
-    found = cost(compare(records, make_facts(labels, seeds=(0,))), LIGHT)
+def test_every_seed_is_a_dot_and_its_line_runs_through_all_methods(comparison: Comparison) -> None:
+    found = per_seed(comparison, LIGHT)
     assert found is not None
     [axes] = found.figure.axes
-    drawing.png(found.figure)
-    marks = [one for one in axes.collections if isinstance(one, PathCollection)]
-    across = sorted(
-        float(one.get_transforms()[0][0, 2] + one.get_offset_transform().transform([(100, 0.8)])[0][0]) for one in marks
-    )
-    assert all(b - a > 7 * drawing.POINT for a, b in itertools.pairwise(across))
+    shown = [method for method in page_tables.ranked(comparison) if method.chosen]
+    per = [method.chosen.per_seed for method in shown if method.chosen]
+    assert dots(axes) == [(value, row) for row, values in enumerate(per) for value in values.values()]
+    lines = [np.asarray(line.get_xdata()).tolist() for line in axes.get_lines()]
+    assert [line for line in lines if len(line) == len(shown)] == [[one[seed] for one in per] for seed in range(5)]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_no_name_stands_on_another_or_leaves_the_figure(comparison: Comparison, theme: drawing.Theme) -> None:
+    for found in (differences(comparison, theme), per_seed(comparison, theme)):
+        assert found is not None
+        drawing.png(found.figure)
+        boxes = [text.get_window_extent() for axes in found.figure.axes for text in [*axes.texts, axes.xaxis.label]]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
+        assert all(box.x1 <= found.figure.bbox.x1 and box.y1 <= found.figure.bbox.y1 for box in boxes)
+
+
+def test_a_long_name_takes_more_lines_and_every_row_more_room() -> None:
+    long = "a-label-of-many-words_and-nowhere-to-break-it-abcdefghijklmnopqrs"
+    heights = []
+    for label in ("short", long):
+        records = [make_record(name, seed) for name in (label, "equal") for seed in (0, 1)]
+        found = per_seed(compare(records, make_facts((label, "equal"), seeds=(0, 1))), LIGHT)
+        assert found is not None
+        heights.append(found.figure.get_size_inches()[1])
+        said = "".join(text.get_text() for text in found.figure.axes[0].texts).replace("\n", "")
+        assert label in said
+    assert heights[1] > heights[0]
 
 
 def test_without_results_there_is_no_figure() -> None:
     comparison = compare([failed(make_record("alpha-vil"), "no")], make_facts(("alpha-vil", "equal"), seeds=(0,)))
-    assert cost(comparison, LIGHT) is None
     assert differences(comparison, LIGHT) is None
+    assert per_seed(comparison, LIGHT) is None
 
 
-def test_one_seed_is_drawn_without_an_interval() -> None:
+def test_one_seed_is_drawn_without_an_interval_and_has_no_figure_of_seeds() -> None:
     records = [make_record("alpha-vil", test=0.9), make_record("equal", test=0.8)]
     comparison = compare(records, make_facts(("alpha-vil", "equal"), seeds=(0,)))
-    found = differences(comparison, LIGHT)
-    assert found is not None
-    assert "interval" not in found.caption
-    assert dots(found) == [(pytest.approx(0.1), 0)]
+    [axes] = panels(comparison)
+    assert dots(axes) == [(pytest.approx(-0.1), 1)]
+    assert per_seed(comparison, LIGHT) is None

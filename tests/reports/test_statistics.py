@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from avil_ray.reports.statistics import Mode, Tried, expected_best, mean_interval, paired_difference
+from avil_ray.reports.statistics import (
+    Mode,
+    Tried,
+    expected_best,
+    holm,
+    mean_interval,
+    paired_difference,
+    seeds_to_tell,
+)
 
 FIGURES = [0.931, 0.942, 0.927, 0.950, 0.936]
 
@@ -107,3 +115,40 @@ def test_a_long_search_stays_exact() -> None:
     # the expected largest of k of the K numbers below K is k (K + 1) / (k + 1), less 1
     for count in (1, 2, 37, 600, 1200):
         assert found[count - 1].test == pytest.approx(count * 1201 / (count + 1) - 1, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_rejects_what_its_steps_reject(seed: int) -> None:
+    p_values = np.random.default_rng(seed).uniform(0, 0.08, 7).tolist()
+    corrected = holm(p_values)
+    for level in (0.01, 0.05, 0.2):
+        rejected: set[int] = set()
+        for place, index in enumerate(np.argsort(p_values).tolist()):
+            if p_values[index] > level / (len(p_values) - place):
+                break
+            rejected.add(index)
+        assert {index for index, p_value in enumerate(corrected) if p_value <= level} == rejected
+
+
+def test_holm_changes_nothing_for_one_test_and_never_exceeds_one() -> None:
+    assert holm([0.03]) == [0.03]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_seeds_it_would_take_are_those_at_which_the_interval_leaves_zero() -> None:
+    a, b = {0: 0.02, 1: -0.01, 2: 0.02}, dict.fromkeys(range(3), 0.0)
+    needed = seeds_to_tell(a, b, 1)
+    assert needed is not None
+    spread = np.std([0.02, -0.01, 0.02], ddof=1)
+    half = [stats.t.ppf(0.975, count - 1) * spread / np.sqrt(count) for count in (needed - 1, needed)]
+    assert half[1] < 0.01 <= half[0]
+    more = seeds_to_tell(a, b, 10)
+    assert more is not None
+    assert more > needed
+
+
+def test_nothing_is_said_of_seeds_where_nothing_can_be() -> None:
+    assert seeds_to_tell({0: 1.0}, {0: 0.5}, 1) is None
+    assert seeds_to_tell({0: 1.0, 1: 1.0}, {0: 0.5, 1: 0.5}, 1) is None
+    assert seeds_to_tell({0: 1.0, 1: -1.0}, {0: 0.0, 1: 0.0}, 1) is None

@@ -39,7 +39,7 @@ def test_the_table_holds_every_figure(comparison: Comparison) -> None:
     ]
     assert "none complete" in text
     assert "5 (1)" in text
-    assert "digits: alpha-vil ties with 3, beats 2" in text
+    assert "digits: Train left with static: weights.right = 1, weights.left_odd = 1." in text
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -10,12 +10,13 @@ from pathlib import Path
 from matplotlib import rc_context
 from simulated import make_facts, make_record, make_sweep
 
-from avil_ray.reports.comparison import SweepFacts
+from avil_ray.reports.facts import SweepFacts
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder, write_record
 from avil_ray.reports.write import write_report
 
 FILES = {
-    "summary.json", "report.md", "report.html", "figures/differences.png", "figures/cost.png", "figures/select.png",
+    "summary.json", "report.md", "report.html", "figures/seeds.png", "figures/differences.png", "figures/cost.png",
+    "figures/spending.png", "figures/select.png", "figures/tracks-alpha-vil.png", "figures/grid-static.png",
     "figures/alpha-alpha-vil.png", "figures/alpha-alpha-vil-paper.png",
 }  # fmt: skip
 
@@ -34,6 +35,7 @@ def test_a_report_is_whole_and_the_same_from_the_stored_trials(tmp_path: Path) -
         if name.startswith("figures/"):
             assert written[name].startswith(b"\x89PNG")
             assert f"({name})".encode() in written["report.md"]
+    assert written["report.html"].count(b"<svg ") == len(FILES) - 3
     for record in records:
         write_record(trial_folder(tmp_path / "sweep", record.key), record)
     write_report(tmp_path / "second", read_records(tmp_path / "sweep"), facts)
@@ -43,7 +45,8 @@ def test_a_report_is_whole_and_the_same_from_the_stored_trials(tmp_path: Path) -
 def test_figures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     write_report(tmp_path, *make_sweep())
     write_report(tmp_path, [make_record("equal")], make_facts(("equal",), seeds=(0,)))
-    assert set(contents(tmp_path)) == {"summary.json", "report.md", "report.html", "figures/cost.png"}
+    expected = {"summary.json", "report.md", "report.html", "figures/cost.png", "figures/spending.png"}
+    assert set(contents(tmp_path)) == expected
 
 
 def test_a_report_needs_neither_ray_nor_mlflow_nor_torch_nor_pyplot() -> None:

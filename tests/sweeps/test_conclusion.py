@@ -17,17 +17,18 @@ from avil_ray.reports.comparison import compare
 from avil_ray.reports.records import trial_folder, write_record
 from avil_ray.sweeps.conclusion import conclude, pack, save_best
 from avil_ray.sweeps.trial import save_theta
-from avil_ray.tracking.writer import Tracker
+from avil_ray.tracking.outbox import Outbox
 
 
 def test_damaged_parameters_cost_a_model_and_not_the_report(migrated_store: Path) -> None:
     folder, record = migrated_store.parent / "tiny", make_record("equal")
     write_record(trial_folder(folder, record.key), record)
     theta = trial_folder(folder, record.key) / "theta.safetensors"
-    save_theta(theta, np.zeros(3, np.float32))
+    save_theta(theta.parent, np.zeros(3, np.float32))
     theta.write_bytes(theta.read_bytes()[:-1] + b"\1")
-    tracker = Tracker(f"sqlite:///{migrated_store}", "tiny", "tiny")
-    outcome = conclude(folder, make_facts(("equal",), seeds=(0,)), [], tiny_suite(), tracker)
+    with Outbox(f"sqlite:///{migrated_store}", "tiny", "tiny", folder) as outbox:
+        outbox.prepare()
+        outcome = conclude(folder, make_facts(("equal",), seeds=(0,)), [], tiny_suite(), outbox)
     assert outcome.trouble == f"the model of {record.key}, as {theta}: unreadable (the checksum is wrong)"
     assert (folder / "report.html").exists()
 
@@ -54,8 +55,8 @@ def test_the_best_model_of_texts_is_left_where_predict_finds_it(tmp_path: Path) 
     for method, select in (("equal", 0.6), ("target-only", 0.7)):
         records.append(make_record(method, select=select))
         write_record(trial_folder(tmp_path, records[-1].key), records[-1])
-        theta = trial_folder(tmp_path, records[-1].key) / "theta.safetensors"
-        save_theta(theta, avil.train(suite, avil.Equal(), rounds=1, steps_per_round=1).theta)
+        theta = avil.train(suite, avil.Equal(), rounds=1, steps_per_round=1).theta
+        save_theta(trial_folder(tmp_path, records[-1].key), theta)
     comparison = compare(records, make_facts(("equal", "target-only"), seeds=(0,)))
     save_best(suite, tmp_path, comparison)
     assert read_facts(tmp_path / "model")["method"]["name"] == "target-only"

@@ -22,9 +22,9 @@ from rich.console import Console
 from tiny_suite import tiny_suite
 
 import avil_ray as avil
+from avil_ray.locking import locked
 from avil_ray.reports.records import Cost, TrialRecord, read_records, trial_folder
 from avil_ray.spaces.search_space import read_search_space
-from avil_ray.storage import locked
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.tracking.store import open_store
@@ -212,9 +212,10 @@ class TestSweep:
         assert outcome.failed == outcome.unfinished == 0
 
     @pytest.mark.slow
-    def test_optuna_proposes_the_same_again_and_learns_from_select(self, write: Write, storage: Path) -> None:
+    @pytest.mark.parametrize("algorithm", ["optuna", "surrogate"])
+    def test_a_sweep_that_is_resumed_proposes_the_same_again(self, algorithm: str, write: Write, storage: Path) -> None:
         methods = [{"method": "static", "weights": {"b": {"uniform": [0, 2]}}, "samples": 6}]
-        space = write(methods=methods, seeds=[0], rounds=1, search={"algorithm": "optuna"})
+        space = write(methods=methods, seeds=[0], rounds=1, search={"algorithm": algorithm})
         records = by_key(sweep(space, storage).folder)
         assert len(records) == 6
         chosen = [record.options for _, record in sorted(records.items())]

@@ -15,11 +15,11 @@ from avil_ray import checkpoint
 from avil_ray.errors import WorkFailed
 from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.methods.method import Memory, Run, Setting
-from avil_ray.reports.records import read_record, trial_folder, write_record
+from avil_ray.reports.records import read_record, trial_folder
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.storage import LocalStorage
-from avil_ray.sweeps.sweep import ended_well, settle
-from avil_ray.sweeps.trial import CHECKPOINT, THETA, best_so_far, load_theta, make_ready, make_record, save_theta
+from avil_ray.sweeps.sweep import settle
+from avil_ray.sweeps.trial import CHECKPOINT, THETA, best_so_far, load_theta, make_ready, save_theta
 
 SUITE = small.constant_suite()
 THREE = np.arange(3, dtype=np.float32)
@@ -124,38 +124,16 @@ def test_a_damaged_checkpoint_does_not_keep_a_trial_from_being_settled(tmp_path:
     assert record.cost.gradient_steps == 0
 
 
-def test_a_trial_whose_files_are_damaged_has_not_ended(tmp_path: Path) -> None:
-    folder = trial_folder(tmp_path, PLAN.key)
-    assert not ended_well(tmp_path, PLAN)
-    facts = {"key": PLAN.key, "label": "equal", "method": "equal", "configuration": 0, "options": {}, "seed": 1}
-    write_record(folder, make_record(facts, "failed", [ROW]))
-    assert not ended_well(tmp_path, PLAN)
-    write_record(folder, make_record(facts, "stopped", [ROW]))
-    assert ended_well(tmp_path, PLAN)
-    write_record(folder, make_record(facts, "finished", [ROW], select=0.5, test={"accuracy": 0.5}))
-    with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .*No such file"):
-        ended_well(tmp_path, PLAN)
-    save_theta(folder / THETA, THREE)
-    assert ended_well(tmp_path, PLAN)
-    spoil(folder / THETA)
-    with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable"):
-        ended_well(tmp_path, PLAN)
-    spoil(folder / "result.json")
-    spoil(folder / "result.json")
-    with pytest.raises(WorkFailed, match=r"result.json: unreadable"):
-        ended_well(tmp_path, PLAN)
-
-
 def test_parameters_that_changed_are_found(tmp_path: Path) -> None:
     path = tmp_path / THETA
-    save_theta(path, THREE)
-    assert load_theta(path).tolist() == [0, 1, 2]
+    save_theta(tmp_path, THREE)
+    assert load_theta(tmp_path).tolist() == [0, 1, 2]
     assert load_file(path)["theta"].tolist() == [0, 1, 2], "plain safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WorkFailed, match=r"theta.safetensors: unreadable .the checksum is wrong."):
-        load_theta(path)
+        load_theta(tmp_path)
     path.unlink()
     with pytest.raises(WorkFailed, match="No such file"):
-        load_theta(path)
+        load_theta(tmp_path)

@@ -1,5 +1,6 @@
 import pickle
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from avil_ray.tracking.callback import TrackingCallback
+from avil_ray.tracking.outbox import Outbox
 
+SUMMARY = {"sweep": "first sweep", "methods": [], "comparisons": []}
 CLEAN, TWICE, FAILING = (f"equal/c000/s{seed}" for seed in range(3))
 
 
@@ -40,7 +43,9 @@ def trainable():
             with tempfile.TemporaryDirectory() as folder:
                 Path(folder, "round").write_text(str(number))
                 row = {"round": number, "select/accuracy": number / 10, "dev/loss": float("nan")}
-                tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder))
+                tune.report(
+                    {"round": number, "row": pickle.dumps(row)}, checkpoint=tune.Checkpoint.from_directory(folder)
+                )
             if key == TWICE and number == 1 and not checkpoint:
                 raise RuntimeError("out of memory")
 
@@ -48,12 +53,24 @@ def trainable():
 
 
 @pytest.fixture
-def callback(store):
-    store.tracker()
-    return TrackingCallback(store.uri, store.experiment, store.sweep)
+def outbox(store, tmp_path):
+    with Outbox(store.uri, store.experiment, store.sweep, tmp_path) as outbox:
+        outbox.prepare()
+        yield outbox
 
 
-def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, callback, tmp_path, monkeypatch):
+@pytest.fixture
+def callback(outbox):
+    return TrackingCallback(outbox)
+
+
+def sent(callback):
+    """Wait until all is there."""
+    callback.outbox.finish(SUMMARY, "FINISHED")
+    assert callback.outbox.trouble is None
+
+
+def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, outbox, callback, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keys = {"trial": tune.grid_search([facts(key) for key in (CLEAN, TWICE, FAILING)])}
     run = tune.RunConfig(
@@ -64,7 +81,7 @@ def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, c
         failure_config=tune.FailureConfig(max_failures=1),
     )
     tune.Tuner(trainable(), param_space={**keys, "repair": str(tmp_path / "repaired")}, run_config=run).fit()
-    assert callback.tracker.trouble is None
+    sent(callback)
     assert {key: store.run(key).info.status for key in (CLEAN, TWICE, FAILING)} == {
         CLEAN: "FINISHED",
         TWICE: "FINISHED",
@@ -80,10 +97,11 @@ def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, c
         name="again",
         storage_path=str(tmp_path / "tune"),
         verbose=0,
-        callbacks=[TrackingCallback(store.uri, store.experiment, store.sweep)],
+        callbacks=[TrackingCallback(outbox)],
     )
     space = {"trial": tune.grid_search([facts(FAILING)]), "repair": str(tmp_path / "repaired")}
     tune.Tuner(trainable(), param_space=space, run_config=again).fit()
+    sent(callback)
     assert len(store.runs()) == 4  # one each, and the sweep's
     assert store.run(FAILING).info.status == "FINISHED"
     assert store.run(FAILING).data.params == {"rate": "0.5"}
@@ -100,18 +118,24 @@ def test_what_a_sweeps_end_cuts_off_was_killed(store, callback):
         callback.on_trial_start(0, [], as_trial(key))
     callback.on_trial_complete(1, [], as_trial(CLEAN))
     callback.on_experiment_end([])
+    sent(callback)
     assert (store.run(CLEAN).info.status, store.run(TWICE).info.status) == ("FINISHED", "KILLED")
     callback.on_trial_start(2, [], as_trial(TWICE))
+    callback.outbox._ask("prepare", [])  # answered once what came before it was heard
+    until = time.monotonic() + 20
+    while store.run(TWICE).info.status != "RUNNING" and time.monotonic() < until:
+        time.sleep(0.1)
     assert store.run(TWICE).info.status == "RUNNING"
 
 
 def test_a_trial_that_fails_before_it_starts_has_a_whole_run(store, callback):
     callback.on_trial_error(0, [], as_trial(CLEAN))
+    sent(callback)
     run = store.run(CLEAN)
     assert run.info.status == "FAILED"
     assert run.data.tags["avil.method"] == "static"
 
 
 def test_what_tune_stores_of_a_callback_holds_no_password():
-    callback = TrackingCallback("postgresql://me:secret@host/db", "moons", "first")
+    callback = TrackingCallback(Outbox("postgresql://me:secret@host/db", "moons", "first", Path("/nowhere")))
     assert b"secret" not in pickle.dumps(callback)

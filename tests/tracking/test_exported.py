@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -100,18 +99,20 @@ sys.meta_path.insert(0, Hidden())
 )
 def test_a_logged_model_loads_without_this_library(store, tmp_path, make, example, inputs):
     module, tracker = make(), store.tracker()
-    tracker.log_model(KEY, partial(pack_model, module, example))
+    packed = pack_model(module, example, tmp_path)
+    tracker.log_model(KEY, packed.model, packed.files, packed.trouble)
     reference = store.run(KEY).data.tags["avil.model"]
     with torch.no_grad():
         expected = module.eval()(inputs)
     torch.testing.assert_close(loaded_elsewhere(store, reference, inputs, tmp_path), expected)
 
 
-def test_one_tensor_can_be_served_as_arrays(store):
+def test_one_tensor_can_be_served_as_arrays(store, tmp_path):
     import mlflow
 
     module, tracker = vision(), store.tracker()
-    tracker.log_model(KEY, partial(pack_model, module, torch.rand(3, 1, 8, 8)))
+    packed = pack_model(module, torch.rand(3, 1, 8, 8), tmp_path)
+    tracker.log_model(KEY, packed.model, packed.files, packed.trouble)
     model_id = store.run(KEY).data.tags["avil.model"].removeprefix("models:/")
     inputs = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)
     served = mlflow.pyfunc.load_model(open_store(store.uri).get_logged_model(model_id).artifact_location)

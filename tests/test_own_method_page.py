@@ -1,4 +1,4 @@
-"""The examples in CONTRIBUTING run as they stand there, and a run with them can be stopped."""
+"""The methods on the page about own methods train, at the estimated cost, and their runs can be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from avil_ray.methods.method import Method
 from avil_ray.rounds import Round
 from avil_ray.spaces.work import work_of
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(), re.DOTALL)
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "own-method.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.parametrize(("name", "most"), [("PlainMean", 60), ("BetterHalf", 70), ("EqualLosses", 60)])

@@ -1,0 +1,209 @@
+"""Who writes to a folder at a URI: a claim, a small file that its process keeps changing for as long as it lives.
+
+A store knows nothing of processes, and its clock and ours may differ. So a claim that stays as it is for a while
+belongs to a process that is gone. Whoever wants to write asks with a claim of its own, and of those that ask the one
+whose claim has the first name holds: it says so in its claim and then looks again. Of two that say so at the same time
+at least one sees the other, and goes back to asking.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avil_ray.errors import UserError
+from avil_ray.locking import LOCK
+from avil_ray.storage import PART, Storage, Unreachable
+
+log = logging.getLogger(__name__)
+
+BEAT, DEAD = 10.0, 35.0
+"""Seconds between two changes of a claim, and those after which one that did not change counts no more."""
+LOOK = 1.0
+"""Seconds between two looks at the claims of others, about."""
+
+_held: list[str] = []
+"""The folders that this process has claimed; those inside are its own too."""
+
+
+@contextmanager
+def claimed(storage: Storage, wait: float) -> Iterator[None]:
+    """Keep other processes from writing to the folder for the block.
+
+    A process that was killed leaves a claim; the next one sees that it is dead, at once where it was of this machine
+    and otherwise within `DEAD` seconds, which it waits.
+
+    Parameters
+    ----------
+    wait
+        Seconds to wait, with a word, for a living process to let go.
+
+    Raises
+    ------
+    UserError
+        Where another process writes there.
+    Unreachable
+        Where the store does not answer.
+    """
+    place = storage.where()
+    if any(place == other or place.startswith(f"{other}/") for other in _held):
+        yield
+        return
+    claim = Claim(storage)
+    try:
+        _acquire(claim, wait)
+    except BaseException:
+        with suppress(Unreachable):
+            claim.withdraw()
+        raise
+    stop = threading.Event()
+    beating = threading.Thread(target=claim.beat, args=(stop,), name="claim", daemon=True)
+    _held.append(place)
+    beating.start()
+    try:
+        yield
+    finally:
+        _held.remove(place)
+        stop.set()
+        beating.join()
+        with suppress(Unreachable):
+            claim.withdraw()
+
+
+@dataclass
+class Claim:
+    """The claim of this process to a folder."""
+
+    storage: Storage
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    count: int = 0
+
+    @property
+    def file(self) -> str:
+        """The claim's name in the folder."""
+        return f"{LOCK}/{self.name}"
+
+    def put(self, holds: bool) -> None:
+        """Write it, changed."""
+        self.count += 1
+        content = {"process": os.getpid(), "host": socket.gethostname(), "system": system()}
+        self.storage.write(self.file, json.dumps({**content, "holds": holds, "count": self.count}).encode())
+
+    def withdraw(self) -> None:
+        """Remove it."""
+        self.storage.delete(self.file)
+
+    def others(self) -> dict[str, bytes]:
+        """The other claims, by their names."""
+        found = {}
+        for name in self.storage.names(LOCK):
+            if name == self.name or name.endswith(PART):
+                continue
+            with suppress(FileNotFoundError):
+                found[name] = self.storage.read(f"{LOCK}/{name}")
+        return found
+
+    def beat(self, stop: threading.Event) -> None:
+        """Change it again and again until told to stop, or until another process took this one for dead."""
+        while not stop.wait(BEAT):
+            with suppress(Unreachable):  # the next time, perhaps
+                if not self.storage.exists(self.file):
+                    log.error("%s: this process did not answer for %.0f s, and another took over", self.storage, DEAD)
+                    return
+                self.put(holds=True)
+
+
+def _acquire(claim: Claim, wait: float) -> None:
+    """Hold the folder; UserError where another process holds it, and does not let go in time."""
+    others = Others(claim.storage)
+    start, where = time.monotonic(), claim.storage.where()
+    told = False
+    while True:
+        claim.put(holds=False)
+        there = claim.others()
+        if not any(map(holds, there.values())) and all(claim.name < name for name in there):
+            claim.put(holds=True)
+            if not any(map(holds, claim.others().values())):
+                return
+        holders = others.look(there)
+        if holders and time.monotonic() - start >= wait:
+            waited = f" (after {wait:.0f} s)" if wait else ""
+            raise UserError(f"{where}: in use by {holders[0]}{waited}; wait until it ends, or choose another folder")
+        if there and not told:
+            told = True
+            known, most = who(min(there.values())), max(wait, DEAD)
+            log.warning(
+                "%s: in use by %s, or by nobody since it was killed; waiting for up to %.0f s", where, known, most
+            )
+        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two do not meet again and again)
+
+
+class Others:
+    """What is seen of others' claims as time passes; those of the dead are removed."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._alive: set[str] = set()
+
+    def look(self, there: Mapping[str, bytes]) -> list[str]:
+        """Who is known to hold the folder now: only a claim that has changed is that of a living process."""
+        now = time.monotonic()
+        for name, content in there.items():
+            before, since = self._seen.setdefault(name, (content, now))
+            if content != before:
+                self._alive.add(name)
+                self._seen[name] = content, now
+            elif is_gone(content) or now - since > DEAD:
+                self._storage.delete(f"{LOCK}/{name}")
+        return [who(content) for name, content in there.items() if name in self._alive and holds(content)]
+
+
+def holds(content: bytes) -> bool:
+    """Whether the claim is that of a process that holds the folder, or may be."""
+    try:
+        return bool(json.loads(content)["holds"])
+    except (ValueError, LookupError, TypeError):
+        return True
+
+
+def who(content: bytes) -> str:
+    """Whose claim it is."""
+    try:
+        found = json.loads(content)
+        return f"process {found['process']} on {found['host']}"
+    except (ValueError, LookupError, TypeError):
+        return "another process"
+
+
+def is_gone(content: bytes) -> bool:
+    """Whether the claim is that of a process of this very system that is no more; where we cannot know, False."""
+    try:
+        found = json.loads(content)
+        if found["system"] is None or found["system"] != system():
+            return False
+        os.kill(int(found["process"]), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, LookupError, TypeError, OSError, OverflowError):
+        return False
+    return False
+
+
+def system() -> str | None:
+    """What process numbers are unique in: this start of this machine, and a container's own numbers."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None

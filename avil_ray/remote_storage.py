@@ -1,0 +1,303 @@
+"""Storage at a URI, as Ray resolves it: S3, Google's and Azure's by pyarrow, others by fsspec."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from avil_ray.errors import UserError
+from avil_ray.storage import PART, Content, LocalStorage, Storage, Unreachable, why
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
+"""The protocols of stores that replace a file in one piece, and have no folders."""
+
+DEFAULTS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60", "gcs": "retry_limit_seconds=60"}
+"""What pyarrow is asked for besides: one request for a small file instead of three; an answer before 15 minutes."""
+
+READING, WRITING, REMOVING = "cannot be reached", "cannot be written", "cannot be removed"
+NEXT = ".next"
+"""How the new version of a file is called, where a store cannot replace one in one piece, until the old one is gone."""
+
+_SECRET = re.compile(r"(?i)(?:^|[&;])[\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=")
+
+Answer = TypeVar("Answer")
+
+
+@cache
+def opened(uri: str) -> Storage:
+    """The storage at a URI; see `storage.at`, also for what it raises. One client serves a process."""
+    from pyarrow.fs import LocalFileSystem
+
+    try:
+        parts = urlsplit(uri)
+        secret = parts.password is not None or _SECRET.search(parts.query) is not None
+    except ValueError as error:
+        raise UserError(f"{uri!r}: is no URI ({error})") from error
+    if secret:
+        shown = f"{parts.scheme}://…{parts.path}"
+        advice = "a URI stands in files and logs: leave them to the store's environment variables, files or roles"
+        raise UserError(f"{shown}: holds credentials; {advice}")
+    filesystem, path = _resolved(parts)
+    if isinstance(filesystem, LocalFileSystem):
+        return LocalStorage(Path(path))
+    path = path.rstrip("/")
+    if not path:
+        raise UserError(f"{uri}: names no bucket or folder; write it as {parts.scheme}://bucket/folder")
+    protocol = parts.scheme.removeprefix("fsspec+")
+    kind = RemoteStorage if protocol in OBJECT_STORES else RenamingStorage
+    return kind(filesystem, path, parts._replace(path=parts.path.rstrip("/")))
+
+
+def _resolved(parts: SplitResult) -> tuple[FileSystem, str]:
+    """The store and the path there: by pyarrow, or by fsspec for the protocols that pyarrow does not know."""
+    from pyarrow.fs import FileSystem
+
+    name, _, _ = (default := DEFAULTS.get(parts.scheme, "")).partition("=")
+    query = parts.query if not default or f"{name}=" in parts.query else "&".join(filter(None, [parts.query, default]))
+    uri, where = _joined(parts._replace(query=query)), _joined(parts)
+    try:
+        try:
+            filesystem, path = FileSystem.from_uri(uri)
+        except ValueError as error:
+            if "Unrecognized filesystem type" not in str(error):
+                raise
+            filesystem, path = FileSystem.from_uri(f"fsspec+{uri}")
+    except ImportError as error:
+        advice = "install it with pip, in the environment of every node"
+        raise UserError(f"{where}: a package for {parts.scheme}:// is missing ({why(error)}); {advice}") from error
+    except Exception as error:  # whatever a store's client raises
+        known = "there are s3://, gs://, abfs:// and those that fsspec knows"
+        advice = f"; {known}" if "Protocol not known" in str(error) else ""
+        raise UserError(f"{where}: cannot be opened ({reason(error)}){advice}") from error
+    return filesystem, path
+
+
+def _joined(parts: SplitResult) -> str:
+    """The URI, with its two slashes also where nothing stands between them and the path."""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
+
+
+def reason(error: Exception) -> str:
+    """Why a store did not do what it was asked, in a few words."""
+    text = str(error).partition("\n")[0] if str(error).strip() else type(error).__name__
+    text = re.sub(r"^.*(?=AWS Error )", "", text)
+    return " ".join(re.sub(r"\(Request ID: [^)]*\)", "", text).split())
+
+
+@dataclass(frozen=True)
+class RemoteStorage:
+    """A folder of an object store: a file is replaced in one piece, and a folder is there when a file is in it.
+
+    Parameters
+    ----------
+    filesystem
+        The store.
+    path
+        The folder there, its bucket first.
+    parts
+        The folder's URI.
+    """
+
+    filesystem: FileSystem
+    path: str
+    parts: SplitResult
+
+    @property
+    def local(self) -> Path | None:
+        """See `Storage`: it has no path."""
+        return None
+
+    def __truediv__(self, name: str) -> RemoteStorage:
+        return replace(self, path=f"{self.path}/{name}", parts=self.parts._replace(path=f"{self.parts.path}/{name}"))
+
+    def __str__(self) -> str:
+        return _joined(self.parts)
+
+    def where(self, name: str = "") -> str:
+        """See `Storage`: the URI, without its options."""
+        path = f"{self.parts.path}/{name}" if name else self.parts.path
+        return _joined(self.parts._replace(path=path, query=""))
+
+    def require_writable(self) -> None:
+        """See `Storage`."""
+        bucket = self.path.partition("/")[0]
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            if self._lacks(bucket):
+                raise UserError(f"{self.where()}: there is no bucket {bucket!r}; make it first, or choose another")
+            self.make()
+            self.write(probe, b"")
+            self.delete(probe)
+        except Unreachable as error:
+            cause = error.__cause__
+            assert isinstance(cause, Exception)
+            advice = "see to the store, its address and your credentials, or choose another one"
+            raise UserError(f"{self.where()}: cannot be written ({reason(cause)}); {advice}") from error
+
+    def _lacks(self, bucket: str) -> bool:
+        """Whether the store says that the bucket is not there: who may not ask may still write."""
+        from pyarrow.fs import FileType
+
+        with suppress(Unreachable):
+            return bool(self._ask("", lambda: self.filesystem.get_file_info(bucket)).type == FileType.NotFound)
+        return False
+
+    def make(self) -> None:
+        """See `Storage`: there is nothing to make."""
+
+    def is_there(self) -> bool:
+        """See `Storage`."""
+        from pyarrow.fs import FileType
+
+        return bool(self._kind("") == FileType.Directory)
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self._at(name)) as file:
+                content: bytes = file.read()
+                return content
+
+        return self._ask(name, read)
+
+    def write(self, name: str, *content: Content) -> None:
+        """See `Storage`."""
+        self._put(name, *content)
+
+    def _put(self, name: str, *content: Content) -> None:
+        def put() -> None:
+            with self.filesystem.open_output_stream(self._at(name)) as file:
+                for piece in content:
+                    file.write(piece)
+
+        # In a thread of its own, which no signal interrupts: a stream that is left half written stores that half.
+        with ThreadPoolExecutor(1, thread_name_prefix="storage") as thread:
+            self._ask(name, thread.submit(put).result, WRITING)
+
+    def move(self, name: str, to: str) -> None:
+        """See `Storage`."""
+        self._ask(to, lambda: self.filesystem.move(self._at(name), self._at(to)), WRITING)
+
+    def exists(self, name: str) -> bool:
+        """See `Storage`."""
+        return self._kind(name) is not None
+
+    def delete(self, name: str) -> None:
+        """See `Storage`."""
+        from pyarrow.fs import FileType
+
+        kind = self._kind(name)
+        if kind is None:
+            return
+        remove = self.filesystem.delete_dir if kind == FileType.Directory else self.filesystem.delete_file
+        with suppress(FileNotFoundError):  # another was faster
+            self._ask(name, lambda: remove(self._at(name)), REMOVING)
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Storage`."""
+        from pyarrow.fs import FileSelector
+
+        selector = FileSelector(self._at(folder), allow_not_found=True)
+        found = self._ask(folder, lambda: self.filesystem.get_file_info(selector))
+        return sorted(one.base_name for one in found)
+
+    def _kind(self, name: str) -> object:
+        """What stands there, a file or a folder; None where nothing does."""
+        from pyarrow.fs import FileType
+
+        kind = self._ask(name, lambda: self.filesystem.get_file_info(self._at(name))).type
+        return None if kind == FileType.NotFound else kind
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}" if name else self.path
+
+    def _ask(self, name: str, request: Callable[[], Answer], what: str = READING) -> Answer:
+        with _answered(self.where(name), what):
+            return request()
+
+
+@dataclass(frozen=True)
+class RenamingStorage(RemoteStorage):
+    """A folder of a store that cannot replace a file in one piece, or is not known to: a server's disk, say.
+
+    A file is written whole under a name of its own, which then becomes that of its next version. That one counts as
+    soon as it is there; the old one is removed after it, and leaves it the name.
+    """
+
+    def make(self) -> None:
+        """See `Storage`."""
+        self._ask("", lambda: self.filesystem.create_dir(self.path, recursive=True), WRITING)
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+        for version in (f"{name}{NEXT}", name, f"{name}{NEXT}"):  # it may get its name while we look
+            with suppress(FileNotFoundError):
+                return super().read(version)
+        return super().read(name)
+
+    def write(self, name: str, *content: Content) -> None:
+        """See `Storage`."""
+        folder, _, _ = name.rpartition("/")
+        if folder:
+            (self / folder).make()
+        part = f"{name}.{uuid.uuid4().hex}{PART}"
+        try:
+            self._put(part, *content)
+            self._install(part, name)
+        except BaseException:
+            with suppress(Unreachable):
+                super().delete(part)
+            raise
+
+    def move(self, name: str, to: str) -> None:
+        """See `Storage`."""
+        self._settle(name)
+        self._install(name, to)
+
+    def exists(self, name: str) -> bool:
+        """See `Storage`."""
+        return any(super(RenamingStorage, self).exists(version) for version in (name, f"{name}{NEXT}", name))
+
+    def delete(self, name: str) -> None:
+        """See `Storage`."""
+        super().delete(name)
+        super().delete(f"{name}{NEXT}")
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Storage`."""
+        return sorted({name.removesuffix(NEXT) for name in super().names(folder)})
+
+    def _install(self, source: str, name: str) -> None:
+        """Give a whole file the name of another, which gives way."""
+        self._settle(name)
+        super().move(source, f"{name}{NEXT}")
+        self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        """Give the next version of a file its name, where an earlier process has not come to it."""
+        if super().exists(f"{name}{NEXT}"):
+            super().delete(name)
+            super().move(f"{name}{NEXT}", name)
+
+
+@contextmanager
+def _answered(where: str, what: str) -> Iterator[None]:
+    """A block that asks something of a store: whatever goes wrong is a line, but for a file that is not there."""
+    try:
+        yield
+    except Exception as error:  # whatever a store's client raises
+        if isinstance(error, FileNotFoundError) and what != WRITING:
+            raise
+        raise Unreachable(f"{where}: {what} ({reason(error)}); what was stored before is kept") from error

@@ -1,0 +1,94 @@
+"""What a sweep was to be and where it ran: what a report tells beside the trials. Plain values, as `sweep.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from avil_ray.reports.statistics import Mode
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every trial of a sweep has in common.
+
+    Attributes
+    ----------
+    suite
+        The suite's specification: name or factory, and options.
+    rounds, steps_per_round
+        The length of a run.
+    given
+        Label -> the options that the search space gives or searches, dotted; all others follow from these.
+    learning
+        How the suite is learned where a trial's options say nothing else: `learning_rate`, `batch_size` and so on.
+    examples
+        Task -> split -> examples in it for the first seed; None where that is not known, as of a stream.
+    space
+        The search space as run, as YAML.
+    """
+
+    suite: Mapping[str, Any]
+    rounds: int
+    steps_per_round: int
+    given: Mapping[str, tuple[str, ...]]
+    learning: Mapping[str, Any]
+    examples: Mapping[str, Mapping[str, int | None]]
+    space: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a sweep; it has several where it was resumed.
+
+    Attributes
+    ----------
+    date
+        In UTC, as ISO 8601 has it, to the second.
+    commit
+        The git commit of the folder it was started in, with `, with changes` where files differ; None outside git.
+    versions
+        Package -> version.
+    hardware
+        Lines: the machine that started it, and what Ray had.
+    mlflow
+        Where the sweep's run is in the MLflow UI: `http://server/#/experiments/1/runs/…`, or only the part from `#` on
+        where `avil-ray ui` serves it.
+    """
+
+    date: str
+    commit: str | None
+    versions: Mapping[str, str]
+    hardware: tuple[str, ...]
+    mlflow: str | None
+
+
+@dataclass(frozen=True)
+class SweepFacts:
+    """What a report needs to know of a sweep beside its trials; `labels` in the order of the search space.
+
+    `reference` is the label that is compared with every other one; the first where it is None. `setup` is None, and
+    `starts` empty, for a sweep of an earlier version.
+    """
+
+    name: str
+    suite: str
+    target: str
+    metric: str
+    mode: Mode
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    labels: tuple[str, ...]
+    reference: str | None = None
+    setup: Setup | None = None
+    starts: tuple[Start, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.reference is not None and self.reference not in self.labels:
+            raise ValueError(f"reference: no method has the label {self.reference!r}")
+
+    @property
+    def auxiliaries(self) -> tuple[str, ...]:
+        """All tasks but the target."""
+        return tuple(task for task in self.tasks if task != self.target)
