@@ -37,7 +37,9 @@ def require_usable(place: Place, space: SearchSpace, resume: bool, fresh: bool) 
     if folder.local is not None and folder.local.exists() and not folder.is_there():
         raise UserError(f"{folder.where()}: is not a folder; choose another --name or --storage")
     if folder.local is None and space.resources.pool == "train":
-        raise UserError(f"{folder.where()}: pool 'train' needs a folder that every node sees, not a URI; use pool 'ray'")
+        raise UserError(
+            f"{folder.where()}: pool 'train' needs a folder that every node sees, not a URI; use pool 'ray'"
+        )
     folder.require_writable()
     stored = folder.exists(SPACE)
     if not stored and set(folder.names()) - {LOCK}:

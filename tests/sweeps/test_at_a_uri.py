@@ -164,7 +164,20 @@ def test_a_run_on_s3_is_interrupted_and_resumed(s3: Server) -> None:
 
 def test_the_command_run_writes_its_files_to_s3(command: Command, s3: Server) -> None:
     output = s3.uri(f"bucket/run-{time.time_ns()}")
-    start = ("run", "synthetic", "--rounds", "2", "--steps-per-round", "2", "--set", "target_labels=30", "--set", "train=60", "--output", output)
+    start = (
+        "run",
+        "synthetic",
+        "--rounds",
+        "2",
+        "--steps-per-round",
+        "2",
+        "--set",
+        "target_labels=30",
+        "--set",
+        "train=60",
+        "--output",
+        output,
+    )
     status, said, errors = ended(command(*start))
     assert status == 0, errors
     assert f"written to {output}" in said
