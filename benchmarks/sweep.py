@@ -105,7 +105,7 @@ class Samples(threading.Thread):
         return min(self.taken, key=lambda one: abs(one[0] - moment))
 
 
-class Stamped(io.TextIOBase):
+class Stamped(io.StringIO):
     """What a sweep prints, kept only as far as it says when it starts."""
 
     started = 0.0
