@@ -114,7 +114,7 @@ def test_a_trial_whose_process_is_killed_takes_its_ranks_with_it_and_the_next_at
             time.sleep(0.05)
         actors = ray._private.state.actors().values()
         [process] = [
-            one["Pid"] for one in actors if one["ActorClassName"] == "ImplicitFunc" and one["State"] == "ALIVE"
+            one["Pid"] for one in actors if one["ActorClassName"].endswith("ImplicitFunc") and one["State"] == "ALIVE"
         ]
         os.kill(process, signal.SIGKILL)
         killed.set()
