@@ -3,19 +3,20 @@
 import pytest
 from simulated import make_facts
 
+from avil_ray.locking import locked
 from avil_ray.reports.comparison import compare
 from avil_ray.reports.records import read_records, trial_folder, write_record
-from avil_ray.storage import locked
+from avil_ray.storage import at
 from avil_ray.tracking.missing import send_missing
 from avil_ray.tracking.outbox import UNSENT, unsent
 
 KEY = "equal/c000/s0"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-def folder(store, record, tmp_path, monkeypatch):
+def folder(store, record, tmp_path):
     """A sweep that was killed: one trial has ended, and another has not."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     place = tmp_path / store.sweep
     write_record(trial_folder(place, KEY), record())
     store.tracker().bring("equal/c000/s1", [], "RUNNING")
@@ -29,7 +30,7 @@ def comparison(store, folder):
 
 
 def test_a_killed_sweeps_runs_say_what_its_folder_says(store, folder):
-    assert send_missing(folder.parent, folder, comparison(store, folder)) is None
+    assert send_missing(store.uri, at(folder), comparison(store, folder)) is None
     assert unsent(folder) is None
     assert {key: run.info.status for key, run in store.runs().items()} == {
         store.sweep: "KILLED",
@@ -39,19 +40,18 @@ def test_a_killed_sweeps_runs_say_what_its_folder_says(store, folder):
     assert [step for step, _ in store.history(KEY, "select/accuracy")] == [0, 1, 2]
 
 
-def test_a_sweep_that_sent_all_costs_a_report_nothing(store, folder, monkeypatch):
+def test_a_sweep_that_sent_all_costs_a_report_nothing(store, folder):
     (folder / UNSENT).unlink()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert send_missing(folder.parent, folder, comparison(store, folder)) is None
+    assert send_missing(UNREACHABLE, at(folder), comparison(store, folder)) is None
 
 
 def test_a_sweep_that_runs_sends_for_itself(store, folder):
     with locked(folder):
-        assert send_missing(folder.parent, folder, comparison(store, folder)) is None
+        assert send_missing(store.uri, at(folder), comparison(store, folder)) is None
     assert unsent(folder) == "KILLED"
 
 
 def test_a_store_that_does_not_answer_is_told_and_asked_again_next_time(store, folder, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert "cannot be opened" in str(send_missing(folder.parent, folder, comparison(store, folder)))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "cannot be opened" in str(send_missing(UNREACHABLE, at(folder), comparison(store, folder)))
     assert unsent(folder) == "KILLED"
