@@ -89,6 +89,13 @@ def test_the_model_computes_in_the_precision_everywhere(precision: str, expected
     assert math.isfinite(loss)
 
 
+@pytest.mark.parametrize(("examples", "batches"), [(0, 1), (9, 1), (20, 2), (47, 4), (160, 4), (161, 5), (400, 10)])
+def test_a_split_is_evaluated_in_four_batches_at_least_where_each_is_as_large_as_a_step(
+    examples: int, batches: int
+) -> None:
+    assert avil.Learning(batch_size=10).evaluation_batches(examples) == batches
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_the_size_of_evaluation_batches_changes_no_figure(size: int) -> None:
     usual, other = small.small_suite(), small.small_suite(evaluation_batch=size)
