@@ -24,7 +24,7 @@ from avil_ray.sweeps.trial import load_theta
 
 SPACE = {
     "name": "tiny",
-    "suite": {"factory": "tiny_suite:tiny_suite", "delay": 0.3},
+    "suite": {"factory": "tiny_suite:tiny_suite", "delay": 4},
     "rounds": 6,
     "steps_per_round": 4,
     "seeds": [0, 1],
