@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 import avil_ray as avil
 from avil_ray.catalog import build_suite, build_trial
 from avil_ray.reports.records import TrialRecord, read_records, trial_folder
-from avil_ray.sweeps.trial import THETA, load_theta
+from avil_ray.sweeps.trial import load_theta
 from avil_ray.tracking.store import open_store
 from benchmarks.soak import living
 
@@ -149,7 +149,7 @@ class Sweep:
             if key in failed:
                 continue
             expected = undisturbed(json.dumps(self.space), record.method, json.dumps(dict(record.options)), record.seed)
-            assert load_theta(trial_folder(self.folder, key) / THETA).tobytes() == expected.theta.tobytes()
+            assert load_theta(trial_folder(self.folder, key)).tobytes() == expected.theta.tobytes()
             assert (record.test, record.best_round) == (dict(expected.test), expected.best_round)
             columns = [name for name in expected.history if not name.startswith("time/")]
             assert record.history[columns].equals(expected.history[columns]), key

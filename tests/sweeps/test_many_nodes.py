@@ -22,7 +22,7 @@ import pytest
 
 import avil_ray as avil
 from avil_ray.reports.records import read_record, trial_folder
-from avil_ray.sweeps.trial import THETA, load_theta
+from avil_ray.sweeps.trial import load_theta
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def at_work(cluster: Nodes) -> set[tuple[str, str]]:
 
 
 def theta_of(folder: Path) -> np.ndarray:
-    return load_theta(trial_folder(folder / "avil-results" / "small", KEY) / THETA)
+    return load_theta(trial_folder(folder / "avil-results" / "small", KEY))
 
 
 def undisturbed(rounds: int) -> avil.Result:

@@ -21,7 +21,7 @@ from avil_ray.reports.records import RESULT, Cost, TrialRecord, read_records, tr
 from avil_ray.spaces.search_space import read_search_space
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
-from avil_ray.sweeps.trial import THETA, load_theta
+from avil_ray.sweeps.trial import load_theta
 from avil_ray.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def test_a_stacked_sweep_leaves_what_single_trials_leave(migrated_store: Path, t
         assert (record.options, record.status, record.best_round) == (other.options, other.status, other.best_round)
         assert record.test == pytest.approx(other.test, abs=TOLERANCE)
         assert 0 < record.cost.device_seconds == record.cost.reserved_device_seconds
-        thetas = [load_theta(trial_folder(one.folder, key) / THETA) for one in (stacked, single)]
+        thetas = [load_theta(trial_folder(one.folder, key)) for one in (stacked, single)]
         np.testing.assert_allclose(*thetas, rtol=TOLERANCE, atol=TOLERANCE)
         mine, his = runs[f"grid/{key}"], runs[f"single/{key}"]
         assert mine.info.status == his.info.status == "FINISHED"
@@ -119,9 +119,7 @@ def test_a_stacked_sweep_that_is_killed_goes_on_to_the_same_bits(migrated_store:
     ours, theirs = by_key(resumed.folder), by_key(whole.folder)
     assert {key: untimed(one) for key, one in ours.items()} == {key: untimed(one) for key, one in theirs.items()}
     for key in ours:
-        assert (
-            load_theta(trial_folder(folder, key) / THETA) == load_theta(trial_folder(whole.folder, key) / THETA)
-        ).all()
+        assert (load_theta(trial_folder(folder, key)) == load_theta(trial_folder(whole.folder, key))).all()
     assert all(ours[key] == record for key, record in before.items()), "what was done is not done again"
     assert {run.info.status for run in runs_of(storage).values()} == {"FINISHED"}
 
