@@ -295,8 +295,7 @@ class Step:
         return self._own[task]
 
     def _passed(self, loss: Loss, task: str, index: int, part: Batch) -> tuple[Tensor, Tensor | None]:
-        """The loss of a training pass, and its change of the buffers (only for the keeper); the buffers are
-        restored."""
+        """The loss of a training pass, and its change of the buffers (for the keeper only); restores the buffers."""
         reseed(self._bench.seed, "training", self.number, task, index)
         if not self._has_buffers:
             return loss(self._flat, part, self._learning), None
