@@ -114,22 +114,28 @@ class FlatModel:
     Attributes
     ----------
     values, gradient
-        [P], of type `dtype`, on `device`. `gradient` is zero at the buffers.
+        [P], of type `dtype`, on `device`. `gradient` is zero at the buffers. If `values` is given, the model shares that
+        tensor; each model has its own gradient.
     """
 
     def __init__(
-        self, model: nn.Module, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        model: nn.Module,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        values: Tensor | None = None,
     ) -> None:
         self.model = model.to(device)
         self.space = ParameterSpace(model)
-        self.values = torch.zeros(self.space.size, dtype=dtype, device=device)
+        self.values = torch.zeros(self.space.size, dtype=dtype, device=device) if values is None else values
         self.gradient = torch.zeros_like(self.values)
         self._casts: list[tuple[Tensor, Entry]] = []
         self._gradients: list[tuple[nn.Parameter, Tensor, str]] = []
         self._tensors = _named_tensors(model)
         for entry in self.space.entries:
             tensor, view = self._tensors[entry.name], self.values[entry.where].view(entry.shape)
-            view.copy_(tensor.detach())
+            if values is None:
+                view.copy_(tensor.detach())
             if tensor.dtype == dtype:
                 tensor.data = view
                 if isinstance(tensor, nn.Parameter):
@@ -153,6 +159,11 @@ class FlatModel:
         compiler: Any = torch.compile  # its type stubs lack the limit
         found: Callable[..., Any] = compiler(self.model, recompile_limit=COMPILED)
         return found
+
+    @property
+    def all_views(self) -> bool:
+        """Whether every parameter and buffer in theta is a view of `values`, so that none needs a cast."""
+        return not self._casts
 
     def load(self, theta: Tensor | Vector) -> None:
         """Set every parameter and buffer from theta [P]; copies nothing if theta is `values` itself."""
@@ -234,10 +245,15 @@ class FlatModel:
         return self.values.detach().to("cpu", torch.float32).numpy().copy()
 
 
-def initial_model(suite: Suite, seed: int, device: str | torch.device = "cpu") -> FlatModel:
-    """The suite's initial model for a seed: the same in every process, including frozen parameters."""
+def initial_model(
+    suite: Suite, seed: int, device: str | torch.device = "cpu", values: Tensor | None = None
+) -> FlatModel:
+    """The suite's initial model for a seed: the same in every process, including frozen parameters.
+
+    With `values` [P], it is a twin of the model that they belong to: both always have the same parameters.
+    """
     with seeded(seed, "initial parameters"):
-        return FlatModel(suite.build(), device)
+        return FlatModel(suite.build(), device, values=values)
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:

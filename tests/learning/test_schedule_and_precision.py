@@ -60,11 +60,15 @@ def test_warm_up_continues_across_rounds(optimizer: str) -> None:
 
 
 @contextmanager
-def types_seen(model: nn.Module) -> Iterator[set[torch.dtype]]:
-    """The types in which the model's linear layers compute inside the block."""
+def types_seen() -> Iterator[set[torch.dtype]]:
+    """The types in which linear layers of any model compute inside the block."""
     seen: set[torch.dtype] = set()
-    linear = next(module for module in model.modules() if isinstance(module, nn.Linear))
-    handle = linear.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+
+    def look(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            seen.add(output.dtype)
+
+    handle = nn.modules.module.register_module_forward_hook(look)
     yield seen
     handle.remove()
 
@@ -75,14 +79,14 @@ def test_the_model_uses_the_precision_everywhere(precision: str, expected: torch
     theta = initial_model(suite, SEED).vector()
     learner, target = Learner(suite, suite.draw(SEED), SEED), Target(suite, suite.draw(SEED), SEED)
     assignment = Assignment(name="left", weights={"left": 1.0}, steps=2, learning=suite.learning)
-    with types_seen(learner.flat.model) as seen:
+    with types_seen() as seen:
         update = learner.train(assignment, Track(theta), 0)
     assert seen == {expected}
     assert update.theta.dtype == np.float32
-    with types_seen(target.flat.model) as seen:
+    with types_seen() as seen:
         target.evaluate("select", theta)
     assert seen == {expected}
-    with types_seen(target.flat.model) as seen:
+    with types_seen() as seen:
         loss, gradient = target.objective(DevUse("hold"), 0)(torch.from_numpy(theta))
     assert seen == {expected}
     assert gradient.dtype == torch.float32

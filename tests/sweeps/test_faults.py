@@ -27,6 +27,7 @@ seeds: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
 resources: {driver: {cpu: 0.2}, per_task: {cpu: 0.2}}
 methods:
   - {method: target-only}
+search: {vectorize: false}
 """
 PLANTED = "PLANTED-SECRET"
 NAMES = (
