@@ -114,8 +114,8 @@ class FlatModel:
     Attributes
     ----------
     values, gradient
-        [P], of type `dtype`, on `device`. `gradient` is zero at the buffers. If `values` is given, the model shares that
-        tensor; each model has its own gradient.
+        [P], of type `dtype`, on `device`. `gradient` is zero at the buffers. If `values` is given, the model shares it;
+        each model has its own gradient.
     """
 
     def __init__(
