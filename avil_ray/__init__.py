@@ -1,6 +1,6 @@
-"""Which auxiliary tasks help your target task, and by how much: alphaVIL in parallel on Ray, compared and tracked.
+"""Find out which auxiliary tasks help your target task, and by how much: αVIL in parallel on Ray, compared and tracked.
 
-Names load where they are first used, so that `import avil_ray` costs little and needs neither Ray nor MLflow.
+Names are loaded on first use, so that `import avil_ray` is cheap and needs neither Ray nor MLflow.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def __dir__() -> list[str]:
 
 
 def _methods() -> dict[str, str]:
-    """Every method of the catalogue: its class -> the module that it stands in."""
+    """Every method of the catalogue: the name of its class -> its module."""
     from avil_ray.catalog import METHODS
 
     return {name: module for module, _, name in (reference.partition(":") for reference in METHODS.values())}

@@ -1,4 +1,4 @@
-"""What `train` is asked, checked before anything starts."""
+"""Checks the arguments of `train` before anything starts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from avil_ray.storage import Storage
 from avil_ray.tasks.suite import require_suite
 
 MOST = {"rounds": 10**6, "steps_per_round": 10**9, "threads": 1024, "workers": 10**4, "seed": 2**63 - 1}
-"""The largest values of arguments; beyond them no run would ever end, or start."""
+"""The largest values of arguments; with larger ones no run would ever end, or start."""
 
 
 def check_kinds(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on_round: Any) -> None:
-    """Raise `UserError` where an argument is of a wrong kind."""
+    """Raise `UserError` if an argument has the wrong type."""
     require_suite(suite)
     if not isinstance(method, Method):
         hint = f"{method.__name__}() makes one" if isinstance(method, type) else "avil_ray.AlphaVIL() is one"
@@ -33,14 +33,14 @@ def check_kinds(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on
 
 
 def check_numbers(**numbers: int) -> None:
-    """Raise `UserError` where one of a run's numbers is no whole number within its bounds."""
+    """Raise `UserError` if one of a run's numbers is not an integer within its bounds."""
     for name, value in numbers.items():
         if whole(name, value, 0 if name == "seed" else 1) > MOST[name]:
             raise UserError(f"{name} must be at most {MOST[name]:,}")
 
 
 def check_workers(workers: Any, pool: Any) -> None:
-    """Raise `UserError` where `workers` is no number of workers that the pool can have."""
+    """Raise `UserError` if `workers` is not a possible number of workers for the pool."""
     if workers is None:
         return
     for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
@@ -52,7 +52,7 @@ def check_workers(workers: Any, pool: Any) -> None:
 
 
 def kind_of(value: Any) -> str:
-    """What a wrong argument is, on one line."""
+    """A description of a wrong argument, in one line."""
     if isinstance(value, type | FunctionType):
         return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
     text = " ".join(repr(value).split())

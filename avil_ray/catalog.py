@@ -1,4 +1,4 @@
-"""The one list of names: suites and methods as the command line and YAML know them."""
+"""The single list of suites and methods, by their names in YAML and on the command line."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ SUITES = {
     "synthetic": "avil_ray.suites.synthetic:synthetic",
     "text": "avil_ray.suites.text:text",
 }
-"""name -> the factory that builds the suite from its options."""
+"""Name -> the factory that builds the suite from its options."""
 
 FETCHES = {"sentiment": "avil_ray.suites.sentiment_data:fetch"}
-"""Suite -> what `avil-ray data` calls with it to fetch and check its files: a line for each; again does nothing."""
+"""Suite -> the function that `avil-ray data` calls to fetch and check its files, yielding a line for each;
+idempotent."""
 
 METHODS = {
     "alpha-vil": "avil_ray.methods.alpha_vil:AlphaVIL",
@@ -51,20 +52,20 @@ METHODS = {
     "svd-reweighting": "avil_ray.methods.svd_reweighting:SVDReweighting",
     "taps": "avil_ray.methods.taps:TAPS",
 }
-"""name -> the method's class; its fields are its options."""
+"""Name -> the method's class; its fields are its options."""
 
 
 INNER = "options"
-"""Where a method that is another one's option has its own options: `weighting: static, options: {weights: …}`."""
+"""The key for the options of an inner method: `weighting: static, options: {weights: …}`."""
 
 
 def load(reference: str, kind: str = "a factory as 'package.module:function'") -> Any:
-    """The object that "package.module:name" names.
+    """The object referenced by "package.module:name".
 
     Raises
     ------
     UserError
-        Where the module cannot be imported or has no such name.
+        The module cannot be imported or has no such name.
     """
     module_name, _, name = reference.partition(":")
     if not (module_name and name) or module_name.startswith("."):
@@ -76,7 +77,7 @@ def load(reference: str, kind: str = "a factory as 'package.module:function'") -
         raise UserError(f"{reference!r}: {' '.join(str(error).split())}; is its folder on PYTHONPATH?") from error
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a module of the user's may also exit
+    except BaseException as error:  # a user's module may also exit
         raise UserError(f"{reference!r}: {module_name} cannot be imported: {_told(error)}") from error
     if found is module:
         raise unknown("name", name, [n for n in vars(module) if not n.startswith("_")], module_name)
@@ -84,7 +85,7 @@ def load(reference: str, kind: str = "a factory as 'package.module:function'") -
 
 
 def suite_factory(name: str) -> Callable[..., Suite]:
-    """The factory of a suite of the catalogue, or the one that "package.module:function" names."""
+    """The factory of a suite in the catalogue, or the one referenced by "package.module:function"."""
     if ":" not in name and name not in SUITES:
         raise unknown("suite", name, SUITES)
     factory: Callable[..., Suite] = load(SUITES.get(name, name))
@@ -94,7 +95,7 @@ def suite_factory(name: str) -> Callable[..., Suite]:
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method of the catalogue, or the one that "package.module:Class" names."""
+    """The class of a method in the catalogue, or the one referenced by "package.module:Class"."""
     if not isinstance(name, str) or (":" not in name and name not in METHODS):
         raise unknown("method", name, METHODS)
     found: type[Method] = load(METHODS.get(name, name), "a method as 'package.module:Class'")
@@ -104,7 +105,7 @@ def method_class(name: str) -> type[Method]:
 
 
 def _require_method(name: str, found: Any) -> None:
-    """Raise `UserError` where what the user names is no class of methods, or one that cannot be used as such."""
+    """Raise `UserError` if the user's object is not a usable method class."""
     if not (inspect.isclass(found) and issubclass(found, Method)):
         kind = f"class {found.__name__}" if inspect.isclass(found) else type(found).__name__
         raise UserError(f"method {name}: it is a {kind}, not a class derived from avil_ray.Method")
@@ -115,13 +116,13 @@ def _require_method(name: str, found: Any) -> None:
 
 
 def label_of(name: str) -> str:
-    """What tables and figures call a method unless a label says otherwise; of a user's class, its name made safe."""
+    """A method's default label in tables and figures; for a user's class, its name with unsafe characters replaced."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", name.rpartition(":")[2])[:64].lstrip("._-")
     return name if name in METHODS else safe or "method"
 
 
 def find_factory(specification: Mapping[str, Any]) -> tuple[Callable[..., Suite], str]:
-    """The factory that `{name: …}` or `{factory: "package.module:function"}` names, and what messages call it."""
+    """The factory given by `{name: …}` or `{factory: "package.module:function"}`, and its name in messages."""
     if ("name" in specification) == ("factory" in specification):
         raise UserError("suite: give either a name or a factory ('package.module:function')")
     key = "name" if "name" in specification else "factory"
@@ -130,7 +131,7 @@ def find_factory(specification: Mapping[str, Any]) -> tuple[Callable[..., Suite]
         raise UserError(f"suite: {key} must be a word, not {reference!r}")
     if key == "name" and ":" not in reference:
         return suite_factory(reference), f"suite {reference}"
-    load(reference)  # as a factory, it must be written as one
+    load(reference)  # raises unless it is written as a reference
     return suite_factory(reference), f"suite factory {reference}"
 
 
@@ -140,7 +141,7 @@ def build_suite(specification: Mapping[str, Any]) -> Suite:
     Raises
     ------
     UserError
-        Where the suite or an option is unknown or wrong, and where a user's own factory fails.
+        The suite or an option is unknown or wrong, or a user's factory fails.
     """
     factory, where = find_factory(specification)
     options = {key: value for key, value in specification.items() if key not in ("name", "factory")}
@@ -151,7 +152,7 @@ def build_suite(specification: Mapping[str, Any]) -> Suite:
         return dataclasses.replace(suite, options={**suite.options, **options}, specification=dict(specification))
     except (UserError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a factory of the user's may also exit
+    except BaseException as error:  # a user's factory may also exit
         raise UserError(f"{where}: it failed: {_told(error)}") from error
 
 
@@ -163,7 +164,7 @@ def build_method(name: str, options: Mapping[str, Any]) -> Method:
 
 
 def with_options(method: Method, options: Mapping[str, Any], where: str) -> Method:
-    """The method with some options changed, nested or dotted; it need not be in the catalogue."""
+    """The method with some options replaced, nested or dotted; it need not be in the catalogue."""
     cls, given = type(method), nest(options, where)
     inner, kept = _inner(cls), _values(method)
     if inner is not None and inner not in given:
@@ -175,13 +176,13 @@ def with_options(method: Method, options: Mapping[str, Any], where: str) -> Meth
 
 
 def build_trial(suite: Suite, method: str, options: Mapping[str, Any]) -> tuple[Suite, Method]:
-    """What a trial trains, and with what: of its flat options, those of `learning` change how the suite is learned."""
+    """A trial's suite and method; those of its flat options that start with `learning` change the suite's learning."""
     of_method, of_learning = learning_apart(options)
     return learned(suite, of_learning), build_method(method, of_method)
 
 
 def method_problems(name: str, options: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with a method's options, a line each, where `build_method` stops at the first."""
+    """All mistakes in a method's options, one line each, whereas `build_method` stops at the first."""
     cls = method_class(name)
     try:
         with one_line("it failed"):  # a class of the user's may raise anything
@@ -191,19 +192,19 @@ def method_problems(name: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def method_options(name: str) -> tuple[str, ...]:
-    """The options of a method, by name."""
+    """The names of a method's options."""
     cls = method_class(name)
     return (*option_names(cls), *([INNER] if _inner(cls) else []))
 
 
 def _inner(cls: type[Method]) -> str | None:
-    """The option of a method that is a method itself, where it has one."""
+    """The option of a method that is itself a method, if any."""
     hints = get_type_hints(cls)
     return next((field.name for field in dataclasses.fields(cls) if hints[field.name] is Method and field.init), None)
 
 
 def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The options, with a method in place of one's name and its own options; in Python the method stands there."""
+    """The options, with a method replacing its name and options; in Python, the method itself is given."""
     inner = _inner(cls)
     if inner is None:
         return options
@@ -220,17 +221,17 @@ def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Ma
 
 
 def method_name(method: Method) -> str:
-    """What the catalogue calls a method; one that is not in it is called "package.module:Class"."""
+    """A method's name in the catalogue, or "package.module:Class" if it has none."""
     cls = type(method)
     same = (name for name in METHODS if METHODS[name].endswith(f":{cls.__qualname__}") and load(METHODS[name]) is cls)
     return next(same, f"{cls.__module__}:{cls.__qualname__}")
 
 
 def settled_options(method: Method) -> dict[str, Any]:
-    """A method's options in force, flat (`weights.right`) and in plain values; `build_method` reads them back.
+    """A method's effective options, flat (`weights.right`) and as plain values; the inverse of `build_method`.
 
-    What the method decides itself stands in the place of options that were left open (`Method.in_force`); options that
-    are still open then, as they are the suite's to decide, are left out.
+    Options left open have the values that the method decides itself (`Method.in_force`); those that the suite decides
+    are left out.
     """
     values = dict(method.in_force())
     inner = _inner(type(method))
@@ -241,11 +242,11 @@ def settled_options(method: Method) -> dict[str, Any]:
 
 
 LEARNING = "learning"
-"""What options of `Learning` stand under beside those of a method: `learning.batch_size`, `learning.groups.trunk…`."""
+"""The prefix of `Learning`'s options among those of a method: `learning.batch_size`, `learning.groups.trunk…`."""
 
 
 def learning_apart(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options apart, flat or nested: those of `learning`, flat and without that word, come second."""
+    """Split options, flat or nested: the method's, then those of `learning`, flat and without the prefix."""
     flat = flatten(options)
     mine = {key.removeprefix(f"{LEARNING}."): value for key, value in flat.items() if key.startswith(f"{LEARNING}.")}
     rest = {key: value for key, value in flat.items() if not key.startswith(f"{LEARNING}.")}
@@ -253,15 +254,15 @@ def learning_apart(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def learned(suite: Suite, options: Mapping[str, Any]) -> Suite:
-    """The suite with these options of its learning, flat, in place of its own.
+    """The suite with these (flat) options replacing those of its learning.
 
-    A group may have dots in its name: `groups.trunk.0.learning_rate`. `groups` and `optimizer_options` are replaced as
-    a whole.
+    A group's name may contain dots: `groups.trunk.0.learning_rate`. `groups` and `optimizer_options` are replaced as a
+    whole.
 
     Raises
     ------
     UserError
-        At its place: `learning.batch_size must be …`.
+        An option is wrong: `learning.batch_size must be …`.
     """
     nested: dict[str, Any] = {}
     for key, value in options.items():
@@ -286,7 +287,7 @@ def learned(suite: Suite, options: Mapping[str, Any]) -> Suite:
 
 
 def learning_line(text: str) -> str:
-    """What `Learning` says, at its place: `learning.batch_size must be …`."""
+    """A message of `Learning` with the option's place: `learning.batch_size must be …`."""
     line = text.removeprefix(f"{LEARNING}: ")
     names = [field.name for field in dataclasses.fields(Learning)]
     line = re.sub(r"^torch\.optim has no", "optimizer: torch.optim has no", line)

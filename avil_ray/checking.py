@@ -1,4 +1,4 @@
-"""`avil-ray check SUITE`: what a suite is, once everything has been checked that a run checks before it trains."""
+"""`avil-ray check SUITE`: describes a suite after making all checks that a run makes before training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from avil_ray.tasks.task import Task
 
 
 def names_suite(name: str) -> bool:
-    """Whether a suite, or a factory, is meant rather than the path of a search space."""
+    """Whether the name refers to a suite or a factory rather than to a search space file."""
     called_so = ":" in name or nearest(name, SUITES) is not None
     return called_so and not name.endswith((".yaml", ".yml")) and not Path(name).exists()
 
 
 def described(suite: Suite, seed: int = 0) -> Iterator[str]:
-    """The suite's tasks, data, heads, losses, metrics, model and way of learning, a line each.
+    """The suite's tasks, data, heads, losses, metrics, model and learning settings, one line each.
 
     Raises
     ------
     UserError
-        Everything that `train` would refuse the suite for before its first step.
+        Any reason for which `train` would reject the suite before its first step.
     """
     tasks = suite.draw(seed)
     target = Target(suite, tasks, seed)
@@ -52,7 +52,7 @@ def described(suite: Suite, seed: int = 0) -> Iterator[str]:
 
 
 def sizes(task: Task) -> str:
-    """How many examples each split has: `train 40, dev 20`."""
+    """The number of examples in each split: `train 40, dev 20`."""
     found = ((split, getattr(task, split)) for split in SPLITS)
     return ", ".join(f"{split} {_size(examples)}" for split, examples in found if examples is not None)
 

@@ -1,7 +1,7 @@
-"""A run on disk: a head that is replaced whole, and the vectors that it names, each written once.
+"""A run on disk: a head that is replaced atomically, and the vectors that it names, each written once.
 
-The head holds the history, all other facts and the small arrays. The checkpoint before the last is kept too, and used
-where the last one, or one of its vectors, is damaged.
+The head holds the history, all other facts and the small arrays. The previous checkpoint is also kept, and used if the
+last one or one of its vectors is damaged.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 FILE, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 MEMORY = "method"
-"""What a method's arrays are stored under; those of a track have its name: `track/main/theta`."""
+"""The key prefixes of arrays: a method's, and those of tracks with their name (`track/main/theta`)."""
 
 
 def save(storage: Storage, run: Run, configuration: Mapping[str, Any], vectors: Vectors | None = None) -> None:
-    """Write `run`, with the configuration that led to it; the last checkpoint becomes the previous one.
+    """Write `run` with its configuration; the last checkpoint becomes the previous one.
 
     Parameters
     ----------
     vectors
-        Those of this storage, which remember what earlier calls have written.
+        The vectors of this storage, which keep track of what earlier calls have written.
     """
     vectors = Vectors(storage) if vectors is None else vectors
     arrays, facts = _taken_apart(run)
@@ -44,7 +44,7 @@ def save(storage: Storage, run: Run, configuration: Mapping[str, Any], vectors: 
     small = {name: array for name, array in arrays.items() if name not in large}
     new = f"{FILE}.new"
     try:
-        # written before anything is moved: a full disk must not cost the last one
+        # written before anything is moved, so that a full disk does not destroy the last checkpoint
         named = vectors.write(large)
         storage.write(new, pack(Container(small, {**facts, "configuration": configuration, "vectors": named})))
         if storage.exists(FILE):
@@ -61,21 +61,21 @@ def load(
     configuration: Mapping[str, Any],
     vectors: Vectors | None = None,
 ) -> Run | None:
-    """The stored run, or None where there is none.
+    """The stored run, or None if there is none.
 
-    Where the last checkpoint is damaged, the previous one takes its place, with a warning.
+    If the last checkpoint is damaged, the previous one is used instead, with a warning.
 
     Parameters
     ----------
     vectors
-        Those of this storage; they remember what is read.
+        The vectors of this storage, which keep track of what is read.
 
     Raises
     ------
     Damaged
-        Where no checkpoint can be read.
+        No checkpoint can be read.
     UserError
-        Where the checkpoint belongs to another configuration, or to another version of the library.
+        The checkpoint belongs to another configuration, or to another version of the library.
     """
     vectors = Vectors(storage) if vectors is None else vectors
     name, found = _last(vectors)
@@ -89,13 +89,13 @@ def load(
     except TypeError as error:
         raise Damaged(f"{place}: not a checkpoint of this method: {error}") from error
     if name == PREVIOUS:
-        storage.move(PREVIOUS, FILE)  # so that the next one keeps this and not the damaged one
+        storage.move(PREVIOUS, FILE)  # so that the next save keeps this one and not the damaged one
         _clear(vectors)
     return Run(setting, tracks, remembered, tuple(found.facts["rows"]))
 
 
 def rows(storage: Storage) -> list[dict[str, Any]]:
-    """The history in the checkpoint, for readers of the cost; empty where there is no checkpoint."""
+    """The history in the checkpoint, for cost accounting; empty if there is no checkpoint."""
     _, found = _last(Vectors(storage))
     return [] if found is None else list(found.facts["rows"])
 
@@ -106,13 +106,13 @@ def exists(storage: Storage) -> bool:
 
 
 def remove(storage: Storage) -> None:
-    """Remove the checkpoints of a run that is done, or that cannot be resumed from them."""
+    """Remove the checkpoints of a run that is finished or cannot be resumed from them."""
     for name in (f"{FILE}.new", PREVIOUS, FILE, FOLDER):
         storage.delete(name)
 
 
 def _last(vectors: Vectors) -> tuple[str, Container | None]:
-    """The last checkpoint that can be read, and its name."""
+    """The name and content of the last checkpoint that can be read."""
     storage = vectors.storage
     if not exists(storage):
         return FILE, None
@@ -131,7 +131,7 @@ def _last(vectors: Vectors) -> tuple[str, Container | None]:
 
 
 def _read(vectors: Vectors, name: str) -> Container:
-    """A checkpoint that has all its parts, its vectors among the arrays."""
+    """A complete checkpoint, with its vectors among the arrays."""
     with _reading(vectors.storage.where(name)):
         head = unpack(vectors.storage.read(name))
         found = Container({**head.arrays, **vectors.read(head.facts["vectors"])}, head.facts)
@@ -146,14 +146,14 @@ def _read(vectors: Vectors, name: str) -> Container:
 
 
 def _clear(vectors: Vectors) -> None:
-    """Delete the vectors that neither the last nor the previous checkpoint names."""
+    """Delete the vectors that neither the last nor the previous checkpoint references."""
     storage = vectors.storage
-    with suppress(UserError, WorkFailed, OSError):  # what cannot be deleted now is tried again the next time
+    with suppress(UserError, WorkFailed, OSError):  # files that cannot be deleted now are retried next time
         vectors.delete_but(lambda: _named(storage, FILE) | _named(storage, PREVIOUS))
 
 
 def _named(storage: Storage, name: str) -> set[str]:
-    """The digests of the vectors that a checkpoint names; none where it is damaged or not there."""
+    """The digests of the vectors that a checkpoint references; none if it is damaged or missing."""
     try:
         with _reading(storage.where(name)):
             return set(unpack(storage.read(name)).facts["vectors"].values())
@@ -163,7 +163,7 @@ def _named(storage: Storage, name: str) -> set[str]:
 
 @contextmanager
 def _reading(place: str) -> Iterator[None]:
-    """A block that reads a checkpoint: whatever is wrong with it is a line, and is damage or can be read later."""
+    """A context for reading a checkpoint: failures become one line, either as damage or as temporarily unreadable."""
     try:
         yield
     except Damaged as error:
@@ -179,7 +179,7 @@ def _reading(place: str) -> Iterator[None]:
 
 
 def _taken_apart(run: Run) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """A run's arrays by name, and all else as JSON values."""
+    """A run's arrays by name, and everything else as JSON values."""
     arrays, memory = run.memory.stored()
     arrays = {f"{MEMORY}/{name}": array for name, array in arrays.items()}
     for name, track in run.tracks.items():
@@ -214,7 +214,7 @@ def _track(found: Container, name: str) -> Track:
 
 
 def _under(found: Container, place: str) -> dict[str, Vector]:
-    """The arrays stored under a name, by what follows it."""
+    """The arrays stored under a prefix, keyed by the rest of their names."""
     start = f"{place}/"
     return {name.removeprefix(start): array for name, array in found.arrays.items() if name.startswith(start)}
 

@@ -1,4 +1,4 @@
-"""The large arrays of checkpoints: each is a file named by its SHA-256, so that one that did not change is kept."""
+"""The large arrays of checkpoints: each is a file named by its SHA-256, so unchanged ones are not rewritten."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from avil_ray.storage import Storage
 
 FOLDER = "vectors"
 LARGE = 2**16
-"""Arrays of so many bytes are files of their own."""
+"""Arrays of at least this many bytes are stored as separate files."""
 
 
 def is_large(array: npt.NDArray[Any]) -> bool:
-    """Whether an array is a file of its own."""
+    """Whether an array is stored as a separate file."""
     return array.nbytes >= LARGE and array.dtype.name in TYPES
 
 
 class Vectors:
-    """The vectors on one storage, which one thread at a time writes and reads.
+    """The vectors on one storage; to be used by one thread at a time.
 
-    An array is taken to be the same as long as it is the same object: whoever hands one over must not change it.
+    Arrays are compared by identity, so an array must not be modified after it was passed in.
 
     Parameters
     ----------
     storage
-        Where the checkpoints are; vectors stand in a folder of it.
+        The storage of the checkpoints; vectors are in a folder of it.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -38,14 +38,14 @@ class Vectors:
         self._sound: set[str] = set()
 
     def write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
-        """Write those that are not there yet; name -> digest.
+        """Write the arrays that are not stored yet; returns name -> digest.
 
-        A file that this object has neither written nor read is written again, as it may be damaged.
+        A file that this object has neither written nor read is rewritten, as it may be damaged.
 
         Raises
         ------
         WorkFailed
-            Where one cannot be written.
+            An array cannot be written.
         """
         named = {name: self._digest(array) for name, array in arrays.items()}
         for digest, array in {named[name]: array for name, array in arrays.items()}.items():
@@ -56,20 +56,20 @@ class Vectors:
         return named
 
     def read(self, named: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
-        """The arrays, by the names of their digests; those of the same digest are the same object.
+        """The arrays, keyed by name; arrays with the same digest are the same object.
 
         Raises
         ------
         Damaged
-            Where one is missing, or is not what was written.
+            An array is missing, or differs from what was written.
         OSError
-            Where one cannot be read.
+            An array cannot be read.
         """
         found = {digest: self._read(digest) for digest in dict.fromkeys(named.values())}
         return {name: found[digest] for name, digest in named.items()}
 
     def delete_but(self, needed: Callable[[], set[str]]) -> None:
-        """Delete every file in the folder but those of the digests needed, which are asked for where there is any."""
+        """Delete every file in the folder except those with needed digests (computed only if there are files)."""
         there = self.storage.names(FOLDER)
         if not there:
             return
@@ -80,7 +80,7 @@ class Vectors:
 
     def _digest(self, array: npt.NDArray[Any]) -> str:
         known = self._digests.get(id(array))
-        if known is None or known[0]() is not array:  # another one may have had this id before
+        if known is None or known[0]() is not array:  # the id may have belonged to a freed array
             known = self._remember(array, digest_of(*pack_vector(array)))
         return known[1]
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are written beside the next round: the run goes on while the disk is at work."""
+"""Checkpoints written in the background, while the next round is running."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from avil_ray.storage import Storage
 log = logging.getLogger(__name__)
 
 SMALL = 2**20
-"""A run whose theta has fewer numbers is stored after every round."""
+"""A run with fewer parameters is stored after every round."""
 
 
 def is_due(run: Run, every: float, started: float | None, now: float) -> bool:
-    """Whether to keep `run` at `now` seconds of `time.monotonic`: a small one always, a large one `every` seconds.
+    """Whether to store `run` at time `now` (`time.monotonic`): a small one always, a large one `every` seconds.
 
-    `started` is when it was last kept; None where it never was.
+    `started` is the time when it was last stored; None if never.
     """
     return run.main.theta.size < SMALL or started is None or now - started >= every
 
 
 class Checkpoints:
-    """The checkpoints of one run, written by a thread of their own: at most one at a time.
+    """The checkpoints of one run, written by a separate thread, at most one at a time.
 
-    The block that it is the context of ends once the last one is stored, also where an error ends it.
+    As a context manager, it waits on exit until the last one is stored, even after an error.
 
     Parameters
     ----------
     storage
-        Where they go; nobody else writes there.
+        The storage to write to, exclusively.
     configuration
-        What led to the run, as plain values: a run is resumed with the same one only.
+        The run's settings as plain values; a run can only be resumed with the same ones.
     every
-        Seconds from the start of one to the start of the next, at least; small runs are stored after every round.
+        Minimum seconds from the start of one to the start of the next; small runs are stored after every round.
     """
 
     def __init__(self, storage: Storage, configuration: Mapping[str, Any], every: float) -> None:
@@ -50,27 +50,27 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._started: float | None = None
-        self._stored: weakref.ref[Run] | None = None  # weak: memory is for the rounds to come
+        self._stored: weakref.ref[Run] | None = None  # weak, to free memory for later rounds
 
     def load(self, setting: Setting, memory: type[Memory]) -> Run | None:
-        """The stored run, or None where there is none: see `checkpoint.load`, also for what it raises."""
+        """The stored run, or None if there is none; see `checkpoint.load`, also for errors."""
         run = checkpoint.load(self._storage, setting, memory, self._configuration, self._vectors)
         self._stored = None if run is None else weakref.ref(run)
         return run
 
     def due(self, run: Run, now: float) -> bool:
-        """Whether to store `run`, at `now` seconds of `time.monotonic`; the first one always is."""
+        """Whether to store `run` at time `now` (`time.monotonic`); the first one always is."""
         return is_due(run, self._every, self._started, now)
 
     def begin(self, run: Run) -> None:
-        """Store `run` while the caller goes on; where it is the one that was stored last, there is nothing to do.
+        """Start storing `run` in the background; does nothing if it is the one stored last.
 
-        Waits for the one before. Nobody may change the arrays of the run any more: they are not copied.
+        Waits for the previous one. The run's arrays must not be modified afterwards, as they are not copied.
 
         Raises
         ------
         WorkFailed
-            Where the one before could not be written.
+            The previous checkpoint could not be written.
         """
         if self._stored is not None and self._stored() is run:
             return
@@ -79,10 +79,10 @@ class Checkpoints:
         self._writing = self._thread.submit(checkpoint.save, self._storage, run, self._configuration, self._vectors)
 
     def finish(self) -> None:
-        """Wait for the one that is being written; raises why it could not be, once."""
+        """Wait for the checkpoint being written; raises its failure, once."""
         if self._writing is None:
             return
-        wait([self._writing])  # where a signal interrupts this, it is still there to wait for
+        wait([self._writing])  # if a signal interrupts this, it can still be waited for
         writing, self._writing = self._writing, None
         if writing.exception() is not None:
             self._stored = None
@@ -99,6 +99,6 @@ class Checkpoints:
         except Exception as failure:
             if error is None:
                 raise
-            log.warning("%s", failure)  # the block's own error says why the run ended
+            log.warning("%s", failure)  # the block's own error is the reason why the run ended
         finally:
             self._thread.shutdown()

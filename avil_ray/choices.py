@@ -1,4 +1,4 @@
-"""Options that are one of a few words: the words are read off the annotations, so they stand in one place."""
+"""Options with a fixed set of values, which are read from the annotations so that they are defined only once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Words = tuple[str | bool | None, ...]
 
 @cache
 def choices(described: Callable[..., Any]) -> dict[str, Words]:
-    """The fields of a dataclass, or the arguments of a function, that are one of a few words: name -> the words.
+    """The dataclass fields or function arguments with a fixed set of values: name -> the values.
 
-    Those that are true or false are among them; None is a word where the option may be left open.
+    Booleans are included; None is a value if the option is optional.
     """
     found: dict[str, Words] = {}
     for name, hint in get_type_hints(described).items():
@@ -30,12 +30,12 @@ def choices(described: Callable[..., Any]) -> dict[str, Words]:
 
 
 def check_choices(described: Callable[..., Any], values: Mapping[str, Any], where: str = "") -> None:
-    """Check every option of `described` that is one of a few words, or true or false; `values` has them by name.
+    """Check every option of `described` that has a fixed set of values or is boolean; `values` maps names to values.
 
     Raises
     ------
     UserError
-        A value is none of the words; the nearest one is suggested.
+        A value is not allowed; the nearest allowed one is suggested.
     """
     for name, words in choices(described).items():
         value = values[name]

@@ -1,9 +1,9 @@
-"""Who writes to a folder at a URI: a claim, a small file that its process keeps changing for as long as it lives.
+"""Locks on folders at a URI, by claims: a claim is a small file that its process keeps changing while it is alive.
 
-A store knows nothing of processes, and its clock and ours may differ. So a claim that stays as it is for a while
-belongs to a process that is gone. Whoever wants to write asks with a claim of its own, and of those that ask the one
-whose claim has the first name holds: it says so in its claim and then looks again. Of two that say so at the same time
-at least one sees the other, and goes back to asking.
+A store knows nothing about processes, and its clock may differ from ours. So a claim that does not change for a while
+belongs to a process that is gone. A process that wants to write puts a requesting claim; among the requesting
+processes, the one whose claim's name sorts first takes the lock: it marks its claim as holding and then checks again.
+If two do so at the same time, at least one sees the other and returns to requesting.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from avil_ray.storage import PART, Storage, Unreachable
 log = logging.getLogger(__name__)
 
 BEAT, DEAD = 10.0, 35.0
-"""Seconds between two changes of a claim, and those after which one that did not change counts no more."""
+"""Seconds between two changes of a claim, and seconds after which an unchanged claim is considered dead."""
 LOOK = 1.0
-"""Seconds between two looks at the claims of others, about."""
+"""Average seconds between two checks of other claims."""
 
 _held: list[str] = []
-"""The folders that this process has claimed; those inside are its own too."""
+"""The folders that this process has claimed, including their subfolders."""
 
 
 @contextmanager
 def claimed(storage: Storage, wait: float) -> Iterator[None]:
-    """Keep other processes from writing to the folder for the block.
+    """Keep other processes from writing to the folder within the block.
 
-    A process that was killed leaves a claim; the next one sees that it is dead, at once where it was of this machine
-    and otherwise within `DEAD` seconds, which it waits.
+    A killed process leaves its claim behind. The next one detects that it is dead, immediately if it was on this
+    machine, and otherwise by waiting for `DEAD` seconds.
 
     Parameters
     ----------
     wait
-        Seconds to wait, with a word, for a living process to let go.
+        Seconds to wait, after logging a message, for a living process to release the folder.
 
     Raises
     ------
     UserError
-        Where another process writes there.
+        Another process writes there.
     Unreachable
-        Where the store does not answer.
+        The store does not answer.
     """
     place = storage.where()
     if any(place == other or place.startswith(f"{other}/") for other in _held):
@@ -90,21 +90,21 @@ class Claim:
 
     @property
     def file(self) -> str:
-        """The claim's name in the folder."""
+        """The claim's file name."""
         return f"{LOCK}/{self.name}"
 
     def put(self, holds: bool) -> None:
-        """Write it, changed."""
+        """Write the claim with new content."""
         self.count += 1
         content = {"process": os.getpid(), "host": socket.gethostname(), "system": system()}
         self.storage.write(self.file, json.dumps({**content, "holds": holds, "count": self.count}).encode())
 
     def withdraw(self) -> None:
-        """Remove it."""
+        """Remove the claim."""
         self.storage.delete(self.file)
 
     def others(self) -> dict[str, bytes]:
-        """The other claims, by their names."""
+        """The other claims: name -> content."""
         found = {}
         for name in self.storage.names(LOCK):
             if name == self.name or name.endswith(PART):
@@ -114,9 +114,9 @@ class Claim:
         return found
 
     def beat(self, stop: threading.Event) -> None:
-        """Change it again and again until told to stop, or until another process took this one for dead."""
+        """Keep changing it until `stop` is set, or until another process has removed it as dead."""
         while not stop.wait(BEAT):
-            with suppress(Unreachable):  # the next time, perhaps
+            with suppress(Unreachable):  # it may succeed next time
                 if not self.storage.exists(self.file):
                     log.error("%s: this process did not answer for %.0f s, and another took over", self.storage, DEAD)
                     return
@@ -124,7 +124,7 @@ class Claim:
 
 
 def _acquire(claim: Claim, wait: float) -> None:
-    """Hold the folder; UserError where another process holds it, and does not let go in time."""
+    """Acquire the folder; UserError if another process holds it and does not release it in time."""
     others = Others(claim.storage)
     start, where = time.monotonic(), claim.storage.where()
     told = False
@@ -145,11 +145,11 @@ def _acquire(claim: Claim, wait: float) -> None:
             log.warning(
                 "%s: in use by %s, or by nobody since it was killed; waiting for up to %.0f s", where, known, most
             )
-        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two do not meet again and again)
+        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two processes do not stay in step)
 
 
 class Others:
-    """What is seen of others' claims as time passes; those of the dead are removed."""
+    """Observes others' claims over time, and removes those of dead processes."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -157,7 +157,7 @@ class Others:
         self._alive: set[str] = set()
 
     def look(self, there: Mapping[str, bytes]) -> list[str]:
-        """Who is known to hold the folder now: only a claim that has changed is that of a living process."""
+        """The processes known to hold the folder now; only a claim that has changed belongs to a living process."""
         now = time.monotonic()
         for name, content in there.items():
             before, since = self._seen.setdefault(name, (content, now))
@@ -170,7 +170,7 @@ class Others:
 
 
 def holds(content: bytes) -> bool:
-    """Whether the claim is that of a process that holds the folder, or may be."""
+    """Whether the claim is, or may be, that of a process holding the folder."""
     try:
         return bool(json.loads(content)["holds"])
     except (ValueError, LookupError, TypeError):
@@ -178,7 +178,7 @@ def holds(content: bytes) -> bool:
 
 
 def who(content: bytes) -> str:
-    """Whose claim it is."""
+    """A description of the claim's owner."""
     try:
         found = json.loads(content)
         return f"process {found['process']} on {found['host']}"
@@ -187,7 +187,7 @@ def who(content: bytes) -> str:
 
 
 def is_gone(content: bytes) -> bool:
-    """Whether the claim is that of a process of this very system that is no more; where we cannot know, False."""
+    """Whether the claim's process ran on this system and has ended; False if unknown."""
     try:
         found = json.loads(content)
         if found["system"] is None or found["system"] != system():
@@ -201,7 +201,7 @@ def is_gone(content: bytes) -> bool:
 
 
 def system() -> str | None:
-    """What process numbers are unique in: this start of this machine, and a container's own numbers."""
+    """The scope in which process ids are unique: this boot of this machine, and the container's pid namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"

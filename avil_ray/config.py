@@ -1,4 +1,4 @@
-"""From plain values (YAML, the command line) to typed options; every mistake becomes one clear line."""
+"""Converts plain values (from YAML or the command line) to typed options; every mistake becomes one clear line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 def read_options(cls: type[T], options: Mapping[str, Any], where: str) -> T:
-    """An options dataclass from plain values; keys may be dotted (`weights.right`).
+    """Build an options dataclass from plain values; keys may be dotted (`weights.right`).
 
     Raises
     ------
     UserError
-        For an unknown option (with the nearest right one), a wrong type, or a value that the class itself refuses.
+        An option is unknown (the nearest one is suggested), has the wrong type, or is rejected by the class.
     """
     checked, problems = _fields_read(cls, options, where)
     if problems:
@@ -36,7 +36,7 @@ def read_options(cls: type[T], options: Mapping[str, Any], where: str) -> T:
 
 
 def option_problems(cls: type, options: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the options, a line each, where `read_options` would stop at the first."""
+    """All mistakes in the options, one line each, whereas `read_options` stops at the first."""
     try:
         _, problems = _fields_read(cls, options, "")
         if not problems:
@@ -47,7 +47,7 @@ def option_problems(cls: type, options: Mapping[str, Any]) -> list[str]:
 
 
 def _fields_read(cls: type[Any], options: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """The options that are right, each converted to its type, and a line for each that is wrong or missing."""
+    """The valid options, each converted to its type, and a line for each that is wrong or missing."""
     given, empty = nest(options, where), dataclasses.MISSING
     checked, problems = _checked(_field_types(cls), given)
     needed = [one.name for one in dataclasses.fields(cls) if one.init and one.default is one.default_factory is empty]
@@ -55,7 +55,7 @@ def _fields_read(cls: type[Any], options: Mapping[str, Any], where: str) -> tupl
 
 
 def option_names(described: Callable[..., Any]) -> tuple[str, ...]:
-    """The options of a dataclass, or the arguments of a function, by name."""
+    """The names of a dataclass's options or a function's arguments."""
     if inspect.isclass(described) and dataclasses.is_dataclass(described):
         return tuple(_field_types(described))
     return tuple(_argument_types(described))
@@ -64,12 +64,12 @@ def option_names(described: Callable[..., Any]) -> tuple[str, ...]:
 def call(function: Callable[..., T], options: Mapping[str, Any], where: str) -> T:
     """Call a factory with plain values, checked against its signature; keys may be dotted.
 
-    A factory that takes `**more` gets what it does not name as it stands.
+    A factory with `**more` receives other arguments unchanged.
 
     Raises
     ------
     UserError
-        As `read_options`, and for an argument that is missing. What the factory itself raises passes through.
+        As `read_options`, or an argument is missing. Exceptions of the factory itself propagate.
     """
     checked, problems = _arguments(function, options, where)
     if problems:
@@ -78,14 +78,14 @@ def call(function: Callable[..., T], options: Mapping[str, Any], where: str) -> 
 
 
 def argument_problems(function: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the arguments, a line each, where `call` would stop at the first."""
+    """All mistakes in the arguments, one line each, whereas `call` stops at the first."""
     return _arguments(function, options, "")[1]
 
 
 def _arguments(
     function: Callable[..., Any], options: Mapping[str, Any], where: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """The arguments that are right, each converted to its type, and a line for each that is wrong or missing."""
+    """The valid arguments, each converted to its type, and a line for each that is wrong or missing."""
     signature, types = _parameters(function), _argument_types(function)
     given = nest(options, where)
     takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values())
@@ -96,7 +96,7 @@ def _arguments(
 
 
 def said(where: str, text: str) -> str:
-    """`where: text`, or the text alone where there is no place to name."""
+    """`where: text`, or just the text if `where` is empty."""
     return f"{where}: {text}" if where else text
 
 
@@ -106,7 +106,7 @@ def nest(options: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     Raises
     ------
     UserError
-        Where a key is no text, stands both alone and with parts, or has an empty part.
+        A key is not a string, appears both on its own and with parts, or has an empty part.
     """
     nested: dict[str, Any] = {}
     for key, value in options.items():
@@ -126,7 +126,7 @@ def nest(options: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def flatten(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"weights": {"right": 1}}` -> `{"weights.right": 1}`. An empty mapping stays as it is."""
+    """`{"weights": {"right": 1}}` -> `{"weights.right": 1}`. An empty mapping is kept."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
         if isinstance(value, Mapping) and value:
@@ -147,17 +147,17 @@ def _kept_hints(cls: Any) -> dict[str, Any]:
 
 
 def _argument_types(function: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments that may be given by name, and their types: Any where no annotation can be read."""
+    """The arguments that may be given by name, and their types: Any if an annotation cannot be read."""
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
-    except Exception:  # noqa: BLE001 (names that only a type checker imports, objects without annotations, any text)
+    except Exception:  # noqa: BLE001 (names imported only for type checking, objects without annotations, any string)
         hints = {}
     named = [p.name for p in _parameters(function).values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return {name: hints.get(name, Any) for name in named}
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a function; none where Python cannot tell them, as of some that are written in C."""
+    """The parameters of a function; none if Python cannot determine them, as for some written in C."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -165,7 +165,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def _checked(types: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The options that are right, each converted to its type, and a line for each that is wrong."""
+    """The valid options, each converted to its type, and a line for each that is wrong."""
     checked, problems = {}, []
     for name, value in options.items():
         if name not in types:
@@ -188,14 +188,14 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
         warnings.simplefilter("error", UserWarning)
         try:
             return _kept_adapter(kind)
-        except TypeError:  # an annotation that cannot be hashed
+        except TypeError:  # an unhashable annotation
             return _new_adapter(kind)
-        except (PydanticUserError, UserWarning):  # an annotation that is no type: nothing can be checked
+        except (PydanticUserError, UserWarning):  # an annotation that is not a type: nothing to check
             return TypeAdapter(Any)
 
 
 def _new_adapter(kind: Any) -> TypeAdapter[Any]:
-    # Pydantic refuses a configuration for types that bring their own
+    # Pydantic rejects a configuration for types that have their own
     brings_own = inspect.isclass(kind) and dataclasses.is_dataclass(kind)
     return TypeAdapter(kind, config=None if brings_own else ConfigDict(arbitrary_types_allowed=True))
 
@@ -204,7 +204,7 @@ _kept_adapter = cache(_new_adapter)
 
 
 def _truth_as_number(value: Any, read: Any, place: str) -> str | None:
-    """A line where `true` was read as the number 1, which Python and pydantic take it for; None where it was not."""
+    """A line if `true` was read as the number 1, to which Python and pydantic convert it; otherwise None."""
     if isinstance(value, bool) and isinstance(read, int | float) and not isinstance(read, bool):
         return f"{place} should be a number, not {value!r}"
     pairs: list[tuple[Any, Any, str]] = []
@@ -230,15 +230,15 @@ _WORDS = {
     "tuple_type": "a list such as [a, b]",
     "sequence_str": "a list such as [a, b]",
 }
-"""What pydantic's kinds of errors say should be there, in the words of YAML rather than of Python."""
+"""Pydantic's error types -> what was expected, in YAML's terms rather than Python's."""
 
 
 def explain(error: ValidationError, name: str = "") -> str:
-    """The first thing that is wrong, in one line: where, what is right, what was given."""
+    """The first mistake, in one line: where, what is allowed, and what was given."""
     first, *others = error.errors(include_url=False)
     place, inside = name, [part for part in first["loc"] if not str(part).startswith(("function-", "tuple[", "list["))]
     should = _should(first)
-    if others and first["loc"] == ("str",):  # `str | …`: the error furthest within says most
+    if others and first["loc"] == ("str",):  # `str | …`: the innermost error is the most specific
         deepest = max(others, key=lambda other: len(other["loc"]))
         inside = list(deepest["loc"][1:])
         either = [should, *(_should(other).removeprefix("should be ") for other in others)]
@@ -253,7 +253,7 @@ def explain(error: ValidationError, name: str = "") -> str:
 
 
 def short(value: Any) -> str:
-    """A value in one line of bearable length."""
+    """A value in one line, shortened."""
     text = repr(value)
     return text if len(text) < 80 else text[:77] + "..."
 
@@ -278,7 +278,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     Raises
     ------
     UserError
-        Where there is no `=`, no key, or the value is not YAML.
+        There is no `=` or no key, or the value is not YAML.
     """
     key, separator, value = text.partition("=")
     key = key.strip()

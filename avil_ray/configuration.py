@@ -1,4 +1,4 @@
-"""The configuration of a run as plain values: what must be equal for a stored run to be resumed."""
+"""The configuration of a run as plain values: the settings that must match to resume a stored run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 def describe(suite: Suite, method: Method, rounds: int, steps: int, seed: int, threads: int) -> dict[str, Any]:
     """The configuration of a run as flat JSON values.
 
-    Functions and classes count by module and name, arrays by their contents.
+    Functions and classes are compared by module and name, arrays by content.
 
     Raises
     ------
     UserError
-        An option is an object that another process could not compare with its own: it shows as an address only.
+        An option is an object that another process could not compare with its own, as its only text is an address.
     """
     run = {"rounds": rounds, "steps_per_round": steps, "seed": seed, "threads": threads}
     named = {"suite": suite.name, "target": suite.target, "method": type(method).__name__}
@@ -42,7 +42,7 @@ def describe(suite: Suite, method: Method, rounds: int, steps: int, seed: int, t
 
 
 def plain(option: str, value: Any) -> Any:
-    """An option's value in JSON, equal in every process in which the value is; a `UserError` where there is none."""
+    """An option's value in JSON, the same in every process; `UserError` if there is none."""
     try:
         return _plain(option, value)
     except RecursionError:
@@ -54,7 +54,7 @@ def _plain(option: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return str(value) if math.isnan(value) else float(value)  # NaN would not equal itself
+        return str(value) if math.isnan(value) else float(value)  # NaN is not equal to itself
     if isinstance(value, np.generic):
         return each(value.item())
     if isinstance(value, Mapping):
@@ -72,7 +72,7 @@ def _plain(option: str, value: Any) -> Any:
 
 
 def _of_object(option: str, value: Any) -> Any:
-    """An object's value: its name, its parts or its text."""
+    """A value for an object: its name, its parts or its text."""
     each = functools.partial(_plain, option)
     if isinstance(value, functools.partial):
         return {"function": each(value.func), "arguments": each(value.args), "named": each(value.keywords)}

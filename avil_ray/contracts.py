@@ -1,4 +1,4 @@
-"""What a method assigns and a pool answers, checked, as both may be users' own."""
+"""Checks a method's assignments and a pool's updates, as both may be user code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avil_ray.methods.method import Run
 
 
 def check_assignments(work: Sequence[Assignment], run: Run) -> Sequence[Assignment]:
-    """What a method assigned; `UserError` where no pool could run it."""
+    """The assignments of a method; `UserError` if no pool could run them."""
     if not work or not all(isinstance(one, Assignment) for one in work):
         raise UserError("assign() must give a list of Assignment objects, at least one")
     for place, one in enumerate(work):
@@ -27,7 +27,7 @@ def check_assignments(work: Sequence[Assignment], run: Run) -> Sequence[Assignme
 
 
 def check_updates(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
-    """The answer of a pool; `UserError` where it is not one update for each assignment, in their order."""
+    """The updates of a pool; `UserError` unless there is one for each assignment, in order."""
     names = [assignment.name for assignment in work]
     fine = isinstance(updates, Sequence) and all(isinstance(update, Update) for update in updates)
     if not fine or [update.assignment for update in updates] != names:
@@ -37,7 +37,7 @@ def check_updates(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
 
 
 def require_settled(before: Run, after: Run, number: int) -> Run:
-    """The run after `begin`, which must not have changed tracks while their figures on select are still to come."""
+    """The run after `begin`, which must not have changed tracks while their scores on select are pending."""
     if (
         any(after.tracks.get(name) is not track for name, track in before.tracks.items())
         or after.tracks.keys() - before.tracks

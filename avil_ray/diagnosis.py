@@ -1,19 +1,19 @@
-"""Which auxiliaries may help, before a sweep is paid for: three views of how tasks get on, from one round.
+"""Estimates which auxiliaries may help, before an expensive sweep: three measures of task affinity from one round.
 
     score(i, j)  = |A_i' A_j|_F / (|A_i|_F |A_j|_F)     A_i = U_i D_i^(1/2), X_i' X_i = U_i D_i U_i'           inputs
     cosine(i, j) = <delta_i, delta_j> / (|delta_i| |delta_j|)             delta_i = (K steps on L_i) - theta   steps
     change(i)    = L_target(dev; K steps on L_target + L_i) - L_target(dev; K steps on L_target)               outcome
 
 score: equation 5 of Wu, Zhang, Re, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR
-2020, arXiv 2005.00944. U_i, D_i are the first eigenvectors and eigenvalues of X_i' X_i, which is not centred, and so
-many that they hold 99 % of the eigenvalues' sum (the paper says "99 % of the singular values"; this is our reading).
-The score of a task with itself is |D|_F / tr D, which is 1 only where there is one direction; so `Affinity` also gives
-the score over the geometric mean of the two tasks' scores with themselves, which is 1 for equal covariances. The paper
-takes X_i from the embeddings of single-task models; here it is the train inputs as they come, flattened, 500 of them
-at most, and there is no score for token ids. cosine: alphaVIL's deltas (arXiv 2405.07769), over the shared parameters.
-change: ours. Both rounds see the same target examples in the same order, so they differ by the auxiliary alone. What
-the auxiliary does alone is not reported: behind heads of their own it says nothing, as the target's head then never
-trains. Weights are 1 and 1, as in plain joint training. theta is the model's initial one.
+2020, arXiv 2005.00944. U_i, D_i are the leading eigenvectors and eigenvalues of X_i' X_i (uncentred), enough to cover
+99 % of the eigenvalues' sum (the paper says "99 % of the singular values"; this is our reading). The score of a task
+with itself is |D|_F / tr D, which is 1 only for a single direction; so `Affinity` also gives the score divided by the
+geometric mean of the two tasks' scores with themselves, which is 1 for equal covariances. The paper takes X_i from
+embeddings of single-task models; here it is the raw train inputs, flattened, at most 500, and there is no score for
+token ids. cosine: αVIL's deltas (arXiv 2405.07769), over the shared parameters. change: ours. Both rounds see the same
+target examples in the same order, so they differ only in the auxiliary. The effect of the auxiliary alone is not
+reported: with separate heads it is meaningless, as the target's head is then never trained. Weights are 1 and 1, as in
+plain joint training. theta is the model's initial one.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ from avil_ray.tasks.task import Task
 SEEDS = (0, 1, 2, 3)
 HELD = DevUse("hold")
 MOST_INPUTS = 500
-"""More inputs of a task than these do not enter its covariance: it is known well enough, and costs their square."""
+"""The maximum number of inputs for a task's covariance: precise enough, while the cost is quadratic."""
 
 KEPT = 0.99
-"""The share of the eigenvalues' sum that the directions of a covariance hold."""
+"""The fraction of the eigenvalues' sum covered by the directions of a covariance."""
 
 
 def affinity(suite: Suite, *, steps: int = 60, seeds: Sequence[int] = SEEDS) -> Affinity:
-    """How the suite's tasks get on with one another in one round; the splits select and test are not looked at.
+    """Measure the affinity of the suite's tasks in one round; the splits select and test are not used.
 
     Parameters
     ----------
     steps
-        Gradient steps of the round. Too few, and nothing is learned yet; very many, and any auxiliary that keeps the
-        target from over-fitting looks like a help.
+        Gradient steps of the round. With too few, nothing is learned yet; with very many, any auxiliary that keeps the
+        target from overfitting looks helpful.
     seeds
-        Everything random derives from them: data, initial parameters, order. Figures come for each.
+        All random choices derive from them: data, initial parameters, order. Results are given for each seed.
 
     Raises
     ------
     UserError
-        Where there is no auxiliary, nothing that tasks share, or a number out of its range.
+        There is no auxiliary, the tasks share nothing, or a number is out of range.
     WorkFailed
-        Where training diverges.
+        Training diverges.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def _configuration(suite: Suite, steps: int, seeds: Sequence[int]) -> dict[str, 
 
 @dataclass(frozen=True)
 class _Found:
-    """What one seed gives: its part of an `Affinity`."""
+    """The results of one seed, for an `Affinity`."""
 
     metric: str
     mode: Literal["max", "min"]
@@ -171,7 +171,7 @@ def _one_seed(suite: Suite, steps: int, seed: int) -> _Found:
 def _round(pool: InlinePool, suite: Suite, steps: int, theta: Vector, *tasks: str) -> Update:
     """One round from theta on the sum of the tasks' losses.
 
-    The target meets the same examples with an auxiliary as without, so the difference is the auxiliary's.
+    The target sees the same examples with and without an auxiliary, so the difference is due to the auxiliary.
     """
     work = Assignment(name=tasks[0], weights=dict.fromkeys(tasks, 1.0), steps=steps, learning=suite.learning, dev=HELD)
     (update,) = pool.run([work], {MAIN: Track(theta)}, 0)
@@ -194,7 +194,7 @@ def _cosines(deltas: Sequence[Tensor]) -> Floats:
 
 
 def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tuple[Floats | None, str]:
-    """The score of every two tasks' train inputs [tasks, tasks], or None; and what is to be said of it, if anything."""
+    """The score of every pair of tasks' train inputs [tasks, tasks], or None; and a remark on it, or ""."""
     first = {name: Source(task, "train").sample(1).inputs for name, task in tasks.items()}
     odd = [name for name, inputs in first.items() if not (isinstance(inputs, Tensor) and inputs.is_floating_point())]
     if odd:
@@ -222,8 +222,8 @@ def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tupl
 def covariance_factor(inputs: Tensor) -> Tensor:
     """U D^(1/2) [features, r] of the uncentred covariance of `inputs` [N, features]: float64.
 
-    The r first directions hold 99 % of its eigenvalues' sum. Of inputs' and features' inner products it takes those
-    that make the smaller matrix: both have the same eigenvalues.
+    The first r directions cover 99 % of its eigenvalues' sum. It uses the inner products of inputs or of features,
+    whichever matrix is smaller: both have the same eigenvalues.
     """
     matrix = inputs.double()
     wide = matrix.shape[0] < matrix.shape[1]
@@ -236,13 +236,13 @@ def covariance_factor(inputs: Tensor) -> Tensor:
 
 
 def covariance_score(one: Tensor, other: Tensor) -> float:
-    """Equation 5 for two factors [features, r]: from 0, where their directions are orthogonal, to 1."""
+    """Equation 5 for two factors [features, r]: from 0 (orthogonal directions) to 1."""
     sizes = float(one.norm() * other.norm())
     return float((one.T @ other).norm()) / sizes if sizes else 0.0
 
 
 def _said_of_shared(tasks: Mapping[str, Task], target: str) -> str:
-    """A sentence where every task's inputs begin with the target's, or the target's with them."""
+    """A remark if every task's inputs begin with the target's, or the target's with theirs."""
     own = Source(tasks[target], "train")
     for task in tasks.values():
         rows = torch.arange(min(len(task.train), len(own), MOST_INPUTS))

@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def dropped_parts(updates: Sequence[Update], target: str, number: int) -> dict[str, float]:
-    """`dropped/<task>` for tasks that broke although theta stayed finite.
+    """`dropped/<task>` for tasks that diverged although theta stayed finite.
 
-    Either clipping left nothing of a gradient that was too long, or the loss of an auxiliary was not finite while its
-    weight was 0.
+    Either clipping reduced an overflowing gradient to zero, or an auxiliary's loss was not finite while its weight was
+    0.
     """
     gone = []
     for update in updates:
@@ -35,9 +35,9 @@ def dropped_parts(updates: Sequence[Update], target: str, number: int) -> dict[s
 
 
 def require_learning(run: Run, updates: Sequence[Update], target: Target, patience: int) -> None:
-    """Raise `WorkFailed` where at least `patience` rounds trained the target, and each dropped what it learned.
+    """Raise `WorkFailed` if at least `patience` rounds trained the target and all of them dropped its updates.
 
-    Such a run would end where it began, or have learned from its auxiliaries only.
+    Such a run would not progress, or learn only from its auxiliaries.
     """
     name = target.suite.target
     column = f"dropped/{name}"
@@ -52,7 +52,7 @@ def require_learning(run: Run, updates: Sequence[Update], target: Target, patien
 
 
 def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:
-    """Raise `WorkFailed`, with the task that broke first and why, where theta is not finite."""
+    """Raise `WorkFailed` if theta is not finite, naming the task that diverged first and why."""
     if np.isfinite(theta).all():
         return
     known = [update.trouble for update in updates if update.trouble]

@@ -1,4 +1,4 @@
-"""What can go wrong, told apart by whose move is next: the user's (exit status 2) or the work's (exit status 1)."""
+"""Errors, distinguished by cause: wrong input by the user (exit status 2) or failed work (exit status 1)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypeGuard
 
 LARGEST = 1e38
-"""What single precision holds, about: PyTorch refuses to compute with more."""
+"""About the largest float32 number; PyTorch refuses to compute with larger ones."""
 
 MOST_NAMED = 50
-"""So many names are listed in a message; the others are counted."""
+"""The number of names listed in a message; the others are counted."""
 
 
 class UserError(ValueError):
@@ -46,7 +46,7 @@ class WorkFailed(RuntimeError):
 
 
 def unknown(kind: str, name: object, choices: Iterable[str], where: str = "") -> UserError:
-    """A `UserError` for a name that is not among `choices`; it suggests the nearest one, or lists them all."""
+    """A `UserError` for a name that is not among `choices`; it suggests the nearest one, or lists all."""
     names = sorted(choices)
     near = nearest(name, names)
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
@@ -55,14 +55,14 @@ def unknown(kind: str, name: object, choices: Iterable[str], where: str = "") ->
 
 
 def nearest(name: object, names: Iterable[str]) -> str | None:
-    """The one of `names` that is most like `name`, whatever the case; None where none is near."""
+    """The one of `names` most similar to `name`, ignoring case; None if none is similar."""
     folded = {known.casefold(): known for known in names}
     near = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
     return folded[near[0]] if near else None
 
 
 def told(error: BaseException) -> str:
-    """An error in one line: its kind, its message, and the line of code that raised it."""
+    """An error in one line: its type, its message, and the line of code that raised it."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" (in {Path(place[0].filename).name}, line {place[0].lineno})" if place else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
@@ -70,7 +70,7 @@ def told(error: BaseException) -> str:
 
 @contextmanager
 def one_line(what: str) -> Iterator[None]:
-    """A block of a user's own code: whatever it raises becomes one line, `SystemExit` too."""
+    """A context for running user code: any exception, including `SystemExit`, becomes one line."""
     try:
         yield
     except (UserError, WorkFailed):
@@ -80,14 +80,14 @@ def one_line(what: str) -> Iterator[None]:
 
 
 def whole(where: str, value: object, lowest: int, highest: int | None = None, why: str = "") -> int:
-    """`value` if it is a whole number within the bounds, both included.
+    """`value` if it is an integer within the bounds, both inclusive.
 
     Parameters
     ----------
     where
-        What the value is called: "multimnist: size", say.
+        The value's name, such as "multimnist: size".
     why
-        Where the upper bound comes from, for the message.
+        The reason for the upper bound, for the message.
 
     Raises
     ------
@@ -102,24 +102,24 @@ def whole(where: str, value: object, lowest: int, highest: int | None = None, wh
 
 
 def between(where: str, value: object, low: float, high: float) -> float:
-    """`value` if it is a number between the bounds, neither included; a `UserError` otherwise."""
+    """`value` if it is a number between the bounds, both exclusive; a `UserError` otherwise."""
     if _is_number(value) and low < value < high:
         return _single(where, value)
     raise UserError(f"{where} must be a number above {low:g}{_below(high)}, not {shown(value)}")
 
 
 def at_least(where: str, value: object, low: float, high: float = math.inf) -> float:
-    """`value` if it is a finite number of at least `low` and below `high`; a `UserError` otherwise."""
+    """`value` if it is a finite number, at least `low` and below `high`; a `UserError` otherwise."""
     if _is_number(value) and low <= value < high:
         return _single(where, value)
     raise UserError(f"{where} must be a number of at least {low:g}{_below(high)}, not {shown(value)}")
 
 
 def shown(value: object) -> str:
-    """A value in one line of bearable length."""
+    """A value in one line, shortened."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return f"a value of type {type(value).__name__} that is too long to show"
     return text if len(text) < 80 else f"{text[:77]}..."
 

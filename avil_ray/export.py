@@ -1,8 +1,8 @@
-"""Trained models out of the house: a folder with named weights, and everything that is needed to use them.
+"""Export of trained models: a folder with named weights and everything needed to use them.
 
-Where a suite has an exporter, the folder is as other tools load it: of texts and images, `transformers` does. Otherwise
-it holds `model.safetensors`, the weights by their names in `Result.model()`. `avil.json` stands beside: what the model
-is, what it was trained on, how good it is, and a checksum of every file; `load` needs it.
+If a suite has an exporter, the folder can be loaded by other tools: `transformers` for texts and images. Otherwise it
+contains `model.safetensors`, with the weights by their names in `Result.model()`. In addition, `avil.json` describes
+the model, its training data and its scores, with a checksum of every file; `load` needs it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from avil_ray.training import Result
 
 FORMAT = 1
-"""The version of `avil.json` that this library writes and reads."""
+"""The version of `avil.json` that this library reads and writes."""
 FACTS, WEIGHTS = "avil.json", "model.safetensors"
 
 READERS = {"image": "avil_ray.models.image_export:load_images", "text": "avil_ray.models.text_export:load_text"}
-"""What an exporter calls its format -> the function `(folder, facts)` that loads it, by its place."""
+"""An exporter's format -> the import path of the function `(folder, facts)` that loads it."""
 MODULE = "module"
-"""The format without an exporter."""
+"""The format used without an exporter."""
 
 
 def save(result: Result, place: Place) -> None:
-    """Save the target's model of a result. What an earlier export left in the folder is replaced; other files stay.
+    """Save a result's target model. Files of an earlier export in the folder are replaced; other files are kept.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def save(result: Result, place: Place) -> None:
     Raises
     ------
     UserError
-        The format has no place for the model.
+        The format cannot represent the model.
     WorkFailed
         The folder cannot be written to.
     """
@@ -94,24 +94,24 @@ def save(result: Result, place: Place) -> None:
 
 
 def load(place: Place, suite: Suite | None = None) -> nn.Module:
-    """The model that `Result.save` or `avil-ray run --output` has written, in evaluation mode, on the CPU.
+    """Load the model written by `Result.save` or `avil-ray run --output`, in evaluation mode, on the CPU.
 
     Parameters
     ----------
     place
         The folder, or its URI.
     suite
-        What was trained, where the folder does not say how it is made: a suite of one's own that was made in Python.
+        The trained suite, if the folder does not describe how to build it: for a user's own suite, made in Python.
 
     Returns
     -------
     nn.Module
-        `model(inputs)` -> outputs, as `Result.model()`. Of texts and images it also has `model.predict(…)`.
+        `model(inputs)` -> outputs, as `Result.model()`. For texts and images it also has `model.predict(…)`.
 
     Raises
     ------
     UserError
-        The folder holds no such model, another version wrote it, or a file is not what was written.
+        The folder contains no such model, it was written by another version, or a file has been changed.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def _load(folder: Path, suite: Suite | None) -> nn.Module:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What `avil.json` says, once every file is as it was written.
+    """The content of `avil.json`, after verifying that every file is unchanged.
 
     Raises
     ------
@@ -177,19 +177,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _write(result: Result, folder: Path) -> Mapping[str, Any]:
-    """Write the model's files; what else must be known of it."""
+    """Write the model's files; returns the other facts needed to load it."""
     model, suite = result.model(), result.suite
     if suite.exporter is not None:
         return suite.exporter.save(model.model, suite.target, folder)
     from safetensors.torch import save_file
 
-    # all parameters stand in one vector, which safetensors would take for one tensor shared by all
+    # all parameters are views of one vector, which safetensors would take for shared memory
     save_file({name: values.clone() for name, values in _own_state(model).items()}, folder / WEIGHTS, {"format": "pt"})
     return {}
 
 
 def _own_state(model: SingleTask) -> dict[str, torch.Tensor]:
-    """The trunk's values and those of the task's head."""
+    """The values of the trunk and of the task's head."""
     state: dict[str, torch.Tensor] = model.state_dict()
     return {name: value for name, value in state.items() if owner(name.removeprefix("model.")) in ("", model.task)}
 
@@ -218,14 +218,14 @@ def _module(folder: Path, facts: Mapping[str, Any], suite: Suite | None) -> Sing
 
 
 def _specification(suite: Suite) -> dict[str, Any] | None:
-    """What `build_suite` makes the suite of; None where it is made in Python of something else than a catalogue's."""
+    """The specification from which `build_suite` makes the suite; None if it is not made by a catalogue factory."""
     if suite.specification is not None:
         return {key: plain(key, value) for key, value in suite.specification.items()}
     return {"name": suite.name, **plain("suite", suite.options)} if suite.name in SUITES else None
 
 
 def _options(method: Method) -> dict[str, Any] | None:
-    """A method's options in force; None where one is an object that has no plain value."""
+    """A method's effective options; None if one is an object without a plain value."""
     try:
         return {name: plain(name, value) for name, value in settled_options(method).items()}
     except UserError:
@@ -233,7 +233,7 @@ def _options(method: Method) -> dict[str, Any] | None:
 
 
 def _clear(storage: Storage) -> None:
-    """Remove the files of an earlier export; `avil.json` first, so that no half of it is taken for a whole."""
+    """Remove the files of an earlier export, `avil.json` first, so that a partial one is not taken for complete."""
     try:
         earlier = list(json.loads(storage.read(FACTS))["files"])
     except (OSError, LookupError, TypeError, ValueError):

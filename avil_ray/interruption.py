@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do: the first, answered at once, ends the work in order; the second ends the process."""
+"""Handles Ctrl-C and SIGTERM: the first, acknowledged at once, ends the work cleanly; the second ends the process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TUNES_OWN = "TUNE_DISABLE_SIGINT_HANDLER"
 
 
 class Interruption:
-    """A block that goes on after the first signal, which only asks for its end.
+    """A context that continues after the first signal, which only requests its end.
 
     Attributes
     ----------
     asked
-        Whether the end was asked for.
+        Whether the end was requested.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Interruption:
     def __enter__(self) -> Self:
         self._tunes_own = os.environ.get(_TUNES_OWN)
         os.environ[_TUNES_OWN] = "1"
-        if threading.current_thread() is threading.main_thread():  # no other thread may, nor is any interrupted
+        if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
             self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
         return self
 
@@ -47,7 +47,7 @@ class Interruption:
             os.environ[_TUNES_OWN] = self._tunes_own
 
     def tell_tune(self) -> None:
-        """Called while Ray Tune runs, between two of its steps: SIGUSR1 makes it end in order, where that was asked."""
+        """Make Ray Tune end cleanly by SIGUSR1 if that was requested; called between two of its steps."""
         if self.asked:
             signal.raise_signal(signal.SIGUSR1)
 
@@ -62,7 +62,7 @@ class Interruption:
 
 
 def end_the_command(number: int, frame: FrameType | None) -> NoReturn:
-    """The command line's handler: the first signal unwinds what runs, and the next one does not wait for that."""
+    """The command line's handler: the first signal unwinds the stack; the next one does not wait for that."""
     for one in SIGNALS:
         signal.signal(one, lambda *_: _exit())
     _say(WORDS)
@@ -70,12 +70,12 @@ def end_the_command(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _say(words: str) -> None:
-    """Not print: it could be what was interrupted."""
+    """Write directly: `print` itself may have been interrupted."""
     os.write(2, words.encode())
 
 
 def _exit() -> NoReturn:
-    """At once, with all that this process started: some processes of a Ray of our own would stay for minutes."""
+    """Exit at once with all child processes: some processes of our Ray instance would stay for minutes."""
     if os.isatty(2):
         _say(SHOW_CURSOR)  # a live table hides it
     for process in _descendants("self"):
@@ -85,7 +85,7 @@ def _exit() -> NoReturn:
 
 
 def _descendants(process: int | str) -> list[int]:
-    """The ids of all processes below one, as Linux tells them; none elsewhere."""
+    """The ids of all descendants of a process, on Linux; none elsewhere."""
     with suppress(OSError):
         texts = [children.read_text() for children in Path(f"/proc/{process}/task").glob("*/children")]
         below = [int(child) for text in texts for child in text.split()]

@@ -1,4 +1,4 @@
-"""Where a run goes back to when workers are lost: its last checkpoint, in memory where it has no storage."""
+"""The state to which a run returns when workers are lost: its last checkpoint, kept in memory if it has no storage."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from avil_ray.methods.method import Run
 
 
 class Keeper(Protocol):
-    """Keeps a run as it was after some of its rounds."""
+    """Keeps the state of a run after some of its rounds."""
 
     def due(self, run: Run, *, last: bool) -> bool:
-        """Whether the run is to be kept after the round that has just ended, its `last` one or not."""
+        """Whether to keep the run after the round that has just ended; `last`: it is the final one."""
         ...
 
     def store(self, run: Run) -> None:
-        """Keep it, with the optimizers' states in memory; it need not be done when this returns."""
+        """Keep it; the optimizers' states must be in memory. May return before it is done."""
         ...
 
     def last(self) -> Run:
-        """The run as it was kept last."""
+        """The run as last kept."""
         ...
 
 
 class InMemory:
-    """Keeps the run for as long as this process lives: a large one as seldom as it would be stored.
+    """Keeps the run in this process; a large one as rarely as it would be stored.
 
     Parameters
     ----------
     every
-        Seconds from one time to the next, at least; small runs are kept after every round.
+        Minimum seconds between two times; small runs are kept after every round.
     """
 
     def __init__(self, run: Run, every: float = 30.0) -> None:
         self._run, self._every, self._kept = run, every, time.monotonic()
 
     def due(self, run: Run, *, last: bool) -> bool:
-        """By size and time; never after the last round, behind which nothing can be lost."""
+        """Decided by size and time; never after the last round, when nothing can be lost any more."""
         return not last and is_due(run, self._every, self._kept, time.monotonic())
 
     def store(self, run: Run) -> None:
@@ -47,25 +47,25 @@ class InMemory:
         self._run, self._kept = run, time.monotonic()
 
     def last(self) -> Run:
-        """The run as it was kept last, or as it began."""
+        """The run as last kept, or its initial state."""
         return self._run
 
 
 class Stored:
-    """Keeps the run on storage, as often as its checkpoints are due or `now` says so, while the next round trains."""
+    """Keeps the run on storage, whenever a checkpoint is due or `now` demands it, while the next round is running."""
 
     def __init__(self, checkpoints: Checkpoints, run: Run, now: Callable[[], bool] = lambda: False) -> None:
         self._checkpoints, self._start, self._now = checkpoints, run, now
 
     def due(self, run: Run, *, last: bool) -> bool:
-        """As the checkpoints say, where `now` does, and after the last round."""
+        """When a checkpoint is due, when `now` demands it, and after the last round."""
         return last or self._now() or self._checkpoints.due(run, time.monotonic())
 
     def store(self, run: Run) -> None:
-        """Begin to write it."""
+        """Start writing it."""
         self._checkpoints.begin(run)
 
     def last(self) -> Run:
-        """The run on storage, or as it began."""
+        """The run on storage, or its initial state."""
         self._checkpoints.finish()
         return self._checkpoints.load(self._start.setting, type(self._start.memory)) or self._start

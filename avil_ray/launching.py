@@ -1,7 +1,7 @@
-"""A run whose rounds are driven elsewhere, by the first rank of a program that Ray Train launches (`pool="train"`).
+"""A run driven by the first rank of a program launched by Ray Train (`pool="train"`).
 
-What the first rank tells and the caller hears passes through a folder on storage: the rows of the history, one by one,
-and the result at the end.
+The first rank reports to the caller through a folder on storage: the rows of the history, one by one, and the result at
+the end.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from avil_ray.pools.train_pool import TrainPool
 
 FOLDER, ROWS, RESULT = "train", "rows.jsonl", "result.safetensors"
-"""Where the output folder holds what Train and its ranks leave, until the run is done."""
+"""The subfolder of the output for files of Train and its ranks, until the run is finished."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where a run's ranks stand: what `train` takes as its pool, where "train" alone does not say enough.
+    """The placement of a run's ranks: pass it to `train` as its pool if "train" is not specific enough.
 
     Parameters
     ----------
     count
-        So many, or (at least, at most): as many as there is room for whenever they start; one for each task where not
-        given, as far as there is room.
+        The number of ranks, or (minimum, maximum): then as many as there is room for whenever they start. By default
+        one per task, as far as there is room.
     resources
-        What each occupies: {"CPU": 1.0, "GPU": 0.5}. A CPU for every thread and every process that loads data where not
-        given, and a GPU where the cluster has any.
+        The resources of each: {"CPU": 1.0, "GPU": 0.5}. By default one CPU per thread and per data loader process, and
+        one GPU if the cluster has any.
     timeout
-        Seconds without an answer after which a rank counts as lost.
+        Seconds without an answer after which a rank is considered lost.
     """
 
     count: int | tuple[int, int] | None = None
@@ -55,7 +55,7 @@ class Ranks:
 
 
 class Told(Round):
-    """A round of which only the number and the row have come here: its parameters stay with the ranks."""
+    """A round of which only the number and the row were received: its parameters stay with the ranks."""
 
     def __init__(self, row: Row) -> None:
         object.__setattr__(self, "number", int(row["round"]))
@@ -66,13 +66,13 @@ class Told(Round):
 
     @property
     def run(self) -> Run:
-        """Not here."""
+        """Not available here."""
         advice = "the result has the best ones, and the checkpoint in the output folder the last"
         raise UserError(f"round {self.number}: with pool='train' a round's parameters stay with the workers; {advice}")
 
 
 class Drive(Protocol):
-    """`train` with all its arguments but those that the first rank gives."""
+    """`train` with all its arguments except those that the first rank supplies."""
 
     def __call__(self, *, pool: Any, output: Path, resume: bool, on_round: Callable[[Round], None]) -> Any:
         """The result."""
@@ -88,23 +88,23 @@ def launched(
     output: Path | None,
     on_round: Callable[[Round], None],
 ) -> dict[str, Any]:
-    """Run `drive` on ranks of Ray Train; the fields of its result but for suite, method and seed.
+    """Run `drive` on ranks of Ray Train; returns the fields of its result except suite, method and seed.
 
     Parameters
     ----------
     suite
-        As the method trains it.
+        As prepared by the method.
     output
-        The folder for checkpoints, from which the run continues where it holds some.
+        The folder for checkpoints; the run continues from them if there are any.
     on_round
-        Told of every round, in this process.
+        Called after every round, in this process.
 
     Raises
     ------
     UserError
-        Where the input is wrong, or asks for more than the cluster has.
+        The input is wrong, or requests more than the cluster has.
     WorkFailed
-        Where training diverges, or ranks are lost again and again.
+        Training diverges, or ranks are lost repeatedly.
     """
     from avil_ray.pools.connection import connected, named_by_environment
     from avil_ray.pools.ray_pool import node_resources
@@ -134,7 +134,7 @@ def launched(
 
 
 def _bounds(count: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
-    """At least and at most how many ranks; None where that is not said."""
+    """The minimum and maximum number of ranks; None if not given."""
     if not isinstance(count, tuple):
         return count, count
     if not (len(count) == 2 and all(type(one) is int for one in count) and 1 <= count[0] <= count[1]):
@@ -145,7 +145,7 @@ def _bounds(count: int | tuple[int, int] | None) -> tuple[int | None, int | None
 def _placed(
     suite: Suite, ranks: Ranks, least: int | None, most: int | None, each: float, nodes: list[dict[str, float]]
 ) -> tuple[int | tuple[int, int], dict[str, float]]:
-    """How many ranks, and what each occupies; `UserError` where they have no room."""
+    """The number of ranks and the resources of each; `UserError` if there is no room for them."""
     resources = dict(ranks.resources or {"CPU": each})
     if ranks.resources is None and any(node["GPU"] >= 1 for node in nodes):
         resources["GPU"] = 1.0
@@ -159,12 +159,12 @@ def _placed(
 
 @dataclass(frozen=True)
 class Driven:
-    """What the first rank does: it runs the rounds from the last checkpoint, tells each once, and stores the result.
+    """The first rank's program: runs the rounds from the last checkpoint, reports each once, and stores the result.
 
     Parameters
     ----------
     before
-        How many rounds the run had when it was launched: they are not told again.
+        The number of rounds the run had when it was launched; they are not reported again.
     """
 
     drive: Drive
@@ -172,10 +172,10 @@ class Driven:
     before: int
 
     def __call__(self, pool: TrainPool) -> None:
-        """Drive the run with this pool."""
+        """Drive the run on this pool."""
         folder = self.output / FOLDER
         teller = Teller(folder / ROWS, self.before)
-        for row in checkpoint.rows(LocalStorage(self.output)):  # an earlier start may not have told the last ones
+        for row in checkpoint.rows(LocalStorage(self.output)):  # an earlier attempt may not have reported the last ones
             teller.tell(row)
 
         def after_round(done: Round) -> None:
@@ -189,17 +189,17 @@ class Driven:
 
 
 class Teller:
-    """Writes rows for whoever listens: a line each, whole, and each round's once however often it runs."""
+    """Writes rows for a listener: one complete line per round, only once however often the round runs."""
 
     def __init__(self, path: Path, before: int) -> None:
         self._path = path
         lines = _whole_lines(path)
         if path.exists():
-            os.truncate(path, sum(map(len, lines)))  # what was cut off when its writer died
+            os.truncate(path, sum(map(len, lines)))  # drops a line truncated when its writer died
         self._next = before + len(lines)
 
     def tell(self, row: Row) -> None:
-        """Write the row of a round, unless it was told before."""
+        """Write the row of a round, unless it was already reported."""
         if row["round"] < self._next:
             return
         with self._path.open("ab") as file:
@@ -209,22 +209,22 @@ class Teller:
 
 @dataclass
 class Listener:
-    """Reads the rows that were told since it last looked."""
+    """Reads the rows reported since its last call."""
 
     path: Path
     on_round: Callable[[Round], None]
     heard: int = 0
-    """Bytes that were read."""
+    """The number of bytes read."""
 
     def listen(self) -> None:
-        """Pass on what is new."""
+        """Pass on new rows."""
         for line in _whole_lines(self.path, self.heard):
             self.heard += len(line)
             self.on_round(Told(json.loads(line)))
 
 
 def _whole_lines(path: Path, start: int = 0) -> list[bytes]:
-    """The lines from a byte on that are written to their end; none where there is no file."""
+    """The complete lines from a byte offset on; none if there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(start)

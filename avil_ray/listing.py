@@ -1,4 +1,4 @@
-"""What `avil-ray list` prints: suites and methods with their options, from the code itself."""
+"""The output of `avil-ray list`: suites and methods with their options, taken from the code."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CATALOGUES = {"suites": SUITES, "methods": METHODS}
 
 
 def listing(what: str, name: str | None) -> Iterator[str]:
-    """The lines of `avil-ray list WHAT [NAME]`; WHAT may also be a user's own factory or method, "package.module:name".
+    """The lines of `avil-ray list WHAT [NAME]`; WHAT may also be a user's factory or method, "package.module:name".
 
     Raises
     ------
     UserError
-        For another word than suites or methods, or a name that is not in the catalogue.
+        WHAT is neither suites nor methods, or a name is not in the catalogue.
     """
     if ":" in what and name is None:
         return _method(what) if inspect.isclass(load(what)) else _suite(suite_factory(what))
@@ -62,7 +62,7 @@ def _method(name: str) -> Iterator[str]:
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    """The options of a method of which nothing is said; of one that needs some, those that it has by itself."""
+    """A method's default options; for a method with required options, only those that have a default."""
     try:
         method = build_method(name, {})
     except UserError:
@@ -84,7 +84,7 @@ def _suite(factory: Any) -> Iterator[str]:
 
 
 def _described(docstring: str) -> dict[str, str]:
-    """Parameter -> its description, from a NumPy docstring."""
+    """Parameter -> its description, from a NumPy-style docstring."""
     section = re.split(
         r"\n(?:Returns|Raises|Notes|Examples)\n-+\n", docstring.partition("Parameters\n----------\n")[2]
     )[0]

@@ -1,4 +1,4 @@
-"""One writer at a time: a folder of a disk is locked by the system, one at a URI by a claim that is kept alive."""
+"""One writer at a time: a folder on disk is locked by the system, one at a URI by a claim that is kept alive."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What a file system that has no locks answers."""
+"""The errors of file systems without locks."""
 
 
 @contextmanager
 def locked(place: Place, wait: float = 0.0) -> Iterator[None]:
-    """Make the folder, and keep other processes from writing there for the block.
+    """Create the folder, and keep other processes from writing there within the block.
 
-    On a disk the system lets go of the lock when its process ends, however it ends, and the folder is removed again
-    where it was made here and the block leaves it empty. For a folder at a URI see `claims.claimed`.
+    On a disk, the system releases the lock when its process ends, however it ends. The folder is removed again if it
+    was created here and is empty after the block. For a folder at a URI see `claims.claimed`.
 
     Parameters
     ----------
     wait
-        Seconds to wait, with a word, for another process to let go.
+        Seconds to wait, after logging a message, for another process to release the folder.
 
     Raises
     ------
     UserError
-        Where another process writes there, or the folder cannot be used.
+        Another process writes there, or the folder cannot be used.
     """
     storage = at(place)
     if storage.local is None:
@@ -48,21 +48,21 @@ def locked(place: Place, wait: float = 0.0) -> Iterator[None]:
     made = _make(folder)
     try:
         with _held(folder, wait):
-            for rest in folder.glob(f".*{PART}"):  # of a process that was killed while it wrote
+            for rest in folder.glob(f".*{PART}"):  # left by a process killed while writing
                 rest.unlink(missing_ok=True)
             yield
     finally:
         for parent in made:
-            with suppress(OSError):  # not empty: it is used
+            with suppress(OSError):  # not empty: it is in use
                 parent.rmdir()
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder; those that were made, the innermost first."""
+    """Create a folder and its missing parents; returns those created, the innermost first."""
     try:
         lacking = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+    except (OSError, ValueError) as error:  # a path with a null byte raises ValueError
         raise _unusable(folder, error) from error
     return lacking
 
@@ -106,7 +106,7 @@ def _unusable(folder: Path, error: Exception) -> UserError | WorkFailed:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, as far as it says so."""
+    """The holder of a lock, as recorded in its file."""
     try:
         return path.read_text().strip() or "another process"
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Whether a method's options are the numbers that their annotations promise, in Python as in YAML."""
+"""Checks that a method's options are the numbers that their annotations declare, in Python as in YAML."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from avil_ray.errors import LARGEST, UserError, shown
 
 MOST = 1_000_000
-"""A whole number beyond it is taken for a mistake: no run would end."""
+"""A larger integer is considered a mistake: no run would end."""
 
 
 @dataclass(frozen=True)
 class Above:
-    """Stands in an option's annotation: its number must be above this one."""
+    """In an option's annotation: the number must be above this one."""
 
     bound: float
 
@@ -29,7 +29,7 @@ class Above:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Stands in an option's annotation: its number must be this one or more."""
+    """In an option's annotation: the number must be at least this one."""
 
     bound: float
 
@@ -46,10 +46,9 @@ _INSIDE = {
 
 
 def check_numbers(method: Any) -> None:
-    """Raise `UserError` where an option that must be a number, or hold numbers, does not.
+    """Raise `UserError` if an option that must be a number, or contain numbers, does not.
 
-    Single numbers must be finite, and inside the bounds of their annotation; methods check themselves what the numbers
-    of a list may be.
+    Single numbers must be finite and within the bounds of their annotation; methods check numbers in lists themselves.
     """
     for name, (hint, bounds) in _hints(cast(Hashable, type(method))).items():
         value, kinds = getattr(method, name), [hint, *get_args(hint)]
@@ -74,7 +73,7 @@ def _hints(cls: Any) -> dict[str, tuple[Any, list[Above | AtLeast]]]:
 
 
 def _wrong(value: Any, kind: Any) -> str | None:
-    """What a value must be and is not; None where it is right, or the annotation promises no number."""
+    """What a value must be and is not; None if it is right, or if the annotation declares no number."""
     if kind is bool:
         return None if isinstance(value, bool) else "true or false"
     if kind is int:
@@ -93,5 +92,5 @@ def _wrong(value: Any, kind: Any) -> str | None:
 
 
 def _number(value: Any, kind: type) -> bool:
-    """Whether it is a number of this kind, which true and false are not meant to be."""
+    """Whether it is a number of this type; booleans are not."""
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""`avil-ray predict`: an exported model's answers for the texts or images in a file, a row each."""
+"""`avil-ray predict`: an exported model's predictions for the texts or images in a file, one per row."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from avil_ray.suites.image_tasks import find_images, read_paths
 
 
 def predict(folder: Place, data: str, output: Path | None) -> str | None:
-    """Predict each row of a file that has the columns of training; write the answers, or give them as CSV.
+    """Predict each row of a file with the columns of training; write the predictions, or return them as CSV.
 
     Parameters
     ----------
     folder
-        What `Result.save` or `avil-ray run --output` has written, or its URI.
+        The folder written by `Result.save` or `avil-ray run --output`, or its URI.
     data
-        A CSV, TSV, JSONL or Parquet file, or another source of a suite of texts or images.
+        A CSV, TSV, JSONL or Parquet file, or any other source for a suite of texts or images.
     output
-        A `.csv` or `.jsonl` file; None: the answers are returned.
+        A `.csv` or `.jsonl` file; if None, the predictions are returned.
 
     Raises
     ------
     UserError
-        The folder holds no model of texts or images, a column, a text or an image is missing, or the output is another
-        kind of file or in no folder.
+        The folder contains no model of texts or images; a column, a text or an image is missing; or the output is
+        another kind of file or in a missing folder.
     """
     if output is not None and output.suffix not in WRITERS:
         raise UserError(f"--output {output}: the file must end in {' or '.join(WRITERS)}")
@@ -88,7 +88,7 @@ def _as_csv(answers: Sequence[Answer]) -> str:
 
 
 def _cell(value: Any, several: bool) -> str:
-    """A value as text: labels as they are read again, those of a row with `|` between, those of words with spaces."""
+    """A value as text, in the format in which labels are read: joined by `|` for a row, by spaces for words."""
     if isinstance(value, list):
         return (SEPARATOR if several else " ").join(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -99,4 +99,4 @@ def _as_json_lines(answers: Sequence[Answer]) -> str:
 
 
 WRITERS: dict[str, Callable[[Sequence[Answer]], str]] = {".csv": _as_csv, ".jsonl": _as_json_lines}
-"""The ending of an output file -> its content."""
+"""The suffix of an output file -> the function that formats its content."""

@@ -1,4 +1,4 @@
-"""Every random choice derives from (seed, purpose), never from global state or from the order of events."""
+"""Every random choice derives from (seed, purpose), never from global state or the order of events."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
 
 
 def drawn() -> int:
-    """Where the global generators stand: the same where as much was drawn since the same seed."""
+    """A mark of the global generators' state: the same after the same number of draws from the same seed."""
     _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
     states = [torch.random.get_rng_state().numpy(), np.append(keys, position)]
     return hash((tuple(zlib.crc32(state.tobytes()) for state in states), random.getstate()))
 
 
 def reseed(seed: int, *purpose: str | int) -> None:
-    """Seed the global generators of PyTorch, NumPy and Python, for good: inside a `seeded` block."""
+    """Seed the global generators of PyTorch, NumPy and Python without restoring them: for use inside `seeded`."""
     derived = derive(seed, *purpose)
     torch.default_generator.manual_seed(derived)
-    if torch.cuda.is_available():  # torch.manual_seed does the same, but takes 0.1 ms where there is no GPU
+    if torch.cuda.is_available():  # torch.manual_seed does the same, but takes 0.1 ms without a GPU
         torch.cuda.manual_seed_all(derived)
     np.random.seed(derived % 2**32)  # noqa: NPY002
     random.seed(derived)
@@ -46,7 +46,7 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
 
     Initialisation, dropout and augmentation draw from them.
     """
-    before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002 (other people's code draws from it)
+    before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002 (third-party code draws from it)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         reseed(seed, *purpose)
         try:

@@ -1,4 +1,4 @@
-"""Storage without a path on this machine: an object store, or a server of files, as pyarrow and fsspec speak to it."""
+"""Storage without a local path: an object store or a file server, accessed through pyarrow and fsspec."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 READING, WRITING, REMOVING = "cannot be reached", "cannot be written", "cannot be removed"
 NEXT = ".next"
-"""How the new version of a file is called, where a store cannot replace one in one piece, until the old one is gone."""
+"""The suffix of a file's new version until the old one is removed, on stores that cannot replace files atomically."""
 
 Answer = TypeVar("Answer")
 
 
 def joined(parts: SplitResult) -> str:
-    """The URI, with its two slashes also where nothing stands between them and the path."""
+    """The URI, with two slashes even if the host is empty."""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
 
 
 def reason(error: Exception) -> str:
-    """Why a store did not do what it was asked, in a few words."""
+    """Why a store's operation failed, in a few words."""
     text = str(error).partition("\n")[0] if str(error).strip() else type(error).__name__
     text = re.sub(r"^.*(?=AWS Error )", "", text)
     return " ".join(re.sub(r"\(Request ID: [^)]*\)", "", text).split())
@@ -39,14 +39,14 @@ def reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class RemoteStorage:
-    """A folder of an object store: a file is replaced in one piece, and a folder is there when a file is in it.
+    """A folder of an object store: files are replaced atomically, and a folder exists if there is a file in it.
 
     Parameters
     ----------
     filesystem
         The store.
     path
-        The folder there, its bucket first.
+        The folder's path in the store, starting with the bucket.
     parts
         The folder's URI.
     """
@@ -57,7 +57,7 @@ class RemoteStorage:
 
     @property
     def local(self) -> Path | None:
-        """See `Storage`: it has no path."""
+        """See `Storage`: there is no local path."""
         return None
 
     def __truediv__(self, name: str) -> RemoteStorage:
@@ -88,7 +88,7 @@ class RemoteStorage:
             raise UserError(f"{self.where()}: cannot be written ({reason(cause)}); {advice}") from error
 
     def _lacks(self, bucket: str) -> bool:
-        """Whether the store says that the bucket is not there: who may not ask may still write."""
+        """Whether the store reports the bucket as missing; without permission to ask, writing may still be allowed."""
         from pyarrow.fs import FileType
 
         with suppress(Unreachable):
@@ -96,7 +96,7 @@ class RemoteStorage:
         return False
 
     def make(self) -> None:
-        """See `Storage`: there is nothing to make."""
+        """See `Storage`: nothing to do."""
 
     def is_there(self) -> bool:
         """See `Storage`."""
@@ -124,7 +124,7 @@ class RemoteStorage:
                 for piece in content:
                     file.write(piece)
 
-        # In a thread of its own, which no signal interrupts: a stream that is left half written stores that half.
+        # In a separate thread, which signals do not interrupt: a stream left half-written would store that half.
         with ThreadPoolExecutor(1, thread_name_prefix="storage") as thread:
             self._ask(name, thread.submit(put).result, WRITING)
 
@@ -144,7 +144,7 @@ class RemoteStorage:
         if kind is None:
             return
         remove = self.filesystem.delete_dir if kind == FileType.Directory else self.filesystem.delete_file
-        with suppress(FileNotFoundError):  # another was faster
+        with suppress(FileNotFoundError):  # another process was faster
             self._ask(name, lambda: remove(self._at(name)), REMOVING)
 
     def names(self, folder: str = "") -> list[str]:
@@ -156,7 +156,7 @@ class RemoteStorage:
         return sorted(one.base_name for one in found)
 
     def _kind(self, name: str) -> object:
-        """What stands there, a file or a folder; None where nothing does."""
+        """The type of what exists there, a file or a folder; None if nothing does."""
         from pyarrow.fs import FileType
 
         kind = self._ask(name, lambda: self.filesystem.get_file_info(self._at(name))).type
@@ -172,10 +172,10 @@ class RemoteStorage:
 
 @dataclass(frozen=True)
 class RenamingStorage(RemoteStorage):
-    """A folder of a store that cannot replace a file in one piece, or is not known to: a server's disk, say.
+    """A folder of a store that cannot replace files atomically, or is not known to, such as a server's disk.
 
-    A file is written whole under a name of its own, which then becomes that of its next version. That one counts as
-    soon as it is there; the old one is removed after it, and leaves it the name.
+    A file is written in full under a temporary name and then renamed to its next version, which is valid as soon as it
+    exists. The old version is then removed, and the next one gets its name.
     """
 
     def make(self) -> None:
@@ -184,7 +184,7 @@ class RenamingStorage(RemoteStorage):
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
-        for version in (f"{name}{NEXT}", name, f"{name}{NEXT}"):  # it may get its name while we look
+        for version in (f"{name}{NEXT}", name, f"{name}{NEXT}"):  # it may be renamed in the meantime
             with suppress(FileNotFoundError):
                 return super().read(version)
         return super().read(name)
@@ -222,13 +222,13 @@ class RenamingStorage(RemoteStorage):
         return sorted({name.removesuffix(NEXT) for name in super().names(folder)})
 
     def _install(self, source: str, name: str) -> None:
-        """Give a whole file the name of another, which gives way."""
+        """Rename a complete file to replace another."""
         self._settle(name)
         super().move(source, f"{name}{NEXT}")
         self._settle(name)
 
     def _settle(self, name: str) -> None:
-        """Give the next version of a file its name, where an earlier process has not come to it."""
+        """Rename the next version of a file, if an earlier process did not get that far."""
         if super().exists(f"{name}{NEXT}"):
             super().delete(name)
             super().move(f"{name}{NEXT}", name)
@@ -236,10 +236,10 @@ class RenamingStorage(RemoteStorage):
 
 @contextmanager
 def _answered(where: str, what: str) -> Iterator[None]:
-    """A block that asks something of a store: whatever goes wrong is a line, but for a file that is not there."""
+    """A context for operations on a store: failures become one line, except for a missing file."""
     try:
         yield
-    except Exception as error:  # whatever a store's client raises
+    except Exception as error:  # a store's client may raise anything
         if isinstance(error, FileNotFoundError) and what != WRITING:
             raise
         raise Unreachable(f"{where}: {what} ({reason(error)}); what was stored before is kept") from error

@@ -1,4 +1,4 @@
-"""The driver: one loop for every method."""
+"""The driver: one loop over rounds for all methods."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from avil_ray.tasks.metrics import Measure
 log = logging.getLogger(__name__)
 
 PATIENCE = 3
-"""A run fails once it has this many rounds and every one has dropped the target's updates."""
+"""A run fails once it has this many rounds and all of them have dropped the target's updates."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """The outcome of one round; `row` is its line in the history."""
+    """The result of one round; `row` is its row in the history."""
 
     number: int
     run: Run
@@ -53,18 +53,18 @@ class Round:
 
 @dataclass(frozen=True)
 class Unsettled:
-    """A round whose figures on select are still to come.
+    """A round whose scores on select are pending.
 
     Attributes
     ----------
     questions
-        Track -> what is asked: its figures on select.
+        Track -> the question for its figures on select.
     row
-        The line of the history without them.
+        The row of the history without them.
     updates
-        What the round's assignments led to, without vectors.
+        The results of the round's assignments, without vectors.
     states
-        Track -> its optimizer's state, where a checkpoint is due; else None.
+        Track -> its optimizer's state, if a checkpoint is due; otherwise None.
     """
 
     number: int
@@ -84,14 +84,14 @@ def run_rounds(
 ) -> Run:
     """Run the remaining rounds of `run`: assign, train, combine, evaluate, log. Test is never touched.
 
-    Select is evaluated beside the next round's training, so a round is told when that has ended; a method that looks
-    at figures first (`Method.reads_select`), and `patience`, wait for them. Where workers are lost with what they have
-    kept, the run goes back to its last checkpoint; no round is told twice.
+    Select is evaluated in parallel with the next round's training, so a round is reported when that has ended; a method
+    that reads the scores first (`Method.reads_select`), and `patience`, wait for them. If workers are lost with the
+    states they keep, the run returns to its last checkpoint; no round is reported twice.
 
     Raises
     ------
     WorkFailed
-        Training diverges, or a method drops whatever the target learns (`require_learning`).
+        Training diverges, or a method drops all of the target's updates (`require_learning`).
     """
     keeper, told = keeper or InMemory(run), len(run.rows)
 
@@ -111,7 +111,7 @@ def run_rounds(
 
 @dataclass
 class Driver:
-    """The loop over rounds, and what it needs; `busy` are the seconds of work since the last row."""
+    """The loop over rounds; `busy` counts the seconds of work since the last row."""
 
     method: Method
     pool: Pool
@@ -146,7 +146,7 @@ class Driver:
             states = {name: at_hand(track) for name, track in after.tracks.items()} if due else None
             told = [replace(update, theta=NOTHING, optimizer={}, memory={}) for update in updates]
             last = Unsettled(number, questions_of(run, after), row | combining | self.times(), told, states)
-            run, updates = after, ()  # the next round's vectors need the room
+            run, updates = after, ()  # free memory for the next round's vectors
         if last:
             run = self.settled_at_once(run, last)
             require_learning(run, last.updates, target, 1)
@@ -155,7 +155,7 @@ class Driver:
     def trained(
         self, work: Sequence[Assignment], run: Run, number: int, questions: Mapping[str, Question]
     ) -> tuple[Sequence[Update], list[Figures]]:
-        """The round's updates, and the answers to the last round's questions: by the same workers where they can."""
+        """The round's updates, and the answers to the last round's questions, by the same workers if possible."""
         if isinstance(self.pool, Evaluating):
             spent = self.pool.spent
             pieces = self.target.divided(list(questions.values()))
@@ -169,18 +169,18 @@ class Driver:
         return updates, figures
 
     def settled_at_once(self, run: Run, last: Unsettled) -> Run:
-        """The run with the last round's figures, which nobody has asked for yet: it takes that round longer."""
+        """The run with the last round's figures, computed now; the time is added to that round."""
         figures = self.answered(last.questions)
         longer = {name: last.row[name] + more for name, more in self.times().items()}
         return self.settled(run, replace(last, row={**last.row, **longer}), figures)
 
     def answered(self, questions: Mapping[str, Question]) -> list[Figures]:
-        """The figures that are asked for, at once."""
+        """The figures for these questions, computed immediately."""
         with self.working():
             return self.target.answer(list(questions.values()))
 
     def settled(self, run: Run, last: Unsettled, figures: Sequence[Figures]) -> Run:
-        """The run with the last round's figures on select, once they are there; stored where due, and told."""
+        """The run with the last round's figures on select; stores it if due, and reports the round."""
         run = with_figures(run, last, figures, self.target.task.measure)
         if last.states is not None:
             stored = {name: replace(track, optimizer=last.states[name]) for name, track in run.tracks.items()}
@@ -191,7 +191,7 @@ class Driver:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """A block in which the driver works: its seconds, and those of workers in place of its waiting for them."""
+        """A context in which the driver works: counts its seconds, and those of workers instead of its waiting time."""
         started, waited, spent = time.perf_counter(), *self._workers()
         yield
         after, spent_after = self._workers()
@@ -201,16 +201,16 @@ class Driver:
         return (self.pool.waited, self.pool.spent) if isinstance(self.pool, Evaluating) else (0.0, 0.0)
 
     def times(self) -> dict[str, float]:
-        """Seconds since the last row: elapsed; of workers and the driver at work; reserved, workers times elapsed."""
+        """Seconds since the last row: elapsed; worked by workers and driver; reserved (workers times elapsed)."""
         now = time.perf_counter()
         elapsed, busy, self.began, self.busy = now - self.began, self.busy, now, 0.0
-        # a user's own pool need not say how many workers it has: no less is reserved than was at work
+        # a user's pool need not report its number of workers: at least the working time was reserved
         reserved = max(getattr(self.pool, "workers", 1) * elapsed, busy)
         return {"time/round": elapsed, "time/device": busy, "time/reserved": reserved}
 
 
 def with_figures(run: Run, last: Unsettled, figures: Sequence[Figures], measure: Measure) -> Run:
-    """The run with the last round's figures on select, one for each question: a row more, and perhaps a best round."""
+    """The run with the last round's figures on select (one per question): a new row, and possibly a new best round."""
     better = np.greater if measure.mode == "max" else np.less
     scores: dict[str, float] = {}
     tracks = dict(run.tracks)
@@ -222,13 +222,13 @@ def with_figures(run: Run, last: Unsettled, figures: Sequence[Figures], measure:
 
 
 def out_of_patience(run: Run, number: int) -> bool:
-    """Whether the last `patience` rounds before round `number` brought no better figure on select."""
+    """Whether the last `patience` rounds before round `number` did not improve the score on select."""
     patience, best = run.setting.suite.learning.patience, run.main.best
     return patience is not None and best is not None and number - best.round > patience
 
 
 def questions_of(before: Run, after: Run) -> dict[str, Question]:
-    """What is to be evaluated on select after a round: the main track, and each other that has moved or is new."""
+    """What to evaluate on select after a round: the main track, and any other that has changed or is new."""
     moved = {
         name: track
         for name, track in after.tracks.items()
@@ -238,9 +238,9 @@ def questions_of(before: Run, after: Run) -> dict[str, Question]:
 
 
 def history_row(number: int, facts: Facts, updates: Sequence[Update], target: Target) -> dict[str, Any]:
-    """One line of the history, but for figures on select and times.
+    """One row of the history, without figures on select and times.
 
-    Dev passes cost as many gradient steps as the batches that their examples would fill.
+    Dev passes are counted as gradient steps by the number of batches that their examples would fill.
     """
     losses = {
         f"{_prefix(update.track)}train_loss/{task}": loss for update in updates for task, loss in update.losses.items()
@@ -251,5 +251,5 @@ def history_row(number: int, facts: Facts, updates: Sequence[Update], target: Ta
 
 
 def _prefix(track: str) -> str:
-    """What a track's columns begin with; the main track's have nothing before them."""
+    """The prefix of a track's columns; empty for the main track."""
     return "" if track == MAIN else f"{track}/"

@@ -1,6 +1,6 @@
-"""Many runs of fixed weights that advance together, as rows of one stacked model; each ends as `train` would end it.
+"""Many runs with fixed weights, trained together as rows of one stacked model, with the same results as `train`.
 
-The figures are those of `train` within rounding: products of stacked matrices add up in another order.
+Figures match `train` up to rounding: products of stacked matrices are summed in a different order.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Member:
     Attributes
     ----------
     suite
-        What is learned, with the run's own learning; all members of a stack have one suite otherwise.
+        The suite, with the run's own learning; otherwise all members of a stack have the same suite.
     storage
-        Where its checkpoints go and come from, in the format of `train`, which could go on with them; None for nowhere.
+        The storage of its checkpoints, in the format of `train`, which can resume from them; None for none.
     """
 
     suite: Suite
@@ -54,16 +54,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Halving:
-    """Successive halving among the rows: at each rung only the best third of those that reach it goes on.
+    """Successive halving among the rows: at each rung, only the best third of those reaching it continues.
 
     Attributes
     ----------
     rungs
         Numbers of rounds.
     mode
-        Which way the target's metric is better.
+        Whether the target's metric is maximised or minimised.
     earlier
-        Rung -> figures of runs that belong to the stack but have ended before it was made.
+        Rung -> scores of runs that belong to the stack but ended before it was created.
     """
 
     rungs: tuple[int, ...]
@@ -71,7 +71,7 @@ class Halving:
     earlier: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def keeps(self, rung: int, scores: Sequence[float]) -> list[bool]:
-        """Whether each row goes on, by the best figures on select so far: with a figure at the limit it does."""
+        """Whether each row continues, by the best scores on select so far; ties at the threshold continue."""
         sign = 1 if self.mode == "max" else -1
         limit = np.percentile([sign * one for one in [*scores, *self.earlier.get(rung, ())]], 100 * 2 / 3)
         return [bool(sign * one >= limit) for one in scores]
@@ -84,10 +84,10 @@ class Ended:
     Attributes
     ----------
     place
-        Its place among the members.
+        Its index among the members.
     how
-        `finished`, with a `result`; `stopped` at a rung; `left`: something in it was not finite, so that it has to run
-        by itself, where it is found out what and why.
+        `finished`, with a `result`; `stopped` at a rung; `left`: a value was not finite, so it must run on its own,
+        which determines what diverged and why.
     rows
         Its history.
     """
@@ -108,22 +108,22 @@ def train_stack(
     halving: Halving | None = None,
     checkpoint_every: float = 30.0,
 ) -> Iterator[Ended]:
-    """Train all members and yield each as it ends. Members with a checkpoint go on from there.
+    """Train all members and yield each as it ends. Members with a checkpoint resume from it.
 
-    Every member must be one that `learning.stack.stackable.why_not` allows, all with the same `alike(learning)`.
+    `learning.stack.stackable.why_not` must allow every member, and all must have the same `alike(learning)`.
 
     Parameters
     ----------
     others
-        Methods of runs that belong to the stack but have ended in an earlier attempt. What all train is computed for
-        every row, so that its bits do not depend on who is still there.
+        Methods of runs that belong to the stack but ended in an earlier attempt. Their tasks are still computed for
+        every row, so that its bits do not depend on which rows remain.
     checkpoint_every
-        Seconds between two checkpoints of all that have not ended.
+        Seconds between two checkpoints of all unfinished members.
 
     Raises
     ------
     UserError
-        The suite cannot be trained, as `train` says.
+        The suite cannot be trained, as in `train`.
     """
     device, suite = own_device(), members[0].suite
     tasks = {seed: suite.draw(seed) for seed in dict.fromkeys(member.seed for member in members)}
@@ -144,7 +144,7 @@ def train_stack(
 
 
 def _begun(member: Member, setting: Setting, starts: Mapping[int, Vector], configuration: Mapping[str, Any]) -> Run:
-    """A member's run as it is stored, or else as it begins."""
+    """A member's stored run, or its initial one."""
     memory, stored = member.method.start(setting), None
     if member.storage is not None:
         stored = checkpoint.load(member.storage, setting, type(memory), configuration)
@@ -153,7 +153,7 @@ def _begun(member: Member, setting: Setting, starts: Mapping[int, Vector], confi
 
 @dataclass
 class Row:
-    """A member and how far its run is."""
+    """A member and the progress of its run."""
 
     place: int
     member: Member
@@ -163,28 +163,28 @@ class Row:
 
     @property
     def number(self) -> int:
-        """The round that comes next."""
+        """The next round."""
         return len(self.run.rows)
 
     @property
     def over(self) -> bool:
-        """Whether the run has all its rounds, or is out of patience."""
+        """Whether the run has completed its rounds, or is out of patience."""
         return self.number == self.member.method.rounds(self.run.setting) or out_of_patience(self.run, self.number)
 
     def job(self) -> Job:
-        """What the row trains in its next round."""
+        """The row's job in its next round."""
         self.run = self.member.method.begin(self.run, self.number)
         (assignment,) = check_assignments(self.member.method.assign(self.run, self.number), self.run)
         return Job(self.member.seed, assignment, self.run.main)
 
     def ended(self, how: How, result: Result | None = None) -> Ended:
-        """The row's end."""
+        """The row as ended."""
         return Ended(self.place, how, self.run.rows, result)
 
 
 @dataclass
 class Stack:
-    """The rows that have not ended; `stored` is when they were, by `time.monotonic`."""
+    """The rows that have not ended; `stored` is the time of their last checkpoint (`time.monotonic`)."""
 
     learner: StackLearner
     rows: list[Row]
@@ -194,9 +194,9 @@ class Stack:
     stored: float = field(default_factory=time.monotonic)
 
     def advance(self) -> list[Ended]:
-        """A round of those rows that are furthest behind, which are all unless checkpoints differ; who ended then."""
+        """Train a round of the rows furthest behind (all, unless checkpoints differ); returns those that ended."""
         began = time.perf_counter()
-        ended = self._finished([row for row in self.rows if row.over])  # so stored, just before its end
+        ended = self._finished([row for row in self.rows if row.over])  # resumed when already complete
         number = min((row.number for row in self.rows), default=0)
         now = [row for row in self.rows if row.number == number]
         if now:
@@ -208,7 +208,7 @@ class Stack:
         return ended
 
     def _round(self, rows: Sequence[Row], number: int, began: float) -> list[Ended]:
-        """Train, evaluate, and note a row of the history; those in which something is not finite leave."""
+        """Train, evaluate and record a history row; rows with values that are not finite leave the stack."""
         jobs = [row.job() for row in rows]
         updates = self.learner.train(jobs, self._tasks(rows, jobs, number))
         fine = [one for one in zip(rows, updates, strict=True) if one[1].trouble is None]
@@ -223,19 +223,19 @@ class Stack:
         return self._without(lost, "left")
 
     def _note(self, row: Row, update: Update, figures: Figures, seconds: float) -> None:
-        """The row after its round, which took it so many seconds of all that the stack took."""
+        """Record the row's round; `seconds` is its share of the stack's time."""
         measure, number = row.target.task.measure, row.number
         started = time.perf_counter()
         after, facts = row.member.method.combine(row.run, [update], row.target, number)
         combining = {"time/combine": time.perf_counter() - started}
-        # one process does it all: it is at work as long as it is reserved
+        # a single process does all the work, so it works for as long as it is reserved
         times = dict.fromkeys(("time/round", "time/device", "time/reserved"), seconds)
         line = history_row(number, facts, [update], row.target) | combining | times
         question = {MAIN: Question(("select",), None, after.main.theta)}
         row.run = with_figures(after, Unsettled(number, question, line, (), None), [figures], measure)
 
     def _finished(self, rows: Sequence[Row]) -> list[Ended]:
-        """The results of rows that are over, with test read at each one's best round."""
+        """The results of finished rows, with test evaluated at each one's best round."""
         if not rows:
             return []
         bests = [row.run.main.best for row in rows]
@@ -255,7 +255,7 @@ class Stack:
         return ended
 
     def _halved(self, rows: Sequence[Row], done: int) -> list[Ended]:
-        """At a rung, those that do not go on."""
+        """The rows stopped at a rung."""
         if self.halving is None or done not in self.halving.rungs or not rows:
             return []
         scores = [row.run.main.best.score for row in rows if row.run.main.best is not None]
@@ -263,7 +263,7 @@ class Stack:
         return self._without([row for row, goes_on in zip(rows, keeps, strict=True) if not goes_on], "stopped")
 
     def _tasks(self, rows: Sequence[Row], jobs: Sequence[Job], number: int) -> list[str]:
-        """What is computed for all rows: what any of them trains, or would if all members were still there."""
+        """The tasks computed for all rows: those trained by any member of the stack, including ended ones."""
         setting = rows[0].run.setting
         trained = {task for job in jobs for task in job.assignment.weights}
         if number < setting.rounds:
@@ -272,7 +272,7 @@ class Stack:
         return [task for task in setting.suite.task_names if task in trained]
 
     def _without(self, rows: Sequence[Row], how: How) -> list[Ended]:
-        """Let rows go, with that end."""
+        """Remove rows from the stack with the given end."""
         gone = {row.place for row in rows}
         self.rows = [row for row in self.rows if row.place not in gone]
         return [row.ended(how) for row in rows]

@@ -1,4 +1,4 @@
-"""Folders of this machine for what libraries read and write by path, where the storage itself has none."""
+"""Local folders for libraries that read and write by path, if the storage has no local path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avil_ray.storage import Place, Storage, at
 
 @contextmanager
 def staged(place: Place) -> Iterator[Path]:
-    """A folder to write files into; after the block they stand in the storage. A local one is its own."""
+    """A folder to write files to; after the block they are uploaded to the storage. Local storage is used directly."""
     storage = at(place)
     if storage.local is not None:
         yield storage.local
@@ -25,7 +25,7 @@ def staged(place: Place) -> Iterator[Path]:
 
 @contextmanager
 def copied(place: Place, names: Sequence[str]) -> Iterator[Path]:
-    """A folder that holds what is called so in the storage, files or folders, for the block. A local one is its own."""
+    """A folder with copies of the named files or folders within the block. Local storage is used directly."""
     storage = at(place)
     if storage.local is not None:
         yield storage.local
@@ -37,12 +37,12 @@ def copied(place: Place, names: Sequence[str]) -> Iterator[Path]:
 
 
 def upload(folder: Path, storage: Storage, last: str = "") -> None:
-    """Write the files of a folder into the storage; the `last` one when the others are there."""
+    """Write the files of a folder to the storage, the `last` one after all others."""
     storage.make()
     for path in sorted(folder.iterdir(), key=lambda path: (path.name == last, path.name)):
         if path.is_dir():
             upload(path, storage / path.name)
-        elif path.stat().st_size == 0:  # which cannot be mapped
+        elif path.stat().st_size == 0:  # an empty file cannot be mapped
             storage.write(path.name, b"")
         else:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -50,7 +50,7 @@ def upload(folder: Path, storage: Storage, last: str = "") -> None:
 
 
 def _download(storage: Storage, name: str, folder: Path) -> None:
-    """Copy a file, or a folder and what is in it, if there is one of this name."""
+    """Copy a file, or a folder with its contents, if it exists."""
     if (storage / name).is_there():
         (folder / name).mkdir()
         for inner in (storage / name).names():

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, in a folder of a disk or at a URI; `locking.locked` keeps it to one writer."""
+"""Atomic files in a folder on disk or at a URI; `locking.locked` ensures a single writer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Protocol, Self, TypeVar, runtime_checkable
 from avil_ray.errors import UserError, WorkFailed
 
 Content = bytes | memoryview
-"""A file's content, or a piece of it: a view of an array is written without a copy."""
+"""A file's content or a part of it; a view of an array is written without a copy."""
 
 PART = ".part"
-"""How the name of a file ends while it is written."""
+"""The suffix of a file while it is being written."""
 
 AT_ONCE = 32
-"""Requests at a time, where each is answered over a network."""
+"""The number of parallel requests to a storage on the network."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -33,53 +33,53 @@ Found = TypeVar("Found")
 
 
 class Unreachable(WorkFailed):
-    """The storage does not answer, or refuses: nothing is known of what is there."""
+    """The storage does not answer, or refuses access: nothing is known about its content."""
 
 
 @runtime_checkable
 class Storage(Protocol):
-    """Named files in a folder. A write is atomic and durable: whoever reads finds the old content or the new one.
+    """Named files in a folder. Writes are atomic and durable: readers see either the old or the new content.
 
-    A name may have one folder before it, `vectors/a`. `storage / "trials"` is the storage of a folder inside, and
-    `str(storage)` opens it again, in any process that sees it: see `at`. Whatever is asked of a storage at a URI may
-    raise `Unreachable`.
+    A name may include one folder, as in `vectors/a`. `storage / "trials"` is the storage of a subfolder, and
+    `at(str(storage))` opens the same storage in any process that can access it. All operations on a storage at a URI
+    may raise `Unreachable`.
     """
 
     @property
     def local(self) -> Path | None:
-        """The folder, where it is one of this machine's; None where it has no path."""
+        """The folder, if it is on this machine; None if it has no local path."""
 
     def __truediv__(self, name: str) -> Self: ...
 
     def require_writable(self) -> None:
-        """UserError where nothing can be written there; leaves nothing behind."""
+        """Raise UserError if the folder is not writable; leaves nothing behind."""
 
     def make(self) -> None:
-        """Make the folder where it is missing and where the store has folders; WorkFailed where that fails."""
+        """Create the folder if it is missing and the store has folders; WorkFailed if that fails."""
 
     def is_there(self) -> bool:
-        """Whether the folder is there: where a store has no folders, whether anything is in it."""
+        """Whether the folder exists; for a store without folders, whether it contains anything."""
 
     def read(self, name: str) -> bytes:
-        """The content; FileNotFoundError where there is none, another OSError where it cannot be read."""
+        """The content; FileNotFoundError if there is no such file, another OSError if it cannot be read."""
 
     def write(self, name: str, *content: Content) -> None:
-        """Replace the content, given in one piece or several; WorkFailed where that fails, and the old one is kept."""
+        """Replace the content, given in one or more pieces; if that fails, WorkFailed, and the old one is kept."""
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file, replacing the one that is called so; a power cut may undo the last renames."""
+        """Rename a file, replacing any of the new name; a power failure may undo the last renames."""
 
     def exists(self, name: str) -> bool:
-        """Whether there is something of this name."""
+        """Whether a file or folder of this name exists."""
 
     def delete(self, name: str) -> None:
-        """Delete what is called so, if there is anything: of a folder, all that is in it."""
+        """Delete a file, or a folder with its contents, if it exists."""
 
     def names(self, folder: str = "") -> list[str]:
-        """What stands in the folder, by its names there, sorted; nothing where it is not there."""
+        """The names in the folder, sorted; none if it does not exist."""
 
     def where(self, name: str = "") -> str:
-        """What messages call a file, or the folder."""
+        """The name of a file or of the folder, for messages."""
 
 
 Place = Storage | PathLike[str] | str
@@ -87,12 +87,12 @@ Place = Storage | PathLike[str] | str
 
 
 def at(place: Place) -> Storage:
-    """The storage at a path or a URI; a storage is itself.
+    """The storage at a path or a URI; a storage is returned unchanged.
 
     Raises
     ------
     UserError
-        Where the URI is not one of a store that can be opened. Nothing is asked of the store yet.
+        The URI's store cannot be opened. The store is not accessed yet.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def at(place: Place) -> Storage:
 
 
 def over(storage: Storage, function: Callable[[One], Found], items: Iterable[One]) -> list[Found]:
-    """What the function says of each item; several at a time where each waits for answers over a network."""
+    """The function's result for each item; several run in parallel if each waits for the network."""
     if storage.local is not None:
         return list(map(function, items))
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="storage") as threads:
@@ -121,7 +121,7 @@ def over(storage: Storage, function: Callable[[One], Found], items: Iterable[One
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """A folder on a disk of this machine, or on a shared one. It is not made: see `make` and `locked`."""
+    """A folder on a local or shared disk. It is not created: see `make` and `locked`."""
 
     folder: Path
 
@@ -141,7 +141,7 @@ class LocalStorage:
         folder = self.folder.absolute()
         try:
             parent = next(path for path in (folder, *folder.parents) if path.exists())
-        except (OSError, ValueError) as error:  # too long a name, or one with a zero byte
+        except (OSError, ValueError) as error:  # a name that is too long or has a null byte
             raise UserError(f"{self.folder}: cannot be written ({why(error)}); choose another folder") from error
         if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
             raise UserError(f"{self.folder}: cannot be written ({parent} is not a folder that you may write to)")
@@ -193,7 +193,7 @@ class LocalStorage:
 
 
 def _make_inside(folder: Path) -> None:
-    """Make a folder inside one that is there; what else stands in its place gives way."""
+    """Create a folder inside an existing one, replacing anything else in its place."""
     try:
         if os.path.lexists(folder):
             discard(folder)
@@ -204,17 +204,17 @@ def _make_inside(folder: Path) -> None:
 
 
 def replace_file(path: Path, *content: Content) -> None:
-    """Write a file so that a reader, a crash or a power cut finds the old content or the new one, never a part.
+    """Write a file atomically: after a crash or power failure it has either its old or its new content.
 
     Parameters
     ----------
     content
-        One piece or several, which stand one after the other in the file.
+        One or more pieces, which are concatenated.
 
     Raises
     ------
     WorkFailed
-        Where the disk is full, read-only or gone, say; nothing is left behind then.
+        The disk is full, read-only or gone, for example; nothing is left behind.
     """
     temporary: Path | None = None
     try:
@@ -225,7 +225,7 @@ def replace_file(path: Path, *content: Content) -> None:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from colleagues on a shared disk
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from others on a shared disk
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
@@ -237,7 +237,7 @@ def replace_file(path: Path, *content: Content) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing; WorkFailed where that is not possible."""
+    """Create a folder and its missing parents; WorkFailed if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -245,32 +245,32 @@ def make_folder(folder: Path) -> None:
 
 
 def cannot_write(path: Path | str, error: OSError) -> WorkFailed:
-    """What to raise where a file cannot be written."""
+    """The error for a file that cannot be written."""
     advice = "free some space, then go on; " if error.errno in FULL else ""
     return WorkFailed(f"{path}: cannot be written ({why(error)}); {advice}what was stored before is kept")
 
 
 def why(error: Exception) -> str:
-    """The reason of an error, in a few words."""
+    """The reason for an error, in a few words."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
 
 
 def discard(path: Path) -> None:
-    """Delete a file of ours, or whatever stands in its place; nothing to do where there is nothing."""
+    """Delete a file of ours, or anything in its place, if it exists."""
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    except NotADirectoryError:  # its folder is none, so it is not there
+    except NotADirectoryError:  # its parent is not a folder, so it does not exist
         return
     except OSError as error:
         raise WorkFailed(f"{path}: cannot be removed ({why(error)})") from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system can."""
+    """Make a rename survive a power failure, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""From a URI to its storage, as Ray resolves it: S3, Google's and Azure's by pyarrow, others by fsspec."""
+"""Resolves a URI to its storage in the same way as Ray: S3, Google and Azure by pyarrow, others by fsspec."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss")
-"""The protocols of stores that replace a file in one piece, and have no folders."""
+"""The protocols of stores that replace files atomically and have no folders."""
 
 DEFAULTS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=60", "gcs": "retry_limit_seconds=60"}
-"""What pyarrow is asked for besides: one request for a small file instead of three; an answer before 15 minutes."""
+"""Additional options for pyarrow: one request for a small file instead of three, and a timeout below 15 minutes."""
 
 _SECRET = re.compile(r"(?i)(?:^|[&;])[\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=")
 
 
 @cache
 def opened(uri: str) -> Storage:
-    """The storage at a URI; see `storage.at`, also for what it raises. One client serves a process."""
+    """The storage at a URI; see `storage.at`, also for errors. A process uses one client."""
     from pyarrow.fs import LocalFileSystem
 
     try:
@@ -50,7 +50,7 @@ def opened(uri: str) -> Storage:
 
 
 def _resolved(parts: SplitResult) -> tuple[FileSystem, str]:
-    """The store and the path there: by pyarrow, or by fsspec for the protocols that pyarrow does not know."""
+    """The store and the path in it: by pyarrow, or by fsspec for protocols that pyarrow does not know."""
     from pyarrow.fs import FileSystem
 
     name, _, _ = (default := DEFAULTS.get(parts.scheme, "")).partition("=")
@@ -66,7 +66,7 @@ def _resolved(parts: SplitResult) -> tuple[FileSystem, str]:
     except ImportError as error:
         advice = "install it with pip, in the environment of every node"
         raise UserError(f"{where}: a package for {parts.scheme}:// is missing ({why(error)}); {advice}") from error
-    except Exception as error:  # whatever a store's client raises
+    except Exception as error:  # a store's client may raise anything
         known = "there are s3://, gs://, abfs:// and those that fsspec knows"
         advice = f"; {known}" if "Protocol not known" in str(error) else ""
         raise UserError(f"{where}: cannot be opened ({reason(error)}){advice}") from error

@@ -1,6 +1,7 @@
-"""`avil-ray submit`: a sweep as one of Ray's jobs, on a cluster whose dashboard this machine can reach.
+"""`avil-ray submit`: runs a sweep as a Ray job on a cluster whose dashboard this machine can reach.
 
-The job is `avil-ray sweep` on the head, in a copy of the working directory. It runs on when this process ends.
+The job runs `avil-ray sweep` on the head node, in a copy of the working directory. It continues after this process
+ends.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 ANSWER_SECONDS = 10.0
-"""How long to wait for the dashboard's first answer; Ray's own client would wait for minutes."""
+"""Seconds to wait for the dashboard's first answer; Ray's own client would wait for minutes."""
 POLL_SECONDS = 0.5
 
 NOT_UPLOADED = (".?*", "__pycache__", "avil-results", "mlruns", "*.pem", "*.key")
-"""Beside what `.gitignore` and `.rayignore` name: hidden files (`.git`, `.venv`, `.env`), results, keys."""
+"""Excluded in addition to `.gitignore` and `.rayignore`: hidden files (`.git`, `.venv`, `.env`), results, keys."""
 
 _CREDENTIAL = re.compile(
     r"(?:^|_)(?:[A-Z0-9]*(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?"
@@ -39,13 +40,13 @@ _CREDENTIAL = re.compile(
     re.IGNORECASE,
 )
 
-# Ray may have been started by the path of its program, in which case no `python` of PATH has its packages. The shell's
-# parent is Ray's own process, so the libraries that it has loaded name the right one.
+# Ray may have been started by the full path of its program, so that no `python` on PATH has its packages. The shell's
+# parent is Ray's own process, whose loaded libraries identify the right one.
 _RAYS_PYTHON = (
     r"""PATH="$(sed -n 's|.* \(/.*\)/lib/python[^/]*/site-packages/ray/_raylet\.so$|\1/bin:|p' /proc/$PPID/maps"""
     """ | head -1)$PATH" """
 )
-# The job's own folder is a copy that Ray removes, so results must not go there.
+# The job's own folder is a copy that Ray removes, so results must not be written there.
 _STORAGE = 'AVIL_STORAGE="${AVIL_STORAGE:-$HOME/avil-results}" '
 
 
@@ -58,35 +59,36 @@ def submit(
     options: Sequence[str] = (),
     detach: bool = False,
 ) -> int:
-    """Run `avil-ray sweep SPACE` as a job on the cluster, and print its log as it comes.
+    """Run `avil-ray sweep SPACE` as a job on the cluster, and print its log as it arrives.
 
     Parameters
     ----------
     space
         The search space, a file in `working_dir`.
     address
-        Of the cluster's dashboard: `http://HEAD:8265`.
+        The address of the cluster's dashboard: `http://HEAD:8265`.
     working_dir
-        The folder that the job has a copy of: the search space, a suite's code and its data. Not uploaded is what
-        `NOT_UPLOADED`, a `.gitignore` and a `.rayignore` name.
+        The folder to copy for the job: the search space, a suite's code and its data. Files matching `NOT_UPLOADED`, a
+        `.gitignore` or a `.rayignore` are not uploaded.
     env
-        `KEY=VALUE` for the job and all its processes. Ray logs them, so none may look like a credential.
+        `KEY=VALUE` environment variables for the job and all its processes. Ray logs them, so values that look like
+        credentials are rejected.
     options
-        Of `avil-ray sweep`, as on its command line.
+        Options of `avil-ray sweep`, as on its command line.
     detach
-        Return at once.
+        Return without waiting for the job.
 
     Returns
     -------
     int
-        The job's exit status; 0 where it was only submitted, 1 where Ctrl-C ended the watching.
+        The job's exit status; 0 if it was only submitted, 1 if Ctrl-C ended watching.
 
     Raises
     ------
     UserError
-        Where the input is wrong, or no dashboard answers. No job was submitted then.
+        The input is wrong, or no dashboard answers. No job was submitted.
     WorkFailed
-        Where the job could not start or was stopped, or the connection to it is lost.
+        The job could not start or was stopped, or the connection to it was lost.
     """
     variables = variables_of(env)
     command = entrypoint(space, working_dir, options)
@@ -110,7 +112,7 @@ def variables_of(texts: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     UserError
-        Where a text is none, or holds what looks like a credential.
+        A text has another format, or looks like it contains a credential.
 
     Examples
     --------
@@ -121,7 +123,7 @@ def variables_of(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not (separator and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
-            where = f"--env {plain(name)}" if separator else "--env"  # without a name it may be a secret
+            where = f"--env {plain(name)}" if separator else "--env"  # without a name, it may be a secret
             raise UserError(f"{where}: write KEY=VALUE, with a name of letters, digits and _")
         if name in found:
             raise UserError(f"--env {name} is given twice")
@@ -143,7 +145,7 @@ def _require_no_password(what: str, text: str) -> None:
 
 
 def entrypoint(space: Path, working_dir: Path, options: Sequence[str]) -> str:
-    """The shell command of the job; UserError where the search space is not in the working directory."""
+    """The shell command of the job; UserError if the search space is not in the working directory."""
     if not working_dir.is_dir():
         raise UserError(f"--working-dir {plain(working_dir)}: no such folder")
     if not space.is_file():
@@ -168,7 +170,7 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
         right = "give the address of the cluster's dashboard, such as http://HEAD:8265"
         raise UserError(f"--address {plain(shown(address))}: {right}")
     _require_no_password("--address", address)
-    # Ray would take these in place of the address that it is given
+    # Ray would use these instead of the given address
     apart = {name: os.environ.pop(name) for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS") if name in os.environ}
     try:
         with token_for(parts.netloc):
@@ -191,7 +193,7 @@ def _answering(address: str) -> JobSubmissionClient:
     except AuthenticationError as error:
         advice = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to what the cluster has"
         raise UserError(f"{where}: the cluster asks for its token; {advice}") from error
-    except Exception as error:  # of what is no dashboard, or not there: a refused connection, a certificate, no JSON
+    except Exception as error:  # no dashboard there: a refused connection, a certificate error, no JSON
         reason = plain(f"{type(error).__name__}: {error}".split("\n")[0])[:200]
         advice = "a head that serves only itself is reached by: ray dashboard cluster.yaml, or kubectl port-forward"
         raise UserError(f"{where}: no Ray dashboard answers there ({reason}); {advice}") from error
@@ -209,13 +211,13 @@ def _submitted(
                 entrypoint=command, runtime_env=environment, metadata={"job_name": f"avil-ray {space.stem}"}
             )
         )
-    except Exception as error:  # a folder that is too large, one that cannot be read, a server that refuses
+    except Exception as error:  # a folder that is too large or unreadable, or a server that refuses
         reason = plain(str(error).strip().split("\n")[0])[:300]
         raise UserError(f"--working-dir {plain(working_dir)}: cannot be submitted ({reason})") from error
 
 
 def _watched(client: JobSubmissionClient, job: str) -> int:
-    """Print the job's log until it ends, and return its exit status; Ctrl-C and SIGTERM end only the watching."""
+    """Print the job's log until it ends, and return its exit status; Ctrl-C and SIGTERM only end watching."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         return asyncio.run(_follow(client, job))
@@ -233,10 +235,10 @@ def _watched(client: JobSubmissionClient, job: str) -> int:
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> int:
-    """As `_watched`; CancelledError where a signal ended it."""
+    """As `_watched`; CancelledError if a signal ended it."""
     task = asyncio.current_task()
     assert task is not None
-    for number in SIGNALS:  # in place of the command line's words about work that is stopping: it is not
+    for number in SIGNALS:  # replaces the command line's, which announce that the work stops: it does not
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async with aclosing(client.tail_job_logs(job)) as log:  # type: ignore[type-var]  # it is a generator
         async for lines in log:
@@ -250,6 +252,6 @@ def _exit_status(job: str, ended: JobDetails) -> int:
     if ended.status == "SUCCEEDED":
         return 0
     if ended.status == "FAILED" and ended.driver_exit_code:
-        return max(1, ended.driver_exit_code)  # below 0 where a signal killed it
+        return max(1, ended.driver_exit_code)  # negative if a signal killed it
     reason = plain((ended.message or "it does not say why").strip().split("\n")[0])[:300]
     raise WorkFailed(f"job {job} {ended.status.value.lower()}: {reason}")

@@ -1,4 +1,4 @@
-"""`train`: one run of one method on one suite, from Python."""
+"""`train`: one run of one method on one suite."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
 
 
 OpenPool = Callable[[], AbstractContextManager[Pool]]
-"""A function that gives a pool for the duration of a run."""
+"""A function that opens a pool for the duration of a run."""
 
 
 LET_GO = 30.0
-"""Seconds that a run waits for the ranks of an earlier one, which may still be ending."""
+"""Seconds that a run waits for the ranks of an earlier one, which may still be shutting down."""
 
 DAY = 86_400
-"""Seconds: a checkpoint is written at least so often."""
+"""The longest interval between checkpoints, in seconds."""
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a run led to.
+    """The result of a run.
 
     Attributes
     ----------
     suite
-        What was trained: the suite as the method prepares it.
+        The suite as prepared and trained by the method.
     test
         The target's figures on test at the best round: its metric and `loss`. Read once.
     best_round, best_track
-        The round with the best figure on select, and the track that it was reached on: the main one, or one that a
-        method continued, whose figures stand in columns under its name.
+        The round with the best score on select, and its track: the main one, or one that a method continued, whose
+        figures are in columns with its name.
     select
-        That figure.
+        That score.
     theta
         The parameters of that round, float32 [P].
 
@@ -91,15 +91,15 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a round; `docs/history.md` says what each column holds."""
+        """One row per round; `docs/history.md` describes the columns."""
         import pandas as pd
 
         return pd.DataFrame(list(self.rows))
 
     def explain(self) -> str:
-        """Whose result it is, which tasks were used, turned down and kept, in words, with the evidence.
+        """A description in words: the result, which tasks were used, down-weighted and kept, and the evidence.
 
-        Read the caveat at its end: alpha is not a task's importance.
+        Note the caveat at its end: alpha is not a task's importance.
         """
         from avil_ray.reports.alphas import explain
 
@@ -139,37 +139,37 @@ def train(
     Parameters
     ----------
     rounds, steps_per_round
-        Rounds, and gradient steps of each task in a round. A fine-tuning at the end, where the method has one, comes
-        on top.
+        The number of rounds, and the gradient steps of each task in a round. If the method ends with a fine-tuning, its
+        rounds are added.
     seed
-        Everything random derives from it, the choice of data too where the suite draws by seed.
+        All random choices derive from it, including the choice of data if the suite draws by seed.
     pool
         `inline` (this process), `ray` (one actor per task), `train` (the ranks of a Ray Train `TorchTrainer`; `Ranks`
-        says where they stand), or a function that opens a pool of `method.prepare(suite)`, the suite as the method
-        trains it. On CPU the result is the same to the last bit.
+        sets their number and resources), or a function that opens a pool for `method.prepare(suite)`, the suite as the
+        method trains it. On CPU, results are bit-identical.
     workers
-        Processes of the ray or train pool; one per task where not given, as far as there are CPUs or GPUs. Of the train
-        pool also (at least, at most): as many as there is room for whenever they start.
+        Processes of the ray or train pool; by default one per task, as far as there are CPUs or GPUs. For the train
+        pool also (minimum, maximum): then as many as there is room for whenever they start.
     threads
         CPU threads of each worker and of the driver. Results depend on it.
     output, resume
-        A folder for checkpoints, or its URI such as `s3://bucket/run`; with `resume` a run that was interrupted
-        continues from there.
+        A folder for checkpoints, or its URI such as `s3://bucket/run`; with `resume`, an interrupted run continues from
+        there.
     checkpoint_every
-        Seconds between checkpoints, below a day. They are written beside the next round; a run that is killed repeats
-        the rounds since the last one. One of fewer than 1,048,576 parameters is stored after every round.
+        Seconds between checkpoints, less than a day. They are written in the background; a run that is killed repeats
+        the rounds since the last one. A run with fewer than 1,048,576 parameters is stored after every round.
     on_round
-        Called after every round, while its checkpoint is being written where one is due. With `train` it is called
-        here, but the round's parameters are not here: only its number and its row are.
+        Called after every round, while its checkpoint (if due) is being written. With `train` it is called in this
+        process, but only the round's number and row are available, not its parameters.
     store_now
-        Asked after every round: whether to store it although no checkpoint is due; not with `train`.
+        Called after every round: whether to store it even if no checkpoint is due; not with `train`.
 
     Raises
     ------
     UserError
-        Where the input is wrong. Nothing is written then.
+        The input is wrong. Nothing has been written.
     WorkFailed
-        Where training diverges or a worker cannot be had.
+        Training diverges, or a worker cannot be started.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def train(
         drive = partial(train, suite, method, rounds=rounds, steps_per_round=steps_per_round, seed=seed)
         drive = partial(drive, threads=threads, checkpoint_every=checkpoint_every)
         where = Ranks(workers) if pool == "train" else pool
-        with _opened(output, resume, LET_GO):  # closed again: the first rank writes there
+        with _opened(output, resume, LET_GO):  # released again, as the first rank writes there
             folder = None if output is None else at(output).local
             if output is not None and folder is None:
                 raise UserError("output: pool 'train' needs a folder that every node sees, not a URI")
@@ -202,7 +202,7 @@ def train(
     device = own_device()
     with (
         _opened(output, resume) as storage,
-        nullcontext(suite.draw(seed)) as tasks,  # with the threads of the caller
+        nullcontext(suite.draw(seed)) as tasks,  # with the caller's number of threads
         cpu_threads(threads),
         nullcontext() if storage is None else Checkpoints(storage, configuration, checkpoint_every) as checkpoints,
     ):
@@ -229,11 +229,11 @@ def train(
 
 
 def _nobody(done: Round) -> None:
-    """Whom a round is told where nobody listens."""
+    """The default `on_round`."""
 
 
 def _judged(run: Run, target: Target) -> tuple[Best, dict[str, float]]:
-    """The best round by select, and its figures on test, which is read here and nowhere else."""
+    """The best round by select, and its figures on test, which is read only here."""
     best = run.main.best
     assert best is not None
     if not math.isfinite(best.score):
@@ -247,14 +247,14 @@ def _judged(run: Run, target: Target) -> tuple[Best, dict[str, float]]:
 
 
 def require_no_patience(suite: Suite, method: Method) -> None:
-    """Raise `UserError` where `patience` would end rounds that the method has planned."""
+    """Raise `UserError` if `patience` could cut rounds that the method has planned."""
     if suite.learning.patience is not None and method.plans_ahead:
         name = type(method).__name__
         raise UserError(f"learning: patience: {name} plans its rounds ahead; leave patience out")
 
 
 def _no_figure(target: Target, theta: Vector) -> str:
-    """Why no round has a finite figure on select."""
+    """Why no round has a finite score on select."""
     broken = target.not_finite(theta, "select")
     if broken:
         return f"diverged: no round has a finite figure on select ({broken}); a lower learning_rate may help"
@@ -264,7 +264,7 @@ def _no_figure(target: Target, theta: Vector) -> str:
 
 @contextmanager
 def _opened(output: Place | None, resume: bool, wait: float = 0.0) -> Iterator[Storage | None]:
-    """Where checkpoints go, closed to other processes for the block; see `locked` for `wait`."""
+    """The storage for checkpoints, locked within the block; see `locked` for `wait`."""
     if output is None:
         if resume:
             raise UserError("resume needs the output folder of the run to go on with")

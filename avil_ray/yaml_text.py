@@ -1,4 +1,4 @@
-"""YAML as people mean it: safe, `1e-3` is a number, a key stands once, and every mistake is one line."""
+"""Reads YAML safely and as users expect: `1e-3` is a number, duplicate keys are errors, every mistake is one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from avil_ray.errors import UserError
 
 DEEPEST, MOST_VALUES = 40, 100_000
-"""How deep a document may nest, and how many values it may have once its aliases are written out."""
+"""The maximum nesting depth of a document, and its maximum number of values with aliases expanded."""
 
 
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -18,17 +18,17 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """What YAML allows and this project does not."""
+    """An error for input that YAML allows and this project does not."""
 
     def __init__(self, problem: str, node: yaml.Node) -> None:
         super().__init__(None, None, problem, node.start_mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, less its traps."""
+    """PyYAML's safe loader without its pitfalls."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """As PyYAML, but a key that is listed twice is a mistake: PyYAML would keep the last one without a word."""
+        """As PyYAML, but a duplicate key is an error: PyYAML would silently keep the last one."""
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
@@ -41,12 +41,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_document(self, node: yaml.Node) -> Any:
-        """As PyYAML, unless the document cannot be written out."""
+        """As PyYAML, unless the document is too large once expanded."""
         _measure(node, {})
         return super().construct_document(node)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """As PyYAML, but a value that does not fit its tag (`!!bool perhaps`) is a mistake with a place."""
+        """As PyYAML, but a value that does not fit its tag (`!!bool perhaps`) is an error with its position."""
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -54,19 +54,19 @@ class _Loader(yaml.SafeLoader):
             raise _Refused(f"not YAML: {why}", node) from None
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
-        """As PyYAML, but not half a character, which no file can hold."""
+        """As PyYAML, but lone surrogates, which no file can contain, are errors."""
         if _HALVES.search(node.value):
             raise _Refused(f"{node.value!r} holds half a character (a surrogate)", node)
         return super().construct_yaml_str(node)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """As PyYAML, but not a number that no float holds and that Python may refuse to print."""
+        """As PyYAML, but integers beyond a float's range, which Python may refuse to print, are errors."""
         if len(node.value) > 250:
             raise _Refused("a number of more than 250 digits", node)
         return int(super().construct_yaml_int(node))
 
 
-# YAML 1.1, which PyYAML follows, reads 1e-3 as text: it wants a dot (1.0e-3)
+# YAML 1.1, which PyYAML follows, reads 1e-3 as text: it requires a dot (1.0e-3)
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
@@ -75,12 +75,12 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The one document in `text` as plain values; None where it is empty.
+    """The single document in `text` as plain values; None if it is empty.
 
     Raises
     ------
     UserError
-        Where it is not YAML: `where: line 3: a tab; indent with spaces`.
+        It is not valid YAML: `where: line 3: a tab; indent with spaces`.
     """
     tab = _tab_indent(text)
     if tab:
@@ -96,7 +96,7 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node has, with its aliases written out, and how deep they nest; None is known of one above."""
+    """The number of values and the nesting depth of a node, with aliases expanded; None marks enclosing nodes."""
     if id(node) not in known:
         known[id(node)] = None
         inside = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
@@ -113,7 +113,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
 
 
 def _tab_indent(text: str) -> int | None:
-    """The number of the first line that is indented with a tab, from 1."""
+    """The number (from 1) of the first line indented with a tab."""
     for number, line in enumerate(text.splitlines(), 1):
         content = line.lstrip()
         if content and not content.startswith("#") and "\t" in line[: len(line) - len(content)]:
@@ -122,7 +122,7 @@ def _tab_indent(text: str) -> int | None:
 
 
 def _place(error: yaml.MarkedYAMLError, text: str) -> str:
-    """`line 3: ` where the text has lines to tell apart."""
+    """`line 3: `, if the text has more than one line."""
     return f"line {error.problem_mark.line + 1}: " if error.problem_mark and "\n" in text.strip() else ""
 
 

@@ -1,4 +1,4 @@
-"""What a worker is asked to do, and what it gives back."""
+"""The work a worker receives (`Assignment`) and what it returns (`Update`)."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from avil_ray.learning.weighting import Fixed, Rule
 from avil_ray.tasks.learning import Learning
 
 OptimizerState = Mapping[str, npt.NDArray[Any]]
-"""An optimizer's state as named arrays, so that it can travel and be stored without pickle."""
+"""An optimizer's state as named arrays, so that it can be sent and stored without pickle."""
 
 RuleMemory = Mapping[str, npt.NDArray[Any]]
-"""What a weighting rule remembers, as named arrays."""
+"""The state of a weighting rule, as named arrays."""
 
 Trains = Literal["all", "trunk", "heads"]
-"""What an assignment may move: the trunk and the heads of its tasks, or one of the two."""
+"""Which parameters an assignment trains: the trunk, the heads of its tasks, or both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """Train these tasks, with these weights, for so many steps, from where a track stands.
+    """Train some tasks with given weights for a number of steps, starting from the current state of a track.
 
-    A task's examples come in the same order on every track, whatever trains beside it: tracks differ by what they
-    learn, not by the luck of the draw.
+    A task's examples come in the same order on every track, whichever tasks it is trained with, so tracks differ in
+    what they learn and not by chance.
 
     Parameters
     ----------
     name
         Unique within a round.
     weights
-        Task -> the weight of its loss. A step takes a batch of each task and follows the gradient of the weighted sum.
+        Task -> the weight of its loss. Each step takes one batch of every task and follows the gradient of the weighted
+        sum.
     steps
         Gradient steps.
     learning
@@ -45,17 +46,16 @@ class Assignment:
     dev
         How the target's dev examples are spent.
     track
-        The name of the track that it starts from.
+        The name of the track to start from.
     continues
-        Whether the optimizer (and the rule) continues from the track's, and comes back with the update; otherwise each
-        assignment starts with a fresh one. What the optimizer holds of parts that this assignment does not train comes
-        back as it was.
+        Whether the optimizer and the rule continue from the track's state, which the update then returns. Otherwise the
+        assignment starts with fresh ones. Optimizer state of parts that are not trained here is returned unchanged.
     schedule_steps
-        How many steps the track is planned to take, which a schedule of the learning rate runs over.
+        The planned number of steps of the track: the length of the learning-rate schedule.
     rule
-        What sets the weights at every step; `weights` themselves unless said otherwise.
+        Sets the weights at every step; by default they stay at `weights`.
     trains
-        What of theta may move.
+        Which parameters are trained.
 
     Examples
     --------
@@ -78,23 +78,23 @@ class Assignment:
 
     @property
     def gradient_steps(self) -> int:
-        """The cost, known beforehand: a step on the summed loss of n tasks is n gradient steps, and the rule's on top.
+        """The cost, known in advance: a step on the summed loss of n tasks counts as n gradient steps, plus the rule's.
 
-        Every pass over a batch counts as one, forward only too.
+        Every pass over a batch counts as one, even if it is forward only.
         """
         return round(self.steps * (len(self.weights) + self.rule.passes(len(self.weights))))
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why an assignment's parameters are no longer finite: the first step at which that showed.
+    """Why an assignment's parameters are no longer finite, as seen at the first step affected.
 
     Parameters
     ----------
     task
-        The task whose loss or gradient broke first; "" where it cannot be told.
+        The task whose loss or gradient was the first not to be finite; "" if unknown.
     text
-        What happened and what may help, on one line.
+        What happened and what may help, in one line.
     """
 
     task: str
@@ -103,29 +103,29 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What an assignment led to.
+    """The result of an assignment.
 
     Parameters
     ----------
     assignment, track, steps
-        Its name, the track that it started from, and the steps that it took.
+        Its name, the track it started from, and the number of steps taken.
     theta
-        The parameters where training ended, float32 [P]. They travel instead of the delta, which is as long: so a
-        static run continues from exactly where it stopped, and `delta` costs one subtraction.
+        The parameters where training ended, float32 [P]. They are sent instead of the delta, which is just as long: a
+        static run then continues from exactly these values, and `delta` costs one subtraction.
     losses
-        Task -> its unweighted training loss, the mean over the steps. Not finite where training diverged.
+        Task -> its unweighted training loss, averaged over the steps. Not finite if training diverged.
     weights
-        Task -> the weight of its loss, the mean over the steps.
+        Task -> the weight of its loss, averaged over the steps.
     gradient_steps
         The cost, in gradient steps of single tasks.
     seconds
-        Time the worker spent.
+        The worker's time.
     optimizer
-        The optimizer's state, where the assignment continues a track's.
+        The optimizer's state, if the assignment continues a track's.
     memory
-        What the weighting rule remembers.
+        The weighting rule's state.
     trouble
-        Where training diverged, why.
+        Why training diverged, if it did.
 
     Examples
     --------
@@ -150,7 +150,7 @@ class Update:
 
     @property
     def blamed(self) -> tuple[str, ...]:
-        """The tasks to blame where theta is not finite: one where that can be told, else all that trained."""
+        """The tasks to blame if theta is not finite: a single one if it is known, otherwise all that were trained."""
         return (self.trouble.task,) if self.trouble and self.trouble.task else tuple(self.losses)
 
     def delta(self, start: Vector) -> Vector:
@@ -159,19 +159,19 @@ class Update:
 
 
 NOTHING = np.empty(0, np.float32)
-"""The theta of a member that does not answer for its team."""
+"""The theta in the update of a member that does not lead its team."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A worker's part in an assignment.
+    """One team member's part of an assignment.
 
     Parameters
     ----------
     update
-        As if it were all; theta and the rule's memory are the leader's alone.
+        An update as if this member had worked alone; only the leader's has theta and the rule's memory.
     losses
-        Task -> this member's shares of its mean training losses: those of one step, on all members, add up to its loss.
+        Task -> this member's shares of the mean training losses, which add up over the members to each step's loss.
     """
 
     update: Update
@@ -179,7 +179,7 @@ class Part:
 
 
 def whole(parts: Sequence[Part]) -> Update:
-    """The update that the parts of a team make, the leader's first."""
+    """Combine the parts of a team, the leader's first, into one update."""
     first = parts[0].update
     losses = {
         task: mean([share for part in parts for share in part.losses[task]], first.steps) for task in first.weights
@@ -193,6 +193,6 @@ def whole(parts: Sequence[Part]) -> Update:
 
 
 def mean(values: Sequence[float], count: int | None = None) -> float:
-    """The sum over `count`, exact but for its last rounding, so that the order does not matter; 0 of none."""
+    """The sum divided by `count`, rounded only once, so that the order does not matter; 0 for no values."""
     total = math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
     return total / max(1, len(values) if count is None else count)

@@ -1,4 +1,4 @@
-"""Why a step diverged: which task, which example, and whether the learning rate has anything to do with it."""
+"""Why a step diverged: which task, which example, and whether the learning rate can be the cause."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from avil_ray.tasks.examples import chosen
 LOWER = "a lower learning_rate may help"
 
 HUGE = 1e15
-"""A label beyond this overflows a squared error in float32, or its gradient."""
+"""A larger label overflows a squared error, or its gradient, in float32."""
 
 
 def trouble(step: Step, weights: Weights, start: Tensor) -> Trouble:
-    """Why the gradient of `step` is not finite, as long as theta is what the step began with.
+    """Why the gradient of `step` is not finite; to be called before theta is updated.
 
     Parameters
     ----------
     start
-        Theta [P] as the assignment began: what is not finite there either is not the learning rate's doing.
+        Theta [P] at the start of the assignment: what is not finite there either was not caused by the learning rate.
     """
     when = f"in step {step.number}"
     if not bool(torch.isfinite(step.theta).all()):
@@ -52,7 +52,7 @@ def _finite_gradient(step: Step, task: str, theta: Tensor) -> bool:
 
 
 def _of_loss(step: Step, task: str, start: Tensor) -> str:
-    """The first example whose loss is not finite, and what to do about it."""
+    """Names the first example whose loss is not finite, and what to do about it."""
     batch, losses = step.batch(task), step.losses(task).detach()
     place = int((~torch.isfinite(losses)).nonzero()[0])
     where = batch.called
@@ -67,6 +67,6 @@ def _of_loss(step: Step, task: str, start: Tensor) -> str:
 
 
 def _largest(targets: Any) -> float:
-    """The largest size of a number among targets."""
+    """The largest absolute value among the targets."""
     tensors = (value for _, value in tensors_of("", targets))
     return max((float(value.abs().max()) for value in tensors if isinstance(value, Tensor)), default=0.0)

@@ -1,4 +1,4 @@
-"""The target as the driver sees it: the dev objective that methods adapt to, and figures on select and test."""
+"""The target task on the driver: the dev objective that methods adapt to, and evaluation on select and test."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Objective(Protocol):
 class DevObjective:
     """The target's mean loss on the examples at `rows`, in evaluation mode: no dropout, BatchNorm's running statistics.
 
-    Batches (`Learning.evaluation_batches`) are accumulated, so memory does not grow with the number of examples. What
-    the model or the data draw from global generators is the same at every call: it derives from `seed`.
+    Batches (`Learning.evaluation_batches`) are accumulated, so memory does not grow with the number of examples. Random
+    numbers that the model or the data draw from global generators derive from `seed`, so every call sees the same.
 
     Attributes
     ----------
     buffer
-        [P], the model's own parameters. A caller that writes theta here and passes this very tensor saves a copy.
+        [P], the model's own parameters. A caller that writes theta into this tensor and passes it saves a copy.
     examples_seen
-        How many examples have gone forward and backward so far: the cost.
+        Number of examples passed forward and backward so far: the cost.
     """
 
     def __init__(
@@ -71,21 +71,21 @@ class DevObjective:
         return value, flat.gradient
 
     def figures(self, theta: Tensor | Vector) -> dict[str, float]:
-        """The target's metric and mean loss at theta [P] on the same examples: forward only, but counted in full."""
+        """The target's metric and mean loss at theta [P] on the same examples; forward only, but counted in full."""
         self.flat.load(theta)
         self.examples_seen += len(self._rows)
         return figures(self.flat, self._source, self._rows, self.learning, self._seed)
 
 
 class Evaluator(Protocol):
-    """Evaluates in place of the driver: a pool, by its workers."""
+    """Evaluates on behalf of the driver, as a pool does with its workers."""
 
     def judge(self, pieces: Sequence[Piece], /) -> list[Judged]:
-        """What the pieces come to, in their order."""
+        """The results of the pieces, in their order."""
         ...
 
     def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev, /) -> LineLoss | None:
-        """The loss along a line, as of `Target.line`; None where the driver itself is as fast."""
+        """The loss along a line, as in `Target.line`; None if the driver itself is as fast."""
         ...
 
 
@@ -95,7 +95,7 @@ class Target:
     Raises
     ------
     UserError
-        The model does not fit the tasks (`check_outputs`), or its training pass is not repeatable (`check_repeatable`).
+        The model does not fit the tasks (`check_outputs`), or its passes are not repeatable (`check_repeatable`).
     """
 
     def __init__(self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu") -> None:
@@ -106,7 +106,7 @@ class Target:
         assert self.task.dev is not None
         self._counts = len(self.task.train), len(self.task.dev)
         self._pool = Source(self.task, "train", "dev")
-        whole = isinstance(tasks, dict)  # else each task is drawn when asked for, and let go of after its checks
+        whole = isinstance(tasks, dict)  # otherwise each task is drawn on access and released after its checks
         for names in [list(tasks)] if whole else [[name] for name in tasks]:
             self._check({name: tasks[name] for name in names})
         self._sources = {self._pool.splits: self._pool}
@@ -132,7 +132,7 @@ class Target:
         check_repeatable(self.flat, trained, evaluated, self.suite.learning, self.seed)
 
     def _try_out(self, tasks: Mapping[str, Task]) -> int:
-        """Check the model's outputs; what that drew from the global generators."""
+        """Check the model's outputs, and return how far that advanced the global generators."""
         with seeded(self.seed, "outputs"):
             check_outputs(self.flat.model, tasks.values(), self.flat.device)
             return drawn()
@@ -144,20 +144,20 @@ class Target:
 
     @property
     def device(self) -> torch.device:
-        """Where the driver computes."""
+        """The driver's device."""
         return self.flat.device
 
     def objective(self, dev: DevUse, number: int) -> DevObjective:
-        """The loss on the examples that adapt in round `number`, given how dev is spent."""
+        """The loss on the examples used for adaptation in round `number`, according to `dev`."""
         _, rows = dev.rows(*self._counts, self.seed, number)
         objective = DevObjective(self.flat, self._pool, rows, self.suite.learning, self.seed)
         self._objectives.append(objective)
         return objective
 
     def line(self, dev: DevUse, number: int, line: Line, start: Vector, ends: Sequence[Vector]) -> LineLoss:
-        """The loss along a line, from `start` [P] to `ends` [P] each, on the examples that adapt in round `number`.
+        """The loss along a line from `start` [P] to each of `ends` [P], on round `number`'s adaptation examples.
 
-        The evaluator's workers compute it where there is one that finds this worth while.
+        An evaluator's workers compute it, if there is an evaluator and it expects a gain.
         """
         _, rows = dev.rows(*self._counts, self.seed, number)
         where = Dev(self._pool, rows, self.suite.learning, self.seed)
@@ -167,16 +167,16 @@ class Target:
         return along
 
     def take_examples_adapted(self) -> int:
-        """The number of examples that went through the model to adapt since the last call of this method."""
+        """The number of examples passed through the model for adaptation since the last call of this method."""
         seen = self._examples_judged + sum(objective.examples_seen for objective in self._objectives)
         self._objectives.clear()
         self._examples_judged = 0
         return seen
 
     def figures(self, dev: DevUse, number: int, thetas: Sequence[Vector]) -> list[Figures]:
-        """The figures at each theta [P] on the examples that adapt in round `number`: forward only, counted in full.
+        """The figures at each theta [P] on round `number`'s adaptation examples: forward only, counted as full passes.
 
-        All are asked for at once, so an evaluator's workers share out everything.
+        All are requested at once, so that an evaluator's workers can share them.
         """
         _, rows = dev.rows(*self._counts, self.seed, number)
         self._examples_judged += len(rows) * len(thetas)
@@ -187,7 +187,7 @@ class Target:
         return self.answer([Question((split,), None, theta)])[0]
 
     def answer(self, questions: Sequence[Question]) -> list[Figures]:
-        """The figures that the questions ask for: from the evaluator's workers where there is one, else from here."""
+        """The figures that answer the questions, from the evaluator's workers if there is one, otherwise from here."""
         parts = self.divided(questions)
         if self.evaluator and questions:
             return self.joined(parts, self.evaluator.judge([piece for part in parts for piece in part]))
@@ -198,7 +198,7 @@ class Target:
         return [divided(one, self._source(*one.splits), self.suite.learning) for one in questions]
 
     def joined(self, parts: Sequence[Sequence[Piece]], judged: Iterable[Judged]) -> list[Figures]:
-        """The figures of each question, from all its pieces in a row."""
+        """The figures of each question, given the results of all pieces in order."""
         coming = iter(judged)
         return [joined(self.task, list(islice(coming, len(part)))) for part in parts]
 
@@ -206,18 +206,18 @@ class Target:
         return judge_all(self.flat, self._source(*part[0].splits), part, self.suite.learning, self.seed)
 
     def _source(self, *splits: str) -> Source:
-        """The target's examples of some splits; to join several copies them."""
+        """The target's examples of some splits; joining several makes a copy."""
         if splits not in self._sources:
             self._sources[splits] = Source(self.task, *splits)
         return self._sources[splits]
 
     def check_evaluation(self, theta: Vector) -> None:
-        """Check what a run evaluates on before it begins: dev and select, at its initial theta [P]. Test is not read.
+        """Check evaluation before a run starts: on dev and select, at its initial theta [P]. Test is not read.
 
         Raises
         ------
         UserError
-            An output is not finite, or the same examples, read again, give other outputs.
+            An output is not finite, or the same examples give different outputs when read again.
         """
         check_repeatable(self.flat, [], [Source(self.task, "select")], self.suite.learning, self.seed)
         for split in ("dev", "select"):
@@ -227,7 +227,7 @@ class Target:
                 raise UserError(f"{where}, before anything has trained; {hint}")
 
     def not_finite(self, theta: Vector, *splits: str) -> str:
-        """The first example of these splits for which the outputs at theta [P] are not finite; "" where none is."""
+        """Names the first example of these splits whose outputs at theta [P] are not finite; "" if there is none."""
         self.flat.load(theta)
         source, learning = self._source(*splits), self.suite.learning
         batches = pieces(torch.arange(len(source)), learning)

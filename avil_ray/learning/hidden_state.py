@@ -1,6 +1,6 @@
-"""What objects remember besides theta: plain values, arrays and generators, found attribute by attribute.
+"""State that objects hold besides theta: plain values, arrays and generators, found attribute by attribute.
 
-A snapshot names each of them and holds a checksum, so that two snapshots say what has changed in between.
+A snapshot maps the name of each to a checksum, so comparing two snapshots shows what changed in between.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ import torch
 from torch import Tensor, nn
 
 MANY = 10_000
-"""Of a longer list only the length counts: it is data, not state."""
+"""A longer list counts as data, not state: only its length is compared."""
 
 Snapshot = dict[str, object]
-"""The path of a value, such as `trunk.0.steps`, and something that is equal as long as the value is."""
+"""The path of a value, such as `trunk.0.steps` -> a mark that is equal as long as the value is."""
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, itertools.count)
 
 
 def snapshot(roots: Mapping[str, object], known: Collection[Tensor] = (), largest: int | None = None) -> Snapshot:
-    """Everything that these objects remember.
+    """All state that these objects hold.
 
     Parameters
     ----------
     roots
-        What to call each object, "" for one whose attributes need no prefix, and the object.
+        Name -> object; "" for an object whose attributes need no prefix.
     known
-        Tensors to leave out: they are looked after elsewhere.
+        Tensors to leave out because they are tracked elsewhere.
     largest
-        Of arrays of more bytes only the shape counts; all bytes of all arrays where not given.
+        Arrays with more bytes are compared by shape only; if not given, every array is compared in full.
     """
     found: Snapshot = {}
     seen = {id(tensor) for tensor in known}
-    held: list[object] = []  # an object that is gone gives its id to another
+    held: list[object] = []  # keeps objects alive: the id of a freed one may be reused
     waiting = list(roots.items())
     while waiting:
         path, value = waiting.pop()
@@ -71,10 +71,10 @@ def checksum(tensor: Tensor) -> int:
 
 
 def _mark(value: object, largest: int | None) -> object:
-    """A tensor's, array's or generator's mark; None for anything else."""
+    """The mark of a tensor, array or generator; None for anything else."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_meta or (largest and value.nbytes > largest):
-            return tuple(value.shape), value._version  # noqa: SLF001 (the tensor's own count of changes in place)
+            return tuple(value.shape), value._version  # noqa: SLF001 (the tensor's own count of in-place changes)
         return tuple(value.shape), value.dtype, checksum(value)
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject or isinstance(value, np.memmap) or (largest and value.nbytes > largest):
@@ -124,7 +124,7 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _of_class(path: str, kind: type) -> Iterator[tuple[str, object]]:
-    """The plain values and arrays that a class of someone's own holds for all its objects, a counter say."""
+    """The plain values and arrays stored on a user's class itself, such as a counter."""
     for one in kind.__mro__:
         if not _foreign(one.__module__) and not one.__module__.startswith(("torch.", "avil_ray.")):
             held = {name: part for name, part in vars(one).items() if not name.startswith("__")}
@@ -134,7 +134,7 @@ def _of_class(path: str, kind: type) -> Iterator[tuple[str, object]]:
 
 def _closure(function: FunctionType) -> Iterator[tuple[str, object]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # it has no contents yet
+        with suppress(ValueError):  # an empty cell raises it
             yield name, cell.cell_contents
 
 
@@ -143,5 +143,5 @@ def _named(path: str, held: Iterable[tuple[str, object]]) -> Iterator[tuple[str,
 
 
 def _foreign(module: str) -> bool:
-    """Whether objects of this module's classes are machinery (locks, loggers, compilers), which holds no such state."""
+    """Whether this module's classes are infrastructure (locks, loggers, compilers) without such state."""
     return module.partition(".")[0] in sys.stdlib_module_names or module.startswith(("torch._", "ray."))

@@ -1,7 +1,7 @@
-"""A task's figures at some theta, in pieces that any process may compute.
+"""A task's figures at a given theta, computed in pieces by any process.
 
-A question is cut into pieces of its rows; each comes to a small result, and `joined` adds those in the order of the
-pieces: the bits do not depend on who computed them.
+A question is split by rows into pieces. Each piece gives a small result, and `joined` adds the results in the order of
+the pieces, so the bits do not depend on which process computed them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Question:
-    """What the target's figures are at `theta` [P], on examples of its splits.
+    """A request for the target's figures at `theta` [P] on examples of its splits.
 
     Parameters
     ----------
     splits
-        The splits, one after the other.
+        The splits, concatenated in this order.
     rows
-        Which of their examples; all of them where not given.
+        Which of their examples to use; all if not given.
     """
 
     splits: tuple[str, ...]
@@ -56,7 +56,7 @@ class Piece:
     batches
         The rows of each batch.
     first
-        The number of the first batch in the whole question: random numbers derive from it.
+        The number of the first batch within the whole question; random numbers derive from it.
     """
 
     splits: tuple[str, ...]
@@ -67,16 +67,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a piece has come to; `pickle` takes it, whatever function a metric is of.
+    """The result of a piece; it can be pickled whatever function a metric uses.
 
     Attributes
     ----------
     metrics
-        Measure -> a metric that has seen this piece.
+        Measure -> a metric updated with this piece.
     loss, count
-        The sum of the losses, and of how many examples.
+        The sum of the losses, and the number of examples.
     finite
-        Whether all outputs were; the metrics have seen only those before the first that was not.
+        Whether all outputs were finite; the metrics include only those before the first that was not.
     """
 
     metrics: Mapping[str, Any]
@@ -86,7 +86,7 @@ class Judged:
 
 
 def divided(question: Question, source: Source, learning: Learning) -> list[Piece]:
-    """The pieces of a question, one a batch; a single one where a metric of the task cannot be merged."""
+    """The pieces of a question: one per batch, or a single one if a metric of the task cannot be merged."""
     rows = torch.arange(len(source)) if question.rows is None else question.rows
     batches = pieces(rows, learning)
     if not all(isinstance(measure.make(), Mergeable) for measure in source.task.measures):
@@ -100,14 +100,14 @@ def judge(flat: FlatModel, source: Source, piece: Piece, learning: Learning, see
 
 
 def judge_all(flat: FlatModel, source: Source, asked: Sequence[Piece], learning: Learning, seed: int) -> list[Judged]:
-    """What pieces of one question come to, as of `judge`; the model is loaded once."""
+    """The results of pieces of one question, as by `judge`; the model is loaded once."""
     flat.load(asked[0].theta)
-    with seeded(seed, "evaluation"):  # to save and restore the generators takes ten times as long as to seed them
+    with seeded(seed, "evaluation"):  # saving and restoring the generators takes ten times as long as seeding them
         return [_judged(flat, source, piece, learning, seed) for piece in asked]
 
 
 def _judged(flat: FlatModel, source: Source, piece: Piece, learning: Learning, seed: int) -> Judged:
-    """What a piece comes to, where the model stands."""
+    """The result of a piece at the model's current parameters."""
     where, loss, count = f"task {source.task.name!r}", 0.0, sum(map(len, piece.batches))
     made = {measure.name: measure.make() for measure in source.task.measures}
     for _, outputs, targets, part in evaluated(flat, source, piece.batches, learning, seed, piece.first):
@@ -123,7 +123,7 @@ def _judged(flat: FlatModel, source: Source, piece: Piece, learning: Learning, s
 def joined(task: Task, judged: Sequence[Judged]) -> Figures:
     """The figures of a question from its pieces, in their order.
 
-    All are NaN where an output is not finite: such a theta is worse than any other.
+    All are NaN if an output is not finite: such a theta ranks below any other.
     """
     if not all(one.finite for one in judged):
         return dict.fromkeys([*(measure.name for measure in task.measures), "loss"], math.nan)
@@ -137,7 +137,7 @@ def joined(task: Task, judged: Sequence[Judged]) -> Figures:
 
 
 def _together(measure: Measure, parts: Sequence[Any]) -> Any:
-    """A metric that has seen what its parts have, which stay as they are."""
+    """A metric merged from parts, which are left unchanged."""
     whole = measure.make()
     if not isinstance(whole, Mergeable):
         (only,) = parts
@@ -148,7 +148,7 @@ def _together(measure: Measure, parts: Sequence[Any]) -> Any:
 
 
 def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, seed: int) -> Figures:
-    """The task's metrics and mean loss on some examples, at the model's parameters: {"accuracy": …, "loss": …}."""
+    """The task's metrics and mean loss on some examples at the current parameters: {"accuracy": …, "loss": …}."""
     parts = divided(Question(source.splits, rows, flat.vector()), source, learning)
     return joined(source.task, judge_all(flat, source, parts, learning, seed))
 
@@ -156,9 +156,9 @@ def figures(flat: FlatModel, source: Source, rows: Tensor, learning: Learning, s
 def evaluated(
     flat: FlatModel, source: Source, batches: Sequence[Tensor], learning: Learning, seed: int, first: int = 0
 ) -> Iterator[tuple[Tensor, Any, Any, float]]:
-    """Batch by batch, in evaluation mode: rows, outputs and targets on the CPU, and the sum of the losses.
+    """Evaluate batch by batch: yields rows, outputs and targets on the CPU, and the sum of the losses.
 
-    It seeds the global generators for each batch, for good: inside a `seeded` block.
+    It seeds the global generators for each batch without restoring them: call it inside a `seeded` block.
     """
     flat.model.eval()
     for number, part in enumerate(batches, first):
@@ -171,7 +171,7 @@ def evaluated(
 
 
 def _on_cpu(values: Any) -> Any:
-    """Outputs on the CPU, in float32 where they are floating-point numbers of another precision."""
+    """Outputs on the CPU; floating-point outputs of another precision are converted to float32."""
     if isinstance(values, Mapping):
         return {name: _on_cpu(value) for name, value in values.items()}
     found = values.detach().cpu()

@@ -1,4 +1,4 @@
-"""ONE assignment on one device: plain PyTorch, no Ray."""
+"""Runs one assignment on one device: plain PyTorch, no Ray."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from avil_ray.tasks.task import Task
 
 
 class Learner:
-    """A model replica and the tasks' data; `train` turns an assignment into an update.
+    """A model replica with the tasks' data; `train` turns an assignment into an update.
 
-    It keeps nothing between calls that could change a result, so any learner can take any assignment at any time.
+    It keeps no state between calls that could change a result, so any learner can run any assignment at any time.
 
     Parameters
     ----------
     suite, tasks, seed
-        What is learned, its data (`suite.draw(seed)`), and the seed that all random choices derive from.
+        The suite, its data (`suite.draw(seed)`), and the seed from which all random choices derive.
     device
-        Where to compute.
+        The device to compute on.
     threads
         CPU threads; part of the configuration, as the order of sums depends on it.
     """
@@ -50,7 +50,7 @@ class Learner:
     def __init__(
         self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
     ) -> None:
-        import torch._dynamo  # noqa: F401 (PyTorch's first optimizer does: not in an assignment that is timed)
+        import torch._dynamo  # noqa: F401 (PyTorch's first optimizer imports it; not within a timed assignment)
 
         self.suite, self.seed, self.threads = suite, seed, threads
         with cpu_threads(threads):
@@ -61,7 +61,7 @@ class Learner:
         self._streams: dict[tuple[str, str], StreamLoader] = {}
 
     def _source(self, name: str) -> Source:
-        """The examples that a task trains on; a task that never trains here is never asked for."""
+        """The training examples of a task, loaded only for tasks that train here."""
         if name not in self._sources:
             splits = ("train", "dev") if name == self.suite.target else ("train",)
             self._sources[name] = Source(self._tasks[name], *splits)
@@ -74,16 +74,16 @@ class Learner:
 
     @property
     def _counts(self) -> tuple[int, int]:
-        """How many train and dev examples the target has."""
+        """The target's number of train and dev examples."""
         sizes = self._source(self.suite.target).sizes
         return sizes["train"], sizes["dev"]
 
     def train(self, assignment: Assignment, track: Track, number: int) -> Update:
-        """Train from where the track stands, in round `number`; the track itself is not changed."""
+        """Train from the track's current state in round `number`; the track itself is not changed."""
         return whole([self.take_part(assignment, track, number)])
 
     def take_part(self, assignment: Assignment, track: Track, number: int, team: Team | None = None) -> Part:
-        """Do one member's part of an assignment that a team works on; the parts make a `whole` update."""
+        """Do one member's part of a team's assignment; `whole` combines the parts into an update."""
         started, team = time.perf_counter(), team or Team()
         flat, before = self.flat, track.optimizer if assignment.continues else {}
         with cpu_threads(self.threads), seeded(self.seed, "training"):
@@ -126,7 +126,7 @@ class Learner:
         return Part(update, {task: torch.stack(found).tolist() if found else [] for task, found in losses.items()})
 
     def _trouble(self, step: Step, weights: Weights, start: Vector) -> Trouble:
-        """Why the gradient is not finite; it is left as it is."""
+        """Why the gradient is not finite; the gradient is left unchanged."""
         gradient = self.flat.gradient.clone()
         found = trouble(step, weights, torch.from_numpy(np.array(start)).to(gradient.device))
         self.flat.gradient.copy_(gradient)
@@ -135,7 +135,7 @@ class Learner:
     def _steps(
         self, assignment: Assignment, first: int, number: int, memory: dict[str, npt.NDArray[Any]], team: Team
     ) -> Iterator[Step]:
-        """The assignment's steps from the track's step `first`, each with the next batch of every task."""
+        """Take the assignment's steps from the track's step `first`, each with the next batch of every task."""
         bench = Bench(
             flat=self.flat,
             learning=assignment.learning,
@@ -154,7 +154,7 @@ class Learner:
             yield Step(index, bench)
 
     def _dev_batch(self, assignment: Assignment, number: int, step: int, draw: int) -> Batch:
-        """A step's `draw`-th dev batch: a random part of the examples that adapt in this round, not augmented."""
+        """A step's `draw`-th dev batch: a random sample of this round's adaptation examples, not augmented."""
         _, rows = assignment.dev.rows(*self._counts, self.seed, number)
         generator = numpy_generator(self.seed, "dev batch", step, draw)
         chosen = rows[torch.from_numpy(generator.permutation(len(rows))[: assignment.learning.batch_size])]
@@ -162,7 +162,7 @@ class Learner:
             return self._source(self.suite.target).batch(chosen)
 
     def _batches(self, assignment: Assignment, task: str, first: int, number: int) -> Iterator[Batch]:
-        """The batches of one task. A cross-fitted target has new rows each round, and so a new order each round."""
+        """The batches of one task. A cross-fitted target has new rows, and therefore a new order, each round."""
         source, learning, purpose = self._source(task), assignment.learning, (task,)
         if isinstance(source.data, Stream):
             reader = self._streams.setdefault((assignment.name, task), StreamLoader(source))
@@ -177,7 +177,7 @@ class Learner:
         return loaded(source, order, first, derive(self.seed, *purpose, "data"), learning)
 
     def _parts(self, assignment: Assignment) -> dict[str, slice]:
-        """What of theta the assignment may move: the trunk and the heads of its tasks, or one of the two."""
+        """The slices of theta that the assignment trains: the trunk, the heads of its tasks, or both."""
         space = self.flat.space
         trunk, heads = {"trunk": space.trunk}, {f"head of {task}": space.head(task) for task in assignment.weights}
         return {"all": {**trunk, **heads}, "trunk": trunk, "heads": heads}[assignment.trains]
@@ -185,7 +185,7 @@ class Learner:
 
 @contextmanager
 def cpu_threads(threads: int) -> Iterator[None]:
-    """Use exactly so many CPU threads inside the block, and as many as before after it."""
+    """Use exactly `threads` CPU threads inside the block; the previous number is restored afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,11 +1,11 @@
-"""The dev loss along the deltas of a round, without a matrix of them, in pieces that any process may compute.
+"""The dev loss along a round's deltas, without storing them as a matrix, in pieces that any process may compute.
 
     theta(alpha) = start + sum_i alpha_i (end_i - start)                            `Points.point`
     dL/dalpha_i  = <gradient of L at theta(alpha), end_i - start>                   `Points.slopes`
 
-Both go over start and ends once, block by block, so a delta exists for one block at a time. The dev examples are cut
-into pieces; each gives its share of the loss and of the slopes, and the shares are added in the order of the pieces:
-the bits do not depend on who computed them.
+Both read start and ends once, block by block, so only one block of a delta exists at a time. The dev examples are split
+into pieces. Each gives its share of the loss and of the slopes, and the shares are added in the order of the pieces, so
+the bits do not depend on which process computed them.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """Which parts of which deltas alpha scales: a small description that can travel.
+    """Which parts of which deltas alpha scales: a small description that is cheap to send.
 
     Parameters
     ----------
     rows
         One for each coefficient of alpha.
     fixed
-        Slices of theta that are taken from an update as they are, rather than from the start; rows are added to that.
+        Slices of theta taken unchanged from an update instead of from the start; rows are added to that.
     """
 
     rows: tuple[Row, ...]
@@ -61,7 +61,7 @@ class Line:
 
 
 class _Part(NamedTuple):
-    """What one row, or a fixed slice (row -1), has in a block of theta."""
+    """The part of one row, or of a fixed slice (row -1), that lies in a block of theta."""
 
     row: int
     update: int
@@ -70,7 +70,7 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Block:
-    """A block of theta and what is added to it."""
+    """A block of theta and the parts added to it."""
 
     where: slice
     fixed: list[_Part] = field(default_factory=list)
@@ -85,9 +85,9 @@ class Points:
     line
         What alpha scales.
     start, ends
-        float32 [P] each. On the CPU they are read where they lie, and may be read-only; a GPU gets a copy.
+        float32 [P] each. On the CPU they are read in place, and may be read-only; a GPU gets a copy.
     device
-        Where points are formed.
+        The device on which points are computed.
     """
 
     def __init__(self, line: Line, start: Vector, ends: Sequence[Vector], device: str | torch.device = "cpu") -> None:
@@ -100,7 +100,7 @@ class Points:
         self.count = len(line.rows)
 
     def point(self, alpha: Tensor, out: Tensor) -> None:
-        """Write theta(alpha), for alpha [n], to `out` [P]. Where a coefficient is 0, its delta has no part in it."""
+        """Write theta(alpha), for alpha [n], to `out` [P]. A delta with coefficient 0 is left out."""
         coefficients = alpha.to("cpu", self._start.dtype).tolist()
         for block in self._blocks:
             out[block.where].copy_(self._start[block.where])
@@ -113,8 +113,8 @@ class Points:
     def slopes(self, gradient: Tensor) -> Tensor:
         """<gradient, delta> of each row, for a gradient [P]: float64 [n], on the CPU.
 
-        Blocks are multiplied in the vectors' own type, at the speed of memory, and added in float64. No row's figure
-        depends on the others, so rows may be shared out.
+        Products within a block use the vectors' own type, at memory speed, and are added in float64. Rows are
+        independent of each other, so they can be distributed.
         """
         products = gradient.new_empty(len(self._parts))
         for number, part in enumerate(self._parts):
@@ -125,7 +125,7 @@ class Points:
         return torch.tensor(found, dtype=torch.float64)
 
     def lengths(self) -> Tensor:
-        """The 2-norm of what each coefficient scales: float64 [n], on the CPU."""
+        """The 2-norm of the delta that each coefficient scales: float64 [n], on the CPU."""
         squares = [0.0] * self.count
         for part in self._parts:
             delta = self._delta(part)
@@ -133,13 +133,13 @@ class Points:
         return torch.tensor(squares, dtype=torch.float64).sqrt()
 
     def _delta(self, part: _Part) -> Tensor:
-        """The delta over a part of a block; overwritten by the next."""
+        """The delta over a part of a block; overwritten by the next call."""
         room = self._room[: part.where.stop - part.where.start]
         return torch.sub(self._ends[part.update][part.where], self._start[part.where], out=room)
 
 
 def _blocks(line: Line, size: int, step: int) -> list[_Block]:
-    """Theta [size] cut at the multiples of `step`, and the line's parts with it."""
+    """Theta [size] and the parts of the line, split at multiples of `step`."""
     blocks = [_Block(where) for where in _cut(slice(0, size), step)]
     for part, update in line.fixed:
         for where in _cut(part, step):
@@ -152,14 +152,14 @@ def _blocks(line: Line, size: int, step: int) -> list[_Block]:
 
 
 def _cut(whole: slice, step: int) -> Iterator[slice]:
-    """A slice, cut at the multiples of `step`."""
+    """A slice, split at multiples of `step`."""
     edges = [whole.start, *range((whole.start // step + 1) * step, whole.stop, step), whole.stop]
     return (slice(start, stop) for start, stop in pairwise(edges) if start < stop)
 
 
 @dataclass(frozen=True)
 class Dev:
-    """The examples on which a loss along a line is measured: some rows of a source, and how they are evaluated."""
+    """The examples on which a loss along a line is measured: rows of a source, and how to evaluate them."""
 
     source: Source
     rows: Tensor
@@ -174,7 +174,7 @@ class Dev:
 
 @dataclass(frozen=True)
 class Share:
-    """What a piece adds to the mean loss over all rows, and to its slopes (float64 [n]) where those were asked for."""
+    """A piece's contribution to the mean loss over all rows, and to its slopes (float64 [n]) if requested."""
 
     loss: float
     slopes: Tensor | None
@@ -183,9 +183,9 @@ class Share:
 def shares(
     flat: FlatModel, points: Points, alpha: Tensor, dev: Dev, numbers: Iterable[int], *, slope: bool
 ) -> list[Share]:
-    """The shares of some pieces, by number, at theta(alpha); the model is left there, in evaluation mode.
+    """The shares of some pieces, by number, at theta(alpha); leaves the model at theta(alpha), in evaluation mode.
 
-    What the model or the data draw from global generators derives from the seed and the piece's number.
+    Random numbers from global generators derive from the seed and the piece's number.
     """
     points.point(alpha, flat.values)
     flat.push()
@@ -195,7 +195,7 @@ def shares(
 
 
 def _share(flat: FlatModel, points: Points, dev: Dev, number: int, *, slope: bool) -> Share:
-    """The share of one piece, where the model stands."""
+    """The share of one piece at the model's current parameters."""
     rows = dev.pieces[number]
     if slope:
         flat.zero_gradient()
@@ -209,9 +209,9 @@ def _share(flat: FlatModel, points: Points, dev: Dev, number: int, *, slope: boo
 
 
 class LineLoss(AbstractContextManager["LineLoss", None]):
-    """The dev loss as a function of alpha; whoever computes the pieces, they are added here, in their order.
+    """The dev loss as a function of alpha; adds the pieces in their order, whichever process computes them.
 
-    Leaving the context lets go of what computes them.
+    Leaving the context releases the resources that compute them.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ class LineLoss(AbstractContextManager["LineLoss", None]):
     Attributes
     ----------
     examples_seen
-        How many examples have gone through the model so far, forward only too: the cost.
+        Number of examples passed through the model so far, including forward-only passes: the cost.
     """
 
     def __init__(self, rows: int) -> None:

@@ -1,8 +1,8 @@
-"""Training batches of one task for given steps: read in this process, or by PyTorch's `DataLoader` in others.
+"""Training batches of one task for given steps, read in this process or by the processes of PyTorch's `DataLoader`.
 
-What a batch holds is a pure function of (seed, task, step): the rows come from `tasks.order`, and the
-global generators are seeded for every example (or batch), so that augmentation, and randomness inside a dataset,
-repeats in any process, with any number of loader processes.
+The contents of a batch are a pure function of (seed, task, step). The rows come from `tasks.order`, and the global
+generators are seeded for every example (or batch), so augmentation and randomness inside a dataset repeat in any
+process, with any number of loader processes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
 Key = tuple[int, int, int]
-"""A step, a place in its batch, and the row of the example there: one row may fill several places."""
+"""A step, a position in its batch, and the example's row; one row may appear at several positions."""
 
 
 @dataclass(frozen=True)
 class Items(Dataset[Any]):
-    """A dataset of the keys of a batch -> the batch, each example augmented, for PyTorch's `DataLoader`.
+    """A dataset for PyTorch's `DataLoader`: the keys of a batch -> the batch, each example augmented.
 
-    What fails comes back as a `UserError`: raised in a loader process it would arrive as that process's traceback.
+    A failure is returned as a `UserError`: raised in a loader process, it would arrive as a remote traceback.
     """
 
     source: Source
@@ -56,7 +56,7 @@ class Items(Dataset[Any]):
 
 
 def tried(source: Source, count: int, seed: int, learning: Learning) -> Batch:
-    """So many examples as training sees them, augmented: from both ends of the splits, or the first of a stream."""
+    """`count` augmented examples, as in training: from both ends of the splits, or the first ones of a stream."""
     plain = replace(learning, loader_processes=0)
     if isinstance(source.data, Stream):
         return next(StreamLoader(source).batches(1, 0, seed, replace(plain, batch_size=count)))
@@ -64,17 +64,17 @@ def tried(source: Source, count: int, seed: int, learning: Learning) -> Batch:
 
 
 def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learning: Learning) -> Iterator[Batch]:
-    """The batches of steps `first`, `first + 1`, …: of the rows [B] that `order` gives, one tensor a step.
+    """The batches of steps `first`, `first + 1`, …; `order` gives the rows [B] of each.
 
     Raises
     ------
     UserError
-        The data or the augmentation fail, or give what the model and the loss cannot take.
+        The data or the augmentation fail, or give values that the model or the loss cannot take.
     """
     augment, data = source.task.augmentation, source.data
     assert not isinstance(data, Stream)
     if isinstance(data, Examples) and isinstance(data.inputs, Tensor) and augment is None:
-        for rows in order:  # was checked as a whole
+        for rows in order:  # already checked as a whole
             yield Batch(source, *data.batch(rows), rows, len(rows))
         return
     steps = enumerate(order, first)
@@ -102,7 +102,7 @@ def loaded(source: Source, order: Iterator[Tensor], first: int, seed: int, learn
 
 
 def _whole(source: Source, rows: Tensor, step: int, seed: int) -> Pair:
-    """A batch of examples in memory; inputs of one's own may draw random numbers as they are read."""
+    """A batch of examples in memory; a user's own inputs may draw random numbers as they are read."""
     with seeded(seed, "rows", step):
         batch = source.batch(rows)
     return batch.inputs, batch.targets
@@ -124,12 +124,12 @@ def _in_processes(
     loader: DataLoader[Any] = DataLoader(
         items,
         sampler=[_keys(step, rows) for step, rows in known],
-        batch_size=None,  # what the dataset gives is a batch already
+        batch_size=None,  # the dataset already returns batches
         collate_fn=_unchanged,
         num_workers=learning.loader_processes,
         prefetch_factor=learning.prefetch,
         pin_memory=learning.pin_memory,
-        generator=torch.Generator(),  # else it would draw from the generator that dropout draws from
+        generator=torch.Generator(),  # the default one would advance the generator that dropout uses
     )
     for (step, rows), pair in zip(known, loader, strict=True):
         yield step, rows, pair
@@ -140,14 +140,14 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _require_single(source: Source, items: Items) -> None:
-    """Raise `UserError` where single examples cannot be taken: inputs of one's own know batches only."""
+    """Raise `UserError` if single examples cannot be read: a user's own inputs support only batches."""
     if items.augment is not None and isinstance(items.data, Examples) and not isinstance(items.data.inputs, Tensor):
         hint = "mark the callable with avil_ray.tasks.augmentation.batched, and it gets whole batches"
         raise UserError(f"{source.where}: augment needs inputs in a tensor to take single examples of; {hint}")
 
 
 def augmented(source: Source, augment: Augment, inputs: Any, targets: Any) -> Pair:
-    """A batch, or an example, as `augment` changes it."""
+    """A batch or an example, augmented."""
     with one_line(f"task {source.task.name!r}: augment failed"):
         found = augment(inputs, targets)
     if not (isinstance(found, tuple | list) and len(found) == 2):
@@ -156,14 +156,14 @@ def augmented(source: Source, augment: Augment, inputs: Any, targets: Any) -> Pa
         )
     changed, target = found
     if isinstance(inputs, Columns) and isinstance(changed, Mapping):
-        changed = Columns(changed, inputs.key)  # collate is given items of the form in which the dataset has them
+        changed = Columns(changed, inputs.key)  # collate receives items in the dataset's own form
     return changed, target
 
 
 class StreamLoader:
-    """Batches of a stream. It remembers where it is, skips what lies between, and starts over for what lies behind it.
+    """Batches of a stream. It remembers its position, skips ahead as needed, and starts over to go back.
 
-    The generators are seeded at the start of each pass and before each example, so a replay gives the same examples.
+    The global generators are seeded before each pass and each example, so a replay gives the same examples.
     """
 
     def __init__(self, source: Source) -> None:
@@ -204,7 +204,7 @@ class StreamLoader:
         return found
 
     def _endless(self, seed: int) -> Iterator[Pair]:
-        """One pass after another."""
+        """Endless passes over the stream."""
         index, number = 0, 0
         while True:
             if hasattr(self._stream.dataset, "set_epoch"):

@@ -1,4 +1,4 @@
-"""ONE worker of a pool, whoever launches it: it takes part in jobs, and keeps optimizer states between them."""
+"""One worker of a pool, however it is launched: takes part in jobs and keeps optimizer states between them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from avil_ray.learning.world import World
 
 
 class Kept(Mapping[str, npt.NDArray[Any]]):
-    """An optimizer's state that stays with the workers: it travels only where someone looks at it.
+    """An optimizer's state that stays with the workers and is fetched only when read.
 
     Parameters
     ----------
     key
-        What the workers keep it under.
+        The key under which the workers keep it.
     fetch
-        Gets it from one of them; not there in a copy that was sent to another process.
+        Fetches it from one of them; not available in a copy sent to another process.
     """
 
     def __init__(self, key: str, fetch: Callable[[], OptimizerState] | None = None) -> None:
         self.key, self._fetch = key, fetch
 
     def at_hand(self) -> dict[str, npt.NDArray[Any]]:
-        """The state itself, in memory of this process's own."""
+        """The state itself, in this process's own memory."""
         if self._fetch is None:
             raise RuntimeError(f"the optimizer's state {self.key!r} is with another process")
         return {name: np.array(value) for name, value in self._fetch().items()}
@@ -65,14 +65,14 @@ def at_hand(track: Track) -> OptimizerState:
 
 @dataclass(frozen=True)
 class Job:
-    """An assignment, and who works on it.
+    """An assignment and the workers that run it.
 
     Parameters
     ----------
     ranks
-        Its team: the first one leads.
+        The ranks of its team; the first one leads.
     keep
-        What its members keep the optimizer's state under; "" where it does not continue.
+        The key under which its members keep the optimizer's state; "" if the assignment does not continue.
     """
 
     assignment: Assignment
@@ -82,12 +82,12 @@ class Job:
 
 @dataclass
 class Member:
-    """One worker: a learner, its rank among the pool's, and the optimizer states that it keeps.
+    """One worker: a learner, its rank in the pool, and the optimizer states it keeps.
 
     Attributes
     ----------
     world
-        The way to the other workers; None as long as no team has been formed.
+        The connection to the other workers; None until a team has been formed.
     """
 
     learner: Learner
@@ -98,10 +98,10 @@ class Member:
     _line: tuple[Points, Dev] | None = None
 
     def perform(self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int) -> Iterator[Part]:
-        """Take part in those of a round's jobs that name this worker, in their order; what is kept from before ends.
+        """Run this worker's jobs of a round, in order, and discard kept states that are no longer needed.
 
-        Jobs come in the same order to all workers, so a team's members meet. A part comes as soon as it is done, so
-        that whoever sends it need not hold the vectors of all.
+        All workers receive the jobs in the same order, so a team's members work on the same job at the same time. Each
+        part is yielded as soon as it is done, so the sender need not hold all vectors at once.
         """
         mine = [job for job in jobs if self.rank in job.ranks]
         before, self.kept = self.kept, {}
@@ -123,21 +123,21 @@ class Member:
         self.kept |= {key: state for key, state in before.items() if key in _still_needed(tracks, mine)}
 
     def open_line(self, line: Line, rows: Tensor, start: Vector, ends: Sequence[Vector]) -> None:
-        """Get ready to compute the dev loss along a line: see `line.shares`."""
+        """Prepare to compute the dev loss along a line: see `line.shares`."""
         learner = self.learner
         source = self._source("train", "dev")
         points = Points(line, start, ends, learner.flat.device)
         self._line = points, Dev(source, rows, learner.suite.learning, learner.seed)
 
     def shares(self, alpha: Tensor, numbers: Sequence[int], *, slope: bool) -> list[Share]:
-        """The shares of some pieces in the loss on the open line."""
+        """The shares of some pieces in the loss along the open line."""
         assert self._line is not None
         points, dev = self._line
         with cpu_threads(self.learner.threads):
             return shares(self.learner.flat, points, alpha, dev, numbers, slope=slope)
 
     def close_line(self) -> None:
-        """Let go of the line's vectors."""
+        """Release the line's vectors."""
         self._line = None
 
     def _source(self, *splits: str) -> Source:
@@ -147,13 +147,13 @@ class Member:
         return self._sources[splits]
 
     def judge(self, piece: Piece) -> Judged:
-        """What a piece of an evaluation comes to."""
+        """The result of a piece of an evaluation."""
         learner = self.learner
         with cpu_threads(learner.threads):
             return judge(learner.flat, self._source(*piece.splits), piece, learner.suite.learning, learner.seed)
 
     def exchange_seconds(self, ranks: tuple[int, ...]) -> float:
-        """How long it takes two or more workers to add up vectors as long as theta, at best of three."""
+        """Seconds that two or more workers take to add vectors as long as theta: the best of three tries."""
         team, total = Team(ranks, ranks.index(self.rank), self.world), torch.zeros_like(self.learner.flat.values)
         found = []
         for _ in range(3):
@@ -164,7 +164,7 @@ class Member:
 
 
 def _still_needed(tracks: Mapping[str, Track], jobs: Sequence[Job]) -> set[str]:
-    """The keys of states that tracks have which no job has continued."""
+    """The keys of states that tracks refer to and no job has continued."""
     continued = {job.assignment.track for job in jobs if job.assignment.continues}
     return {
         track.optimizer.key

@@ -1,4 +1,4 @@
-"""Optimizers on slices of the flat vector: their parameters, their rates, and their state as arrays."""
+"""Optimizers on slices of the flat vector: their parameters, learning rates, and state as arrays."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.optimizer_names import MATRICES_ONLY, by_element, make_optimizer, optimizer_class
 
 OptimizerState = Mapping[str, npt.NDArray[Any]]
-"""An optimizer's state as named arrays, so that it can travel and be stored without pickle."""
+"""An optimizer's state as named arrays, so that it can be sent and stored without pickle."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of theta that an optimizer takes as one parameter.
+    """A part of theta that an optimizer treats as one parameter.
 
     Attributes
     ----------
     name
-        What its state is stored under.
+        The name under which its state is stored.
     where
         Its slice of theta.
     shape
         The shape in which the optimizer sees it.
     group
-        The name of its parameter group, "" where it belongs to none.
+        The name of its parameter group; "" if it belongs to none.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Piece:
 
 
 class FlatOptimizer:
-    """A PyTorch optimizer over parts of a flat model; every step sets the rate that the schedule asks for.
+    """A PyTorch optimizer over parts of a flat model; every step sets the learning rate according to the schedule.
 
     Parameters
     ----------
     parts
-        "trunk" and "head of <task>" -> the slices of theta that may move. Other heads get no gradient; leaving them out
-        keeps weight decay from moving them all the same.
+        "trunk" and "head of <task>" -> the slices of theta to train. Other heads get no gradient; leaving them out also
+        keeps weight decay from changing them.
     total_steps
-        The planned length that a schedule runs over.
+        The planned length of the schedule.
     state
-        Where to continue from; empty for a fresh start.
+        The state to continue from; empty for a fresh start.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class FlatOptimizer:
         return list(self.named.values())
 
     def clip(self) -> float:
-        """Scale the gradient down to a 2-norm of `Learning.clip` where it is longer; its norm before.
+        """Scale a longer gradient down to a 2-norm of `Learning.clip`; returns the norm before.
 
-        As `torch.nn.utils.clip_grad_norm_` does, whose bookkeeping takes twice as long as the sum for small models.
+        Same as `torch.nn.utils.clip_grad_norm_`, whose bookkeeping takes twice as long as the sum for small models.
         """
         gradients = [parameter.grad for parameter in self.named.values() if parameter.grad is not None]
         norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
@@ -98,7 +98,7 @@ class FlatOptimizer:
         return norm
 
     def step(self, number: int) -> None:
-        """One step, the assignment's `number`-th from 0 across rounds."""
+        """Take one step; `number` counts the track's steps from 0 across rounds."""
         share = rate_share(self._learning, number, self._total)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = share * rate
@@ -118,14 +118,14 @@ class FlatOptimizer:
             name, _, what = key.rpartition(".")
             if name in self.named:
                 value, parameter = torch.from_numpy(np.array(array)), self.named[name]
-                # PyTorch keeps counts of steps on the CPU
+                # PyTorch keeps step counts on the CPU
                 self._optimizer.state[parameter][what] = value if what == "step" else value.to(parameter.device)
 
 
 def pieces(space: ParameterSpace, parts: Mapping[str, slice], learning: Learning) -> list[Piece]:
-    """The parts as an optimizer takes them: whole where it treats every number by itself, else parameter by parameter.
+    """Split the parts for an optimizer: whole if it works elementwise, otherwise parameter by parameter.
 
-    An optimizer that looks at shapes sees tensors of two dimensions and more as matrices [first, rest].
+    An optimizer that depends on shapes sees tensors of two or more dimensions as matrices [first, rest].
     """
     found: list[Piece] = []
     name = optimizer_class(learning.optimizer).__name__
@@ -144,7 +144,7 @@ def pieces(space: ParameterSpace, parts: Mapping[str, slice], learning: Learning
 
 
 def _runs(entries: Iterable[Entry], learning: Learning) -> Iterable[tuple[str, slice]]:
-    """Neighbours of one parameter group, as one slice each."""
+    """Adjacent entries of the same parameter group, merged into one slice."""
     runs: list[tuple[str, slice]] = []
     for entry in entries:
         group = group_of(entry.name, learning)
@@ -162,13 +162,13 @@ def _matrix(entry: Entry, optimizer: str) -> tuple[int, ...]:
 
 
 def group_of(name: str, learning: Learning) -> str:
-    """The parameter group that a parameter belongs to: the longest one that its name begins with, "" for none."""
+    """A parameter's group: the longest group name that prefixes its name; "" for none."""
     fitting = [group for group in learning.groups if name == group or name.startswith(f"{group}.")]
     return max(fitting, key=len, default="")
 
 
 def check_groups(space: ParameterSpace, learning: Learning) -> None:
-    """Raise `UserError` where a parameter group has no parameter."""
+    """Raise `UserError` if a parameter group matches no parameter."""
     names = [entry.name for entry in space.entries if entry.where.start < space.parameters.stop]
     for group in learning.groups:
         if not any(group_of(name, learning) == group for name in names):
@@ -179,9 +179,10 @@ def check_groups(space: ParameterSpace, learning: Learning) -> None:
 
 
 def rate_share(learning: Learning, step: int, total: int | None) -> float:
-    """What the learning rate is multiplied by at a step (from 0) of a schedule over `total` steps.
+    """The factor on the learning rate at a step (counted from 0) of a schedule over `total` steps.
 
-    Warm-up: (step + 1) / warmup. Then, of what is left: constant 1; linear 1 - p; cosine (1 + cos(pi p)) / 2.
+    Warm-up: (step + 1) / warmup. Then, with p the fraction of the remaining steps that is done: constant 1; linear 1 -
+    p; cosine (1 + cos(pi p)) / 2.
     """
     if step < learning.warmup:
         return (step + 1) / learning.warmup

@@ -1,4 +1,4 @@
-"""Whether a model's outputs are what the tasks' losses need: seen by two examples of each, before anything trains."""
+"""Checks, before training, that the model's outputs fit the tasks' losses, on two examples of each task."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from avil_ray.tasks.named_metrics import METRICS
 from avil_ray.tasks.task import Task
 
 NUMBERS = ("mean_squared_error", "mean_absolute_error", BINARY)
-"""Losses whose outputs have the targets' shape."""
+"""Losses that need outputs of the same shape as the targets."""
 
 
 @torch.no_grad()
 def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device) -> None:
-    """Check that the model's outputs fit each task's loss and targets, by two examples of each split.
+    """Check that the model's outputs fit each task's loss and targets, on two examples of each split.
 
-    Select and test are not read, zeros stand for them. The model is in evaluation mode meanwhile; nothing is changed.
+    Select and test are not read; zeros replace their inputs. The model runs in evaluation mode; nothing is changed.
 
     Raises
     ------
     UserError
-        The model fails, its outputs are not finite or have another shape than the loss needs, or there are more classes
-        than outputs.
+        The model fails, its outputs are not finite, their shape is not the one the loss needs, or there are more
+        classes than outputs.
     """
     training = model.training
     model.eval()
@@ -45,7 +45,7 @@ def check_outputs(model: nn.Module, tasks: Iterable[Task], device: torch.device)
 
 
 def _first(task: Task, split: str) -> Batch | None:
-    """The first two examples. Select and test are not read: zeros stand for them; None where they cannot."""
+    """The first two examples. Select and test are not read: zeros replace them; None if that is impossible."""
     source = Source(task, split)
     if isinstance(source.data, Stream):
         batch = source.sample(2)
@@ -98,7 +98,7 @@ def _device(outputs: Any) -> torch.device:
 
 
 def _check_shape(task: Task, outputs: Any, batch: Batch) -> None:
-    """Check what the named losses need, and what broadcasting would hide."""
+    """Check the requirements of the named losses, and mismatches that broadcasting would hide."""
     if isinstance(outputs, Mapping) or isinstance(batch.targets, Mapping):
         raise UserError(f"task {task.name!r}: loss {task.loss!r} needs tensors; give a loss of your own for mappings")
     shape, wanted, count = list(outputs.shape), list(batch.targets.shape), batch.count

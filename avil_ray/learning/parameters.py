@@ -1,4 +1,4 @@
-"""One flat vector for all parameters of a model, and the map from names to slices of it."""
+"""One flat vector with all parameters of a model, and the mapping from names to its slices."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from avil_ray.tasks.heads import owned_parameters
 from avil_ray.tasks.suite import Suite
 
 Vector = npt.NDArray[np.float32]
-"""Theta or a delta on the wire: flat, contiguous, float32, [P]."""
+"""Theta or a delta in wire format: flat, contiguous, float32, [P]."""
 
 SUM_BLOCK, GPU_SUM_BLOCK = 1 << 17, 1 << 22
-"""How many numbers are added in one go: as many as a CPU's cache holds; on a GPU so many that starting the next block
-costs nothing beside it."""
+"""How many numbers are processed at a time: as many as fit a CPU's cache; on a GPU, enough to make the cost of
+launching a block negligible."""
 
 
 COMPILED = 1000
-"""How many variants of a model are compiled (tasks, modes, shapes); PyTorch alone goes back to plain code after 8."""
+"""The limit on compiled variants of a model (tasks, modes, shapes); PyTorch's default falls back to eager after 8."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one parameter or buffer stands in the flat vector."""
+    """The position of one parameter or buffer in the flat vector."""
 
     name: str
     shape: torch.Size
@@ -45,10 +45,10 @@ class Entry:
 class ParameterSpace:
     """The layout of theta [P]: the trunk, then each task's head, then the buffers.
 
-    Trainable parameters stand in it once each, tied ones too; frozen ones do not, as no delta can move them. What two
-    heads share, or a head and the trunk, is part of the trunk. Persistent buffers of floating-point numbers, and single
-    counts (BatchNorm's running statistics, and the batches behind them), stand at the end: training changes them, so
-    they travel with theta, but they have no gradient and no alpha.
+    Each trainable parameter appears once, even if it is tied; frozen parameters are left out, as no delta can change
+    them. Parameters shared by two heads, or by a head and the trunk, belong to the trunk. Persistent floating-point
+    buffers and single counts (BatchNorm's running statistics and their number of batches) come last: training changes
+    them, so they are sent with theta, but they have no gradient and no alpha.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -56,7 +56,7 @@ class ParameterSpace:
         persistent = model.state_dict(keep_vars=True)
         buffers = [(n, b.shape) for n, b in model.named_buffers() if n in persistent and _trained(b)]
         owners = list(dict.fromkeys(task for _, task, _ in trainable))
-        owners.sort(key=lambda owner: owner != "")  # the trunk first; heads keep the model's order
+        owners.sort(key=lambda owner: owner != "")  # the trunk comes first; heads keep the model's order
         self.entries: list[Entry] = []
         self.heads: dict[str, slice] = {}
         self.trunk = slice(0, 0)
@@ -79,9 +79,9 @@ class ParameterSpace:
 
     @property
     def layers(self) -> dict[str, slice]:
-        """Module -> the slice of its own parameters, in the order of theta. They cover all parameters and no buffer.
+        """Module -> the slice of its own parameters, in theta's order. The slices cover all parameters and no buffer.
 
-        Where some of a module's parameters are shared, what is apart from its first ones has a slice by itself.
+        If sharing splits a module's parameters, those not adjacent to the first ones get a separate slice.
         """
         found: dict[str, slice] = {}
         for entry in self.entries:
@@ -96,27 +96,26 @@ class ParameterSpace:
         return found
 
     def head(self, task: str) -> slice:
-        """The slice of the task's own head; empty where the task has none (a shared head belongs to the trunk)."""
+        """The slice of the task's own head; empty if it has none (a shared head belongs to the trunk)."""
         return self.heads.get(task, slice(0, 0))
 
 
 def _trained(buffer: Tensor) -> bool:
-    """Whether training may change the buffer; larger ones of whole numbers are tables."""
+    """Whether training may change the buffer; larger integer buffers are lookup tables."""
     return buffer.is_floating_point() or buffer.ndim == 0
 
 
 class FlatModel:
     """A model whose parameters and buffers are views into one flat vector, and whose gradients are views into another.
 
-    Loading theta is one copy and one backward pass leaves the whole gradient in `gradient`: no gather, no scatter.
-    Parameters of another type than `dtype` (bfloat16 weights, say) cannot be views; they are cast on the way in and
-    out.
+    Loading theta is one copy, and one backward pass leaves the whole gradient in `gradient`: no gather, no scatter.
+    Parameters of a type other than `dtype` (such as bfloat16 weights) cannot be views; they are cast on load and store.
 
     Attributes
     ----------
     values, gradient
-        [P], of `dtype`, on `device`. `gradient` is zero at the buffers. With `values` given, the model takes its values
-        from there; each model has its own gradient.
+        [P], of type `dtype`, on `device`. `gradient` is zero at the buffers. If `values` is given, the model shares it;
+        each model has its own gradient.
     """
 
     def __init__(
@@ -146,28 +145,28 @@ class FlatModel:
                 self._casts.append((tensor, entry))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FlatModel:
-        """A copy with vectors of its own: copied one by one, its parameters would be views of nothing."""
+        """A copy with its own vectors: parameters copied one by one would no longer be views."""
         return FlatModel(copy.deepcopy(self.model, memo), self.device, self.values.dtype)
 
     @property
     def device(self) -> torch.device:
-        """Where the vectors and the model are."""
+        """The device of the vectors and the model."""
         return self.values.device
 
     @cached_property
     def compiled(self) -> Callable[..., Any]:
-        """The model, compiled for each task and mode when it is first called so; its parameters are the same."""
-        compiler: Any = torch.compile  # its types lack the limit
+        """The model, compiled for each task and mode on its first call; it shares the parameters."""
+        compiler: Any = torch.compile  # its type stubs lack the limit
         found: Callable[..., Any] = compiler(self.model, recompile_limit=COMPILED)
         return found
 
     @property
     def all_views(self) -> bool:
-        """Whether every parameter and buffer in theta is a view of `values`: none must be cast."""
+        """Whether every parameter and buffer in theta is a view of `values`, so that none needs a cast."""
         return not self._casts
 
     def load(self, theta: Tensor | Vector) -> None:
-        """Set every parameter and buffer from theta [P]; a no-op copy where theta is `values` itself."""
+        """Set every parameter and buffer from theta [P]; copies nothing if theta is `values` itself."""
         source = torch.from_numpy(np.array(theta)) if isinstance(theta, np.ndarray) else theta
         if source.shape != self.values.shape:
             raise ValueError(f"theta has {tuple(source.shape)} numbers, the model {tuple(self.values.shape)}")
@@ -176,20 +175,20 @@ class FlatModel:
         self.push()
 
     def push(self) -> None:
-        """Bring parameters that are not views up to date with `values`."""
+        """Update parameters that are not views from `values`."""
         for tensor, entry in self._casts:
             value = self.values[entry.where].view(entry.shape)
             tensor.data.copy_(
                 value if tensor.is_floating_point() else value.round()
-            )  # a mean of counts may be just below
+            )  # a mean of counts may be slightly below a whole number
 
     def pull(self) -> None:
-        """Add the gradients of parameters that are not views to `gradient`, and bring buffers in `values` up to date.
+        """Add the gradients of parameters that are not views to `gradient`, and update the buffers in `values`.
 
         Raises
         ------
         UserError
-            A gradient has not arrived, as something in the model has put another tensor, or none, in its place.
+            A gradient is missing because something in the model replaced the gradient tensor or set it to None.
         """
         for parameter, gradient, name in self._gradients:
             if parameter.grad is not gradient:
@@ -205,36 +204,36 @@ class FlatModel:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The parameters and buffers that stand in theta."""
+        """The parameters and buffers that make up theta."""
         return [self._tensors[entry.name] for entry in self.space.entries]
 
     def gradient_marks(self) -> tuple[object, ...]:
-        """Something that is equal before and after a forward pass unless that pass has changed a gradient."""
+        """A mark that a forward pass leaves equal unless it changes a gradient."""
         # the gradients are views, so they share the version of the whole
         marks = [id(parameter.grad) for parameter, _, _ in self._gradients]
         casts = [(id(tensor.grad), getattr(tensor.grad, "_version", 0)) for tensor, _ in self._casts]
         return (self.gradient._version, marks, casts)  # noqa: SLF001 (all there is)
 
     def replaced(self) -> str | None:
-        """The name of a parameter or buffer that the model has put in another's place, so that theta misses it."""
+        """The name of a parameter or buffer that the model has replaced, so that theta no longer contains it."""
         now = _named_tensors(self.model)
         for entry in self.space.entries:
             tensor, view = self._tensors[entry.name], self.values[entry.where]
             lost = now.get(entry.name) is not tensor
             if lost or (tensor.dtype == view.dtype and tensor.data_ptr() != view.data_ptr() and tensor.numel()):
                 return entry.name
-        known = {id(tensor) for tensor in self._tensors.values()}  # a shared one goes by several names
+        known = {id(tensor) for tensor in self._tensors.values()}  # a shared one has several names
         return next((name for name, tensor in now.items() if tensor.requires_grad and id(tensor) not in known), None)
 
     def changed(self, theta: Vector) -> str | None:
-        """The name of the first parameter or buffer that is not as in theta [P], bit by bit; None where all are."""
+        """The name of the first parameter or buffer that differs from theta [P] in any bit; None if all are equal."""
         self.pull()
         places = (self.vector().view(np.int32) != theta.view(np.int32)).nonzero()[0]
         entries = self.space.entries
         return next((entry.name for entry in entries if len(places) and places[0] < entry.where.stop), None)
 
     def zero_gradient(self) -> None:
-        """Set the gradient to zero, in place, where backward passes add to it."""
+        """Set the gradient, to which backward passes add, to zero in place."""
         self.gradient.zero_()
         for parameter, gradient, _ in self._gradients:
             parameter.grad = gradient
@@ -242,16 +241,16 @@ class FlatModel:
             tensor.grad = None
 
     def vector(self) -> Vector:
-        """A copy of theta as it stands, in wire form."""
+        """A copy of the current theta, in wire format."""
         return self.values.detach().to("cpu", torch.float32).numpy().copy()
 
 
 def initial_model(
     suite: Suite, seed: int, device: str | torch.device = "cpu", values: Tensor | None = None
 ) -> FlatModel:
-    """The suite's model as a run with this seed starts: the same in every process, frozen parameters too.
+    """The suite's initial model for a seed: the same in every process, including frozen parameters.
 
-    With `values` [P] it is a twin of the model that they belong to: both always have the same parameters.
+    With `values` [P], it is a twin of the model that they belong to: both always have the same parameters.
     """
     with seeded(seed, "initial parameters"):
         return FlatModel(suite.build(), device, values=values)
@@ -262,16 +261,16 @@ def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    """The inner product of two vectors [P], in float64 throughout: for norms and cosines, at any scale."""
+    """The inner product of two vectors [P], entirely in float64: for norms and cosines at any scale."""
     return sum(float(a[block].double() @ b[block].double()) for block in _blocks(a))
 
 
 def dots(matrix: Tensor, vector: Tensor) -> Tensor:
     """The inner products of the rows of `matrix` [n, P] with `vector` [P]: float64 [n], on the CPU.
 
-    Blocks of columns are multiplied in the vectors' own type, at the speed of memory, and added in float64: the error
-    is about 1e-5 of the sum of the products' sizes where all have one sign, and 1e-8 where signs vary, whatever P (one
-    float32 sum over P = 25M loses up to 1e-4, and stands still beyond).
+    Products within a block of columns use the vectors' own type, at memory speed, and are added in float64. Relative to
+    the sum of the products' absolute values, the error is about 1e-5 if all have the same sign and 1e-8 if signs vary,
+    for any P (a single float32 sum over P = 25M loses up to 1e-4, and stops growing beyond that).
     """
     total = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
     for block in _blocks(vector):
@@ -286,16 +285,16 @@ def _blocks(vector: Tensor) -> Iterator[slice]:
 
 
 def reading(vector: Vector) -> Tensor:
-    """The vector as a tensor to be read only: no copy, and no warning where it lies in memory that others share."""
+    """The vector as a read-only tensor: no copy, and no warning if it lies in shared memory."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
         return torch.from_numpy(vector)
 
 
 def backward_in_evaluation(model: nn.Module) -> AbstractContextManager[Any]:
-    """A block in which a backward pass may follow a forward pass in evaluation mode.
+    """A context in which a backward pass may follow a forward pass in evaluation mode.
 
-    cuDNN's recurrent layers refuse that, so a model on a GPU that has some computes without cuDNN.
+    cuDNN's recurrent layers do not support that, so a GPU model that has any runs without cuDNN.
     """
     layers = (module for module in model.modules() if isinstance(module, nn.RNNBase))
     recurrent = any(parameter.is_cuda for layer in layers for parameter in layer.parameters())
@@ -303,12 +302,12 @@ def backward_in_evaluation(model: nn.Module) -> AbstractContextManager[Any]:
 
 
 def autocast(device: torch.device, precision: Literal["fp32", "bf16"]) -> AbstractContextManager[Any]:
-    """A block in which a model computes in that precision; with fp32 it changes nothing."""
+    """A context in which a model computes in the given precision; fp32 changes nothing."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def to_device(values: Any, device: torch.device) -> Any:
-    """A batch's inputs or targets on the device: a tensor, or a mapping of such (a tokenizer's output)."""
+    """A batch's inputs or targets on the device: a tensor, or a mapping of tensors (a tokenizer's output)."""
     if isinstance(values, Tensor):
         return values.to(device, non_blocking=True)
     return {name: to_device(value, device) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""One batch through the model: what the data give, what the model makes of it, and whose fault it is where it fails."""
+"""Passes of one batch through the model: reading the data, computing outputs and losses, and attributing failures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.task import Task
 
 NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
-"""What is no mistake in the data or the model."""
+"""Errors that are not mistakes in the data or the model."""
 
 
 class Source:
-    """A task's examples as passes read them: some of its splits, one after the other.
+    """A task's examples as passes read them: some of its splits, concatenated.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class Source:
     Attributes
     ----------
     data
-        Where the examples come from; a stream has no rows and no length.
+        The source of the examples; a stream has no rows and no length.
     sizes
-        Split -> its number of examples; without streams.
+        Split -> its number of examples; streams are left out.
     """
 
     def __init__(self, task: Task, *splits: str) -> None:
@@ -53,11 +53,11 @@ class Source:
 
     @property
     def where(self) -> str:
-        """What messages call the data."""
+        """How messages refer to the data."""
         return f"task {self.task.name!r}: its {' or '.join(self.splits)} split"
 
     def place(self, row: int) -> str:
-        """What a row is called: "row 7 of its train split"."""
+        """How messages refer to a row: "row 7 of its train split"."""
         for split, size in self.sizes.items():
             if row < size:
                 return f"row {row} of its {split} split"
@@ -70,7 +70,7 @@ class Source:
         Raises
         ------
         UserError
-            They cannot be read, or are not what the model and the loss can take: see `checked`.
+            They cannot be read, or the model or the loss cannot take them: see `checked`.
         """
         assert not isinstance(self.data, Stream)
         try:
@@ -84,7 +84,7 @@ class Source:
         return self.checked(inputs, targets, rows, len(rows))
 
     def sample(self, count: int) -> Batch:
-        """So many examples to try the model out with: from both ends of the splits, or the first ones of a stream."""
+        """`count` examples to try the model on: from both ends of the splits, or the first ones of a stream."""
         if isinstance(self.data, Stream):
             items = list(islice(self.data.items(), count))
             if not items:
@@ -93,12 +93,12 @@ class Source:
         return self.batch(self.ends(count))
 
     def ends(self, count: int) -> Tensor:
-        """So many rows, from both ends of the splits."""
+        """`count` rows, from both ends of the splits."""
         half = count // 2
         return torch.cat([torch.arange(count - half) % len(self), (len(self) - 1 - torch.arange(half)) % len(self)])
 
     def checked(self, inputs: Any, targets: Any, rows: Tensor | None, count: int, before: int = 0) -> Batch:
-        """A batch of the data, looked at where the whole could not be: see `tasks.checks.check_batch`."""
+        """A batch of the data, checked if the whole could not be checked beforehand: see `tasks.checks.check_batch`."""
         check_batch(self.task, self.data, rows, (inputs, targets), count, before)
         return Batch(self, inputs, targets, rows, count)
 
@@ -112,7 +112,7 @@ class Batch:
     inputs, targets
         Tensors [count, …], or mappings of them.
     rows
-        [count]: which examples they are; None of a stream.
+        [count], the examples' rows; None for a stream.
     """
 
     source: Source
@@ -123,7 +123,7 @@ class Batch:
 
     @property
     def called(self) -> str:
-        """What a batch is called: "in a batch of 8 that begins with row 7 of its train split"."""
+        """How messages refer to a batch: "in a batch of 8 that begins with row 7 of its train split"."""
         return f"in a batch of {self.count}" if self.rows is None else _begins(self.source, self.rows)
 
     def parts(self, size: int) -> Iterator[Batch]:
@@ -145,8 +145,8 @@ def forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Any, Any
     Raises
     ------
     UserError
-        The model fails, or its forward pass changes gradients: those of several tasks are summed up in them, so it
-        would undo what other tasks have left there.
+        The model fails, or its forward pass changes gradients: they accumulate over tasks, so this would undo what
+        other tasks have added.
     """
     name, before = batch.source.task.name, flat.gradient_marks()
     try:
@@ -165,17 +165,17 @@ def forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Any, Any
 
 
 def losses(flat: FlatModel, batch: Batch, learning: Learning) -> Tensor:
-    """The loss of each example of a batch [B], or [1] where the task's loss gives the batch's mean; with its graph."""
+    """The loss of each example of a batch [B], or [1] if the task's loss gives the batch's mean; with its graph."""
     outputs, targets = forward(flat, batch, learning)
     return batch.source.task.losses(outputs, targets, batch.count)
 
 
 def total_loss(flat: FlatModel, batch: Batch, learning: Learning) -> Tensor:
-    """The sum of the losses of a batch's examples [], with its graph."""
+    """The sum [] of the losses of a batch's examples, with its graph."""
     outputs, targets = forward(flat, batch, learning)
     return batch.source.task.total_loss(outputs, targets, batch.count)
 
 
 def told(error: BaseException) -> str:
-    """An error on one line."""
+    """An error's message in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

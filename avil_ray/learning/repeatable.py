@@ -1,8 +1,8 @@
-"""Whether training passes are repeatable: the same parameters and seeds, the same bits; seen before anything trains.
+"""Checks, before training, that passes are repeatable: the same parameters and seeds give the same bits.
 
-Any worker may take any assignment, and a run may stop after any round and go on in another process. So a pass must
-depend on theta, the batch and the seed alone. State elsewhere (a counter, a buffer that is not persistent, a generator
-of its own) would train on unnoticed, and give other results there.
+Any worker may run any assignment, and a run can stop after any round and resume in another process. So a pass must
+depend on theta, the batch and the seed alone. Other state (a counter, a buffer that is not persistent, a private
+generator) would change unnoticed, and results would differ between processes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 
 EXAMPLES = 8
-"""A batch of these tries the model out; of fewer where the batch size is smaller."""
+"""The size of the trial batches; smaller if the batch size is."""
 
 LARGEST = 1 << 20
-"""Arrays of more bytes among the inputs are the data themselves: not compared, as what is read from them is."""
+"""Larger arrays (in bytes) among the inputs are the data themselves: not compared, as what is read from them is."""
 
 ON_GPU = 1e-2
-"""GPUs add in no fixed order, so there two passes agree up to this share only."""
+"""The relative tolerance on GPUs, which add in no fixed order."""
 
 ADVICE = (
     "make it a persistent buffer (of floating-point numbers, or a single count) that is changed in place, or draw "
@@ -38,23 +38,23 @@ ADVICE = (
 )
 
 Marks = dict[str, Tensor | int]
-"""What a pass led to: what is compared, and its numbers or their checksum."""
+"""The results of a pass: the name of what is compared -> its values or their checksum."""
 
 
 def check_repeatable(
     flat: FlatModel, trained: Sequence[Source], evaluated: Sequence[Source], learning: Learning, seed: int
 ) -> None:
-    """Make every pass twice from theta as it stands, and compare bit by bit; theta is left as it was.
+    """Run every pass twice from the current theta, and compare bit by bit; theta is left unchanged.
 
     Parameters
     ----------
     trained, evaluated
-        What the model trains on, and what it is evaluated on. Of both a few examples are read, from either end.
+        What the model is trained and evaluated on. A few examples are read from both ends of each.
 
     Raises
     ------
     UserError
-        A pass fails, or its second run differs from the first, or changes what neither theta nor seeds cover.
+        A pass fails, its second run differs from the first, or it changes state that neither theta nor seeds cover.
     """
     theta, training = flat.values.clone(), flat.model.training
     try:
@@ -64,7 +64,7 @@ def check_repeatable(
             hint = "change parameters and buffers in place (copy_, lerp_, add_)"
             raise UserError(f"the model's training pass puts another tensor in the place of {lost!r}; {hint}")
         before = _remembered(flat, [*trained, *evaluated])
-        one_more = _passes(flat, trained[:1], evaluated[:1], learning, seed, theta)  # puts what takes turns out of step
+        one_more = _passes(flat, trained[:1], evaluated[:1], learning, seed, theta)  # shifts alternating state
         between = _remembered(flat, [*trained, *evaluated])
         second = _passes(flat, trained, evaluated, learning, seed, theta)
         after = _remembered(flat, [*trained, *evaluated])
@@ -110,7 +110,7 @@ def _passes(
     seed: int,
     theta: Tensor,
 ) -> dict[str, Marks]:
-    """What each pass leads to: forward and backward in training mode, forward only in evaluation mode."""
+    """The results of each pass: forward and backward in training mode, forward only in evaluation mode."""
     count, found = min(learning.batch_size, EXAMPLES), {}
     flat.model.train()
     for source in trained:
@@ -129,14 +129,14 @@ def _passes(
 
 
 def _forward(flat: FlatModel, batch: Batch, learning: Learning) -> tuple[Marks, Any, Any]:
-    """The marks of a batch and of the outputs for it, those outputs, and the targets."""
+    """The marks of a batch and of its outputs, those outputs, and the targets."""
     outputs, targets = forward(flat, batch, learning)
     marks = {"inputs": _mark_of(batch.inputs), "labels": _mark_of(batch.targets), "outputs": _mark_of(outputs)}
     return marks, outputs, targets
 
 
 def _step(flat: FlatModel, source: Source, count: int, learning: Learning, seed: int) -> Marks:
-    """A training pass, forward and backward, on examples as training sees them."""
+    """A training pass, forward and backward, on augmented examples as in training."""
     flat.zero_gradient()
     batch = tried(source, count, seed, learning)
     marks, outputs, targets = _forward(flat, batch, learning)
@@ -155,7 +155,7 @@ def _step(flat: FlatModel, source: Source, count: int, learning: Learning, seed:
 
 
 def _mark_of(values: Any) -> Tensor | int:
-    """What tells a tensor, or a mapping of tensors, from another."""
+    """What is compared of a tensor or a mapping of tensors: values or a checksum."""
     if isinstance(values, Mapping):
         return hash(tuple(checksum(value) for _, value in tensors_of("", values)))
     return checksum(values) if values.device.type == "cpu" else values.detach().float().cpu()
@@ -169,7 +169,7 @@ def _same(one: Tensor | int, other: Tensor | int) -> bool:
 
 
 def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
-    """What the model remembers besides theta, and the data besides their examples."""
+    """The model's state besides theta, and the data's besides the examples."""
     data = {f"{'/'.join(source.splits)} inputs of {source.task.name}": _object(source.data) for source in sources}
     plain = {name: found for name, found in data.items() if not isinstance(found, Tensor)}
     tasks = {source.task.name: source.task for source in sources}
@@ -179,5 +179,5 @@ def _remembered(flat: FlatModel, sources: Sequence[Source]) -> Snapshot:
 
 
 def _object(data: Any) -> Any:
-    """What of the data may remember something."""
+    """The part of the data that may hold state."""
     return data.inputs if isinstance(data, Examples) else data

@@ -1,10 +1,10 @@
-"""How far a delta and a gradient agree: the one number that methods on weights and methods on gradients share.
+"""How well a delta and a gradient agree: the quantity shared by methods on weights and methods on gradients.
 
     score(delta, gradient) = -<gradient, delta>
 
-To first order it is how much the delta lowers the loss whose gradient this is. It is also the negative derivative of
-that loss with respect to the delta's alpha; and as one SGD step is delta = -eta g, it is eta <gradient, g> for a task
-with gradient g: what alphaVIL, META-TARTAN, OL-AUX and Auto-Lambda each move their weights along.
+To first order, it is the amount by which the delta lowers the loss with this gradient. It is also the negative
+derivative of that loss with respect to the delta's alpha. As one SGD step is delta = -eta g, it is eta <gradient, g>
+for a task with gradient g, which αVIL, META-TARTAN, OL-AUX and Auto-Lambda all use to update their weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def score(delta: Tensor, gradient: Tensor) -> float:
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """The cosine of two vectors [P]; 0 where one of them is 0 or not finite."""
+    """The cosine of two vectors [P]; 0 if either is 0 or not finite."""
     length = (dot(a, a) * dot(b, b)) ** 0.5
     found = dot(a, b) / length if length else 0.0
     return found if math.isfinite(found) else 0.0

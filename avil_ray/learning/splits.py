@@ -1,6 +1,6 @@
-"""Which labelled target examples train and which adapt (alpha, weights).
+"""Which labelled target examples are used for training and which for adaptation (of alpha or weights).
 
-Train and dev together are the target's pool: every method sees all of it, and says how it spends the dev part.
+Train and dev together form the target's pool: every method sees all of it, and decides how to use the dev part.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Dev = Literal["train", "hold", "crossfit"]
 
 @dataclass(frozen=True)
 class DevUse:
-    """How a method spends the target's dev examples.
+    """How a method uses the target's dev examples.
 
-    `train`: they join the training data (the method adapts nothing). `hold`: they only adapt. `crossfit`: each round a
-    fresh random `fraction` of train and dev together trains and the rest adapts, so that over the rounds every example
-    does both, but never in the same round.
+    `train`: they join the training data (the method adapts nothing). `hold`: they are used for adaptation only.
+    `crossfit`: each round, a new random `fraction` of train and dev together is used for training and the rest for
+    adaptation, so that over the rounds every example is used for both, but never in the same round.
     """
 
     kind: Dev = "train"
@@ -38,7 +38,7 @@ class DevUse:
             raise UserError(f"crossfit_fraction must lie between 0 and 1, not {self.fraction}")
 
     def rows(self, train: int, dev: int, seed: int, number: int) -> tuple[Tensor, Tensor]:
-        """The rows of the pool (train, then dev) that train and those that adapt in round `number`."""
+        """The rows of the pool (train, then dev) for training and those for adaptation in round `number`."""
         if self.kind == "crossfit":
             order = numpy_generator(seed, number, "crossfit").permutation(train + dev)
             cut = min(max(1, round(self.fraction * (train + dev))), train + dev - 1)
@@ -48,6 +48,6 @@ class DevUse:
 
 
 def pieces(rows: Tensor, learning: Learning) -> tuple[Tensor, ...]:
-    """Rows [N] in even parts, `Learning.evaluation_batches`: each is evaluated by itself, whoever does it."""
-    # copies: a view that travels takes all rows with it
+    """Rows [N] split evenly by `Learning.evaluation_batches`; each part is evaluated separately, in any process."""
+    # copies: sending a view would send all rows
     return tuple(part.clone() for part in rows.tensor_split(learning.evaluation_batches(len(rows))))

@@ -1,11 +1,11 @@
 """One gradient step as a weighting rule sees it: the tasks' losses and gradients, and the target's dev loss.
 
-Everything is computed when it is asked for, and once. Passes that only measure (`dev`, `losses_at`, `gradient_at`) run
-in evaluation mode: no dropout, BatchNorm's running statistics; they leave no trace in what the step trains on.
+Everything is computed on first use, and once. Passes that only measure (`dev`, `losses_at`, `gradient_at`) run in
+evaluation mode (no dropout, BatchNorm's running statistics) and have no effect on training.
 
-A step may be shared out over a team (`learning/team.py`). Each member then computes what concerns its own tasks, and
-sends the others what they ask for too: all members must ask for the same, in the same order, as a rule does that
-depends on nothing but its step.
+A step may be distributed over a team (`learning/team.py`). Each member then computes the values of its own tasks and
+sends them to the others. All members must request the same values in the same order, which holds for any rule that
+depends only on its step.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ Loss = Callable[[FlatModel, Batch, Learning], Tensor]
 
 @dataclass(frozen=True)
 class Bench:
-    """What the steps of an assignment work with.
+    """The inputs that the steps of an assignment share.
 
     Attributes
     ----------
     target
         The target's name; it need not be among the tasks.
     weights
-        The assignment's weights, task -> weight: the tasks of every step.
+        The assignment's weights, task -> weight; its keys are the tasks of every step.
     batches, dev_batch
-        Each task's batches, one a step; a step's `draw`-th dev batch, `dev_batch(step, draw)`.
+        Each task's batches, one per step; `dev_batch(step, draw)` is a step's `draw`-th dev batch.
     first
         The number of the assignment's first step.
     divides
-        Whether a task's micro-batches may be computed by several members: where no rule asks for its losses.
+        Whether several members may compute a task's micro-batches: possible if no rule uses its losses.
     twins
-        Twins of the model, where they save time.
+        Twins of the model, if they save time.
     """
 
     flat: FlatModel
@@ -65,7 +65,7 @@ class Bench:
     _drawn: dict[str, int] = field(default_factory=dict)
 
     def batch(self, task: str, index: int) -> Batch:
-        """The task's batch of the `index`-th step; those before it, which others have seen, are skipped."""
+        """The task's batch of the `index`-th step; earlier ones, used by other members, are skipped."""
         for _ in range(self._drawn.get(task, 0), index):
             next(self.batches[task])
         self._drawn[task] = index + 1
@@ -73,7 +73,7 @@ class Bench:
 
     @property
     def keeper(self) -> str:
-        """The task whose passes change buffers (BatchNorm's statistics): the target, else the first one."""
+        """The task whose passes update buffers (BatchNorm's statistics): the target if trained, else the first task."""
         return self.target if self.target in self.weights else next(iter(self.weights))
 
 
@@ -83,17 +83,18 @@ class Step:
     Attributes
     ----------
     number
-        Which step of the track this is, from 0, across rounds.
+        The step's number on its track, counted from 0 across rounds.
     target
         The target's name; it need not be among the step's tasks.
     weights
-        The assignment's weights, task -> weight; the tasks of the step.
+        The assignment's weights, task -> weight; its keys are the step's tasks.
     memory
-        What the rule remembers: named arrays, to be changed by the rule.
+        The rule's state: named arrays that the rule may change.
     passes
-        This member's passes over a batch so far, forward and backward or forward only: its part of the step's cost.
+        The number of this member's passes over a batch so far, including forward-only ones: its part of the step's
+        cost.
     shares
-        Task -> this member's parts of its mean training loss [], in order: they add up to it.
+        Task -> this member's contributions to the mean training loss [], in order.
     """
 
     def __init__(self, number: int, bench: Bench) -> None:
@@ -114,12 +115,12 @@ class Step:
 
     @property
     def theta(self) -> Tensor:
-        """A copy of theta [P] as it stands before the step."""
+        """A copy of theta [P] before the step."""
         return self._flat.values.detach().clone()
 
     @property
     def own(self) -> list[str]:
-        """The tasks whose losses this member computes: all of them where it works alone."""
+        """The tasks whose losses this member computes: all of them if it works alone."""
         tasks = list(self.weights)
         return [tasks[unit] for unit in self._team.mine(len(tasks))]
 
@@ -130,9 +131,9 @@ class Step:
         return self._drawn[task]
 
     def losses(self, task: str) -> Tensor:
-        """The training losses of the task's batch: of each example [batch], or [1], their mean.
+        """The training losses of the task's batch: one per example [batch], or their mean [1].
 
-        With their graph where this member has computed them; it is held for the whole batch, whatever `micro_batch` is.
+        They have a graph if this member computed them; it covers the whole batch, regardless of `micro_batch`.
         """
         if task not in self._losses:
             found = self._computed(task) if task in self.own else None
@@ -145,12 +146,12 @@ class Step:
         return self._losses[task]
 
     def losses_of_examples(self, task: str) -> Tensor:
-        """The training loss of each example of the task's batch [batch], for rules that weigh single examples.
+        """The training loss of each example of the task's batch [batch], for rules that weight examples individually.
 
         Raises
         ------
         UserError
-            The task's loss gives the batch's mean only.
+            The task's loss gives only the batch's mean.
         """
         found = self.losses(task)
         if len(found) == 1 and self._learning.batch_size > 1:
@@ -159,7 +160,7 @@ class Step:
         return found
 
     def gradient(self, task: str) -> Tensor:
-        """The gradient [P] of the task's mean training loss, unweighted; the target's is among those of the tasks."""
+        """The gradient [P] of the task's mean training loss, unweighted."""
         if task not in self._gradients:
             if task in self.own:
                 self._gradients[task] = self._backward(self._computed(task).mean(), keep=True)
@@ -171,7 +172,7 @@ class Step:
     def dev(self, theta: Tensor, draw: int = 0) -> tuple[float, Tensor]:
         """The target's mean loss and its gradient [P] at `theta` [P], on the step's `draw`-th batch of dev examples.
 
-        The examples are those that adapt in this round: `DevUse.rows`. Every member computes it by itself.
+        The examples are this round's adaptation examples (`DevUse.rows`). Every member computes this itself.
         """
         self.passes += self._team.leads
         with self._measuring(theta, "dev"):
@@ -179,7 +180,7 @@ class Step:
             return loss.item(), self._backward(loss)
 
     def losses_at(self, task: str, theta: Tensor) -> Tensor:
-        """The losses of the task's batch at `theta` [P], as of `losses`, without a graph."""
+        """The losses of the task's batch at `theta` [P], as in `losses`, without a graph."""
         found = None
         if task in self.own:
             self.passes += 1
@@ -208,9 +209,9 @@ class Step:
             return self._flat.gradient.clone()
 
     def backward(self, weights: Mapping[str, float | Tensor]) -> None:
-        """Leave the gradient of the weighted losses in the model, what the optimizer follows; and move its buffers.
+        """Leave the gradient of the weighted losses in the model for the optimizer, and update the buffers.
 
-        A task with weight 0 has no part in it, even where its loss is not finite.
+        A task with weight 0 contributes nothing, even if its loss is not finite.
         """
         self._flat.zero_gradient()
         ready = [task for task, weight in weights.items() if task in self._gradients and not isinstance(weight, Tensor)]
@@ -230,7 +231,7 @@ class Step:
         self._move_buffers()
 
     def _add(self, task: str, weight: float | Tensor) -> None:
-        """Add the gradient of a task's weighted mean loss, and how its pass has moved the buffers."""
+        """Add the gradient of a task's weighted mean loss, and the change of the buffers in its pass."""
         size = self._learning.micro_batch
         taking_part = isinstance(weight, Tensor) or bool(weight)
         whole = size is None or isinstance(weight, Tensor) or self.batch(task).count <= size
@@ -249,18 +250,18 @@ class Step:
             self._flat.gradient[self.space.buffers] += self._moved[task]
 
     def _sum_of_tasks(self, tasks: set[str], add: Callable[[str], None]) -> None:
-        """Sum over tasks, each computed by its owner; those that are not among `tasks` add nothing."""
+        """Sum over tasks, each computed by its owner; those not in `tasks` add nothing."""
         names = list(self.weights)
 
         def unit(index: int) -> None:
             if names[index] in tasks:
-                # several parts, or a sum of their own, must not be added one by one to what is there
+                # several parts, or a separate sum, must be summed on their own before they are added
                 self._team.apart(lambda: add(names[index]), self._flat.gradient)
 
         self._team.sum(len(names), unit, self._flat.gradient)
 
     def _sum_of_grains(self, weights: Mapping[str, float | Tensor]) -> None:
-        """Sum over all tasks' micro-batches, whoever has them; their losses are not known before."""
+        """Sum over the micro-batches of all tasks and members; their losses are not known beforehand."""
         size = self._learning.micro_batch or self._learning.batch_size
         number = -(-self._learning.batch_size // size)
         grains = [(task, part) for task in weights for part in range(number)]
@@ -278,7 +279,7 @@ class Step:
         self._team.sum(len(grains), add, self._flat.gradient)
 
     def _sum_of_twins(self, weights: Mapping[str, float | Tensor], twins: Twins) -> None:
-        """The same sum, of whole batches, from one backward pass of this member."""
+        """The same sum, over whole batches, in one backward pass of this member."""
         tasks = list(weights)
         mine = self._team.mine(len(tasks))
         used = dict(zip(mine, twins.take(len(mine)), strict=True))
@@ -294,19 +295,19 @@ class Step:
         self._team.sum(len(tasks), lambda index: self._flat.gradient.add_(used[index].gradient), self._flat.gradient)
 
     def _grain(self, task: str, index: int, part: Batch, weight: float) -> None:
-        """Add the gradient of a micro-batch's share of its task's weighted mean loss."""
+        """Add the gradient of a micro-batch's contribution to its task's weighted mean loss."""
         count = self.batch(task).count
         total, moved = self._passed(total_loss, task, index, part)
-        if weight:  # as the backward pass of the weighted mean would begin
+        if weight:  # the value with which the backward pass of the weighted mean would start
             total.backward(torch.full_like(total, weight / count))
             self._flat.pull()
         self.shares.setdefault(task, []).append(total.detach() / count)
         if moved is not None:
-            # the product first: multiplied and added in one go it would be rounded once, and depend on who adds
+            # the product first: a fused multiply-add would round once, and its bits would depend on which member adds
             self._flat.gradient[self.space.buffers] += moved * (part.count / count)
 
     def _computed(self, task: str) -> Tensor:
-        """The losses of a task of this member's own, with their graph."""
+        """The losses of one of this member's tasks, with their graph."""
         if task not in self._own:
             self.passes += 1
             self._own[task], moved = self._passed(losses, task, 0, self.batch(task))
@@ -316,7 +317,7 @@ class Step:
         return self._own[task]
 
     def _passed(self, loss: Loss, task: str, index: int, part: Batch) -> tuple[Tensor, Tensor | None]:
-        """The loss of a pass in training mode, and how it has moved the buffers: kept from one task, and put back."""
+        """The loss of a training pass, and its change of the buffers (for the keeper only); restores the buffers."""
         reseed(self._bench.seed, "training", self.number, task, index)
         if not self._has_buffers:
             return loss(self._flat, part, self._learning), None
@@ -334,7 +335,7 @@ class Step:
         return bool(self.space.buffers.stop > self.space.buffers.start)
 
     def _move_buffers(self) -> None:
-        """Buffers move as the keeper's passes have moved them; the gradient is zero there again."""
+        """Apply the buffer changes of the keeper's passes, and reset the gradient there to zero."""
         if self._has_buffers:
             moved = self._flat.gradient[self.space.buffers]
             self._flat.values[self.space.buffers] += moved

@@ -1,4 +1,4 @@
-"""A track: one trajectory of theta, with the optimizer that follows it and its best checkpoint."""
+"""A track: one trajectory of theta, with its optimizer state and best checkpoint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from avil_ray.learning.assignment import OptimizerState, RuleMemory, Update
 from avil_ray.learning.parameters import Vector
 
 MAIN = "main"
-"""The track that every run has, and whose best round is the run's result."""
+"""The track that every run has; its best round is the run's result."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The round with the best figure on select so far (the first of equals), and the track that it was reached on."""
+    """The round with the best score on select so far (the first if equal), and the track that reached it."""
 
     round: int
     score: float
@@ -25,18 +25,18 @@ class Best:
 
 @dataclass(frozen=True)
 class Track:
-    """A trajectory's present state, and its best round so far.
+    """A trajectory's current state, and its best round so far.
 
     Attributes
     ----------
     theta
         The parameters, float32 [P].
     steps
-        Gradient steps taken: the order of examples and the schedule of the learning rate continue from there.
+        Gradient steps taken; the order of examples and the learning-rate schedule continue from there.
     optimizer, memory
         The state of the optimizer and of the weighting rule; empty at a fresh start.
     score
-        The target's metric on select at theta; NaN where theta has not been evaluated.
+        The target's metric on select at theta; NaN if theta has not been evaluated.
     best
         The best round so far; None before the first one.
 
@@ -57,21 +57,21 @@ class Track:
     best: Best | None = None
 
     def advanced(self, update: Update) -> Track:
-        """The track after the assignment that `update` answers, with its optimizer."""
+        """The track after an assignment, with the parameters and the optimizer state of its update."""
         steps = self.steps + update.steps
         return replace(self, theta=update.theta, steps=steps, optimizer=update.optimizer, memory=update.memory)
 
     def moved(self, theta: Vector, steps: int) -> Track:
-        """The track at another theta, `steps` gradient steps on, with a fresh optimizer."""
+        """The track at another theta, `steps` gradient steps later, with a fresh optimizer."""
         return replace(self, theta=theta, steps=self.steps + steps, optimizer={}, memory={})
 
     def rewound(self) -> Track:
-        """The track at its best round, as a new start: a fresh optimizer, and no steps taken."""
+        """The track restarted from its best round: a fresh optimizer, and no steps taken."""
         theta = self.theta if self.best is None else self.best.theta
         return replace(self, theta=theta, steps=0, optimizer={}, memory={})
 
     def scored(self, name: str, number: int, score: float, better: Callable[[float, float], bool]) -> Track:
-        """The track `name` with its figure on select after round `number`; NaN is worse than any other."""
+        """The track `name` with its score on select after round `number`; NaN ranks below any other."""
         best = self.best
         if best is None or better(score, best.score) or math.isnan(best.score):
             best = Best(number, score, self.theta, name)

@@ -1,7 +1,7 @@
-"""Several batches in one backward pass, their gradients apart: for small models, where starting a pass costs most.
+"""Several batches in one backward pass with separate gradients: for small models, whose passes are mostly overhead.
 
-A backward pass adds to the gradients of parameters. So each batch goes through a twin of the model: the same values, in
-the same memory, and a gradient of its own. The bits are those of one backward pass after another.
+A backward pass adds to the gradients of parameters. So each batch goes through a twin of the model, with the same
+values in the same memory and its own gradient. Results are bit-identical to separate backward passes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 
 LARGEST = 1 << 14
-"""The most parameters of a model that has twins: passes of larger ones take longer to compute than to start."""
+"""The maximum number of parameters for twins: passes of larger models take longer to compute than to start."""
 
 
 class Twins:
-    """Twins of a model, built when they are first needed.
+    """Twins of a model, built on first use.
 
     Parameters
     ----------
     suite, seed
-        What the model was built from.
+        The suite and seed that the model was built from.
     flat
         The model.
     """
@@ -35,12 +35,12 @@ class Twins:
         self._built: list[FlatModel] = []
 
     def pay(self, learning: Learning) -> bool:
-        """Whether twins save time: not for a model with buffers, whose passes change them one after another."""
+        """Whether twins save time; not possible for a model with buffers, which each pass changes in turn."""
         small = self._flat.space.size <= LARGEST and self._flat.space.size == self._flat.space.parameters.stop
         return small and self._flat.all_views and learning.micro_batch is None and not learning.compile
 
     def take(self, count: int) -> list[FlatModel]:
-        """`count` twins in training mode, their gradients zero."""
+        """`count` twins in training mode, with zero gradients."""
         while len(self._built) < count:
             twin = initial_model(self._suite, self._seed, self._flat.device, self._flat.values)
             twin.model.train()
@@ -51,7 +51,7 @@ class Twins:
 
 
 def backward(twins: Sequence[FlatModel], totals: Sequence[Tensor], weights: Sequence[float]) -> None:
-    """Leave the gradient of `weight * total` in each twin; a total with weight 0 has no part in it."""
+    """Leave the gradient of `weight * total` in each twin; a total with weight 0 is left out."""
     taking_part = [(total, weight) for total, weight in zip(totals, weights, strict=True) if weight]
     if taking_part:
         torch.autograd.backward(

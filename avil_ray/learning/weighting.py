@@ -1,9 +1,9 @@
-"""How the losses of one step are weighed: the seam for methods that set their weights anew at every step.
+"""How the losses of a step are weighted: the interface for methods that set new weights at every step.
 
     theta <- theta - eta sum_i w_i g_i            w = rule.weigh(step)
 
-A rule is a small frozen dataclass. It sees one `Step` and answers with a weight for every task; what it must remember
-from step to step it keeps in `step.memory`, which travels with the update and is stored with the run, so a worker stays
+A rule is a small frozen dataclass. It receives one `Step` and returns a weight for every task. State that it needs from
+step to step is kept in `step.memory`, which is sent with the update and stored with the run, so workers stay
 replaceable. Static weights are the simplest rule: the assignment's own.
 """
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from avil_ray.learning.step import Step
 
 Weights = Mapping[str, float | Tensor]
-"""Task -> the weight of its mean loss, or a weight for each example of its batch, [batch] (the mean of weight times
-loss then counts)."""
+"""Task -> the weight of its mean loss, or a weight for each example of its batch, [batch] (the task's loss is then the
+mean of weight times loss)."""
 
 
 class Rule(Protocol):
     """Sets the weights of a step."""
 
     def weigh(self, step: Step) -> Weights:
-        """The weight of every task of the step; a task left out does not train in it."""
+        """The weight of every task of the step; a task left out is not trained in this step."""
         ...
 
     def passes(self, tasks: int) -> float:
-        """Passes over a batch that the rule makes in a step of so many tasks, beyond one for each task: none by itself.
+        """Extra passes over a batch per step of `tasks` tasks, beyond one for each task; 0 by default.
 
-        The mean over steps; the most, where the data decide.
+        The mean over steps, or the maximum if it depends on the data.
         """
         return 0.0
 
 
 @dataclass(frozen=True)
 class Fixed(Rule):
-    """The weights that the assignment gives, whatever the step."""
+    """The assignment's weights at every step."""
 
     def weigh(self, step: Step) -> Weights:
         """The assignment's weights."""

@@ -1,4 +1,4 @@
-"""The workers of a pool as PyTorch's processes: vectors go from one to another, without Ray."""
+"""The workers of a pool as a PyTorch process group: they exchange vectors without Ray."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 import torch.distributed
 from torch import Tensor
 
-_dist: Any = torch.distributed  # its types name few of the classes that it has
+_dist: Any = torch.distributed  # its type stubs lack many of its classes
 
 
 class PeerLost(RuntimeError):
-    """Another rank does not answer any more: it died, hangs, or failed by itself."""
+    """Another rank no longer answers: it died, hangs, or failed."""
 
 
 @contextmanager
 def _among_peers() -> Iterator[None]:
-    """A block in which ranks speak to each other; PyTorch has no kind of error of its own for one that is lost."""
+    """A context for communication between ranks; PyTorch has no specific error for a lost rank."""
     try:
         yield
     except RuntimeError as error:
@@ -28,16 +28,16 @@ def _among_peers() -> Iterator[None]:
 
 
 class World:
-    """One rank of a group of processes. Its methods raise `PeerLost` where another rank does not answer.
+    """One rank of a process group. Its methods raise `PeerLost` if another rank does not answer.
 
     Parameters
     ----------
     group
         A `torch.distributed` process group.
     rank, size
-        This process's number in it, and how many there are.
+        This process's number in the group, and the number of processes.
     store
-        Where smaller groups of its members meet; None where they need not.
+        The store through which smaller groups of its members connect; None if there are none.
     """
 
     def __init__(self, group: Any, rank: int, size: int, store: Any = None) -> None:
@@ -47,7 +47,7 @@ class World:
 
     @_among_peers()
     def exchange(self, sent: Tensor | None, receivers: Sequence[int], received: Tensor | None, source: int) -> None:
-        """Send one tensor to some ranks while another arrives from `source`."""
+        """Send one tensor to some ranks while receiving another from `source`."""
         works = [] if received is None else [self._group.recv([received], source, 0)]
         works += [self._group.send([sent], rank, 0) for rank in receivers]
         for work in works:
@@ -55,7 +55,7 @@ class World:
 
     @_among_peers()
     def spread(self, values: Tensor, ranks: Sequence[int]) -> None:
-        """Send `values` of the first of these ranks to the others, into their `values`; they pass it on, as a tree."""
+        """Broadcast `values` from the first of these ranks into the others' `values`, along a tree."""
         place, reach = ranks.index(self.rank), 1
         while reach < len(ranks):
             if place < reach and place + reach < len(ranks):
@@ -66,11 +66,11 @@ class World:
 
     @_among_peers()
     def all_reduce(self, values: Tensor, ranks: tuple[int, ...]) -> None:
-        """Leave in `values` of each of these ranks the sum over all of them, in an order that the library chooses."""
+        """Replace `values` on each of these ranks by the sum over all of them, in an order that the library chooses."""
         self._team(ranks).allreduce([values]).wait()
 
     def _team(self, ranks: tuple[int, ...]) -> Any:
-        """The group of these ranks, which all of them ask for at the same time."""
+        """The group of these ranks; all of them must call this at the same time."""
         if len(ranks) == self.size:
             return self._group
         if ranks not in self._teams:
@@ -81,7 +81,7 @@ class World:
 
 
 def listen(address: str) -> socket.socket:
-    """A socket on which the first rank will wait for the others, bound to one address of this machine."""
+    """A socket on which the first rank waits for the others, bound to one address of this machine."""
     listening = socket.create_server((address, 0))
     listening.setblocking(True)
     return listening
@@ -99,29 +99,29 @@ def join(
     device: str = "cpu",
     listening: socket.socket | None = None,
 ) -> World:
-    """Meet the other ranks at the first one's address; on CPU by gloo, on GPUs by NCCL.
+    """Join the other ranks at the first one's address: with gloo on CPU, with NCCL on GPUs.
 
     Parameters
     ----------
     address, port
-        Of the first rank.
+        The address and port of the first rank.
     timeout
-        Seconds after which a rank that does not answer counts as lost.
+        Seconds after which a rank that does not answer is considered lost.
     own
-        The address of this machine at which the others reach this rank.
+        This machine's address, at which the other ranks reach this one.
     listening
         The first rank's own socket.
 
     Raises
     ------
     PeerLost
-        Where they do not come in time.
+        They do not join in time.
     """
     patience = timedelta(seconds=timeout)
     file = None if listening is None else listening.detach()
     store = _dist.TCPStore(address, port, size, rank == 0, patience, False, master_listen_fd=file)
     if device == "cpu":
-        options = _dist.ProcessGroupGloo._Options()  # noqa: SLF001 (the only way to choose the address to listen on)
+        options = _dist.ProcessGroupGloo._Options()  # noqa: SLF001 (the only way to choose the listening address)
         options._devices = [_dist.ProcessGroupGloo.create_device(hostname=own)]  # noqa: SLF001
         options._timeout = patience  # noqa: SLF001
         group: Any = _dist.ProcessGroupGloo(_dist.PrefixStore("world", store), rank, size, options)

@@ -1,22 +1,22 @@
-"""Covariance alignment: every task turns its inputs by a matrix of its own before the shared trunk, R_t.
+"""Covariance alignment: each task transforms its inputs by its own matrix R_t before the shared trunk.
 
-    loss = sum_t w_t L_t(head_t(trunk(E_t R_t)))          w, deltas, alphas and phases: as the `weighting` has them
+    loss = sum_t w_t L_t(head_t(trunk(E_t R_t)))          w, deltas, alphas and phases: as in the `weighting`
 
 Source: Wu, Zhang, Re, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR 2020, arXiv
-2005.00944, Algorithm 1, as in the submission; its appendix and the authors' code could not be read. R_t makes the
-tasks' inputs look alike to the trunk where they do not: a task whose inputs are the target's, rotated, can then help.
-It is an addition to the model, `avil_ray.models.alignment`, so it goes with any method that weighs tasks. R_t belongs
-to task t as its head does: t alone trains it, and what a method does with a task's own head it does with R_t too.
+2005.00944, Algorithm 1, as in the submission; its appendix and the authors' code were not available. R_t aligns the
+tasks' inputs for the trunk, so that, for example, a task whose inputs are rotated versions of the target's can help. It
+is part of the model (`avil_ray.models.alignment`), so it can be combined with any method that weights tasks. R_t
+belongs to task t in the same way as its head: only t trains it, and a method treats it like the task's head.
 
 Where this differs from the paper:
 
-- What trains. The submission says "Fix B" (the trunk) and minimise over matrices and heads, which suits a trunk that is
-  trained already (`train_shared: frozen`; matrices and heads alone train then). Suites here start from trunks that are
-  not, so the default is `joint`: all train together. `alternate` is a reconstruction: matrices and heads in the even
-  rounds, the trunk in the odd ones; each half goes on with its own momentum.
-- Weights. The paper's are equal, the default; any other method may set them.
+- What is trained. The submission says "Fix B" (the trunk) and minimise over matrices and heads, which suits a trunk
+  that is already trained (`train_shared: frozen` trains only matrices and heads). Suites here start from untrained
+  trunks, so the default is `joint`: everything is trained together. `alternate` is a reconstruction: matrices and heads
+  in even rounds, the trunk in odd ones, each half with its own momentum.
+- Weights. The paper uses equal weights, which is the default; any other method may set them.
 - R_t starts from the identity, without a constraint or normalisation (the text names none): a reconstruction.
-- The paper's other use, a target that is fine-tuned from one source model with R added, is not built here.
+- The paper's other use, fine-tuning a target from one source model with R added, is not implemented.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from avil_ray.tasks.suite import Suite
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment(Method):
-    """A matrix for each task between its inputs and the trunk, with any method's weights.
+    """A matrix for each task between its inputs and the trunk, combined with any method's weights.
 
     Examples
     --------
@@ -72,50 +72,50 @@ class Alignment(Method):
         rate, own = self.learning_rate, self.weighting.learning_rate
         if rate is not None and own not in (None, rate):
             raise UserError(f"learning_rate is {rate}, but that of the weighting {own}; give one")
-        if rate is not None:  # one rate in one place: equal runs are then equal methods
+        if rate is not None:  # keep the rate in one place, so that equal runs have equal methods
             object.__setattr__(self, "weighting", replace(self.weighting, learning_rate=None))
 
     @property
     def inner(self) -> Method:
-        """The method that weighs the tasks, at this method's learning rate."""
+        """The method that weights the tasks, with this method's learning rate."""
         if self.learning_rate is None:
             return self.weighting
         return replace(self.weighting, learning_rate=self.learning_rate)
 
     def check(self, suite: Suite) -> None:
-        """The other method must fit the suite, and the suite's model must have a place for the matrices."""
+        """Check that the inner method fits the suite, and that the suite's model supports the matrices."""
         self.inner.check(suite)
         with torch.random.fork_rng(devices=[]):
             self.prepare(suite).build()
 
     def prepare(self, suite: Suite) -> Suite:
-        """The suite with a matrix for each task in its model."""
+        """The suite with a matrix for each task added to its model."""
         suite = self.inner.prepare(suite)
         return replace(suite, model=partial(aligned_model, suite.build, suite.task_names))
 
     @property
     def plans_ahead(self) -> bool:
-        """As the other method."""
+        """As in the inner method."""
         return self.inner.plans_ahead
 
     def rounds(self, setting: Setting) -> int:
-        """As many as the other method's."""
+        """As many as the inner method's."""
         return self.inner.rounds(setting)
 
     def start(self, setting: Setting) -> Memory:
-        """What the other method remembers."""
+        """The inner method's memory."""
         return self.inner.start(setting)
 
     def reads_select(self, setting: Setting, number: int) -> bool:
-        """Where the other method does."""
+        """Whenever the inner method does."""
         return self.inner.reads_select(setting, number)
 
     def begin(self, run: Run, number: int) -> Run:
-        """As the other method begins."""
+        """As the inner method does."""
         return self.inner.begin(run, number)
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """The other method's assignments, each confined to what trains in this round."""
+        """The inner method's assignments, each restricted to the parameters trained in this round."""
         assignments = self.inner.assign(run, number)
         if self.train_shared == "joint":
             return assignments
@@ -123,9 +123,9 @@ class Alignment(Method):
         return [replace(assignment, trains=part) for assignment in assignments]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """As the other method combines."""
+        """As the inner method does."""
         return self.inner.combine(run, updates, target, number)
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
-        """As many as the other method's."""
+        """As many as the inner method's."""
         return self.inner.dev_passes(run, number)

@@ -1,11 +1,11 @@
-"""Fit alpha: the coefficients of the deltas at which the target's dev loss is lowest.
+"""Fit alpha, the coefficients of the deltas that minimise the target's dev loss.
 
     minimise over alpha   L(theta + sum_j alpha_j delta_j)
     dL/dalpha_i = <grad L, delta_i>                             (exact: deltas are constants)
 
-One evaluation is one forward and backward pass of the objective and two passes over the deltas: no autograd graph goes
-through the sum. `fit_alpha` has them in one matrix [n, P]; beneath it, `fit_along` asks only for the loss and its slope
-at an alpha, wherever the deltas are. Source: arXiv 2405.07769; the derivative is elementary.
+One evaluation takes one forward and backward pass of the objective and two passes over the deltas; no autograd graph is
+built through the sum. `fit_alpha` takes the deltas as one matrix [n, P]. The underlying `fit_along` only needs the loss
+and its slope at a given alpha, wherever the deltas are stored. Source: arXiv 2405.07769; the derivative is elementary.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ from avil_ray.methods.alpha_optimizers import (
 
 @dataclass(frozen=True)
 class AlphaFit:
-    """What a fit found.
+    """The result of a fit.
 
     Attributes
     ----------
     alpha
         float64 [n], finite.
     loss_before, loss_start, loss_after
-        The loss at alpha = 0, at the start of the fit, and at `alpha`. Not finite where the objective was not.
+        The loss at alpha = 0, at the start of the fit, and at `alpha`. Not finite if the objective was not.
     evaluations
-        Calls of the objective.
+        Number of calls of the objective.
     converged
-        False where the objective was not finite somewhere on the way: the optimizer stopped there, and `alpha` is the
-        last finite point (with the safeguard the best one).
+        False if the objective was not finite at some point: the optimizer stopped there, and `alpha` is the last finite
+        point (with the safeguard, the best one).
     accepted
-        False where `alpha` is 0, the step not taken, although the fit did not start there: no point was as good.
+        False if no point was better than alpha = 0: `alpha` is then 0 (no step is taken), although the fit did not
+        start there.
 
     Examples
     --------
@@ -72,7 +73,7 @@ class AlphaFit:
 
 
 def _best(seen: Sequence[Seen]) -> Seen:
-    """The lowest loss; the later one of equals, as alpha = 0 comes first."""
+    """The point with the lowest loss; the latest among equals, as alpha = 0 comes first."""
     return min(reversed(seen), key=lambda point: point.loss)
 
 
@@ -94,32 +95,31 @@ def fit_alpha(
     Parameters
     ----------
     objective
-        theta [P] -> (loss, gradient [P]). It may overwrite its gradient at the next call. If it has an attribute
-        `buffer` (a tensor like theta), the trial points are written there, which saves a vector of P numbers.
+        theta [P] -> (loss, gradient [P]). It may overwrite its gradient in the next call. If it has an attribute
+        `buffer` (a tensor like theta), trial points are written there, which saves a vector of P numbers.
     theta, deltas
-        [P] and [n, P], of one type and on one device; neither is changed.
+        [P] and [n, P], with the same type and device; neither is changed.
     optimizer
         `adam`: projected Adam (betas .9, .99) on b = n * alpha, so that one step size serves any number of tasks.
-        `lbfgs`: a quasi-Newton method that remembers everything (`quasi_newton.minimise`), on coordinates scaled by the
-        deltas' norms. `sgd`: gradient descent with momentum .5 on alpha itself, as the paper has it.
+        `lbfgs`: a quasi-Newton method with unlimited memory (`quasi_newton.minimise`), on coordinates scaled by the
+        deltas' norms. `sgd`: gradient descent with momentum .5 on alpha itself, as in the paper.
     initial
-        float [n]; 1/n each where not given.
+        float [n]; 1/n each if not given.
     lower, upper
-        Bounds on alpha, one number or [n]; none where not given. The start is projected into them.
+        Bounds on alpha, one number or [n]; none if not given. The start is projected into them.
     steps
-        Most steps of the optimizer, each one evaluation; 10 for adam and sgd, 50 for lbfgs.
+        Maximum number of optimizer steps, one evaluation each; default 10 for adam and sgd, 50 for lbfgs.
     learning_rate
         Step size of adam (0.4, in units of 1/n) and of sgd (0.005, in alpha); lbfgs has none.
     safeguard
-        Return the best point seen; where none is as good as alpha = 0, try ½/n and ¼/n for all, else return alpha = 0
-        (also where the bounds leave it out: it is the step not taken). Without the safeguard adam and sgd return their
-        last point, as in the paper, and lbfgs its best.
+        Return the best point seen. If none is as good as alpha = 0, try ½/n and ¼/n for all, and otherwise return alpha
+        = 0 (even if the bounds exclude it, as it means that no step is taken). Without the safeguard adam and sgd
+        return their last point, as in the paper, and lbfgs its best.
 
     Raises
     ------
     UserError
-        Where shapes, types, bounds or names do not fit. A loss that is not finite raises nothing: see
-        `AlphaFit.converged`.
+        Shapes, types, bounds or names do not fit. A loss that is not finite raises nothing: see `AlphaFit.converged`.
 
     Examples
     --------
@@ -168,23 +168,23 @@ def fit_along(
     safeguard: bool = True,
     precision: torch.dtype = torch.float32,
 ) -> AlphaFit:
-    """Minimise `evaluate` over alpha: `fit_alpha` for deltas that need not meet in one matrix, or in one process.
+    """Minimise `evaluate` over alpha: `fit_alpha` for deltas that need not be in one matrix or in one process.
 
     Parameters
     ----------
     evaluate
         Alpha float64 [n] -> (loss, slope float64 [n]).
     lengths
-        float64 [n], the deltas' norms; lbfgs alone looks at more than their number.
+        float64 [n], the deltas' norms; only lbfgs uses their values.
     precision
-        The type in which `evaluate` computes.
+        The type that `evaluate` computes in.
     optimizer, initial, lower, upper, steps, learning_rate, safeguard
         As in `fit_alpha`.
 
     Raises
     ------
     UserError
-        Where shapes, bounds or names do not fit.
+        Shapes, bounds or names do not fit.
     """
     start, bounds = _checked(len(lengths), optimizer, initial, lower, upper)
     line = Walk(evaluate, lengths, precision)
@@ -194,7 +194,7 @@ def fit_along(
         loss_start = line(start).loss
         OPTIMIZERS[optimizer](line, bounds, DEFAULT_STEPS[optimizer] if steps is None else steps, learning_rate)
     except NotFinite:
-        pass  # the line has noted it, and remembers the points before
+        pass  # the walk has recorded it, and keeps the points before it
     if safeguard and line.seen:
         _try_smaller(line, bounds)
     found = _chosen(line, optimizer, safeguard)
@@ -203,7 +203,7 @@ def fit_along(
 
 
 def _room(objective: Objective, theta: Tensor) -> Tensor:
-    """Where trial points are written: the objective's own buffer, unless it has none or theta stands in it."""
+    """The tensor for trial points: the objective's own buffer, unless it has none or theta lies in it."""
     buffer = getattr(objective, "buffer", None)
     if isinstance(buffer, Tensor) and buffer.data_ptr() != theta.data_ptr():
         return buffer
@@ -211,7 +211,7 @@ def _room(objective: Objective, theta: Tensor) -> Tensor:
 
 
 def _chosen(line: Walk, optimizer: str, safeguard: bool) -> Seen:
-    """The best point with the safeguard; else the optimizer's own: its last, of lbfgs its best."""
+    """The best point, with the safeguard; otherwise the optimizer's result: its last point, or its best for lbfgs."""
     zero = torch.zeros(len(line.lengths), dtype=torch.float64)
     seen = line.seen or [Seen(zero, math.nan, zero)]
     if safeguard:
@@ -221,7 +221,7 @@ def _chosen(line: Walk, optimizer: str, safeguard: bool) -> Seen:
 
 
 def _try_smaller(line: Walk, bounds: Bounds) -> None:
-    """Where no point is as good as alpha = 0: a smaller common step, and then a smaller one still."""
+    """If no point is as good as alpha = 0, try two ever smaller common steps."""
     before = line.seen[0]
     for share in (0.5, 0.25):
         if any(point.loss <= before.loss for point in line.seen[1:]):
@@ -231,7 +231,7 @@ def _try_smaller(line: Walk, bounds: Bounds) -> None:
 
 
 def _check_vectors(theta: Tensor, deltas: Tensor) -> None:
-    """Refuse vectors that do not fit together."""
+    """Reject vectors that do not fit together."""
     if theta.ndim != 1 or deltas.ndim != 2 or deltas.shape[1] != len(theta) or len(deltas) == 0:
         shapes = f"{tuple(theta.shape)} and {tuple(deltas.shape)}"
         raise UserError(f"fit_alpha: theta must be [P] and deltas [n, P] with n at least 1, not {shapes}")
@@ -247,7 +247,7 @@ def _checked(
     lower: float | Tensor | None,
     upper: float | Tensor | None,
 ) -> tuple[Tensor, Bounds]:
-    """The start [count], inside the bounds, and the bounds."""
+    """The start [count], projected into the bounds, and the bounds."""
     if optimizer not in OPTIMIZERS:
         raise UserError(f"fit_alpha: optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
 

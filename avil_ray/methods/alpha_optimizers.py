@@ -1,4 +1,4 @@
-"""The optimizers of alpha: each evaluates points of a line, from the last one seen on, and the line remembers them."""
+"""The optimizers of alpha. Each evaluates points through a `Walk`, which records them, from its last one on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avil_ray.methods.quasi_newton import Floats, Point, minimise
 AlphaOptimizer = Literal["adam", "lbfgs", "sgd"]
 
 ADAM_RATE = 0.4
-"""Adam's usual step, in units of 1/n."""
+"""Adam's default step size, in units of 1/n."""
 
 DEFAULT_STEPS: dict[str, int] = {"adam": 10, "lbfgs": 50, "sgd": 10}
 
@@ -38,7 +38,7 @@ class Seen:
 
 @dataclass
 class Walk:
-    """The loss along the deltas as a function of alpha, remembering what it has seen.
+    """The loss along the deltas as a function of alpha; it records every point evaluated.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Walk:
     lengths
         The deltas' norms, float64 [n]: the scales of the coordinates in which lbfgs works.
     precision
-        The type in which points of the line and their losses are computed.
+        The type in which points and their losses are computed.
     """
 
     evaluate: Evaluate
@@ -73,13 +73,13 @@ class Walk:
 
 @dataclass(frozen=True)
 class Bounds:
-    """A box for alpha: float64 [n] each, infinite where there is none."""
+    """Bounds on alpha: float64 [n] each, infinite if there is none."""
 
     lower: Tensor
     upper: Tensor
 
     def project(self, alpha: Tensor) -> Tensor:
-        """The nearest alpha inside."""
+        """The nearest alpha inside the bounds."""
         return torch.minimum(torch.maximum(alpha, self.lower), self.upper)
 
 
@@ -106,7 +106,7 @@ def _sgd(line: Walk, bounds: Bounds, steps: int, rate: float | None) -> None:
 
 
 def _lbfgs(line: Walk, bounds: Bounds, steps: int, rate: float | None) -> None:
-    """Quasi-Newton on beta_i = alpha_i * |delta_i|: deltas of very different lengths would make the problem worse."""
+    """Quasi-Newton on beta_i = alpha_i * |delta_i|, as deltas of very different lengths would hurt the conditioning."""
     lengths = torch.where(line.lengths > 0, line.lengths, torch.ones_like(line.lengths))
 
     def scaled(seen: Seen) -> Point:
@@ -121,4 +121,4 @@ def _lbfgs(line: Walk, bounds: Bounds, steps: int, rate: float | None) -> None:
 
 Optimizer = Callable[[Walk, Bounds, int, float | None], None]
 OPTIMIZERS: dict[str, Optimizer] = {"adam": _adam, "lbfgs": _lbfgs, "sgd": _sgd}
-"""name -> a function that evaluates points of the line, from the last one seen on; the line remembers them all."""
+"""Name -> optimizer: a function that evaluates points through a walk, starting from its last one."""

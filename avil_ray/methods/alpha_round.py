@@ -1,11 +1,11 @@
-"""One round of alphaVIL: from the tasks' deltas to alpha, theta and the weights of the next round.
+"""One round of αVIL: from the tasks' deltas to alpha, theta and the weights of the next round.
 
     alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)                         `fit_along`
     theta   <- theta + sum_i alpha_i delta_i
     w_i     <- w_i + alpha_i - 1                                                            `PAPER`
     w_i     <- w_i + (alpha_i / neutral - 1) / 2, clipped, scaled to the sum n, clipped     `ROBUST`
 
-`alpha_vil.py` says where in a run such rounds stand.
+`alpha_vil.py` describes when a run has such rounds.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The options in force, every one with a value.
+    """The effective options, each with a value.
 
-    `even`: alpha starts at 1/n, the mean of the deltas, and weights keep their sum; otherwise alpha starts at 1, their
-    sum. Its start is the neutral value, which leaves the weights as they are.
+    `even`: alpha starts at 1/n (the mean of the deltas) and weights keep their sum; otherwise alpha starts at 1 (the
+    sum of the deltas). The start is the neutral value, which leaves the weights unchanged.
     """
 
     dev: Literal["crossfit", "hold"] = "crossfit"
@@ -65,7 +65,7 @@ class Recipe:
 
     @property
     def dev_use(self) -> DevUse:
-        """How the target's dev examples are spent in such a round."""
+        """How the target's dev examples are used in such a round."""
         return DevUse(self.dev, self.crossfit_fraction)
 
 
@@ -84,7 +84,7 @@ PAPER = Recipe(
 
 @dataclass(frozen=True, kw_only=True)
 class FitsAlpha(Method):
-    """The options of a round; those left out are the variant's."""
+    """The options of a round; those not given are the variant's."""
 
     variant: Annotated[
         Literal["robust", "paper"], Doc("robust: never diverges, the default; paper: the published form")
@@ -113,23 +113,23 @@ class FitsAlpha(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.recipe  # checks the options
+        _ = self.recipe  # validates the options
 
     @property
     def recipe(self) -> Recipe:
-        """The options in force: those given, the variant's for the others."""
+        """The effective options: those given, and the variant's for the others."""
         variant = PAPER if self.variant == "paper" else ROBUST
         given = {name: getattr(self, name, None) for name in asdict(variant)}
         return replace(variant, **{name: value for name, value in given.items() if value is not None})
 
     def in_force(self) -> Mapping[str, Any]:
-        """The options, with the variant's in place of those left out."""
+        """The options, with the variant's values for those not given."""
         return {name: getattr(self.recipe, name, value) for name, value in super().in_force().items()}
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A round's outcome: the next theta [P], the next weights, the history's columns, and whether theta stayed."""
+    """A round's result: the next theta [P] and weights, the history's columns, and whether the step was dropped."""
 
     theta: Vector
     weights: dict[str, float]
@@ -149,7 +149,7 @@ def fit_round(
 ) -> Fitted:
     """Fit alpha to the deltas of `updates`, one for each task, on the dev examples of round `number`.
 
-    An update that is not finite counts as no step. With `layers`, alpha has a value for each task and layer.
+    An update that is not finite counts as a step of zero. With `layers`, alpha has a value for each task and layer.
     """
     tasks, name, space = [update.assignment for update in updates], target.suite.target, target.space
     ends, used = [update.theta for update in updates], sound(theta, updates)
@@ -166,20 +166,20 @@ def fit_round(
     facts |= {f"alpha/{task}": float(value) for task, value in zip(tasks, alpha, strict=True)}
     facts |= {f"weight/{task}": float(weight) for task, weight in weights.items()}
     facts |= rises | _fit_facts(fit)
-    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # what the target learned is lost
+    if not isfinite(fit.loss_before) or not isfinite(fit.loss_after):  # the target's training in this round is lost
         facts[f"dropped/{name}"] = 1.0
     dropped = not all(bool(torch.isfinite(part).all()) for part in torch.from_numpy(moved).split(SUM_BLOCK))
     if dropped:
         log.warning("round %d: theta + sum alpha delta is not finite; the step is dropped", number)
         np.copyto(moved, theta)
     learned = dict(weights)
-    if recipe.learn_weights and fit.accepted:  # alpha = 0 for all says nothing about one task
+    if recipe.learn_weights and fit.accepted:  # alpha = 0 for all tasks says nothing about any one of them
         learned = moved_weights(recipe, weights, alpha / neutral)
     return Fitted(moved, learned, facts, dropped)
 
 
 def _fitted(recipe: Recipe, along: LineLoss, points: Points, neutral: float, rows: int) -> AlphaFit:
-    """Fit alpha by the recipe, from its neutral value; each task has so many rows."""
+    """Fit alpha by the recipe, starting from its neutral value; each task has `rows` rows."""
     lengths = points.lengths() if recipe.alpha_optimizer == "lbfgs" else torch.ones(points.count)
     low, high = recipe.alpha_bounds
     return fit_along(
@@ -208,9 +208,9 @@ def moved_weights(recipe: Recipe, weights: Mapping[str, float], ratio: Tensor) -
 
 
 def _leave_one_out(along: LineLoss, fit: AlphaFit, tasks: Sequence[str]) -> dict[str, float]:
-    """How much the dev loss rises without a task's part of the step; 0 where it has none.
+    """The increase of the dev loss without a task's part of the step; 0 if it has none.
 
-    Evidence to read beside alpha: of two tasks that say the same, alpha may keep either.
+    It complements alpha: of two tasks that are redundant, alpha may keep either.
     """
     facts = {}
     for row, task in enumerate(tasks):

@@ -1,32 +1,35 @@
-"""alphaVIL: each task trains alone from theta, and alpha decides how much of each delta the target keeps.
+"""αVIL: each task is trained separately from theta, and alpha determines how much of each delta the target keeps.
 
     delta_i  = (theta after K steps on w_i L_i) - theta                                   for every task i, in parallel
     alpha    = argmin L_target(dev; theta + sum_i alpha_i delta_i)
     theta   <- theta + sum_i alpha_i delta_i                w_i <- w_i + (alpha_i - its neutral value)
 
 Source: Kourdis, Gordon-Hall, Gorinski, "alphaVIL: Learning to Leverage Auxiliary Tasks for Multitask Learning",
-arXiv 2405.07769. `variant: paper` is that form, in every round: alpha starts at 1, so theta moves by the *sum* of the
-deltas, ten plain gradient steps fit alpha, w_i += alpha_i - 1 unbounded; what it leaves open we reconstructed.
+arXiv 2405.07769. `variant: paper` is the published form, in every round: alpha starts at 1, so theta moves by the *sum*
+of the deltas; ten plain gradient steps fit alpha; w_i += alpha_i - 1 without bounds. What the paper leaves open is
+reconstructed.
 
 `variant: robust`, the default, is ours. Its rounds differ (`alpha_round.py`): alpha starts at 1/n, the *mean* of the
-deltas, and projected Adam fits it inside a box; each round another part of train and dev fits it; auxiliary heads move
-in full; a step that does not lower the dev loss is rejected; w is bounded and keeps its sum. And they are only a part
-of a run (`Plan`). Where 20 rounds of K steps are asked for, two tracks train side by side:
+deltas, and projected Adam fits it within bounds; each round fits it on a different part of train and dev; auxiliary
+heads take their full delta; a step that does not lower the dev loss is rejected; w is bounded and keeps its sum.
+Moreover, such rounds are only a part of a run (`Plan`). For a budget of 20 rounds of K steps, two tracks are trained in
+parallel:
 
     rounds    main                                                                       target-only
     0 - 2     all tasks jointly                                                          the target alone
-    3 - 6     alphaVIL's rounds: n assignments, one task each; they measure cosines      the target alone
-    7 - 9     waits; one or two candidate sets race, each trains jointly on a new track  the target alone
-    10 - 19   the winner's track replaces main, and its set trains on jointly            the target alone
+    3 - 6     αVIL rounds: n assignments, one task each; they measure cosines            the target alone
+    7 - 9     paused; a race of one or two candidate sets, each jointly on a new track   the target alone
+    10 - 19   the winner's track replaces main; its set continues training jointly       the target alone
     20 - 26   fine-tuning: the target alone, at a lower rate, from the best round of     closed
               target-only, or of main if that is ahead by more than noise (`ahead`)
 
-Result: the best round on select of the fine-tuned track, its rounds before the fine-tuning and the race included.
-Other lengths: 15, 20 (rounded up) and 15 % of the rounds asked for, then the rest; fine-tuning adds 35 % (rounded up).
-Cost: about 20 rounds of joint training on all n tasks and 20 of the target alone, 20 (n + 1) K gradient steps; an
-opposed auxiliary counts up to the race only. Assignments take K steps, main's after the race K/2 to 2 K: what is left.
-Candidates: auxiliaries by the mean cosine of their deltas with the target's, without the opposed (`OPPOSED`): the first
-half, and those above 0. Why a race: alpha judges single rounds, and a cosine does not say how many of the tasks pay.
+Result: the best round on select of the fine-tuned track, including its rounds before the fine-tuning and the race. For
+other lengths, the phases take 15 %, 20 % (rounded up) and 15 % of the requested rounds, then the rest; fine-tuning adds
+35 % (rounded up). Cost: about 20 rounds of joint training on all n tasks and 20 of the target alone, 20 (n + 1) K
+gradient steps; an opposed auxiliary counts only up to the race. Assignments take K steps; main's after the race take
+K/2 to 2 K, whatever the budget leaves. Candidates: auxiliaries are ranked by the mean cosine of their deltas with the
+target's, without opposed ones (`OPPOSED`); the sets are the first half, and those above 0. The race is needed because
+alpha judges single rounds, and a cosine does not tell how many of the tasks are worth their cost.
 """
 
 from __future__ import annotations
@@ -50,34 +53,34 @@ from avil_ray.tasks.task import Task
 
 ALONE = "target-only"
 WARM_UP, FIT, RACE = 0.15, 0.2, 0.15
-"""Shares of the rounds that train jointly at first, fit alpha, and race."""
+"""Fractions of the rounds for the initial joint training, for fitting alpha, and for the race."""
 
 OPPOSED = -0.15
-"""An auxiliary whose mean cosine is below this is no candidate: it is not worth the steps."""
+"""An auxiliary with a lower mean cosine is not a candidate: it is not worth its steps."""
 
 LEAST, MOST = 0.5, 2
-"""A round after the race takes at least and at most this multiple of the usual steps."""
+"""Bounds on the steps of a round after the race, as multiples of the usual number."""
 
 AHEAD = 0.2
-"""Margin by which a track must lead on select, in units of 1 / sqrt(N) for N examples: half a standard error."""
+"""Margin by which a track must lead on select, in units of 1 / sqrt(N) for N examples: about half a standard error."""
 
 
 @dataclass(frozen=True)
 class Found(Memory):
-    """What the rounds so far have found out.
+    """The findings of the rounds so far.
 
     Attributes
     ----------
     weights
-        w of each task, in alphaVIL's rounds.
+        w of each task, in αVIL rounds.
     kept, steps
-        The auxiliaries that train jointly with the target, and the gradient steps of such a round.
+        The auxiliaries trained jointly with the target, and the gradient steps of such a round.
     cosines
         Auxiliary -> the cosine of its delta with the target's, in each round that fitted alpha.
     candidates
-        Track -> its auxiliaries, while the race lasts; the smallest set first.
+        Track -> its auxiliaries during the race; the smallest set first.
     own
-        Whether the fine-tuning continues the target-only track, as main was not ahead.
+        Whether the fine-tuning continues the target-only track because main was not ahead.
     """
 
     weights: dict[str, float]
@@ -89,7 +92,7 @@ class Found(Memory):
 
 
 class Plan(NamedTuple):
-    """The rounds at which the parts of a run begin; all tasks train jointly before `fit`."""
+    """The rounds at which the phases of a run begin; all tasks are trained jointly before `fit`."""
 
     fit: int
     race: int
@@ -100,7 +103,7 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaVIL(FitsAlpha):
-    """Each task trains alone, and alpha decides how much of its step the target keeps.
+    """Each task is trained separately, and alpha determines how much of its step the target keeps.
 
     Examples
     --------
@@ -120,11 +123,11 @@ class AlphaVIL(FitsAlpha):
 
     @property
     def plans_ahead(self) -> bool:
-        """Whether anything follows alphaVIL's rounds."""
+        """Whether other phases follow the αVIL rounds."""
         return self.recipe.finish != "none"
 
     def plan(self, setting: Setting) -> Plan:
-        """How the rounds of a run are divided."""
+        """How the rounds of a run are divided into phases."""
         total, tuned = setting.rounds, setting.rounds + fine_tuning.rounds(setting)
         if self.recipe.finish != "joint":
             return Plan(0, total, total, total, tuned if self.recipe.finish == "fine-tune" else total)
@@ -133,21 +136,21 @@ class AlphaVIL(FitsAlpha):
         return Plan(fit, race, race + round(RACE * total), total, tuned)
 
     def rounds(self, setting: Setting) -> int:
-        """The rounds asked for, and the fine-tuning."""
+        """The requested rounds plus the fine-tuning."""
         return self.plan(setting).end
 
     def start(self, setting: Setting) -> Found:
-        """Every weight is 1, every auxiliary trains jointly, and nothing is known of the deltas."""
+        """Every weight is 1, every auxiliary is trained jointly, and nothing is known about the deltas."""
         names, auxiliaries = setting.suite.task_names, list(setting.suite.auxiliaries)
         return Found(dict.fromkeys(names, 1.0), auxiliaries, setting.steps, {task: [] for task in auxiliaries})
 
     def reads_select(self, setting: Setting, number: int) -> bool:
-        """Where the race opens or is decided, and where the fine-tuning begins."""
+        """When the race starts or is decided, and when the fine-tuning starts."""
         plan = self.plan(setting)
         return number in (plan.race, plan.joint, plan.tuning)
 
     def begin(self, run: Run, number: int) -> Run:
-        """Open the target-only track, open or decide the race, or go back to the best round for the fine-tuning."""
+        """Open the target-only track, start or decide the race, or return to the best round for the fine-tuning."""
         plan, memory = self.plan(run.setting), run.memory
         if number == 0 and self.recipe.finish == "joint":
             run = run.with_tracks({ALONE: run.main})
@@ -164,11 +167,11 @@ class AlphaVIL(FitsAlpha):
         return run
 
     def _decided(self, run: Run, plan: Plan) -> Run:
-        """The candidate with the best figure on select, the smallest of equals, becomes the main track.
+        """The candidate with the best score on select (the smallest set if equal) becomes the main track.
 
-        Where none has a figure, as when the cost is estimated before a run, it is the largest: an upper bound.
+        If none has a score, as when the cost is estimated before a run, the largest wins: an upper bound.
 
-        budget  = the rounds asked for, of every task jointly (an opposed one up to the race) and of the target alone
+        budget  = the requested rounds, of every task jointly (an opposed one up to the race) and of the target alone
         steps   = what remains after the rounds so far, the target-only track and the fine-tuning, divided evenly
         """
         memory: Found = run.memory
@@ -188,7 +191,7 @@ class AlphaVIL(FitsAlpha):
         return replace(run, tracks={MAIN: main, ALONE: run.tracks[ALONE]}, memory=memory)
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """The plan's assignments on the main track or the candidates', and the target alone beside them."""
+        """The plan's assignments on the main track or the candidates', plus the target alone."""
         plan, memory, suite = self.plan(run.setting), run.memory, run.setting.suite
         learning, held = self.learning(suite), DevUse("hold" if self.recipe.dev == "hold" else "train")
 
@@ -208,7 +211,7 @@ class AlphaVIL(FitsAlpha):
         return [*work, jointly(ALONE, [])] if ALONE in run.tracks else work
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """Fit alpha, or follow the joint training; what is not finite is dropped, and counted in `dropped`."""
+        """Fit alpha, or follow the joint training; updates that are not finite are dropped and counted in `dropped`."""
         plan, memory, tasks = self.plan(run.setting), run.memory, target.suite.task_names
         if number >= plan.tuning:
             facts = fine_tuning.facts(updates, target) | {"from_target_only": float(memory.own)}
@@ -231,13 +234,13 @@ class AlphaVIL(FitsAlpha):
         return replace(run, memory=memory), facts
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
-        """In rounds that fit alpha: two before the fit, one a step, and one for each task that is left out."""
+        """In rounds that fit alpha: two before the fit, one per step, and one for each task left out."""
         plan, tasks = self.plan(run.setting), len(run.setting.suite.task_names)
         return self.recipe.dev_use, self.recipe.alpha_steps + 2 + tasks if plan.fit <= number < plan.race else 0
 
 
 def candidate_sets(cosines: Mapping[str, Sequence[float]]) -> list[list[str]]:
-    """The sets that race, the smallest first, each once; one of all that are not opposed where no cosine is above 0."""
+    """The distinct sets that race, the smallest first; if no cosine is above 0, one set of all that are not opposed."""
     means = {task: mean(found) for task, found in cosines.items()}
     order = sorted((task for task in means if means[task] >= OPPOSED), key=lambda task: -means[task])
     aligned = sum(means[task] > 0 for task in order)
@@ -246,15 +249,15 @@ def candidate_sets(cosines: Mapping[str, Sequence[float]]) -> list[list[str]]:
 
 
 def mean(cosines: Sequence[float]) -> float:
-    """The mean over rounds, as one round's deltas are noisy; 1 where nothing is known."""
+    """The mean over rounds, as the deltas of a single round are noisy; 1 if nothing is known."""
     return math.fsum(cosines) / len(cosines) if cosines else 1.0
 
 
 def ahead(one: Track, other: Track, task: Task) -> bool:
-    """Whether the best figure of `one` on select is better than the other's by more than noise.
+    """Whether the best score of `one` on select is better than the other's beyond noise.
 
-    A standard error of accuracy over N examples is about 0.4 / sqrt(N); the margin is half of it. Of an error, which is
-    better where it is lower, the margin is that share of the other's.
+    The standard error of accuracy over N examples is about 0.4 / sqrt(N); the margin is half of it. For errors, where
+    lower is better, the margin is that fraction of the other's error.
     """
     figure, to_beat = (math.nan if track.best is None else track.best.score for track in (one, other))
     if math.isnan(figure) or math.isnan(to_beat):

@@ -3,31 +3,32 @@
     theta'   = theta - eta sum_i lambda_i g_i
     d        = grad L_*(dev batch; theta')
     h_i      = (L_i(theta + eps d) - L_i(theta - eps d)) / (2 eps)      eps = 0.01 / |d|
-    lambda  <- Adam(lambda; gradient -eta h_i);  then theta takes its step with the new lambda
+    lambda  <- Adam(lambda; gradient -eta h_i);  then theta is updated with the new lambda
 
-h_i is <d, g_i> by finite differences: the training loss is linear in lambda, so two forward passes of each task give
-the mixed derivative of the look-ahead, and -eta h_i is -1 times the score of task i's own step, -eta g_i.
+h_i is <d, g_i> by finite differences. The training loss is linear in lambda, so two forward passes per task give the
+mixed derivative of the look-ahead, and -eta h_i is -1 times the score of task i's own step, -eta g_i.
 
 Source: Liu et al., "Auto-Lambda: Disentangling Dynamic Task Relationships", TMLR 2022, and the authors' code: every
-lambda 0.1 at first, the target's too, Adam, no bound.
+lambda (including the target's) starts at 0.1; Adam; no bounds.
 
 Where this differs from the authors' code:
 
-- Dev: their "validation" batch is the training set in another order. Here it is dev: cross-fitted, or held.
-- Look-ahead: plain SGD at the method's learning rate; theirs has the momentum's buffer and weight decay in it.
-  Clipping and warm-up, which the step itself may have, are left out.
+- Dev: their "validation" batch is the training set in another order. Here it comes from dev, cross-fitted or held.
+- Look-ahead: plain SGD at the method's learning rate; theirs includes the momentum buffer and weight decay. Clipping
+  and warm-up, which the actual step may have, are left out.
 - Rate of lambda: theirs are 3e-5 to 3e-4 for tens of thousands of steps. A run here has hundreds, in which lambda would
-  stay where it starts; 0.02 lets it fall from 1 to 0 in 50.
-- Bound: a lambda below 0 trains a task backwards, so 0 is the least here.
-- Start: with 0.1 for all, a step is a tenth as long as under `equal`, which their long runs make up for. Here lambda is
-  1 at first.
+  barely change; 0.02 lets it fall from 1 to 0 in 50.
+- Bound: a negative lambda would maximise a task's loss, so lambda is at least 0 here.
+- Start: with 0.1 for all, a step is a tenth as long as under `equal`, which their long runs compensate for. Here lambda
+  starts at 1.
 - Passes that only measure run in evaluation mode: no dropout, BatchNorm's running statistics.
 
-A harmful task does harm until its lambda has fallen. On the synthetic suite with a shared head, one helpful and one
-harmful task, a run of 200 steps ends 0.8 ± 0.5 points of accuracy below the target alone (8 seeds, ± standard error).
+A harmful task keeps doing harm until its lambda has fallen. On the synthetic suite with a shared head, one helpful and
+one harmful task, a run of 200 steps ends 0.8 ± 0.5 points of accuracy below the target alone (8 seeds, ± standard
+error).
 
-Nothing bounds lambda from above, as in theirs. In that run the target's grows to 3.4 (seed 0), and the steps with it,
-so this method may want a lower learning rate than others.
+As in theirs, lambda has no upper bound. In that run the target's grows to 3.4 (seed 0), and the steps grow with it, so
+this method may need a lower learning rate than others.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from avil_ray.methods.method import Setting
 from avil_ray.option_values import Above
 
 REACH = 0.01
-"""How far theta moves along d to find the losses' slopes."""
+"""The distance that theta is moved along d to measure the slopes of the losses."""
 
 LAMBDA = "lambda"
 
@@ -76,13 +77,13 @@ class AutoLambda(Adaptive):
 
 @dataclass(frozen=True)
 class LookAhead(Rule):
-    """Remembers lambda, in the order of the tasks, and Adam's state."""
+    """The rule; its memory holds lambda, in the order of the tasks, and Adam's state."""
 
     learning_rate: float
     weight_rate: float
 
     def weigh(self, step: Step) -> dict[str, float]:
-        """Lambda, after the look-ahead of this step has moved it."""
+        """Lambda, updated by this step's look-ahead."""
         tasks = list(step.weights)
         values = torch.from_numpy(step.memory.get(LAMBDA, np.ones(len(tasks))))
         slopes = self._slopes(step, dict(zip(tasks, values.tolist(), strict=True)))
@@ -98,7 +99,7 @@ class LookAhead(Rule):
         return dict(zip(tasks, values.tolist(), strict=True))
 
     def passes(self, tasks: int) -> float:
-        """One on dev, and two for the slopes of each task's loss."""
+        """One on dev, and two for the slope of each task's loss."""
         return 2 * tasks + 1
 
     def _slopes(self, step: Step, weights: dict[str, float]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""AUX-TS: a small network weighs every example, and learns to from a held-out part of the target's batch.
+"""AUX-TS: a small network weights every example; it is trained on a held-out part of the target's batch.
 
     V(x; phi)  = sigmoid(MLP(x))            x = [loss, which task, cos(g_*, g_i) for every auxiliary i]
     theta^     = theta - eta grad sum_i mean_e V_e L_e             over the target's training folds and the auxiliaries
@@ -6,32 +6,33 @@
     theta     <- theta - eta grad sum_i mean_e V_e L_e             over all folds, with the new phi
 
 Source: Han, Huang, An, Bai, "Adaptive Transfer Learning on Graph Neural Networks", KDD 2021, arXiv 2107.08765. This is
-a reconstruction: the equations come from notes on the paper (its 6 to 9); the default values, the network's inputs and
-its size come from the authors' code.
+a reconstruction: the equations (6 to 9 in the paper) come from notes on it; the default values, the network's inputs
+and its size come from the authors' code.
 
 The gradient of phi needs no second derivatives. Theta^ is linear in the weights, so with u = grad L_*(theta^)
 
     dL_*/dV_e = -eta <u, grad L_e> / (number of examples in that mean)
 
-exactly: the score of example e's own step, with the other sign. <u, grad L_e> is the slope of one loss along u. Two
+exactly: the score of example e's own step, with the opposite sign. <u, grad L_e> is the slope of one loss along u. Two
 forward passes, at theta + epsilon u and theta - epsilon u, give it for a whole batch, up to terms in epsilon squared;
-the rest is a backward pass through the small network.
+the rest is one backward pass through the small network.
 
 Where this differs from the paper or from the authors' code:
 
-- Their code takes the virtual step in place, so that phi gets no gradient at all, and their real step weighs the
-  target's loss only. Here both follow the equations.
-- Folds: their code takes the mean of the held-out losses over all folds, each with its own virtual step. Here each step
-  holds out one fold, and they take turns from step to step: the same in the mean, at a third of the cost with three.
-- Virtual step: plain SGD at the method's learning rate, without clipping, momentum or warm-up, whatever the suite's
-  optimizer is. Theirs is clipped AdamW.
-- Cosines are of the whole batches' gradients, once for both steps. Their virtual step leaves the held-out fold out.
-- Passes that serve the virtual step and the slopes run in evaluation mode: no dropout, BatchNorm's running statistics.
-- The clipping at 0.5 is of phi's gradient; in their code it is of the model's, which the suite clips here.
-- The network starts from a constant seed, as a rule does not know the run's: the same in every run.
+- Their code takes the virtual step in place, so phi gets no gradient at all, and their real step weights only the
+  target's loss. Here both follow the equations.
+- Folds: their code averages the held-out losses over all folds, each with its own virtual step. Here each step holds
+  out one fold, in rotation: the same on average, at a third of the cost with three folds.
+- Virtual step: plain SGD at the method's learning rate, without clipping, momentum or warm-up, regardless of the
+  suite's optimizer. Theirs is clipped AdamW.
+- Cosines use the gradients of whole batches, computed once for both steps. Their virtual step excludes the held-out
+  fold.
+- Passes for the virtual step and the slopes run in evaluation mode: no dropout, BatchNorm's running statistics.
+- Clipping at 0.5 applies to phi's gradient; in their code it applies to the model's, which the suite clips here.
+- The network is initialised from a constant seed, the same in every run, as a rule does not know the run's seed.
 
-A sigmoid of a fresh network is about 1/2, so at first a step is about half as long as under `equal`. No dev examples
-are used; they join the target's training data.
+The sigmoid output of an untrained network is about 1/2, so initial steps are about half as long as under `equal`. No
+dev examples are used; they join the target's training data.
 """
 
 from __future__ import annotations
@@ -63,14 +64,15 @@ CLIP = 0.5
 """Largest 2-norm of phi's gradient."""
 
 REACH = 0.01
-"""How far theta moves along u to find the losses' slopes: small beside theta, large beside float32's rounding."""
+"""The distance that theta is moved along u to measure slopes: small relative to theta, large relative to float32
+rounding."""
 
 PHI = "phi"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuxTS(Joint):
-    """A small network weighs every example; held-out parts of the target's batches teach it.
+    """A small network weights every example; it is trained on held-out parts of the target's batches.
 
     Examples
     --------
@@ -87,7 +89,7 @@ class AuxTS(Joint):
     folds: Annotated[int, AtLeast(2), Doc("parts of the target's batch, of which each step holds out one in turn")] = 3
 
     def check(self, suite: Suite) -> None:
-        """Every fold must have an example."""
+        """Check that every fold has an example."""
         if suite.learning.batch_size < self.folds:
             raise UserError(f"folds must be at most the batch size, {suite.learning.batch_size}, not {self.folds}")
 
@@ -98,14 +100,14 @@ class AuxTS(Joint):
 
 @dataclass(frozen=True)
 class WeightingNetwork(Rule):
-    """A weight for every example: V(x; phi). It remembers phi and Adam's state."""
+    """A weight for every example: V(x; phi). Its memory holds phi and Adam's state."""
 
     learning_rate: float
     weight_rate: float
     folds: int
 
     def weigh(self, step: Step) -> dict[str, Tensor]:
-        """Task -> the weight of each example [batch], with phi as this step's virtual step has moved it."""
+        """Task -> the weight of each example [batch], with phi updated by this step's virtual step."""
         inputs = _inputs(step)
         phi = self._learned(step, inputs)
         return {task: weights_of(phi, part) for task, part in inputs.items()}
@@ -115,7 +117,7 @@ class WeightingNetwork(Rule):
         return 3 * tasks + 1
 
     def _learned(self, step: Step, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Phi [K] after one step of Adam, which goes into the step's memory; as it was where a loss is not finite."""
+        """Phi [K] after one Adam step, stored in the step's memory; unchanged if a loss is not finite."""
         device = next(iter(inputs.values())).device
         width = next(iter(inputs.values())).shape[1]
         phi = torch.from_numpy(np.array(step.memory.get(PHI, initial_phi(width)))).to(device).requires_grad_()
@@ -136,7 +138,7 @@ class WeightingNetwork(Rule):
         return phi
 
     def _slopes(self, step: Step, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Task -> dL/dV_e [batch]: how the held-out loss after the virtual step changes with each example's weight."""
+        """Task -> dL/dV_e [batch]: the slope of the held-out loss after the virtual step in each example's weight."""
         theta, held = step.theta, torch.zeros_like(weights[step.target])
         held[torch.arange(len(held)).tensor_split(self.folds)[step.number % self.folds]] = 1
         shares = {task: torch.ones_like(each) for task, each in weights.items()}
@@ -153,7 +155,7 @@ class WeightingNetwork(Rule):
 
 
 def initial_phi(inputs: int) -> Vector:
-    """The network's parameters before it has learned, uniform as PyTorch's linear layers are: float32 [K]."""
+    """The network's initial parameters, uniform as in PyTorch's linear layers: float32 [K]."""
     generator, first, last = numpy_generator(0, "aux-ts", "phi", inputs), inputs**-0.5, HIDDEN**-0.5
     parts = [generator.uniform(-first, first, (inputs + 1) * HIDDEN), generator.uniform(-last, last, HIDDEN + 1)]
     return np.concatenate(parts).astype(np.float32)
@@ -168,7 +170,7 @@ def weights_of(phi: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _inputs(step: Step) -> dict[str, Tensor]:
-    """Task -> what the network sees of each example: its loss, which of n tasks, n - 1 cosines: [batch, 2n]."""
+    """Task -> the network's inputs for each example: its loss, its task (one of n), n - 1 cosines: [batch, 2n]."""
     trunk, tasks = step.space.trunk, list(step.weights)
     own = step.gradient(step.target)[trunk]
     cosines = [cosine(own, step.gradient(task)[trunk]) for task in tasks if task != step.target]

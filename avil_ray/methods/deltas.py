@@ -1,4 +1,4 @@
-"""The deltas of a round as the driver sees them, block by block: which are sound, what alpha scales, how they lie."""
+"""The deltas of a round on the driver, block by block: which are finite, what alpha scales, norms and cosines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def sound(start: Vector, updates: Sequence[Update]) -> list[bool]:
-    """Whether each update's delta is finite; one that is not counts as no step, and that is said."""
+    """Whether each update's delta is finite; one that is not counts as a step of zero, and is logged."""
     found = []
     for update in updates:
         parts = differences(start, update.theta, slice(0, len(start)))
@@ -31,11 +31,11 @@ def sound(start: Vector, updates: Sequence[Update]) -> list[bool]:
 def line_of(
     space: ParameterSpace, tasks: Sequence[str], used: Sequence[bool], target: str, *, full_heads: bool, layers: bool
 ) -> Line:
-    """What alpha scales: each task's delta, or with `layers` each task's delta of each layer, a task's rows together.
+    """What alpha scales: each task's delta or, with `layers`, each task's delta of each layer, grouped by task.
 
-    It does not scale buffers (BatchNorm's running statistics), which are as the target's own training left them, nor,
-    with `full_heads`, the heads of auxiliaries, which take their whole delta. The delta of a task that is not `used`
-    has no part in anything.
+    It does not scale buffers (BatchNorm's running statistics), which are taken from the target's own training, nor,
+    with `full_heads`, the heads of auxiliaries, which take their full delta. The delta of a task that is not `used` is
+    ignored.
     """
     whole = list(space.layers.values()) if layers else [space.parameters]
     rows, fixed = [], []
@@ -48,7 +48,7 @@ def line_of(
 
 
 def _without(whole: slice, hole: slice) -> tuple[slice, ...]:
-    """What remains of a slice."""
+    """The parts of a slice outside a hole in it."""
     parts = slice(whole.start, min(whole.stop, hole.start)), slice(max(whole.start, hole.stop), whole.stop)
     return tuple(part for part in parts if part.start < part.stop)
 

@@ -1,19 +1,19 @@
-"""DIW-style: a task's weight moves by how its training alone changes the target's dev loss.
+"""DIW-style: updates a task's weight by how training on that task alone changes the target's dev loss.
 
-    theta_i = theta after a round of training on auxiliary i alone               probes: measured, then thrown away
+    theta_i = theta after a round of training on auxiliary i alone               probes: measured, then discarded
     e_0, e_i = the target's dev loss at theta and at theta_i
-    w_i   <- max(0, w_i - gamma (e_i - e_0))                                     w_i = 1 at first; the target's stays 1
+    w_i   <- max(0, w_i - gamma (e_i - e_0))                                     w_i starts at 1; the target's stays 1
     theta <- theta after a round of joint training on sum_i w_i L_i
 
 A reconstruction. Source: Sivasankaran, Vincent, Illina, "Discriminative importance weighting of augmented training data
-for acoustic model training", ICASSP 2017, of which only the abstract could be read: weights of data sets, learned by
-gradient descent on the dev error. That this is the DIW which alphaVIL (arXiv 2405.07769) is compared with is a match of
-names. The rule above takes one finite difference for the gradient: e_0 - e_i is, to first order, the score of a task's
+for acoustic model training", ICASSP 2017, of which only the abstract was available: weights of data sets, learned by
+gradient descent on the dev error. That this is the DIW that αVIL (arXiv 2405.07769) is compared with is inferred from
+the name. The rule above uses one finite difference as the gradient: e_0 - e_i is, to first order, the score of a task's
 delta (`learning/score.py`).
 
-What is ours: the probes run beside the joint training of the same round, so their news counts from the next round on,
-and a round lasts no longer than its longest assignment; the target needs no probe, as its weight sets the scale; gamma
-is 1 where not given.
+Our choices: the probes run in parallel with the joint training of the same round, so their results take effect in the
+next round, and a round takes no longer than its longest assignment; the target needs no probe, as its weight sets the
+scale; gamma defaults to 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from avil_ray.option_values import Above
 
 @dataclass(frozen=True, kw_only=True)
 class DIW(Adaptive):
-    """Joint training; a task's weight falls as its training alone raises the target's dev loss.
+    """Joint training; a task's weight falls if training on it alone raises the target's dev loss.
 
     Examples
     --------
@@ -55,13 +55,13 @@ class DIW(Adaptive):
         return self.dev_use, len(run.setting.suite.task_names)
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """The joint training, which keeps its optimizer, and a probe of each auxiliary, which starts afresh."""
+        """The joint training, which keeps its optimizer, and a probe of each auxiliary with a fresh one."""
         suite = run.setting.suite
         probes = [train_alone(run, task, 1.0, self.learning(suite), self.dev_use) for task in suite.auxiliaries]
         return [*super().assign(run, number), *probes]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """Go on from where the joint training ended, with weights that the probes have moved."""
+        """Continue from the result of the joint training, with weights updated by the probes."""
         joint, *probes = updates
         found = target.figures(self.dev_use, number, [run.main.theta, *(probe.theta for probe in probes)])
         before, *losses = (figures["loss"] for figures in found)

@@ -1,4 +1,4 @@
-"""A possible end of a run: the target alone trains on from the best round, at a lower learning rate."""
+"""An optional last phase of a run: the target alone is trained from the best round at a lower learning rate."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from avil_ray.methods.method import Run, Setting, dropped_facts
 from avil_ray.tasks.learning import Learning
 
 SHARE, RATE = 0.35, 0.3
-"""It lasts 0.35 times the rounds asked for (7 of 20), at 0.3 times the learning rate."""
+"""It lasts 0.35 times the requested rounds (7 for 20), at 0.3 times the learning rate."""
 
 
 def rounds(setting: Setting) -> int:
-    """How many rounds it lasts, on top of those asked for."""
+    """The number of fine-tuning rounds, in addition to those requested."""
     return ceil(SHARE * setting.rounds)
 
 
 def assignment(run: Run, learning: Learning, dev: DevUse) -> Assignment:
-    """A round on the target alone, going on where the main track stands."""
+    """A round on the target alone, continuing the main track."""
     return Assignment(
         name="fine-tuning",
         weights={run.setting.suite.target: 1.0},
@@ -35,6 +35,6 @@ def assignment(run: Run, learning: Learning, dev: DevUse) -> Assignment:
 
 
 def facts(updates: Sequence[Update], target: Target) -> dict[str, float]:
-    """The columns of such a round: `fine_tuning`, weights, and whether the update was dropped, as it is not finite."""
+    """The columns of such a round: `fine_tuning`, weights, and whether the update was dropped as not finite."""
     weights = {f"weight/{task}": float(task == target.suite.target) for task in target.suite.task_names}
     return {"fine_tuning": 1.0, **weights, **dropped_facts(updates)}

@@ -1,4 +1,4 @@
-"""ForkMerge: branches train side by side on the target and ever more auxiliaries, and merge where dev is best.
+"""ForkMerge: parallel branches train on the target and ever more auxiliaries, and merge where dev is best.
 
     order     auxiliaries by the target's dev metric after a short training of {target, a} from the initial theta
     branches  for every K in top_k: the target and its first K auxiliaries, all with weight 1, for `interval` rounds
@@ -7,26 +7,29 @@
     fork      all branches start again from the merged theta
 
 Source: Jiang et al., "ForkMerge: Mitigating Negative Transfer in Auxiliary-Task Learning", NeurIPS 2023, arXiv
-2301.12618, and the authors' code. With two sizes in top_k, 0 and as many as there are, and coefficients that lie
-evenly about one half (as the default's do), it is the paper's two-branch form, the best theta = (1 - lambda) theta_0 +
-lambda theta_1.
+2301.12618, and the authors' code. With two sizes in top_k (0 and the number of auxiliaries) and coefficients symmetric
+around one half (as by default), it is the paper's two-branch form, the best theta = (1 - lambda) theta_0 + lambda
+theta_1.
 
 Where this differs from the authors' code:
 
-- Shares: there, the weaker of two branches never gets more than half, as its factor is normalised afterwards. Here a is
-  the share itself, from 0 to 1 as in the paper.
-- Best checkpoints: a branch there ends at its best validation checkpoint so far, which may be older than the last
-  merge. Here it ends where its training ends; select chooses the best round, as for every method.
-- Optimizers: there, momentum and schedules run on in each branch across merges. Here each branch starts afresh.
-- Weights: 1 for every task of a branch, as in the code for scenes; that for DomainNet draws a task for each step.
-- Ties: a dev split of few examples gives equal metrics; the lower dev loss decides then.
-- Dev: there, one validation split serves the merges and chooses the model. Here dev serves the merges, and select
-  chooses. Buffers (BatchNorm's statistics) are averaged as parameters are, as there.
+- Shares: in their code, the weaker of two branches never gets more than half, as its factor is normalised afterwards.
+  Here a is the share itself, from 0 to 1 as in the paper.
+- Best checkpoints: their branch ends at its best validation checkpoint so far, which may predate the last merge. Here
+  it ends at its final parameters; select chooses the best round, as for every method.
+- Optimizers: their momentum and schedules continue in each branch across merges. Here each branch starts with fresh
+  ones.
+- Weights: 1 for every task of a branch, as in their code for scenes; their code for DomainNet samples a task for each
+  step.
+- Ties: with few dev examples, metrics can be equal; the lower dev loss then decides.
+- Dev: they use one validation split for merging and for choosing the model. Here dev is used for merging, and select
+  for choosing. Buffers (BatchNorm's statistics) are averaged like parameters, as in their code.
 
 On the synthetic suite with a shared head, one helpful and one harmful task, it ends 1.7 ± 0.4 points of accuracy below
-the target alone (8 seeds, ± standard error; 2.5 on the first three), in long runs as in short ones. Most of that is no
-harm by the task: one branch without any auxiliary loses 1.5 ± 0.4. What is left to explain that is that part of the
-target's examples judge merges, and that optimizers start anew; which of the two matters was not examined.
+the target alone (8 seeds, ± standard error; 2.5 on the first three), in long runs as in short ones. Most of that is not
+caused by the harmful task: a single branch without any auxiliary loses 1.5 ± 0.4. The remaining explanations are that
+part of the target's examples are used to judge merges, and that optimizers restart; which of the two matters was not
+examined.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped
 from avil_ray.option_values import AtLeast
 
 Goodness = tuple[float, float]
-"""The dev metric, turned so that more is better, and minus the dev loss: compared in this order."""
+"""The dev metric, with its sign chosen so that more is better, and the negative dev loss, compared in this order."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Order(Memory):
 
 @dataclass(frozen=True, kw_only=True)
 class ForkMerge(Method):
-    """Branches with ever more auxiliaries train side by side, and merge where the dev metric is best.
+    """Parallel branches with ever more auxiliaries, merged where the dev metric is best.
 
     Examples
     --------
@@ -95,7 +98,7 @@ class ForkMerge(Method):
 
     @property
     def dev_use(self) -> DevUse:
-        """As the option says."""
+        """As set by the option."""
         return DevUse(self.dev)
 
     @property
@@ -104,31 +107,31 @@ class ForkMerge(Method):
         return True
 
     def rounds(self, setting: Setting) -> int:
-        """The ranking, on top of the budget, then as many merges as `interval` goes into the rounds.
+        """The ranking (in addition to the budget), then as many merges as `interval` fits into the rounds.
 
-        Where there are fewer rounds than that, one merge at their end.
+        With fewer rounds than `interval`, one merge at their end.
         """
         return self._ranked(setting) + setting.rounds // self._length(setting)
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
-        """One for each auxiliary that is ranked; one for each branch, and one for each share of it that is tried."""
+        """One for each ranked auxiliary, one for each branch, and one for each share tried."""
         auxiliaries = len(run.setting.suite.auxiliaries)
         if number < self._ranked(run.setting):
             return self.dev_use, auxiliaries
-        branches = len(self.sizes(auxiliaries))  # a share of 0 is the theta that is there
+        branches = len(self.sizes(auxiliaries))  # a share of 0 is the current theta
         return self.dev_use, branches + (branches - 1) * sum(share > 0 for share in self.coefficients)
 
     def _ranked(self, setting: Setting) -> int:
-        """1 where a round ranks the auxiliaries; 0 where every branch has all of them or none, whatever the order."""
+        """1 if a round ranks the auxiliaries; 0 if every branch has all or none of them, whatever their order."""
         count = len(setting.suite.auxiliaries)
         return int(any(size not in (0, count) for size in self.sizes(count)))
 
     def _length(self, setting: Setting) -> int:
-        """How many rounds' steps there are between two merges."""
+        """The number of rounds between two merges."""
         return min(self.interval, setting.rounds)
 
     def sizes(self, auxiliaries: int) -> list[int]:
-        """How many auxiliaries each branch has, the least first."""
+        """The number of auxiliaries of each branch, in ascending order."""
         return sorted({min(size, auxiliaries) for size in self.top_k})
 
     def start(self, setting: Setting) -> Order:
@@ -136,11 +139,11 @@ class ForkMerge(Method):
         return Order(list(setting.suite.auxiliaries))
 
     def reads_select(self, setting: Setting, number: int) -> bool:
-        """Never: dev judges branches."""
+        """Never: branches are judged on dev."""
         return False
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """The target with each auxiliary, to rank them; then one assignment for each branch, `interval` rounds long."""
+        """First the target with each auxiliary, to rank them; then one assignment per branch for `interval` rounds."""
         setting, memory = run.setting, run.memory
         if number < self._ranked(setting):
             return [self._branch(setting, task, [task], self.pruning_rounds) for task in memory.order]
@@ -148,7 +151,7 @@ class ForkMerge(Method):
         return [self._branch(setting, f"top {size}", memory.order[:size], length) for size in sizes]
 
     def _branch(self, setting: Setting, name: str, auxiliaries: Sequence[str], rounds: int) -> Assignment:
-        """Training on the target and some auxiliaries, for so many rounds, with a fresh optimizer."""
+        """Training on the target and some auxiliaries for a number of rounds, with a fresh optimizer."""
         return Assignment(
             name=name,
             weights=dict.fromkeys((setting.suite.target, *auxiliaries), 1.0),
@@ -159,9 +162,9 @@ class ForkMerge(Method):
         )
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """Order the auxiliaries by the dev metric, the best first, and stay; or merge the branches.
+        """Rank the auxiliaries by the dev metric, the best first, without moving theta; or merge the branches.
 
-        Branches that diverged are left out, and counted.
+        Branches that diverged are left out and counted.
         """
         judge = Judge(target, self.dev_use, number)
         judged = judge([update.theta for update in updates])
@@ -183,7 +186,7 @@ class ForkMerge(Method):
     def _merge(
         self, theta: Vector, updates: Sequence[Update], found: Mapping[str, Goodness], judge: Judge
     ) -> tuple[Vector, dict[str, float]]:
-        """The branches mixed greedily, the best first, and each one's share; theta where all of them diverged."""
+        """The branches mixed greedily, the best first, and the share of each; theta if all of them diverged."""
         shares = {update.assignment: 0.0 for update in updates}
         usable = [update for update in updates if found[update.assignment] > judge.worst]
         usable.sort(key=lambda update: found[update.assignment], reverse=True)
@@ -205,7 +208,7 @@ class ForkMerge(Method):
 
 @dataclass(frozen=True)
 class Judge:
-    """How good thetas are for the target, by the dev examples of round `number`."""
+    """Judges thetas by the target's dev examples of round `number`."""
 
     target: Target
     dev: DevUse
@@ -214,7 +217,7 @@ class Judge:
     worst: ClassVar[Goodness] = (-math.inf, -math.inf)
 
     def __call__(self, thetas: Sequence[Vector]) -> list[Goodness]:
-        """More is better; the worst where an output or a theta itself is not finite. All are evaluated at once."""
+        """Greater is better; the worst possible if an output or theta is not finite. All are evaluated at once."""
         found = self.target.figures(self.dev, self.number, thetas)
         return [self._goodness(theta, figures) for theta, figures in zip(thetas, found, strict=True)]
 

@@ -1,14 +1,14 @@
-"""GCS: an auxiliary counts as far as its gradient points along the target's.
+"""GCS: weights an auxiliary by the cosine of its gradient with the target's.
 
     c_i  = cos(g_i, g_*)                  over the trunk, on this step's batches
     w_i  = max(0, c_i)                    `form: weighted`
     w_i  = 1 if c_i > 0 else 0            `form: unweighted`            the target's weight is 1
 
-Source: Du et al., "Adapting Auxiliary Losses Using Gradient Similarity", 2018, arXiv 1812.02224, read in a
-re-implementation (the code of ForkMerge). No dev examples are used; they join the target's training data.
+Source: Du et al., "Adapting Auxiliary Losses Using Gradient Similarity", 2018, arXiv 1812.02224, following a
+re-implementation (in ForkMerge's code). No dev examples are used; they join the target's training data.
 
-Where this differs: the weight goes to the whole gradient of the auxiliary, its own head's too, and the optimizer's
-momentum remembers the weighted sum.
+Where this differs: the weight applies to the auxiliary's whole gradient, including its own head's, and the optimizer's
+momentum accumulates the weighted sum.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from avil_ray.methods.method import Setting
 
 @dataclass(frozen=True, kw_only=True)
 class GCS(Joint):
-    """An auxiliary counts, at every step, as far as its gradient points along the target's.
+    """At every step, an auxiliary's weight is the cosine of its gradient with the target's, if positive.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class GradientSimilarity(Rule):
     form: Literal["weighted", "unweighted"]
 
     def weigh(self, step: Step) -> dict[str, float]:
-        """1 for the target, and each auxiliary's cosine with it where that is above 0."""
+        """1 for the target, and each auxiliary's cosine with it, or 0 if negative."""
         trunk, weights = step.space.trunk, {}
         own = step.gradient(step.target)[trunk]
         for task in step.weights:

@@ -1,7 +1,7 @@
-"""Training on a weighted sum of losses: static baselines, and rules that weigh every step.
+"""Training on a weighted sum of losses: static baselines, and rules that set weights at every step.
 
 One assignment trains all tasks and keeps its optimizer and its order of examples from round to round, so the run equals
-an ordinary PyTorch loop on sum_i w_i L_i, step for step; a round's end only adds an evaluation on select.
+an ordinary PyTorch loop on sum_i w_i L_i, step for step; the end of a round only adds an evaluation on select.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Weights(Memory):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Method):
-    """Training on the weighted sum of the tasks' losses; a rule may weigh it anew at every step."""
+    """Training on the weighted sum of the tasks' losses; a rule may set new weights at every step."""
 
     @property
     def dev_use(self) -> DevUse:
-        """How the target's dev examples are spent: as the option `dev` says, where there is one."""
+        """How the target's dev examples are used: as set by the option `dev`, if the method has it."""
         return DevUse(getattr(self, "dev", "train"))
 
     def task_weights(self, suite: Suite) -> dict[str, float]:
-        """Task -> weight; tasks with weight 0 do not train. 1 for all unless said otherwise."""
+        """Task -> weight; tasks with weight 0 are not trained. By default 1 for all."""
         return dict.fromkeys(suite.task_names, 1.0)
 
     def start(self, setting: Setting) -> Weights:
@@ -52,20 +52,20 @@ class Joint(Method):
         return Weights(self.task_weights(setting.suite))
 
     def rule(self, setting: Setting) -> Rule:
-        """What sets the weights at every step: they stay those of the round unless the method has a rule of its own."""
+        """The rule that sets the weights at every step; by default they are constant within a round."""
         return Fixed()
 
     def reads_select(self, setting: Setting, number: int) -> bool:
-        """Never: rounds only go on."""
+        """Never: each round continues the last one."""
         return False
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """One assignment over all tasks with a weight, going on where the last one stopped."""
+        """One assignment over all tasks with a weight, continuing the last one."""
         learning, rule, memory = self.learning(run.setting.suite), self.rule(run.setting), run.memory
         return [train_jointly(run, memory.weights, learning, self.dev_use, rule=rule)]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """Go on from where the assignment ended."""
+        """Continue from the assignment's result."""
         (update,) = updates
         facts = {f"weight/{task}": update.weights.get(task, 0.0) for task in run.setting.suite.task_names}
         facts |= delta_norms(run.main.theta, updates, target.space.parameters)
@@ -74,7 +74,7 @@ class Joint(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive(Joint):
-    """Joint training whose weights adapt to the target's dev loss, on examples that do not train in the same round."""
+    """Joint training with weights adapted to the target's dev loss, on examples not trained on in the same round."""
 
     dev: Annotated[
         Literal["crossfit", "hold"],
@@ -84,7 +84,7 @@ class Adaptive(Joint):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedWeights(Joint):
-    """Joint training on weights that stay as they are; where asked for, the target alone is fine-tuned at the end."""
+    """Joint training on constant weights; optionally, the target alone is fine-tuned at the end."""
 
     dev: Annotated[
         Literal["train", "hold"],
@@ -92,15 +92,15 @@ class FixedWeights(Joint):
     ] = "train"
 
     def rounds(self, setting: Setting) -> int:
-        """The rounds asked for, and those of the fine-tuning."""
+        """The requested rounds plus the fine-tuning."""
         return setting.rounds + (fine_tuning.rounds(setting) if self.plans_ahead else 0)
 
     def reads_select(self, setting: Setting, number: int) -> bool:
-        """Where the fine-tuning begins, at the best round."""
+        """When the fine-tuning starts, from the best round."""
         return number == setting.rounds
 
     def begin(self, run: Run, number: int) -> Run:
-        """The fine-tuning starts at the best round."""
+        """Return to the best round when the fine-tuning starts."""
         return run.with_main(run.main.rewound()) if number == run.setting.rounds else run
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
@@ -110,7 +110,7 @@ class FixedWeights(Joint):
         return [fine_tuning.assignment(run, self.learning(run.setting.suite), self.dev_use)]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """Go on from where the assignment ended; a fine-tuning that diverges is dropped."""
+        """Continue from the assignment's result; a fine-tuning round that diverges is dropped."""
         if number < run.setting.rounds:
             return super().combine(run, updates, target, number)
         (update,) = updates
@@ -119,7 +119,7 @@ class FixedWeights(Joint):
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOnly(FixedWeights):
-    """The target alone: what the auxiliaries have to beat.
+    """The target alone: the baseline that auxiliaries have to beat.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def train_jointly(
     steps: int | None = None,
     rule: Rule | None = None,
 ) -> Assignment:
-    """A round on the weighted sum of the tasks' losses, going on where a track stands; weights of 0 do not train."""
+    """A round on the weighted sum of the tasks' losses, continuing a track; tasks with weight 0 are not trained."""
     return Assignment(
         name=track,
         track=track,
@@ -162,7 +162,7 @@ def train_jointly(
 
 
 def train_alone(run: Run, task: str, weight: float, learning: Learning, dev: DevUse) -> Assignment:
-    """A round on one task, from where the main track stands, with a fresh optimizer."""
+    """A round on one task, from the main track's theta, with a fresh optimizer."""
     return Assignment(
         name=task,
         weights={task: weight},
@@ -174,7 +174,7 @@ def train_alone(run: Run, task: str, weight: float, learning: Learning, dev: Dev
 
 
 def follow(track: Track, update: Update, number: int) -> Track:
-    """The track after an update; where that is not finite, theta stays as it was, with a fresh optimizer."""
+    """The track after an update; if that is not finite, theta is unchanged and the optimizer is reset."""
     if np.isfinite(update.theta).all():
         return track.advanced(update)
     why = f": {update.trouble.text}" if update.trouble else ""

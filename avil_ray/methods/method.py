@@ -1,8 +1,8 @@
-"""HOW tasks combine: the seam that every method fills.
+"""How tasks are combined: the interface that every method implements.
 
-A method is a small frozen dataclass of options. Each round it says what to train (`assign`) and turns what came back
-into the next state of the run's tracks (`combine`). What it remembers from round to round is an object of its own, a
-`Memory`, so that a run can be stored and resumed.
+A method is a small frozen dataclass of options. In each round it decides what to train (`assign`) and turns the updates
+into the next state of the run's tracks (`combine`). Its state between rounds is a separate object, a `Memory`, so that
+a run can be stored and resumed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 Facts = Mapping[str, float]
-"""What a method reports of a round: the columns that it adds to the history."""
+"""What a method reports about a round: the columns that it adds to the history."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a method remembers from round to round: a dataclass whose fields are NumPy arrays or plain JSON values.
+    """A method's state between rounds: a dataclass whose fields are NumPy arrays or plain JSON values.
 
-    JSON has lists, no tuples, and only text as keys.
+    JSON has lists but no tuples, and only strings as keys.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class Memory:
     """
 
     def stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """Its fields as arrays and as plain values, by name; `UserError` where one would not come back the same."""
+        """Its fields by name, as arrays and as plain values; `UserError` if one could not be restored unchanged."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
         plain = {name: value for name, value in values.items() if name not in arrays}
@@ -61,20 +61,20 @@ class Memory:
 
     @classmethod
     def restored(cls, arrays: Mapping[str, npt.NDArray[Any]], values: Mapping[str, Any]) -> Self:
-        """The object that `stored` took apart; TypeError where a field is missing or unknown."""
+        """The inverse of `stored`; TypeError if a field is missing or unknown."""
         return cls(**arrays, **values)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method knows of a run beforehand.
+    """What a method knows about a run in advance.
 
     Attributes
     ----------
     suite, tasks
-        What is learned, as the method prepares it, and the tasks' data.
+        The suite, as prepared by the method, and the tasks' data.
     rounds, steps
-        The rounds asked for, and the gradient steps of each task in a round.
+        The requested number of rounds, and the gradient steps of each task in a round.
 
     Examples
     --------
@@ -98,16 +98,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """A run between two rounds: all that it takes to continue.
+    """A run between two rounds: everything needed to continue it.
 
     Attributes
     ----------
     tracks
-        Name -> track; `main` is always there. A name holds no "/": columns and checkpoints are named after it.
+        Name -> track; `main` is always present. Names must not contain "/", as columns and checkpoints are named after
+        them.
     memory
-        What the method remembers.
+        The method's state.
     rows
-        The history so far, a row for each round.
+        The history so far, one row per round.
 
     Examples
     --------
@@ -142,11 +143,11 @@ class Run:
 
     @property
     def gradient_steps(self) -> int:
-        """The cost of the rounds so far, dev passes included."""
+        """The cost of the rounds so far, including dev passes."""
         return round(sum(row["cost/gradient_steps"] for row in self.rows))
 
     def with_tracks(self, tracks: Mapping[str, Track]) -> Run:
-        """The run with these tracks in place of those of the same names."""
+        """The run with these tracks replacing those with the same names."""
         return replace(self, tracks={**self.tracks, **tracks})
 
     def with_main(self, track: Track) -> Run:
@@ -156,7 +157,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A way to combine tasks; its fields are its options, on the command line and in YAML as in Python.
+    """A way to combine tasks. Its fields are its options, in Python, in YAML and on the command line.
 
     Examples
     --------
@@ -167,7 +168,7 @@ class Method(ABC):
     """
 
     source: ClassVar[str]
-    """The paper or origin, for `avil-ray list methods`."""
+    """The paper or other origin, for `avil-ray list methods`."""
 
     learning_rate: Annotated[
         float | None, Above(0), Doc("learning rate of the gradient steps; the suite's own where not given")
@@ -178,38 +179,38 @@ class Method(ABC):
         check_numbers(self)
 
     def check(self, suite: Suite) -> None:  # noqa: B027 (most methods fit every suite)
-        """Raise `UserError` where an option does not fit the suite (weights of tasks that it does not have, say)."""
+        """Raise `UserError` if an option does not fit the suite (such as weights of tasks that it does not have)."""
 
     def prepare(self, suite: Suite) -> Suite:
-        """The suite as this method trains it; most train it as it is."""
+        """The suite as this method trains it; unchanged for most methods."""
         return suite
 
     def in_force(self) -> Mapping[str, Any]:
-        """The options with nothing left open that the method itself decides: name -> value."""
+        """The effective options, including defaults that the method itself decides: name -> value."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
 
     def rounds(self, setting: Setting) -> int:
-        """How many rounds a run has in all: those asked for, and a fine-tuning on top, say."""
+        """The total number of rounds of a run: those requested plus, for example, a fine-tuning."""
         return setting.rounds
 
     @property
     def plans_ahead(self) -> bool:
-        """Whether rounds differ by their number, so that `patience` must not end a run before its last one."""
+        """Whether rounds depend on their number, so that `patience` must not end a run early."""
         return False
 
     def start(self, setting: Setting) -> Memory:
-        """What is remembered before the first round."""
+        """The state before the first round."""
         return Memory()
 
     def begin(self, run: Run, number: int) -> Run:
-        """The run as round `number` begins, before anything is assigned: where tracks open, restart or end."""
+        """Prepare the run for round `number`, before anything is assigned: open, restart or end tracks."""
         return run
 
     def reads_select(self, setting: Setting, number: int) -> bool:
-        """Whether round `number` needs the last round's figures on select as it begins.
+        """Whether round `number` needs the last round's scores on select when it begins.
 
-        `begin` and `assign` look at them then, or change tracks. Otherwise select is evaluated beside the round's
-        training. `combine` always finds them there.
+        It does if `begin` or `assign` read them or change tracks. Otherwise select is evaluated in parallel with the
+        round's training. They are always available in `combine`.
         """
         return True
 
@@ -217,26 +218,27 @@ class Method(ABC):
     def assign(self, run: Run, number: int) -> list[Assignment]:
         """What to train in round `number` (from 0): at least one assignment.
 
-        It depends on the memory, the cost so far and the number only, so that the cost can be estimated before a run.
+        It must depend only on the memory, the cost so far and the number, so that the cost can be estimated before a
+        run.
         """
 
     @abstractmethod
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """The run after this round's updates, and the facts to log. Random choices derive from `number`."""
+        """The run after this round's updates, and the facts to log. Random choices must derive from `number`."""
 
     def dev_passes(self, run: Run, number: int) -> tuple[DevUse, int]:
-        """How round `number` adapts to dev: to which examples, and in how many passes at most. Most never do."""
+        """How round `number` adapts to dev: on which examples, and in at most how many passes. Most methods do not."""
         return DevUse(), 0
 
     def learning(self, suite: Suite) -> Learning:
-        """The suite's way of learning, with the method's own options in place."""
+        """The suite's learning settings, overridden by the method's options."""
         if self.learning_rate is None:
             return suite.learning
         return replace(suite.learning, learning_rate=self.learning_rate)
 
 
 def _is_json(value: object) -> bool:
-    """Whether JSON gives the value back as it is."""
+    """Whether the value survives a round trip through JSON."""
     if isinstance(value, list):
         return all(map(_is_json, value))
     if isinstance(value, dict):
@@ -245,10 +247,10 @@ def _is_json(value: object) -> bool:
 
 
 def dropped_facts(updates: Sequence[Update], dropped: Sequence[Update] | None = None) -> dict[str, float]:
-    """How many updates were dropped, and which tasks' training with them, as history columns.
+    """The number of dropped updates and the tasks affected, as history columns.
 
-    `dropped/<task>` is 1 for those to blame, else 0. A task whose training is kept in another update of the round is
-    not to blame. Dropped are those that are not finite, unless it is said which.
+    `dropped/<task>` is 1 for tasks to blame, otherwise 0. A task whose training is kept in another update of the round
+    is not to blame. Unless `dropped` is given, these are the updates that are not finite.
     """
     if dropped is None:
         dropped = [update for update in updates if not np.isfinite(update.theta).all()]

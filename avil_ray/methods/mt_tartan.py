@@ -1,18 +1,18 @@
-"""MT-TARTAN: the target trains jointly with its auxiliaries from the start, and all weigh the same.
+"""MT-TARTAN: the target is trained jointly with its auxiliaries from the start, with equal weights.
 
-    w_i = 1 / (1 + m)                             for the target and each of m auxiliaries; the weights' sum is 1
+    w_i = 1 / (1 + m)                             for the target and each of m auxiliaries; the weights sum to 1
 
 Source: Dery, Michel, Talwalkar, Neubig, "Should We Be Pre-training? An Argument for End-task Aware Training as an
 Alternative", ICLR 2022, arXiv 2109.07437, and the authors' code.
 
 This is `equal` at 1/(1 + m) of the learning rate, except for what is not proportional to the loss: clipping, weight
-decay, and AdamW, which does not see the factor at all.
+decay, and AdamW, which is invariant to the factor.
 
-Where this differs from the authors' code: there, auxiliaries are masked language modelling on top of a pre-trained
-model, and the target is fine-tuned alone at the end where asked for; here it is not.
+Where this differs from the authors' code: their auxiliaries are masked language modelling on top of a pre-trained
+model, and the target is optionally fine-tuned alone at the end; here it is not.
 
-Constant equal weights guard against nothing. On the synthetic suite with a shared head, one helpful and one harmful
-task, the method ends about 9 points of accuracy below the target alone, near `equal`.
+Constant equal weights offer no protection against harmful tasks. On the synthetic suite with a shared head, one helpful
+and one harmful task, the method ends about 9 points of accuracy below the target alone, near `equal`.
 """
 
 from __future__ import annotations

@@ -1,25 +1,25 @@
-"""OL-AUX: an auxiliary's weight moves along how far its gradients have pointed along the target's lately.
+"""OL-AUX: an auxiliary's weight follows the recent similarity of its gradients with the target's.
 
     s_i <- s_i + cos(g_i, g_*)                             at every step, over the trunk
     w_i <- max(0, w_i + beta s_i / N);  s_i <- 0           after every N steps; w_i = 1 at first, the target's stays 1
 
-Source: Lin, Baweja, Kantor, Held, "Adaptive Auxiliary Task Weighting for Reinforcement Learning", NeurIPS 2019. That
-the product <g_i, g_*> is summed over N steps is from notes on the paper; the cosine in its place, N = 5 and a weight of
-1 at first are from the re-implementation in ForkMerge's code; that no weight falls below 0, from the one in ARML's. The
-product is the score of the task's own step, -g_i (`learning/score.py`).
+Source: Lin, Baweja, Kantor, Held, "Adaptive Auxiliary Task Weighting for Reinforcement Learning", NeurIPS 2019. Summing
+the product <g_i, g_*> over N steps follows notes on the paper; the cosine in its place, N = 5 and initial weights of 1
+follow the re-implementation in ForkMerge's code; the lower bound of 0 follows the one in ARML's code. The product is
+the score of the task's own step, -g_i (`learning/score.py`).
 
 Where this differs from them:
 
-- Similarity: the cosine is the default. A product of two gradients has the square of a loss's unit and shrinks by
-  orders of magnitude as training goes on, so beta would be another for each suite; `similarity: dot` has it as it is.
-- Beta of the original could not be read. With 0.1, a task that opposes the target in full loses its weight within 50
-  steps.
+- Similarity: the cosine is the default. A product of two gradients scales with the square of the loss and shrinks by
+  orders of magnitude during training, so each suite would need a different beta; `similarity: dot` uses the plain
+  product.
+- The original beta was not available. With 0.1, a task that fully opposes the target loses its weight within 50 steps.
 
 No dev examples are used; they join the target's training data.
 
-Every weight starts at 1, so a harmful task does harm until its weight has fallen. On the synthetic suite with a shared
-head, one helpful and one harmful task, a run of 200 steps ends 1.7 ± 0.4 points of accuracy below the target alone
-(8 seeds, ± standard error).
+Every weight starts at 1, so a harmful task keeps doing harm until its weight has fallen. On the synthetic suite with a
+shared head, one helpful and one harmful task, a run of 200 steps ends 1.7 ± 0.4 points of accuracy below the target
+alone (8 seeds, ± standard error).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WEIGHTS, SCORES = "weights", "scores"
 
 @dataclass(frozen=True, kw_only=True)
 class OLAux(Joint):
-    """Weights follow the products of gradients with the target's, summed over a few steps.
+    """Weights follow the similarity of each gradient with the target's, summed over a few steps.
 
     Examples
     --------
@@ -65,20 +65,20 @@ class OLAux(Joint):
     ] = "cosine"
 
     def rule(self, setting: Setting) -> Rule:
-        """The weights that have been learned so far."""
+        """The weights learned so far."""
         return OnlineWeights(self.weight_rate, self.interval, self.similarity)
 
 
 @dataclass(frozen=True)
 class OnlineWeights(Rule):
-    """Remembers the weights, and the scores since they last moved, in the order of the tasks."""
+    """The rule; its memory holds the weights and the scores since their last update, in the order of the tasks."""
 
     weight_rate: float
     interval: int
     similarity: Literal["cosine", "dot"]
 
     def weigh(self, step: Step) -> dict[str, float]:
-        """The weights before this step's products count."""
+        """The weights before this step's similarities take effect."""
         tasks, memory = list(step.weights), step.memory
         weights = memory.get(WEIGHTS, np.ones(len(tasks)))
         scores = memory.get(SCORES, np.zeros(len(tasks))) + self._similarities(step)
@@ -90,7 +90,7 @@ class OnlineWeights(Rule):
         return dict(zip(tasks, weights.tolist(), strict=True))
 
     def _similarities(self, step: Step) -> Floats:
-        """Each task's similarity to the target [n]; 0 where a gradient is not finite."""
+        """Each task's similarity to the target [n]; 0 if a gradient is not finite."""
         trunk = step.space.trunk
         own = step.gradient(step.target)[trunk]
         others = [step.gradient(task)[trunk] for task in step.weights]

@@ -1,9 +1,8 @@
-"""Minimise a smooth function of a few variables inside a box, where an evaluation costs much and algebra nothing.
+"""Minimise a smooth function of a few bounded variables, where evaluations are expensive and algebra is cheap.
 
-Every gradient seen teaches the quadratic model of the function its curvature along one more direction (the symmetric
-rank-one update; Conn, Gould and Toint 1991), so on a quadratic of n variables the model is exact after n evaluations or
-so, however ill-conditioned it is. The next point is the model's minimum inside the bounds and a trust region, itself a
-box.
+Each gradient updates the curvature of a quadratic model along one more direction (the symmetric rank-one update; Conn,
+Gould and Toint 1991), so for a quadratic in n variables the model is exact after about n evaluations, however
+ill-conditioned it is. The next point is the model's minimum within the bounds and a box-shaped trust region.
 """
 
 from __future__ import annotations
@@ -18,18 +17,19 @@ from scipy.optimize import lsq_linear
 Floats = npt.NDArray[np.float64]
 
 GROW, SHRINK = 10.0, 0.25
-"""The trust region against the last step's length, after a good step to its edge and after a step that was none."""
+"""The size of the trust region relative to the last step, after a good step to its edge and after a failed step."""
 
 DEGENERATE = 1e-3
-"""Updates whose denominator is this small against its factors are left out: they would magnify rounding errors."""
+"""Updates are skipped if their denominator is this small relative to its factors: they would amplify rounding
+errors."""
 
 ENOUGH = 1e-8
-"""A step that promises less than this share of the decrease so far is not worth an evaluation."""
+"""A step predicted to gain less than this fraction of the decrease so far is not worth an evaluation."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A place x [n], the loss there, and its slope [n]."""
+    """A point x [n], the loss there, and its slope [n]."""
 
     x: Floats
     loss: float
@@ -44,21 +44,21 @@ def minimise(
     evaluations: int,
     resolution: float,
 ) -> Point:
-    """The best point found.
+    """Minimise a function; returns the best point found.
 
     Parameters
     ----------
     function
-        x [n] -> the point there. What it raises passes through.
+        x [n] -> the point there. Its exceptions propagate.
     known
-        Points evaluated already, one or more; the search starts from the best of those inside the bounds, and the
-        distance between them says how far a first step may go.
+        One or more points already evaluated; the search starts from the best of those inside the bounds, and their
+        distance limits the first step.
     lower, upper
-        [n], the bounds; infinite where there is none.
+        [n], the bounds; infinite if there is none.
     evaluations
-        Calls of the function, at most.
+        Maximum number of calls of the function.
     resolution
-        The relative precision of the loss: the search ends where a step promises far less than that.
+        The relative precision of the loss: the search ends when the predicted gain of a step is far below it.
     """
     best = min((p for p in known if bool(((lower <= p.x) & (p.x <= upper)).all())), key=lambda point: point.loss)
     radius = GROW * (max(float(np.abs(point.x - best.x).max()) for point in known) or 1.0)
@@ -80,7 +80,7 @@ def minimise(
 
 
 def _first_curvature(known: Sequence[Point], radius: float) -> Floats:
-    """The curvature [n, n] that the known points show, alike in all directions but the one between them."""
+    """The curvature [n, n] estimated from the known points, isotropic except for the direction between them."""
     first, last = known[0], known[-1]
     step, change = last.x - first.x, last.slope - first.slope
     mean = abs(float(step @ change)) / float(step @ step or 1.0) or float(np.linalg.norm(last.slope)) / radius or 1.0
@@ -88,7 +88,7 @@ def _first_curvature(known: Sequence[Point], radius: float) -> Floats:
 
 
 def _learned(curvature: Floats, step: Floats, change: Floats) -> Floats:
-    """The curvature after the least change of rank one that makes it say `change` of the slope along `step`."""
+    """The curvature after a rank-one update that makes it predict `change` of the slope along `step`."""
     wrong = change - curvature @ step
     along = float(wrong @ step)
     if abs(along) <= DEGENERATE * float(np.linalg.norm(wrong) * np.linalg.norm(step)):
@@ -97,17 +97,17 @@ def _learned(curvature: Floats, step: Floats, change: Floats) -> Floats:
 
 
 def _model_step(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> Floats:
-    """The step inside a box at which slope @ step + step @ |curvature| @ step / 2 is lowest.
+    """The step within bounds that minimises slope @ step + step @ |curvature| @ step / 2.
 
-    With |curvature| = root.T @ root that is a least-squares problem. A direction of negative curvature counts as one of
-    positive, as in a saddle-free Newton method: the box bounds the step, and the next evaluation shows what is true.
+    With |curvature| = root.T @ root, this is a least-squares problem. Negative curvature is treated as positive, as in
+    a saddle-free Newton method: the box bounds the step, and the next evaluation corrects the model.
     """
     free, step = high > low, np.zeros_like(slope)
     if not free.any():
         return step
     values, vectors = np.linalg.eigh(curvature)
     sizes = np.abs(values)
-    # along a line without curvature the box ends the step
+    # without curvature, only the box ends the step
     least = 1e-12 * max(float(sizes.max()), float(np.abs(slope).max() / (high - low).max()))
     scale = np.sqrt(np.maximum(sizes, least or 1.0))
     root, wanted = scale[:, None] * vectors.T, -(vectors.T @ slope) / scale

@@ -1,4 +1,4 @@
-"""The static baselines: joint training on fixed weights. Rounds change nothing in them."""
+"""The static baselines: joint training on fixed weights, which rounds do not change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 
 @dataclass(frozen=True, kw_only=True)
 class Static(FixedWeights):
-    """Fixed weights: the target's is 1 unless said otherwise, an auxiliary's is 0 unless said otherwise.
+    """Fixed weights, by default 1 for the target and 0 for auxiliaries.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class Static(FixedWeights):
             at_least(f"weights: {task}: a weight", weight, 0)
 
     def check(self, suite: Suite) -> None:
-        """Every weight must belong to a task of the suite, and one weight must be above 0."""
+        """Check that every weight belongs to a task of the suite, and that one weight is above 0."""
         for task in self.weights:
             if task not in suite.task_names:
                 raise unknown("task", task, suite.task_names, "weights")
@@ -53,12 +53,12 @@ class Static(FixedWeights):
             raise UserError("weights: all are 0, so nothing would train; give one task a weight above 0")
 
     def task_weights(self, suite: Suite) -> dict[str, float]:
-        """The weights given, 1 for the target and 0 for auxiliaries where none is."""
+        """The weights given; otherwise 1 for the target and 0 for auxiliaries."""
         return {task: float(self.weights.get(task, task == suite.target)) for task in suite.task_names}
 
     @property
     def plans_ahead(self) -> bool:
-        """Whether the run ends with a fine-tuning, as the option says."""
+        """Whether the run ends with a fine-tuning, as set by the option."""
         return self.finish == "fine-tune"
 
 
@@ -80,7 +80,7 @@ class Equal(FixedWeights):
 
 @dataclass(frozen=True, kw_only=True)
 class EqualFineTune(Equal):
-    """Every task with weight 1, then the target alone from the best theta.
+    """Every task with weight 1, then fine-tuning of the target alone from the best theta.
 
     Examples
     --------

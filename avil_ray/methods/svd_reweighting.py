@@ -1,33 +1,34 @@
-"""SVD reweighting: weights from the data alone, once, before anything trains.
+"""SVD reweighting: weights computed from the data alone, once, before training.
 
-    theta_i = X_i^T Y_i / n_i              what a linear model would read off task i's n_i examples, [d, columns]
-    U_r     = the first r left singular vectors of [theta_1 ... theta_k]        the directions that the tasks share
+    theta_i = X_i^T Y_i / n_i              what a linear model would learn from task i's n_i examples, [d, columns]
+    U_r     = the first r left singular vectors of [theta_1 ... theta_k]        the directions shared by the tasks
     alpha_i = ||theta_i^T U_r||            w_i = k alpha_i / (alpha_1 + ... + alpha_k)
 
 Source: Wu, Zhang, Re, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR 2020, arXiv
-2005.00944, Algorithm 2, as in the submission; its appendix and the authors' code could not be read. The weights go to
-every task's loss, the target's too, and stay as they are: neither dev examples nor the target play a part of their own.
+2005.00944, Algorithm 2, as in the submission; its appendix and the authors' code were not available. Every task's loss
+is weighted, including the target's, and the weights stay constant: neither dev examples nor the target have a special
+role.
 
 Where this differs from the paper:
 
-- Rank: r is the paper's hyperparameter, and it names no value. Left open, it is the number of directions that the
-  target's own labels need: one less than its classes, 1 for a number. With r as large as the number of columns,
-  alpha_i is the norm of theta_i.
-- Columns: the paper's tasks have one number y for a label. Classes become one column each here, 1 or 0, and alpha_i is
-  then a Frobenius norm; of two classes (scaled) that is what one column gives.
-- Centring: the paper's text has none. Here a task's inputs and labels lose their means first (`centred`), as otherwise
-  theta_i tells mostly how frequent the classes are.
-- Scaling: the paper's text has none. Here each input number is divided by its standard deviation over all tasks'
-  examples, and a task's labels by theirs (the root of the columns' summed variances; `scaled`): neither the unit of an
-  input nor that of a label is then a matter of importance.
-- Normalisation: the paper takes alpha_i as it is. Here the mean weight is 1, so the learning rate keeps its meaning.
-- Examples: in the paper the tasks share X. Here each has its own, and theta_i is divided by their number, so a task is
-  not important for being large.
+- Rank: r is a hyperparameter of the paper, which gives no value. The default is the number of directions that the
+  target's own labels need: one less than its number of classes, 1 for regression. With r as large as the number of
+  columns, alpha_i is the norm of theta_i.
+- Columns: labels in the paper are single numbers y. Here, each class becomes one column of 0 and 1, and alpha_i is then
+  a Frobenius norm; for two classes (scaled), this equals the result for a single column.
+- Centring: none in the paper's text. Here a task's inputs and labels are centred first (`centred`), as otherwise
+  theta_i mostly reflects the class frequencies.
+- Scaling: none in the paper's text. Here each input dimension is divided by its standard deviation over all tasks'
+  examples, and a task's labels by theirs (the root of the columns' summed variances; `scaled`), so that the units of
+  inputs and labels do not matter.
+- Normalisation: the paper uses alpha_i directly. Here the mean weight is 1, so the learning rate keeps its meaning.
+- Examples: in the paper the tasks share X. Here each has its own, and theta_i is divided by their number, so that a
+  large task does not get a large weight.
 - X is the model's inputs, flattened; for images the paper's text leaves open whether these or features are meant.
 
-A norm has no sign. A task whose labels are the target's reversed is weighted as one that helps; behind a head of its
-own it may even help, but where tasks share a head it harms. So on the synthetic suite with a shared head, one helpful
-and one harmful task, the method ends about 8 points of accuracy below the target alone, near equal weights.
+A norm has no sign: a task whose labels are the target's, inverted, is weighted like a helpful one. With its own head it
+may even help, but with a shared head it harms. On the synthetic suite with a shared head, one helpful and one harmful
+task, the method ends about 8 points of accuracy below the target alone, near equal weights.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.losses import of_classes
 
 BLOCK = 1024
-"""Examples whose inputs are held in float64 at a time."""
+"""The number of examples whose inputs are held in float64 at a time."""
 
 ROUNDING = 1e-12
-"""A variance of so small a part of the mean square is none: the numbers are all the same."""
+"""A variance below this fraction of the mean square counts as zero: the values are constant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SVDReweighting(FixedWeights):
-    """Fixed weights from the data: how much of a task's X^T y lies in directions tasks share.
+    """Fixed weights from the data: how much of a task's X^T y lies in directions shared by the tasks.
 
     Examples
     --------
@@ -82,7 +83,7 @@ class SVDReweighting(FixedWeights):
     ] = True
 
     def start(self, setting: Setting) -> Weights:
-        """The weights, from the tasks' examples: those of train, the target's dev ones too where they train."""
+        """The weights, from the tasks' train examples (and the target's dev examples, if used for training)."""
         sources = {name: Source(task, "train") for name, task in setting.tasks.items()}
         target = setting.tasks[setting.suite.target]
         if self.dev == "train" and target.dev is not None:
@@ -109,14 +110,14 @@ class SVDReweighting(FixedWeights):
 
 @dataclass(frozen=True)
 class Moments:
-    """The means over a task's `count` examples that theta_i is made of, float64.
+    """The means over a task's `count` examples from which theta_i is computed, in float64.
 
     Attributes
     ----------
     inputs, squares
-        The means of each input number and of its square, [d].
+        The means of each input dimension and of its square, [d].
     labels, label_squares
-        The same of the label columns, [columns].
+        The same for the label columns, [columns].
     products
         The mean of input times label, [d, columns].
     """
@@ -130,18 +131,18 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """Of inputs and labels, [d, columns]."""
+        """The covariance of inputs and labels, [d, columns]."""
         return self.products - torch.outer(self.inputs, self.labels)
 
     @property
     def label_deviation(self) -> float:
-        """The root of the label columns' variances, summed; 0 where labels are all the same."""
+        """The root of the summed variances of the label columns; 0 if labels are constant."""
         variance, square = (self.label_squares - self.labels**2).sum(), self.label_squares.sum()
         return float(variance.sqrt()) if variance > ROUNDING * square else 0.0
 
 
 def _labels(source: Source) -> Tensor:
-    """The labels [N] of examples in memory, one each: the covariances are of all of them."""
+    """The labels [N], one per example, all in memory."""
     data = source.data
     if isinstance(data, Examples) and isinstance(data.labels, Tensor) and data.labels.ndim == 1:
         return data.labels
@@ -150,7 +151,7 @@ def _labels(source: Source) -> Tensor:
 
 
 def _moments(source: Source) -> Moments:
-    values = _labels(source)  # as numbers [N, columns]: a column for each class, or the number itself
+    values = _labels(source)  # [N, columns]: a column for each class, or the number itself
     columns = (F.one_hot(values) if of_classes(source.task.loss) else values[:, None]).double()
     sums: list[Tensor] = []
     for rows, inputs in _blocks(source):
@@ -162,7 +163,7 @@ def _moments(source: Source) -> Moments:
 
 
 def _blocks(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and their inputs, flattened [block, d]: in blocks, as a column of images may be read as it is asked for."""
+    """Rows and their flattened inputs [block, d]; in blocks, as images may be read lazily."""
     for rows in torch.arange(len(source)).split(BLOCK):
         inputs = source.batch(rows).inputs
         if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
@@ -175,7 +176,7 @@ def _blocks(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _deviations(moments: Mapping[str, Moments]) -> Tensor:
-    """The standard deviation of each input number over all tasks' examples [d]; 1 where it does not vary."""
+    """The standard deviation of each input dimension over all tasks' examples [d]; 1 for constant ones."""
     counts = torch.tensor([float(found.count) for found in moments.values()], dtype=torch.float64)
     shares = counts / counts.sum()
     mean = shares @ torch.stack([found.inputs for found in moments.values()])
@@ -185,7 +186,7 @@ def _deviations(moments: Mapping[str, Moments]) -> Tensor:
 
 
 def _weights(thetas: Mapping[str, Tensor], rank: int) -> dict[str, float]:
-    """w_i, their mean 1; the singular vectors' signs do not matter."""
+    """w_i, with mean 1; the signs of singular vectors do not matter."""
     vectors, _, _ = torch.linalg.svd(torch.cat(list(thetas.values()), dim=1), full_matrices=False)
     shared = vectors[:, :rank]
     alphas = {name: float((theta.T @ shared).norm()) for name, theta in thetas.items()}

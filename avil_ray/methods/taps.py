@@ -1,27 +1,27 @@
-"""TAPS: the target adapts only those layers of a shared trunk that are worth it, behind learned gates.
+"""TAPS: the target adapts only those layers of a shared trunk whose learned gates are open.
 
-    W_l   = Wbar_l + 1[s_l >= 0.1] D_l            Wbar: the shared trunk, kept; D = 0 and s = 0.15 at first
-    loss  = L_*(W) + lambda / L sum_l |s_l|       over L layers; the gradient goes straight through the indicator:
+    W_l   = Wbar_l + 1[s_l >= 0.1] D_l            Wbar: the shared trunk, fixed; D = 0 and s = 0.15 at first
+    loss  = L_*(W) + lambda / L sum_l |s_l|       over L layers; straight-through gradient of the indicator:
 
     D_l  <- D_l - eta 1[s_l >= 0.1] G_l           G_l = dL_*/dW_l
     s_l  <- s_l - eta (<G_l, D_l> + lambda / L sign(s_l))
 
 Source: Wallingford et al., "Task Adaptive Parameter Sharing for Multi-Task Learning", CVPR 2022, arXiv 2203.16708, and
-the first author's code, which calls itself unofficial.
+the first author's code, which is described as unofficial.
 
-A reconstruction on deltas, round by round: the target trains for a round from W as any assignment does; its delta
-stands for -eta times the sum of the G of its steps, so <sum G, D_l> is the score of the delta D_l with the other sign
-(`learning/score.py`), and s and D move once a round. With one plain SGD step a round these are the equations above,
-exactly.
+A reconstruction on deltas, round by round: the target is trained for a round from W as in any assignment; its delta
+replaces -eta times the sum of G over its steps, so <sum G, D_l> is the score of the delta D_l with the opposite sign
+(`learning/score.py`), and s and D are updated once per round. With one plain SGD step per round, these are exactly the
+equations above.
 
-What else is ours: the shared trunk is trained first, on all tasks with weight 1, for half of the rounds, as the suites
-here start from no pre-trained one; a layer is a module with parameters of its own; heads train freely; lambda is 0.01,
-as theirs, 1, is for thousands of steps at a small learning rate, and would close every gate in a few of ours; momentum
-starts anew each round.
+Our other choices: the shared trunk is first trained on all tasks with weight 1 for half of the rounds, as suites here
+have no pre-trained trunk; a layer is a module with its own parameters; heads are trained without gates; lambda is 0.01,
+because theirs (1) is meant for thousands of steps at a small learning rate and would close every gate within a few of
+ours; momentum is reset each round.
 
-The shared trunk has trained on harmful tasks as on others. On the synthetic suite with a shared head, one helpful and
+The shared trunk has been trained on harmful tasks as well. On the synthetic suite with a shared head, one helpful and
 one harmful task, a run of 200 steps ends 0.9 ± 0.4 points of accuracy above the target alone (8 seeds, ± standard
-error), and 0.7 ± 0.8 below with the examples in another order.
+error), and 0.7 ± 0.8 below with a different order of examples.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ from avil_ray.methods.method import Facts, Memory, Method, Run, Setting, dropped
 from avil_ray.option_values import AtLeast
 
 OPEN, FIRST = 0.1, 0.15
-"""The score from which a gate is open, and the one that all start with."""
+"""The score at which a gate opens, and the initial score."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Gates(Memory):
-    """Empty until the first round that trains behind gates.
+    """The state of the gates; empty until the first gated round.
 
     Attributes
     ----------
     shared, behind
-        The shared trunk and D, each as long as theta [P].
+        The shared trunk and D, each with the shape of theta [P].
     scores
-        s, one for each layer of the trunk.
+        s, one per layer of the trunk.
     """
 
     shared: npt.NDArray[np.float32]
@@ -87,11 +87,11 @@ class TAPS(Method):
 
     @property
     def plans_ahead(self) -> bool:
-        """Half of the rounds train the shared trunk, the others the gates and the deltas behind them."""
+        """True: half of the rounds train the shared trunk, the others the gates and their deltas."""
         return True
 
     def start(self, setting: Setting) -> Gates:
-        """Nothing yet: the first round behind gates keeps the theta that it starts from."""
+        """Empty; the first gated round stores the theta that it starts from."""
         return Gates(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
 
     def reads_select(self, setting: Setting, number: int) -> bool:
@@ -99,16 +99,16 @@ class TAPS(Method):
         return False
 
     def assign(self, run: Run, number: int) -> list[Assignment]:
-        """All tasks jointly; then the target alone, from the gated theta."""
+        """First all tasks jointly, then the target alone from the gated theta."""
         suite, setting = run.setting.suite, run.setting
         if number < setting.rounds // 2:
             return [train_jointly(run, dict.fromkeys(suite.task_names, 1.0), self.learning(suite), DevUse())]
         return [train_alone(run, suite.target, 1.0, self.learning(suite), DevUse())]
 
     def combine(self, run: Run, updates: Sequence[Update], target: Target, number: int) -> tuple[Run, Facts]:
-        """Go on from where the joint training ended; or move scores and deltas, and open the gates.
+        """Continue from the joint training's result, or update scores, deltas and gates.
 
-        A round that is not finite is dropped, and counted.
+        A round that is not finite is dropped and counted.
         """
         (update,) = updates
         facts = dropped_facts(updates)
@@ -121,7 +121,7 @@ class TAPS(Method):
         return replace(run.with_main(main), memory=gates), facts
 
     def _moved(self, run: Run, update: Update, space: ParameterSpace, number: int) -> tuple[Gates, Vector]:
-        """The gates after a round, and the theta that they let through."""
+        """The gates after a round, and the gated theta."""
         theta, layers, memory = run.main.theta, trunk_layers(space), run.memory
         if not len(memory.shared):
             memory = Gates(theta, np.zeros_like(theta), np.full(len(layers), FIRST))
@@ -145,5 +145,5 @@ class TAPS(Method):
 
 
 def trunk_layers(space: ParameterSpace) -> list[slice]:
-    """The slices of theta that have a gate: one for each module of the trunk."""
+    """The slices of theta with a gate: one for each module of the trunk."""
     return [layer for layer in space.layers.values() if layer.stop <= space.trunk.stop]

@@ -1,18 +1,18 @@
-"""Covariance alignment's adapter: a matrix for each task between what it reads and the trunk that all tasks share.
+"""Covariance alignment's adapter: a matrix for each task between its inputs and the shared trunk.
 
     Z_t = E_t R_t          outputs = head_t(trunk(Z_t))          R_t = I + S_t, S_t = 0 at the start
 
 Source: Wu, Zhang, Re, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR 2020, arXiv
-2005.00944, Algorithm 1 and Figure 4: R_t stands after the embedding layer, before the shared module.
+2005.00944, Algorithm 1 and Figure 4: R_t is placed after the embedding layer, before the shared module.
 
-E_t are the rows that the trunk begins with. Where inputs are vectors (a table, fixed features: the trunk begins with a
-linear layer) they are the inputs, flattened. Where inputs are token ids they are the tokens' embeddings, before
-positions are added. The paper's text leaves open where R_t stands on images: here it mixes all pixels, flattened, as
-an image has no embedding before the shared part; images of more than 1,024 numbers are refused, as the matrix would
+E_t are the row vectors at the start of the trunk. If inputs are vectors (a table or fixed features: the trunk begins
+with a linear layer), they are the flattened inputs. If inputs are token ids, they are the token embeddings before
+positions are added. The paper's text does not say how R_t is applied to images: here it mixes all flattened pixels, as
+an image has no embedding before the shared part; images with more than 1,024 numbers are rejected, as the matrix would
 be far larger than the trunk.
 
-The paper's text does not say what R_t starts from. Here it is the identity, so that a run starts as it would without;
-and what is stored is S_t, so weight decay draws R_t to the identity and not to zero.
+The paper's text does not give the initial R_t. Here it is the identity, so that a run starts as it would without it;
+the parameter is S_t, so weight decay pulls R_t towards the identity and not towards zero.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from avil_ray.models.multitask import Heads, MultitaskModel
 from avil_ray.models.text import TextEncoder
 
 MOST_PIXELS = 1024
-"""Larger images are refused."""
+"""The maximum size of images."""
 
 
 class AlignmentMatrix(nn.Module):
-    """Vectors [..., width] times R = I + S; S, the parameter, is 0 at the start, and the vectors then stay as they are.
+    """Multiplies vectors [..., width] by R = I + S; the parameter S starts at 0, which leaves the vectors unchanged.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class AlignmentMatrix(nn.Module):
 
 
 class AlignedHead(nn.Module):
-    """What a task has of its own: its matrix, and its head (nothing where the tasks share one)."""
+    """A task's own parts: its matrix, and its head (if the tasks do not share one)."""
 
     def __init__(self, alignment: AlignmentMatrix, head: nn.Module) -> None:
         super().__init__()
@@ -62,20 +62,20 @@ class AlignedHead(nn.Module):
 class AlignedModel(nn.Module):
     """A model for several tasks with an alignment matrix for each: `head_t(trunk(R_t(inputs)))`.
 
-    Both the matrix and the head stand under `heads.<task>.…`, so the task alone trains them.
+    Both the matrix and the head are named `heads.<task>.…`, so only the task trains them.
 
     Parameters
     ----------
     model
-        The model without matrices; its modules are taken over.
+        The model without matrices; its modules are reused.
     tasks
         Every task's name.
 
     Raises
     ------
     UserError
-        It is not a `MultitaskModel`, or its trunk begins with neither a linear layer nor an embedding, and is no trunk
-        for small images (one with an `input_shape`).
+        It is not a `MultitaskModel`, or its trunk neither begins with a linear layer or an embedding nor is a trunk for
+        small images (with an `input_shape`).
     """
 
     def __init__(self, model: nn.Module, tasks: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ class AlignedModel(nn.Module):
         self.heads = Heads({task: AlignedHead(AlignmentMatrix(width), head) for task, head in heads.items()})
 
     def forward(self, inputs: Any, task: str) -> Tensor:
-        """The outputs of `task` for a batch, as of the model without matrices."""
+        """The outputs of `task` for a batch, as from the model without matrices."""
         own = cast(AlignedHead, self.heads[task])
         outputs: Tensor = own.head(self._features(inputs, own.alignment))
         return outputs
@@ -101,7 +101,7 @@ class AlignedModel(nn.Module):
         if not isinstance(first, nn.Embedding):
             features = self.trunk(alignment(inputs.flatten(1)).reshape_as(inputs))
             return features
-        # for this one pass only, so that the trunk itself stays the same for every task
+        # only for this pass, so that the trunk itself stays the same for every task
         hook = first.register_forward_hook(lambda module, given, vectors: alignment(vectors))
         try:
             features = self.trunk(inputs)
@@ -111,12 +111,12 @@ class AlignedModel(nn.Module):
 
 
 def aligned_model(build: Callable[[], nn.Module], tasks: Sequence[str]) -> nn.Module:
-    """The model that `build` makes, with alignment matrices for the tasks: nothing random is drawn for them."""
+    """The model made by `build`, with alignment matrices for the tasks; draws no random numbers for them."""
     return AlignedModel(build(), tasks)
 
 
 def first_layer(trunk: nn.Module) -> nn.Module:
-    """The layer that says where the matrices stand: the trunk's first one with parameters."""
+    """The trunk's first layer with parameters, which determines where the matrices are placed."""
     if isinstance(trunk, TextEncoder):
         encoder: Any = trunk.encoder
         embeddings: nn.Module = encoder.get_input_embeddings()
@@ -125,7 +125,7 @@ def first_layer(trunk: nn.Module) -> nn.Module:
 
 
 def _width(trunk: nn.Module) -> int:
-    """The numbers in a vector that a matrix turns."""
+    """The width of the vectors that a matrix transforms."""
     first = first_layer(trunk)
     if isinstance(first, nn.Embedding):
         return first.embedding_dim

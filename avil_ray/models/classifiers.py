@@ -1,9 +1,10 @@
-"""Classifiers of transformers for several tasks: a shared body, and the architecture's own output layer for each task.
+"""Transformer classifiers for several tasks: a shared body, and the architecture's output layer for each task.
 
-A classifier of `transformers` (`AutoModelForSequenceClassification`, say) is an encoder, some layers of its kind
-(pooler, dense layer, dropout), and an output layer. All but the output layer is the trunk, which the tasks share; a
-task's head is an output layer of the same form. So a trained task is an ordinary classifier once its head is put back
-(`restored`), with the same predictions, and `transformers` alone can load it.
+A classifier in `transformers` (such as `AutoModelForSequenceClassification`) consists of an encoder, some
+architecture-specific layers (pooler, dense layer, dropout), and an output layer. Everything except the output layer is
+the trunk, which the tasks share; a task's head is an output layer of the same form. So a trained task becomes an
+ordinary classifier with the same predictions once its head is put back (`restored`), and `transformers` alone can load
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from avil_ray.models.pretrained_classifier import load_classifier
 from avil_ray.models.text import Lora, fewer_layers, load_tokenizer, with_adapters
 
 Peft = Literal["none", "lora", "frozen"]
-"""What of a trunk trains: all of it, adapters in the encoder, or nothing of the encoder."""
+"""Which part of a trunk is trained: all of it, adapters in the encoder, or nothing of the encoder."""
 
 Kind = Literal["classes", "multi-label", "regression", "tokens"]
 
@@ -30,22 +31,22 @@ PROBLEMS = {
     "multi-label": "multi_label_classification",
     "regression": "regression",
 }
-"""What a configuration of `transformers` calls the kinds."""
+"""The kinds' names in configurations of `transformers`."""
 
 WHOLE, WORDS = "whole", "words"
-"""The classifiers that a trunk may have: of a whole text or image, and of each token."""
+"""The possible classifiers of a trunk: of whole texts or images, and of each token."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a task's head answers.
+    """The output of a task's head.
 
     Parameters
     ----------
     kind
         classes: [B, classes]; multi-label: [B, labels], one logit each; regression: [B]; tokens: [B, length, classes].
     labels
-        The names of the classes or labels, in the order of the outputs; of a regression the name of the number.
+        The names of the classes or labels, in the order of the outputs; for regression, the name of the number.
     """
 
     kind: Kind
@@ -53,12 +54,12 @@ class Output:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number of the output layer is called."""
+        """The name of each number in the output layer."""
         return (self.labels or ("value",))[:1] if self.kind == "regression" else self.labels
 
 
 class NumberHead(nn.Linear):
-    """An output layer of one number for each example: [B, width] -> [B]."""
+    """An output layer with one number per example: [B, width] -> [B]."""
 
     def forward(self, features: Tensor) -> Tensor:
         """The numbers for a batch of features."""
@@ -66,12 +67,12 @@ class NumberHead(nn.Linear):
 
 
 class Classifier(nn.Module):
-    """A classifier of `transformers` without its output layer: a batch -> the features that the layer would get.
+    """A `transformers` classifier without its output layer: a batch -> the features that the layer would receive.
 
     Parameters
     ----------
     model
-        The whole classifier; its output layer is taken out of it.
+        The whole classifier; its output layer is removed.
     output
         The name of that layer.
     """
@@ -87,7 +88,7 @@ class Classifier(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """What the checkpoint of an encoder holds; the whole model where its kind keeps it in no module of its own."""
+        """The part stored in an encoder's checkpoint; the whole model if there is no separate module for it."""
         model: Any = self.model
         encoder: nn.Module = model.base_model
         return encoder
@@ -100,42 +101,42 @@ class Classifier(nn.Module):
 
     @property
     def pooler(self) -> nn.Module | None:
-        """The layer in the encoder that makes one vector of the states of all tokens, where there is one."""
+        """The encoder's layer that pools the states of all tokens into one vector, if there is one."""
         found = getattr(self.encoder, "pooler", None)
         return found if isinstance(found, nn.Module) else None
 
     def share(self, other: Classifier) -> None:
-        """Use the other classifier's encoder; its pooler is of no use here."""
+        """Use the other classifier's encoder, without its pooler."""
         model: Any = self.model
         self.pooled = self.pooler is not None
         setattr(model, model.base_model_prefix, other.encoder)
 
     def head(self, output: Output) -> nn.Linear:
-        """A new output layer, with initial values as is usual for the architecture."""
+        """A new output layer, initialised as usual for the architecture."""
         kind = NumberHead if output.kind == "regression" else nn.Linear
         layer = kind(self.width, len(output.names), bias=self.bias)
         model: Any = self.model
-        model._init_weights(layer)  # noqa: SLF001 (what architectures override, and the only way to their values)
+        model._init_weights(layer)  # noqa: SLF001 (the only way to an architecture's own initialisation)
         return layer
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The features [B, width], or [B, length, width] of tokens."""
+        """The features [B, width], or [B, length, width] for tokens."""
         features: Tensor = self.model(**batch).logits
         return features
 
 
 class ClassifierTrunk(nn.Module):
-    """What several tasks share of their classifiers: a batch -> features.
+    """The part of the classifiers that tasks share: a batch -> features.
 
-    A batch is a tensor of images, or a mapping of integer tensors [B, length] for texts. With a tensor `words` in the
-    mapping each token has features of its own; without it the text has.
+    A batch is a tensor of images, or a mapping of integer tensors [B, length] for texts. If the mapping has a tensor
+    `words`, each token has its own features, otherwise the text as a whole.
 
     Parameters
     ----------
     classifiers
-        The one of whole texts or images, `whole`, the one of tokens, `words`, or both, with one encoder.
+        The classifier of whole texts or images (`whole`), the one of tokens (`words`), or both with a shared encoder.
     frozen
-        Whether the encoder stays as it is: it is then always in evaluation mode.
+        Whether the encoder is frozen: it is then always in evaluation mode.
     """
 
     def __init__(self, classifiers: Mapping[str, Classifier], *, frozen: bool = False) -> None:
@@ -145,7 +146,7 @@ class ClassifierTrunk(nn.Module):
         self.frozen = frozen
 
     def of(self, output: Output) -> Classifier:
-        """The classifier whose features a task's head gets."""
+        """The classifier whose features a task's head receives."""
         found = self.get_submodule(WORDS if output.kind == "tokens" else WHOLE)
         assert isinstance(found, Classifier)
         return found
@@ -174,24 +175,24 @@ def text_model(
     lora: Lora | None = None,
     layers: int | None = None,
 ) -> MultitaskModel:
-    """Classifiers of texts and of their tokens that share an encoder; new values come from PyTorch's generator.
+    """Classifiers of texts and of their tokens with a shared encoder; new parameters come from PyTorch's generator.
 
     Parameters
     ----------
     model
-        A folder, or a name on the hub: an encoder, or a decoder (a text's features are then those of its last token,
-        with the padding at its end).
+        A folder or a name on the hub: an encoder, or a decoder (a text's features are then those of its last token,
+        with padding at the end).
     outputs
-        Task -> what its head answers.
+        Task -> the output of its head.
     peft, lora
-        What of the encoder trains; `lora` says how adapters are, the usual ones where not given.
+        Which part of the encoder is trained; `lora` configures adapters, by default the standard ones.
     layers
-        Only the encoder's first so many layers; None: all.
+        Use only the encoder's first `layers` layers; None: all.
 
     Raises
     ------
     UserError
-        The model cannot be had, its kind has no such classifier, or nothing that the tasks share would train.
+        The model cannot be loaded, its architecture has no such classifier, or no shared parameter would be trained.
     """
     fewer = fewer_layers(model, layers)
     of_tokens = [output.kind == "tokens" for output in outputs.values()]
@@ -203,14 +204,14 @@ def text_model(
     padding = load_tokenizer(model)[0].pad_token_id
     for classifier in classifiers.values():
         config: Any = classifier.model.config
-        config.pad_token_id = padding  # decoders look for the last token before it
+        config.pad_token_id = padding  # decoders use the last token before it
     return _multitask(model, classifiers, outputs, peft, lora)
 
 
 def image_model(
     model: str, outputs: Mapping[str, Output], *, peft: Peft = "none", lora: Lora | None = None
 ) -> MultitaskModel:
-    """Classifiers of images [B, channels, height, width] that share an encoder; otherwise as `text_model`."""
+    """Classifiers of images [B, channels, height, width] with a shared encoder; otherwise as `text_model`."""
     classifiers = {WHOLE: Classifier(*load_classifier(model, "AutoModelForImageClassification", {}))}
     return _multitask(model, classifiers, outputs, peft, lora)
 
@@ -238,7 +239,7 @@ def _multitask(
 
 
 def _share(model: str, whole: Classifier, words: Classifier) -> None:
-    """Give the classifier of tokens the encoder of the one of texts; `UserError` where that lacks some of it."""
+    """Make the token classifier use the text classifier's encoder; `UserError` if that lacks parts of it."""
     shapes = {name: parameter.shape for name, parameter in whole.encoder.named_parameters()}
     same = all(shapes.get(name) == parameter.shape for name, parameter in words.encoder.named_parameters())
     if not same or words.encoder is words.model:
@@ -250,9 +251,9 @@ def _share(model: str, whole: Classifier, words: Classifier) -> None:
 
 
 def restored(model: MultitaskModel, task: str, output: Output) -> Any:
-    """A task's classifier as `transformers` knows it, in evaluation mode: a copy with the task's head put back.
+    """A task's classifier as a `transformers` model in evaluation mode: a copy with the task's head put back.
 
-    Adapters stay in it (see `merge_adapters`); its configuration has the labels by name.
+    Adapters are kept (see `merge_adapters`); its configuration contains the labels' names.
     """
     trunk = model.trunk
     assert isinstance(trunk, ClassifierTrunk)
@@ -270,7 +271,7 @@ def restored(model: MultitaskModel, task: str, output: Output) -> Any:
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Add LoRA adapters to the weights that they stand beside, and take them out of the model."""
+    """Merge LoRA adapters into the weights they belong to, and remove them from the model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in list(model.named_modules()):

@@ -1,4 +1,4 @@
-"""A trunk and heads for dense tasks: an answer for each pixel."""
+"""A trunk and heads for dense tasks: an output for each pixel."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from torch import Tensor, nn
 from avil_ray.models.multitask import MultitaskModel
 
 Kind = Literal["segmentation", "depth", "normals"]
-"""What a dense task answers for each pixel: a class, a depth, or a surface normal."""
+"""The kind of a dense task's output for each pixel: a class, a depth, or a surface normal."""
 
 LEVELS = 3
-"""Resolutions that the trunk works at: the image's, a half and a quarter of it."""
+"""The number of resolutions in the trunk: full, half and quarter."""
 
 SMALLEST_SIDE = 2**LEVELS
-"""The smallest height and width, in pixels: 2 x 2 is left of it at the lowest resolution; of one, a norm leaves 0."""
+"""The minimum height and width in pixels: 2 x 2 remain at the lowest resolution; normalising 1 x 1 would give 0."""
 
 
 class EncoderDecoder(nn.Module):
-    """A small SegNet-like trunk: [B, channels, H, W] -> [B, width, H, W], for any height H and width W from 8.
+    """A small SegNet-like trunk: [B, channels, H, W] -> [B, width, H, W], for any H and W of at least 8.
 
     After Badrinarayanan, Kendall and Cipolla, "SegNet" (2017, https://arxiv.org/abs/1511.00561): convolutions and max
-    pooling on the way down, convolutions on the way up. It differs from theirs: where they put values back to the
-    places that pooling took them from, here the way up adds what the way down had at the same resolution; this keeps
-    edges as well, and on a GPU its gradient does not depend on the order in which numbers are added.
+    pooling on the way down, convolutions on the way up. The difference: instead of unpooling with stored indices, the
+    decoder adds the encoder's features at the same resolution; this also preserves edges, and its gradient on a GPU
+    does not depend on the order of additions.
 
-    Each channel of each image is normalised by itself, not over the batch: with BatchNorm all tasks would share running
-    statistics, which belong to the data and the theta of the task that wrote them last, and not to a combination of
+    Each channel of each image is normalised separately, not over the batch: with BatchNorm, all tasks would share
+    running statistics, which reflect the data and theta of the task that updated them last, and not a combination of
     several tasks' updates.
 
     Parameters
     ----------
     channels
-        Of the images.
+        Channels of the images.
     width
-        Channels at full resolution; twice as many at each lower one.
+        Channels at full resolution, doubled at each lower one.
     """
 
     def __init__(self, channels: int = 3, width: int = 16) -> None:
@@ -61,14 +61,14 @@ class EncoderDecoder(nn.Module):
 
 
 def _block(before: int, after: int) -> nn.Sequential:
-    """A convolution of 3 x 3, normalised."""
-    # the norm has a bias of its own; its groups are of one channel each
+    """A 3 x 3 convolution with normalisation."""
+    # the norm has its own bias; each group is one channel
     convolution = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
     return nn.Sequential(convolution, nn.GroupNorm(after, after), nn.ReLU())
 
 
 class PixelHead(nn.Sequential):
-    """Two convolutions, the second of single pixels: [B, width, H, W] -> [B, outputs, H, W].
+    """Two convolutions, the second one 1 x 1: [B, width, H, W] -> [B, outputs, H, W].
 
     `outputs` is the number of classes for segmentation, and 1 for depth.
     """
@@ -80,7 +80,7 @@ class PixelHead(nn.Sequential):
 
 
 class NormalsHead(PixelHead):
-    """A vector of length 1 at each pixel: features [B, width, H, W] -> [B, 3, H, W]."""
+    """A unit vector at each pixel: features [B, width, H, W] -> [B, 3, H, W]."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, 3)
@@ -92,7 +92,7 @@ class NormalsHead(PixelHead):
 
 
 def dense_model(kinds: Mapping[str, Kind], classes: int, width: int) -> MultitaskModel:
-    """A trunk of `width` channels that all tasks share, and the head of its kind for each: task -> kind."""
+    """A shared trunk with `width` channels, and a head for each task by its kind (task -> kind)."""
 
     def head(kind: Kind) -> nn.Module:
         return NormalsHead(width) if kind == "normals" else PixelHead(width, classes if kind == "segmentation" else 1)

@@ -1,4 +1,4 @@
-"""A trained classifier of images as a folder that `transformers` loads without this library."""
+"""Exports a trained image classifier as a folder that `transformers` can load without this library."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from avil_ray.models.text import quiet_transformers
 from avil_ray.models.text_export import Answer, answers_of, classifier_of
 
 IMAGES_AT_A_TIME = 32
-"""How many images of a file are predicted in one pass."""
+"""The number of images of a file predicted per pass."""
 
 
 @dataclass(frozen=True)
 class ImageExporter:
-    """Saves a classifier, adapters merged, with its image processor, as `save_pretrained` does.
+    """Saves a classifier with merged adapters and its image processor, as `save_pretrained` does.
 
     Parameters
     ----------
     model
-        The folder, or the name on the hub, that the encoder is from.
+        The folder or hub name of the encoder.
     output
-        What the target's head answers.
+        The output of the target's head.
     column
         The column of a file that holds the images' paths.
     """
@@ -58,7 +58,7 @@ class ImagePredictor(nn.Module):
     model, processor
         As `transformers` loads them.
     output
-        What it answers.
+        Its output.
     column
         The column of a file that holds the images' paths.
     """
@@ -68,19 +68,19 @@ class ImagePredictor(nn.Module):
         self.model, self.processor, self.output, self.column = model, processor, output, column
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs for a batch of images that the processor has made, as of `Result.model()`."""
+        """The outputs for a batch of processed images, as from `Result.model()`."""
         outputs: Tensor = self.model(pixel_values=inputs).logits
         return outputs.squeeze(-1) if self.output.kind == "regression" else outputs
 
     @torch.no_grad()
     def predict(self, images: Sequence[Any]) -> list[Answer]:
-        """What is predicted for each image of PIL; all go through the model at once."""
+        """The prediction for each PIL image; all go through the model in one pass."""
         pixels = self.processor([image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
         return list(answers_of(self(pixels), self.output))
 
 
 def load_images(folder: Path, facts: Mapping[str, Any]) -> ImagePredictor:
-    """What `ImageExporter` has saved; `facts` is what it gave then."""
+    """Load what `ImageExporter` has saved; `facts` is what it returned."""
     with quiet_transformers(bars=False) as transformers:
         model = transformers.AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
     output = Output(facts["kind"], tuple(facts["labels"]))

@@ -1,4 +1,4 @@
-"""What a vision model's own image processor makes of images: their size, and the numbers that standardise them."""
+"""Reproduces a vision model's image processor: the images' size, and the constants that standardise them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from avil_ray.errors import UserError
 from avil_ray.models.text import from_transformers
 
 PROBES = ((40, 60), (60, 40), (300, 500))
-"""Sizes (width, height) of images by which a processor is tried out."""
+"""Sizes (width, height) of images on which a processor is tested."""
 
 
 class ImageProcessor:
-    """A model's image processor in two parts: from an image to bytes of one shape, and from these to the model's input.
+    """A model's image processor in two parts: from images to bytes of a fixed shape, and from these to model inputs.
 
-    Only bytes are kept for each image; what a processor does after scaling and cutting is the same for every pixel of a
-    channel, so that two numbers tell it.
+    Only bytes are kept for each image; after resizing and cropping, a processor does the same for every pixel of a
+    channel, so two numbers describe it.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ImageProcessor:
             raise UserError(f"model {model}: its image processor does more than scale and standardise; give another")
 
     def __call__(self, image: Any) -> npt.NDArray[np.uint8]:
-        """A PIL image as [channels, height, width], scaled and cut as the model's own processor does it."""
+        """A PIL image as [channels, height, width], resized and cropped as by the model's own processor."""
         pixels: npt.NDArray[Any] = np.rint(self._processed(image) * self._deviation + self._mean)
         return pixels.clip(0, 255).astype(np.uint8)
 
@@ -72,12 +72,12 @@ class ImageProcessor:
 
 @cache
 def load_image_processor(model: str) -> ImageProcessor:
-    """The image processor of a model: of one model always the same object."""
+    """The image processor of a model, cached by model."""
     return ImageProcessor(model)
 
 
 def load_processor(model: str) -> Any:
-    """A model's image processor as `transformers` knows it, the one that needs no torchvision.
+    """A model's image processor from `transformers`, in the version that does not need torchvision.
 
     Raises
     ------
@@ -92,14 +92,14 @@ def load_processor(model: str) -> Any:
 
 
 def _plain(shade: int, size: tuple[int, int] = PROBES[0]) -> Any:
-    """An image of one grey."""
+    """A uniformly grey image."""
     from PIL import Image
 
     return Image.new("RGB", size, (shade, shade, shade))
 
 
 def _coloured() -> Any:
-    """An image whose channels differ everywhere."""
+    """An image whose channels differ at every pixel."""
     from PIL import Image
 
     width, height = PROBES[0]

@@ -1,4 +1,4 @@
-"""A trunk that every task shares and a head for each task."""
+"""A shared trunk and a head for each task."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from avil_ray.tasks.heads import ESCAPE
 
 
 class Heads(nn.ModuleDict):
-    """A module for each task, `heads[task]`; tasks may be called like attributes of a module (`type`, `train`).
+    """A module for each task, `heads[task]`; tasks may have the names of a module's attributes (`type`, `train`).
 
-    Parameters are named `<task>.…`; where the module has an attribute of the task's name, `task:<task>.…`.
+    Parameters are named `<task>.…`, or `task:<task>.…` if the module has an attribute with the task's name.
     """
 
     def _key(self, task: str) -> str:
@@ -46,10 +46,10 @@ class Heads(nn.ModuleDict):
 class MultitaskModel(nn.Module):
     """Hard parameter sharing: `heads[task](trunk(inputs))`.
 
-    Every task has a head, or none has: then each gets the trunk's output as it is, and a head that the tasks share is
-    part of the trunk. The parameters of task t's head are named `heads.t.…`: this is how the rest of the library tells
-    a head from the trunk, so a model written by hand need only keep that naming and this `forward`. What two heads
-    share belongs to the trunk.
+    Either every task has a head or none has: then each gets the trunk's output directly, and a shared head is part of
+    the trunk. The parameters of task t's head are named `heads.t.…`; the rest of the library distinguishes heads from
+    the trunk by this, so a custom model only needs to follow that naming and this `forward`. Parameters shared by two
+    heads belong to the trunk.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Classifiers as `transformers` loads them, and which layer of them is the output layer.
+"""Classifiers loaded by `transformers`, and which of their layers is the output layer.
 
-It is not looked up by the kind of model: it is the one whose parameters change their shape with the number of labels.
+It is found without a table of architectures, as the layer whose shape depends on the number of labels.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 def load_classifier(model: str, auto: str, changes: Mapping[str, Any]) -> tuple[nn.Module, str]:
     """A classifier in float32, and the name of its output layer.
 
-    Layers that the checkpoint lacks get new values from PyTorch's generator; which these are is said once.
+    Layers missing in the checkpoint are initialised from PyTorch's generator; their names are logged once.
 
     Parameters
     ----------
     model
         A folder, or a name on the hub.
     auto
-        The class of `transformers` that loads such classifiers: "AutoModelForSequenceClassification", say.
+        The class in `transformers` that loads such classifiers, such as "AutoModelForSequenceClassification".
     changes
-        What differs from the model's configuration.
+        Changes to the model's configuration.
 
     Raises
     ------
     UserError
-        It cannot be had, or there is no such classifier of its kind.
+        It cannot be loaded, or its architecture has no such classifier.
     """
     output = output_layer(model, auto)
     with from_transformers(model) as transformers:
@@ -51,18 +51,18 @@ def load_classifier(model: str, auto: str, changes: Mapping[str, Any]) -> tuple[
 
 @cache
 def _say_new(model: str, layers: tuple[str, ...]) -> None:
-    """Say it once in a process."""
+    """Log it once per process."""
     log.warning("model %s: its checkpoint has no values for %s; they start anew", model, ", ".join(layers))
 
 
 @cache
 def output_layer(model: str, auto: str) -> str:
-    """The name of a classifier's output layer: the one linear layer whose shape changes with the number of labels.
+    """The name of a classifier's output layer: the only linear layer whose shape depends on the number of labels.
 
     Raises
     ------
     UserError
-        There is no such classifier of the model's kind, or it has no such layer.
+        The model's architecture has no such classifier, or the classifier has no such layer.
     """
     config = load_config(model)
     try:
@@ -80,7 +80,7 @@ def output_layer(model: str, auto: str) -> str:
 
 
 def _without_values(auto: str, config: Any, labels: int) -> nn.Module:
-    """A classifier for so many labels, of the right shapes alone; the generators stay as they are."""
+    """A classifier for `labels` labels with shapes but no values; leaves the generators unchanged."""
     import transformers
 
     changed = copy.deepcopy(config)

@@ -1,4 +1,4 @@
-"""Trunks for vectors: tables, and features that another model made."""
+"""Trunks for vectors: tables, and features from another model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from avil_ray.errors import UserError, at_least
 
 
 class MLP(nn.Sequential):
-    """Fully connected layers with ReLU, and dropout where asked: [B, inputs] -> [B, hidden[-1]].
+    """Fully connected layers with ReLU and optional dropout: [B, inputs] -> [B, hidden[-1]].
 
     Parameters
     ----------
     inputs
         Numbers per example.
     hidden
-        The width of each layer, one or more; the last one is what heads see.
+        The width of each layer, one or more; the last one is the input of the heads.
     dropout
-        The share of each layer's outputs dropped in training, 0 to below 1.
+        The fraction of each layer's outputs dropped in training, from 0 to below 1.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], *, dropout: float = 0.0) -> None:

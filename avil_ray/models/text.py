@@ -1,4 +1,4 @@
-"""Trunks for text: any transformer encoder that `transformers` can load, from the hub or from a folder."""
+"""Trunks for text: any transformer encoder that `transformers` can load from the hub or a folder."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from avil_ray.telemetry import no_calls_home
 Pooling = Literal["cls", "mean", "last"]
 
 MARKED = 2
-"""How many spans of a text can be marked: a task with `marks` gets the features of each of them too."""
+"""The number of marked spans in a text: a task with `marks` also gets the features of each span."""
 
 
 USUAL_LENGTH = 128
-"""Tokens of a text where nobody says how many."""
+"""The default maximum number of tokens in a text."""
 
 POOLER = r"(.*\.)?pooler\..*"
-"""The names of modules within a pooler."""
+"""Name patterns of modules within a pooler."""
 
 COUNT_FROM_PADDING = ("camembert", "data2vec-text", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta")
-"""Kinds of encoders that count positions from the padding's id on, so that a few of their positions are no text's."""
+"""Architectures that count positions from the padding id on, so that a few of their positions are unusable."""
 
 
 class TextEncoder(nn.Module):
-    """A transformer encoder as a trunk: a batch of token ids -> one vector of features for each text.
+    """A transformer encoder as a trunk: a batch of token ids -> one feature vector for each text.
 
-    A batch is a mapping of integer tensors [B, length], or [B, choices, length] where each example has several texts:
-    `input_ids` and `attention_mask`, `token_type_ids` where the encoder knows them, and `marks` where spans of the text
+    A batch is a mapping of integer tensors [B, length], or [B, choices, length] if each example has several texts:
+    `input_ids` and `attention_mask`, `token_type_ids` if the encoder uses them, and `marks` if spans of the text
     matter: 1 and 2 at the tokens of the two spans, 0 elsewhere. Features are [B, width] or [B, choices, width]; with
     `marks`, the means over both spans follow the text's own features, [B, 3 width].
 
@@ -47,8 +47,8 @@ class TextEncoder(nn.Module):
     encoder
         `transformers.AutoModel`, without a pooler.
     pooling
-        What stands for the text: the first token's vector (cls), the mean over its tokens (mean), or the last token's
-        vector (last).
+        How a text is represented: by the first token's vector (cls), the mean over its tokens (mean), or the last
+        token's vector (last).
     """
 
     def __init__(self, encoder: nn.Module, pooling: Pooling = "cls") -> None:
@@ -60,7 +60,7 @@ class TextEncoder(nn.Module):
         """The features of a batch of texts."""
         batch = dict(inputs)
         shape = batch["input_ids"].shape
-        if len(shape) == 3:  # choices: each is a text of its own
+        if len(shape) == 3:  # choices: each is a separate text
             batch = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
         marks = batch.pop("marks", None)
         states: Tensor = self.encoder(**batch).last_hidden_state
@@ -82,15 +82,15 @@ def _pooled(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean of states [B, length, width] where the mask [B, length] is not 0; zeros where it is 0 everywhere."""
+    """The mean of states [B, length, width] over nonzero entries of the mask [B, length]; zeros if there are none."""
     weights = mask.to(states.dtype).unsqueeze(-1)
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 class TextHead(nn.Sequential):
-    """Dropout and one linear layer: features -> [B, classes]; one output is a number per text, [B] or [B, choices].
+    """Dropout and one linear layer: features -> [B, classes]; with one output, a number per text, [B] or [B, choices].
 
-    Choices are compared by giving each one number: they are then the classes.
+    Choices are compared by one number each: they are the classes.
     """
 
     def __init__(self, width: int, outputs: int, dropout: float = 0.1) -> None:
@@ -105,7 +105,7 @@ class TextHead(nn.Sequential):
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters in place of full training (Hu et al. 2021, arXiv 2106.09685).
+    """Low-rank adapters instead of full training (Hu et al. 2021, arXiv 2106.09685).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Lora:
     alpha
         Adapters are scaled by alpha / rank.
     dropout
-        The share of an adapter's inputs dropped in training.
+        The fraction of an adapter's inputs dropped in training.
     """
 
     rank: int = 8
@@ -130,12 +130,12 @@ class Lora:
 
 
 def settled_model(where: str, model: str) -> str:
-    """A model's name on the hub as it is; a folder made absolute, as workers may stand in another one.
+    """A model's hub name unchanged, or the absolute path of its folder, as workers may run in another one.
 
     Raises
     ------
     UserError
-        It looks like a path, but no such folder holds a model.
+        It looks like a path, but there is no folder with a model.
     """
     if not model.strip():
         raise UserError(f"{where}: model must be a folder, or a name on the hub, not {model!r}")
@@ -150,21 +150,21 @@ def settled_model(where: str, model: str) -> str:
 
 
 def load_encoder(model: str, layers: int | None = None, lora: Lora | None = None) -> nn.Module:
-    """An encoder in float32, without its pooler: its classifiers are the tasks' heads.
+    """An encoder in float32 without its pooler: the tasks' heads are the classifiers.
 
     Parameters
     ----------
     model
         A folder, or a name on the hub.
     layers
-        Only the first so many of its layers; None: all.
+        Use only its first `layers` layers; None: all.
     lora
-        Adapters that are trained in place of the encoder's own parameters, which are frozen then.
+        Adapters that are trained instead of the encoder's own parameters, which are then frozen.
 
     Raises
     ------
     UserError
-        The model cannot be had, is no encoder, or has fewer layers.
+        The model cannot be loaded, is not an encoder, or has fewer layers.
     """
     fewer = fewer_layers(model, layers)
     with from_transformers(model) as transformers:
@@ -175,7 +175,7 @@ def load_encoder(model: str, layers: int | None = None, lora: Lora | None = None
 
 
 def fewer_layers(model: str, layers: int | None) -> dict[str, int]:
-    """What differs in an encoder's configuration with its first so many layers only; `UserError` if it has fewer."""
+    """The changes to an encoder's configuration for its first `layers` layers only; `UserError` if it has fewer."""
     config = load_config(model)
     if layers is not None and layers > config.num_hidden_layers:
         raise UserError(f"model {model}: it has {config.num_hidden_layers} layers, but {layers} are asked for")
@@ -183,12 +183,12 @@ def fewer_layers(model: str, layers: int | None) -> dict[str, int]:
 
 
 def with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
-    """The encoder with adapters in it, which alone train; a pooler has none.
+    """The encoder with adapters, which are the only trained parameters; a pooler gets none.
 
     Raises
     ------
     UserError
-        Its kind cannot have them.
+        Its architecture does not support them.
     """
     import peft
 
@@ -196,11 +196,11 @@ def with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
     if getattr(encoder, "pooler", None) is not None:
         settings["exclude_modules"] = POOLER
     with warnings.catch_warnings():
-        # peft finds out by itself that the layers of GPT-2 are stored the other way round
+        # peft detects by itself that GPT-2's layers are stored transposed
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
-        # nor does it matter where a pooler has no layers that could have some, as Swin's has none
+        # a pooler without suitable layers, such as Swin's, does not matter
         warnings.filterwarnings("ignore", "You have passed exclude_modules", UserWarning)
-        try:  # peft knows where adapters usually stand in most kinds of encoder: queries and values
+        try:  # peft knows the usual place of adapters for most encoders: queries and values
             return peft.inject_adapter_in_model(peft.LoraConfig(**settings), encoder)
         except ValueError:
             every = peft.LoraConfig(target_modules="all-linear", **settings)
@@ -212,7 +212,7 @@ def with_adapters(encoder: Any, lora: Lora, model: str) -> nn.Module:
 
 @cache
 def load_config(model: str) -> Any:
-    """An encoder's configuration; `UserError` where it cannot be had or is no encoder's."""
+    """An encoder's configuration; `UserError` if it cannot be loaded or is not an encoder's."""
     with from_transformers(model) as transformers:
         config = transformers.AutoConfig.from_pretrained(model)
     if config.is_encoder_decoder:
@@ -221,23 +221,23 @@ def load_config(model: str) -> Any:
 
 
 def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]:
-    """An encoder's tokenizer, and how many tokens a text may have: where not given, 128 or what the encoder takes.
+    """An encoder's tokenizer, and the maximum number of tokens: by default 128 or the encoder's limit.
 
     Raises
     ------
     UserError
-        It cannot be had, or the encoder does not take texts of `max_length` tokens.
+        It cannot be loaded, or the encoder does not support texts of `max_length` tokens.
     """
     config = load_config(model)
     names = [path.name for path in Path(model).iterdir()] if Path(model).is_dir() else ["tokenizer.json"]
     if not any(name == "tokenizer.json" or name.startswith("vocab") or name.endswith(".model") for name in names):
-        # transformers would make one that knows no words
+        # transformers would create one with an empty vocabulary
         raise UserError(f"model {model}: the folder holds no tokenizer; save one there with save_pretrained")
     with from_transformers(model) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
         raise UserError(f"model {model}: its tokenizer has no tokenizer.json; save it anew with a current transformers")
-    if tokenizer.pad_token is None:  # of many decoders; what ends a text is then what fills it up
+    if tokenizer.pad_token is None:  # as for many decoders: pad with the end-of-text token
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or USUAL_LENGTH)
@@ -249,14 +249,14 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
 
 
 def settled_pooling(model: str, encoder: nn.Module, pooling: Pooling | None = None) -> Pooling:
-    """How an encoder's texts are pooled: as asked for, else as is usual for its kind.
+    """How an encoder's texts are pooled: as requested, otherwise as usual for its architecture.
 
-    Usual is what its configuration says, else the first token; the last one where a token sees only those before it.
+    The default is what its configuration says, otherwise the first token; the last token for causal encoders.
 
     Raises
     ------
     UserError
-        The first token is asked for, but it sees no other.
+        The first token is requested, but it sees no other.
     """
     causal = pooling in ("cls", None) and is_causal(encoder)
     if causal and pooling == "cls":
@@ -273,9 +273,9 @@ def settled_pooling(model: str, encoder: nn.Module, pooling: Pooling | None = No
 
 @torch.no_grad()
 def is_causal(encoder: nn.Module) -> bool:
-    """Whether a token sees only those before it: the first one's state is then the same whatever follows.
+    """Whether attention is causal: the first token's state then does not depend on what follows.
 
-    It is tried out, as configurations do not say: GPT-2's has `is_decoder` false, and BERT may be made a decoder.
+    It is tested, as configurations do not tell: GPT-2's has `is_decoder` false, and BERT can be made a decoder.
     """
     training = encoder.training
     ids = torch.tensor([[1, 2, 3, 4], [1, 4, 2, 3]], device=next(encoder.parameters()).device)
@@ -286,7 +286,7 @@ def is_causal(encoder: nn.Module) -> bool:
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """A block in which Hugging Face's libraries call the hub only, and leave failed connections to their errors."""
+    """A context in which Hugging Face's libraries call only the hub, and do not log failed connections."""
     no_calls_home()
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
@@ -299,13 +299,13 @@ def quiet_hub() -> Iterator[None]:
 
 @contextmanager
 def quiet_transformers(bars: bool = True) -> Iterator[Any]:
-    """The library, without its warnings, with or without progress bars."""
+    """The library without its warnings, with or without progress bars."""
     with quiet_hub():
         import transformers
         from transformers.utils import logging as its_logging
 
         level, shown = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
-        its_logging.set_verbosity_error()  # it reports weights of layers and poolers that are left out on purpose
+        its_logging.set_verbosity_error()  # it would report weights of layers and poolers left out on purpose
         if not bars:
             its_logging.disable_progress_bar()
         try:
@@ -318,7 +318,7 @@ def quiet_transformers(bars: bool = True) -> Iterator[Any]:
 
 @contextmanager
 def from_transformers(model: str) -> Iterator[Any]:
-    """The library, silent; what it cannot load is one clear line."""
+    """The library without output; loading failures become one clear line."""
     with quiet_transformers(bars=not Path(model).is_dir()) as transformers:
         try:
             yield transformers

@@ -1,4 +1,4 @@
-"""A trained classifier of texts or of their words as a folder that `transformers` loads without this library."""
+"""Exports a trained text or token classifier as a folder that `transformers` can load without this library."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from avil_ray.models.text import load_tokenizer, quiet_transformers
 from avil_ray.models.words import encode_words
 
 TEXTS_AT_A_TIME = 64
-"""How many texts go through the model in one pass."""
+"""The number of texts per forward pass."""
 
 AUTO = {"tokens": "AutoModelForTokenClassification"}
-"""What loads a classifier of a kind; of the other kinds, `WHOLE_TEXTS`."""
+"""Output kind -> the class that loads its classifier; `WHOLE_TEXTS` for other kinds."""
 WHOLE_TEXTS = "AutoModelForSequenceClassification"
 
 Answer = dict[str, Any]
-"""What is predicted for an example: `prediction` (a label, labels, or a number), and each `probability/<label>`."""
+"""The prediction for an example: `prediction` (a label, labels, or a number), and each `probability/<label>`."""
 
 
 @dataclass(frozen=True)
 class TextExporter:
-    """Saves a classifier with its tokenizer, as `save_pretrained` does; the labels stand in its configuration by name.
+    """Saves a classifier with its tokenizer, as `save_pretrained` does; its configuration contains the labels' names.
 
     Parameters
     ----------
     model
-        The folder, or the name on the hub, that the encoder is from.
+        The folder or hub name of the encoder.
     output
-        What the target's head answers.
+        The output of the target's head.
     columns
-        The columns of a file that each text is made of: one group of columns, or two where texts are pairs.
+        The columns of a file that make up each text: one group of columns, or two for pairs of texts.
     max_length
         Tokens of a text; what is longer is cut.
     merge
-        Whether LoRA adapters are added to the encoder's weights. Otherwise they are saved alone, as PEFT does, and the
+        Whether to merge LoRA adapters into the encoder's weights. Otherwise only they are saved, as by PEFT, and the
         encoder is loaded from `model`.
     """
 
@@ -77,7 +77,7 @@ class TextExporter:
         return {**asdict(self.output), "columns": self.columns, "max_length": self.max_length}
 
     def _save_adapters(self, classifier: Any, injected: Any, folder: Path) -> None:
-        """What `PeftModel.save_pretrained` would write: adapters, and the layers that trained beside them."""
+        """Write what `PeftModel.save_pretrained` would: adapters, and the other trained layers."""
         import peft
         from safetensors.torch import save_file
 
@@ -100,12 +100,12 @@ class TextExporter:
 
 
 def classifier_of(model: nn.Module, target: str) -> MultitaskModel:
-    """The model with the target's alignment matrix in its embeddings, where a method has added matrices.
+    """The model, with the target's alignment matrix (if a method has added any) merged into its embeddings.
 
     Raises
     ------
     UserError
-        A method has made something of the model that `transformers` has no place for.
+        A method has changed the model in a way that `transformers` cannot represent.
     """
     if isinstance(model, AlignedModel) and isinstance(model.trunk, ClassifierTrunk):
         trunk, own = copy.deepcopy(model.trunk), model.heads[target]
@@ -123,7 +123,7 @@ def classifier_of(model: nn.Module, target: str) -> MultitaskModel:
 
 
 def answers_of(outputs: Tensor, output: Output) -> Iterator[Answer]:
-    """What a model's outputs [B, classes] or [B] say of each example."""
+    """The predictions given by a model's outputs [B, classes] or [B]."""
     outputs = outputs.double()
     if output.kind == "regression":
         yield from ({"prediction": value} for value in outputs.tolist())
@@ -138,16 +138,16 @@ def answers_of(outputs: Tensor, output: Output) -> Iterator[Answer]:
 
 
 class TextPredictor(nn.Module):
-    """A classifier of texts, or of their words, with its tokenizer, in evaluation mode.
+    """A classifier of texts or of their words, with its tokenizer, in evaluation mode.
 
     Parameters
     ----------
     model, tokenizer
         As `transformers` loads them.
     output
-        What it answers.
+        Its output.
     columns
-        The columns of a file that each text is made of; two groups of them where texts are pairs.
+        The columns of a file that make up each text; two groups for pairs of texts.
     max_length
         Tokens of a text; what is longer is cut.
     """
@@ -165,24 +165,24 @@ class TextPredictor(nn.Module):
         self.columns, self.max_length = columns, max_length
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The outputs for a batch of token ids, as of `Result.model()`: [B, classes], [B], or [B, length, classes]."""
+        """The outputs for token ids, as from `Result.model()`: [B, classes], [B], or [B, length, classes]."""
         outputs: Tensor = self.model(**{name: tensor for name, tensor in inputs.items() if name != "words"}).logits
         return outputs.squeeze(-1) if self.output.kind == "regression" else outputs
 
     def predict(self, texts: Sequence[Any], pairs: Sequence[str] | None = None) -> list[Answer]:
-        """What is predicted for each text.
+        """The prediction for each text.
 
         Parameters
         ----------
         texts
-            Texts; where words have labels, lists of words, or texts with spaces between words.
+            Texts; if words have labels, lists of words or texts with spaces between words.
         pairs
-            The second text of each pair, where the model was trained on pairs.
+            The second text of each pair, if the model was trained on pairs.
 
         Raises
         ------
         UserError
-            There are texts of another form, or too few or too many second texts.
+            Texts have the wrong form, or there are too few or too many second texts.
         """
         tokens = self.output.kind == "tokens"
         rows: list[Any] = [text.split() if tokens and isinstance(text, str) else text for text in texts]
@@ -204,7 +204,7 @@ class TextPredictor(nn.Module):
 
     @torch.no_grad()
     def _outputs(self, encoded: Any) -> Tensor:
-        """The outputs for texts of one pass, padded to the longest of them."""
+        """The outputs for the texts of one pass, padded to the longest."""
         outputs: Tensor = self(self.tokenizer.pad(encoded, return_tensors="pt"))
         return outputs
 
@@ -213,7 +213,7 @@ class TextPredictor(nn.Module):
         return answers_of(self._outputs(encoded), self.output)
 
     def _tagged(self, rows: Sequence[Sequence[str]]) -> Iterator[Answer]:
-        """A label for each word; the rest of a sentence that is too long is read as another one."""
+        """A label for each word; the rest of a sentence that is too long is treated as another sentence."""
         found: list[list[str]] = [[] for _ in rows]
         while waiting := [row for row, words in enumerate(rows) if len(found[row]) < len(words)]:
             rest = [rows[row][len(found[row]) :] for row in waiting]
@@ -225,7 +225,7 @@ class TextPredictor(nn.Module):
 
 
 def load_text(folder: Path, facts: Mapping[str, Any]) -> TextPredictor:
-    """What `TextExporter` has saved; `facts` is what it gave then."""
+    """Load what `TextExporter` has saved; `facts` is what it returned."""
     output = Output(facts["kind"], tuple(facts["labels"]))
     with quiet_transformers(bars=False) as transformers:
         auto = getattr(transformers, AUTO.get(output.kind, WHOLE_TEXTS))
@@ -245,6 +245,6 @@ def _with_saved_adapters(auto: Any, folder: Path) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder)
     classifier = auto.from_pretrained(base, config=config, dtype=torch.float32)
     with warnings.catch_warnings():
-        # peft asks by an old name
+        # peft uses an old name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return peft.PeftModel.from_pretrained(classifier, str(folder))

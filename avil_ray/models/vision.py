@@ -7,14 +7,14 @@ from torch import nn
 from avil_ray.errors import UserError
 
 SMALLEST = 16
-"""The smallest height and width, in pixels: 2 x 2 is left of it after both poolings."""
+"""The minimum height and width in pixels: 2 x 2 remain after both poolings."""
 
 
 class LeNet(nn.Sequential):
-    """Two convolutions, each pooled, and one fully connected layer: [B, channels, height, width] -> [B, features].
+    """Two convolutions with pooling and one fully connected layer: [B, channels, height, width] -> [B, features].
 
     After LeCun et al., "Gradient-based learning applied to document recognition" (1998), but with ReLU, max pooling and
-    a second kernel of 3 x 3, so that images of 16 x 16 still fit.
+    a second kernel of 3 x 3, to support images of 16 x 16.
 
     Attributes
     ----------
@@ -46,5 +46,5 @@ class LeNet(nn.Sequential):
 
 
 def _after_poolings(side: int) -> int:
-    """What is left of a side: the kernels of 5 and 3 cut 4 and 2 off, each pooling halves."""
+    """The remaining side length: the kernels of 5 and 3 cut off 4 and 2, each pooling halves it."""
     return ((side - 4) // 2 - 2) // 2

@@ -1,4 +1,4 @@
-"""Words and the tokens that stand for them: a word's label is read at its first token."""
+"""Maps words to their tokens: a word's label is read at its first token."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]], max_length: int) -> tuple[Any, list[list[int]]]:
-    """The tokens of sentences given as words, and the place of each word's first token among them.
+    """The tokens of sentences given as words, and the position of each word's first token.
 
-    Words are joined by spaces, so tokenizers see ordinary text. What is longer than `max_length` tokens is cut: words
-    that have no token then have no place, so a sentence has as many places as words that are left. A word that the
-    tokenizer has nothing for has the place of the token after it.
+    Words are joined by spaces, so tokenizers see ordinary text. Sentences are truncated to `max_length` tokens: words
+    without a token then have no position, so a sentence has as many positions as remaining words. A word for which the
+    tokenizer has no token gets the position of the next token.
 
     Returns
     -------
     tuple[BatchEncoding, list[list[int]]]
-        As the tokenizer gives it, not padded; for each sentence the places, at most one a word.
+        The tokenizer's result, not padded; for each sentence the positions, at most one per word.
     """
     texts = [" ".join(words) for words in sentences]
     encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
@@ -26,7 +26,7 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]], max_length:
 
 
 def _places(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Of each word the first token that ends after the word's first character; special tokens have empty spans."""
+    """For each word, the first token that ends after the word's first character; special tokens have empty spans."""
     starts = list(accumulate((len(word) + 1 for word in words[:-1]), initial=0))
     places: list[int] = []
     place = 0

@@ -1,7 +1,7 @@
-"""The connection to Ray: a cluster that the user named, or a Ray of our own on this machine.
+"""The connection to Ray: a cluster that the user named, or a new Ray instance on this machine.
 
-Ray itself would join any cluster that it finds running on the machine, wait for minutes for one that is gone, and end
-in a traceback where its address is not as it expects.
+By default, Ray would join any cluster found running on the machine, wait minutes for one that is gone, and fail with a
+traceback on an unexpected address.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ log = logging.getLogger(__name__)
 
 AUTO, LOCAL = "auto", "local"
 REACH_SECONDS, ANSWER_SECONDS = 3.0, 30.0
-"""How long to wait for a connection to an address, and then for Ray's answer; Ray itself would wait for minutes."""
+"""Seconds to wait for a connection to an address, and then for Ray's answer; Ray itself would wait for minutes."""
 WITHOUT = "--address local does without that cluster"
 LONGEST_FOLDER = 38
-"""Bytes of the longest path of a temporary folder in which the names of Ray's sockets fit (a system's limit is 107)."""
+"""Maximum length in bytes of a temporary folder's path, so that Ray's socket paths fit the system's limit of 107."""
 
 _ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 @contextmanager
 def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
-    """Connect to Ray for the block; a Ray that was connected before is used as it is, and left so.
+    """Connect to Ray for the block; an existing connection is used and left open.
 
     Parameters
     ----------
     address
-        `local`: a new Ray on this machine, which nobody else reaches. HOST:PORT: the cluster whose head is there.
-        `auto`: the cluster that RAY_ADDRESS names, else the one that this user's `ray start` has started here, else as
-        `local`. None: the cluster that RAY_ADDRESS names, else as `local`.
+        `local`: a new Ray instance on this machine, which no one else can reach. HOST:PORT: the cluster with its head
+        there. `auto`: the cluster named by RAY_ADDRESS, otherwise the one started here by this user's `ray start`,
+        otherwise as `local`. None: the cluster named by RAY_ADDRESS, otherwise as `local`.
     cpus
-        Of a new Ray; as many as the machine has where not given.
+        The CPUs of a new Ray instance; if not given, all of the machine's.
 
     Raises
     ------
     UserError
-        Where no cluster answers at the address, one of its nodes has not this version of avil_ray, or no Ray can be
+        No cluster answers at the address, one of its nodes does not have this version of avil_ray, or Ray cannot be
         started here.
     """
     if ray.is_initialized():
@@ -80,23 +80,23 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]
 
 
 def starts_its_own(address: str | None) -> bool:
-    """Whether `connected` would start a Ray on this machine, as the address names no cluster that answers."""
+    """Whether `connected` would start a Ray instance here, because no cluster answers at the address."""
     return _meant(address)[1] is None
 
 
 def own_node() -> dict[str, float]:
-    """The CPUs and GPUs that a Ray of our own on this machine finds, counted as Ray does."""
+    """The CPUs and GPUs that a Ray instance on this machine would have, counted as Ray does."""
     gpus = get_accelerator_manager_for_resource("GPU")
     return {"CPU": float(get_num_cpus()), "GPU": float(gpus.get_current_node_num_accelerators() if gpus else 0)}
 
 
 def named_by_environment() -> str:
-    """`auto` where RAY_ADDRESS names a cluster, else `local`: for what joins no cluster that merely happens to run."""
+    """`auto` if RAY_ADDRESS names a cluster, otherwise `local`, so as not to join a cluster by accident."""
     return AUTO if os.environ.get("RAY_ADDRESS") else LOCAL
 
 
 def _meant(address: str | None) -> tuple[str, str | None]:
-    """What the user calls the cluster, for messages, and its HOST:PORT; None for a Ray of our own."""
+    """The user's name for the cluster, for messages, and its HOST:PORT; None for a new Ray instance."""
     if address is None:
         address = named_by_environment()
         if address == LOCAL and Path(get_ray_address_file(None)).exists():
@@ -118,7 +118,7 @@ def _meant(address: str | None) -> tuple[str, str | None]:
     if file.stat().st_uid != os.getuid():
         log.warning("the Ray cluster that was started here (%s) is another user's; using a Ray of our own", address)
         return named, None
-    try:  # the file outlives a cluster that was not stopped in order, so it is no mistake of the user's
+    try:  # the file outlives a cluster that was not shut down cleanly, so a stale one is not the user's mistake
         _require_host_and_port(named, address)
         _require_cluster(named, address)
     except UserError:
@@ -141,7 +141,7 @@ def _require_host_and_port(named: str, address: str) -> None:
 def _require_cluster(named: str, address: str) -> None:
     """UserError, within seconds, unless a Ray cluster answers at HOST:PORT.
 
-    Ray's client is asked in a process of its own, which can be ended: it waits for minutes, out of Python's reach.
+    Ray's client runs in a separate process that can be killed: it waits for minutes, and Python cannot interrupt it.
     """
     host, _, port = address.rpartition(":")
     advice = "start one there, or use a Ray of your own (--address local, and no RAY_ADDRESS)"
@@ -170,7 +170,7 @@ def _require_cluster(named: str, address: str) -> None:
 def _join(named: str, address: str) -> None:
     try:
         ray.init(address=address, **_common())
-    except Exception as error:  # of the cluster's: another version of Ray, a token, no node of it on this machine
+    except Exception as error:  # caused by the cluster: another version of Ray, a token, no node on this machine
         reason = plain(str(error.__cause__ or error).strip().split("\n")[0])
         raise UserError(
             f"{plain(named)}: Ray cannot join that cluster ({reason}); this machine must be one of its nodes, "
@@ -180,7 +180,7 @@ def _join(named: str, address: str) -> None:
 
 
 def _start(cpus: int | None) -> None:
-    """A Ray of our own on this machine, whatever other Ray runs on it."""
+    """Start a new Ray instance on this machine, regardless of others running on it."""
     try:
         with _loopback_only():
             ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, _temp_dir=_temporary_folder(), **_common())
@@ -193,10 +193,10 @@ def _start(cpus: int | None) -> None:
 
 @contextmanager
 def _loopback_only() -> Iterator[None]:
-    """A Ray that starts in the block listens on 127.0.0.1 alone, unless the user set Ray's variable.
+    """Make a Ray instance started in the block listen on 127.0.0.1 only, unless the user has set Ray's variable.
 
-    Ray does so by itself where this constant of its own is false, as it is on Windows and macOS; a `_node_ip_address`
-    of 127.0.0.1 it would replace by the machine's own.
+    Ray does so itself if this constant is false, as it is on Windows and macOS; it would replace a `_node_ip_address`
+    of 127.0.0.1 by the machine's own address.
     """
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     if name in os.environ:
@@ -212,7 +212,7 @@ def _loopback_only() -> Iterator[None]:
 
 
 def _common() -> dict[str, Any]:
-    """What every connection has: no chatter, and the current folder first on the path that workers import from."""
+    """Options of every connection: quiet, and the current folder first on the workers' import path."""
     path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
     return {
         "log_to_driver": False,
@@ -222,17 +222,17 @@ def _common() -> dict[str, Any]:
 
 
 def _temporary_folder() -> str | None:
-    """Where a new Ray keeps its files: None for its usual place, another where its sockets' paths would be too long."""
+    """The folder for a new Ray instance's files: None (the default) unless socket paths would be too long."""
     usual = get_default_ray_temp_dir()
     if len(os.fsencode(usual)) <= LONGEST_FOLDER:
         return None
     log.warning("%s is too long a path for Ray's sockets; Ray keeps its files in /tmp/ray", plain(usual))
-    return "/tmp/ray"  # noqa: S108 (Ray's own place where no variable names another)
+    return "/tmp/ray"  # noqa: S108 (Ray's default if no variable names another)
 
 
 @contextmanager
 def _handler_of_sigterm_kept() -> Iterator[None]:
-    """`ray.init` takes SIGTERM for itself, and would leave at once, without a word."""
+    """Keep our SIGTERM handler: `ray.init` installs its own, which would exit at once without a message."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

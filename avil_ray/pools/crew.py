@@ -1,4 +1,4 @@
-"""The workers of a pool: started, prepared, joined into one world, replaced where they die, and ended."""
+"""The workers of a pool: starts, prepares and connects them, replaces those that die, and ends them."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from avil_ray.tasks.suite import Suite
 log = logging.getLogger(__name__)
 
 GRACE = 15.0
-"""Seconds in which workers answer that wait for one that is dead, or have failed with it."""
+"""Seconds within which workers answer that were waiting for a dead one or failed because of it."""
 STARTING = 60.0
-"""Seconds that a worker may take to start, at least: its process, its libraries, its data."""
+"""Minimum time limit, in seconds, for a worker to start: its process, its libraries and its data."""
 DEATHS, HANGS = 3, 1
-"""How often a pool replaces the worker of a slot that has died, or does not answer, before it gives up: a cause that
-strikes again and again is one that a new worker shares. A second wait that ends without an answer says enough."""
+"""How often a pool replaces a slot's worker after it died, or did not answer, before giving up: a recurring cause would
+affect a new worker too. A worker that does not answer gets one replacement."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where a pool's workers run.
+    """The slots in which a pool's workers run.
 
     Parameters
     ----------
     count
         Workers.
     resources
-        What each occupies: {"CPU": 1.0, "GPU": 0.5}.
+        The resources of each: {"CPU": 1.0, "GPU": 0.5}.
     group, first_bundle
-        The placement group that they stand in (a Tune trial's own), and the bundle of the first of them.
+        Their placement group (a Tune trial's own), and the first one's bundle in it.
     """
 
     count: int
@@ -53,7 +53,7 @@ class Slots:
     first_bundle: int = 0
 
     def options(self, slot: int) -> dict[str, Any]:
-        """Ray's options for the worker of a slot. It is never restarted by Ray: it would come back without its data."""
+        """Ray's options for the worker of a slot. Ray must not restart it, as it would come back without its data."""
         chosen: dict[str, Any] = {
             "num_cpus": self.resources.get("CPU", 0.0),
             "num_gpus": self.resources.get("GPU", 0.0),
@@ -65,7 +65,8 @@ class Slots:
 
 
 _warm: dict[str, list[Any]] = {}
-"""Placement group -> workers of finished trials, kept for the next trial in it (a worker takes seconds to start)."""
+"""Placement group -> workers of finished trials, kept for the next trial in the group (a worker takes seconds to
+start)."""
 
 
 @dataclass
@@ -75,22 +76,22 @@ class Crew:
     Parameters
     ----------
     suite, seed, threads
-        What every worker prepares.
+        What every worker loads.
     slots
         Where they run.
     timeout
-        Seconds without any answer after which workers that do not answer count as hanging: they are replaced.
+        Seconds without any answer after which workers that have not answered are considered hanging and are replaced.
 
     Attributes
     ----------
     workers
         Ray's handles, by rank.
     joined
-        Whether they have met, so that teams can be formed.
+        Whether they are connected, so that teams can be formed.
     deaths, hangs
-        Rank -> how often its worker has died, or did not answer.
+        Rank -> how often its worker has died, or has not answered.
     replaced
-        How many were replaced.
+        The number of workers replaced.
     """
 
     suite: Suite
@@ -106,14 +107,14 @@ class Crew:
     sent: Any = None
 
     def start(self) -> None:
-        """Start and prepare the workers; those that a finished pool has left in the placement group serve again.
+        """Start and prepare the workers, reusing those that a finished pool has left in the placement group.
 
         Raises
         ------
         UserError
-            Where the suite cannot travel, or a worker cannot load it.
+            The suite cannot be sent, or a worker cannot load it.
         WorkFailed
-            Where they do not start in time, or die again and again.
+            They do not start in time, or die repeatedly.
         """
         try:
             self.sent = ray.put(self.suite)
@@ -127,7 +128,7 @@ class Crew:
             raise
 
     def end(self, *, keep_warm: bool = False) -> None:
-        """Kill the workers, or leave them to the next pool in the same placement group."""
+        """Kill the workers, or leave them for the next pool in the same placement group."""
         if keep_warm and self.slots.group is not None:
             _warm[self._home] = self.workers
             return
@@ -136,7 +137,7 @@ class Crew:
         self.workers = []
 
     def join(self) -> float:
-        """Let all workers meet; the seconds that a sum over two of them takes."""
+        """Connect all workers to each other; returns the seconds that a sum over two of them takes."""
         nodes = set(self.answers([worker.node.remote() for worker in self.workers]))
         address = LOOPBACK if len(nodes) == 1 else ""
         [(host, port)] = self.answers([self.workers[0].listen.remote(address)])
@@ -145,23 +146,23 @@ class Crew:
         return float(max(self.answers([self.workers[rank].exchange_seconds.remote((0, 1)) for rank in (0, 1)])))
 
     def answers(self, references: Sequence[Any]) -> list[Any]:
-        """What workers answer at once; raises as `gathered`."""
+        """Answers that workers give immediately; raises as `gathered` does."""
         try:
             return list(ray.get(list(references), timeout=self.timeout))
-        except RayError:  # whose it is, a second look tells
+        except RayError:  # look again to find out which worker failed
             return list(self.gathered(dict(enumerate(references)), "between two rounds", "the pool", 0.0).values())
 
     def gathered(self, sent: Mapping[int, Any], where: str, what: str, patience: float | None = None) -> dict[int, Any]:
-        """The answers to orders, by rank; `patience` are the seconds without any answer, the timeout where not given.
+        """The answers to orders, by rank; `patience` overrides the timeout (seconds without any answer).
 
         Raises
         ------
         UserError
-            Where a worker comes upon a mistake in the data or the model.
+            A worker finds a mistake in the data or the model.
         WorkFailed
-            Where one fails otherwise, or is lost again and again.
+            A worker fails otherwise, or is lost repeatedly.
         WorkersLost
-            Where one has died, or hangs; the pool is whole again.
+            A worker has died or hangs; the pool is complete again.
         """
         found: dict[int, Any] = {}
         failed: RayError | None = None
@@ -174,7 +175,7 @@ class Crew:
             rank = waiting.pop(ready[0])
             try:
                 found[rank] = ray.get(ready[0])
-            except RayError as error:  # of another's death, perhaps: that is known a moment later
+            except RayError as error:  # perhaps caused by another's death, which becomes known a moment later
                 failed = error if failed is None else max(failed, error, key=weight)
                 if isinstance(getattr(error, "cause", None), UserError):
                     break
@@ -201,7 +202,7 @@ class Crew:
         return self.workers[rank].prepare.remote(self.sent, self.seed, self.threads, rank, str(Path.cwd()))
 
     def _prepare(self, ranks: Iterable[int]) -> None:
-        """Have workers load the suite; those that die of it, or have died before, are replaced."""
+        """Have workers load the suite; those that die from it, or had died before, are replaced."""
         loading = {rank: self._prepared(rank) for rank in ranks}
         while True:
             try:
@@ -209,7 +210,7 @@ class Crew:
                 return
             except DEAD as error:
                 dead = [rank for rank, reference in loading.items() if fate(reference) == "dead"]
-                if not dead:  # it is the suite that is lost
+                if not dead:  # the suite itself is lost
                     raise self._not_ready(error) from error
                 self._blame(dead, self.deaths, DEATHS, f"died: {plain(error)}")
                 self._start_anew(dead)
@@ -218,14 +219,14 @@ class Crew:
                 raise self._not_ready(error) from error
 
     def _mend(self, error: RayError) -> None:
-        """Replace the workers that are dead or silent; the others meet the new ones when a team is formed."""
+        """Replace workers that are dead or do not answer; the others connect to the new ones when a team is formed."""
         self.joined = False
         asked = [worker.node.remote() for worker in self.workers]
         ray.wait(asked, num_returns=len(asked), timeout=self._grace)
         fates = [fate(reference) for reference in asked]
         dead, silent = ([rank for rank, found in enumerate(fates) if found == one] for one in ("dead", "silent"))
         self._blame(dead, self.deaths, DEATHS, f"died: {plain(error)}")
-        if not dead and not isinstance(error, DEAD):  # else the silent work on what nobody waits for any more
+        if not dead and not isinstance(error, DEAD):  # else no one waits for the silent
             advice = f"hangs, or needs a longer `timeout`: {cause(error)}"
             self._blame(silent or range(len(self.workers)), self.hangs, HANGS, advice)
         self._start_anew([*dead, *silent])

@@ -1,4 +1,4 @@
-"""Which workers of a pool keep which optimizer's state, and what has to move before a round."""
+"""Which workers of a pool keep which optimizer's state, and what must be copied before a round."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avil_ray.pools.pool import WorkersLost
 
 
 class Move(NamedTuple):
-    """A state that one worker gives to others."""
+    """A state to be copied from one worker to others."""
 
     key: str
     source: int
@@ -26,26 +26,26 @@ class Holders:
         self._ranks: dict[str, tuple[int, ...]] = {}
 
     def note(self, key: str, ranks: Sequence[int]) -> None:
-        """These workers keep the state, and no others."""
+        """Record that these workers, and no others, keep the state."""
         self._ranks[key] = tuple(ranks)
 
     def of(self, key: str) -> tuple[int, ...]:
-        """The workers that keep a state."""
+        """The ranks of the workers that keep a state."""
         return self._ranks[key]
 
     def forget(self) -> None:
-        """No worker keeps anything any more."""
+        """Record that no worker keeps any state."""
         self._ranks = {}
 
     def moves(self, jobs: Sequence[Job], tracks: Mapping[str, Track]) -> list[Move]:
-        """What the members of each team lack of the state that they continue from; they have it from then on.
+        """The copies needed so that every team member has the state that it continues from; records them as done.
 
         Raises
         ------
         WorkersLost
-            Where no worker has it.
+            No worker has such a state.
         """
-        if jobs:  # then workers forget what no track has
+        if jobs:  # workers then discard states that no track refers to
             needed = {track.optimizer.key for track in tracks.values() if isinstance(track.optimizer, Kept)}
             self._ranks = {key: ranks for key, ranks in self._ranks.items() if key in needed}
         moves = []
@@ -64,5 +64,5 @@ class Holders:
 
 
 def key_of(assignment: Assignment, number: int) -> str:
-    """What workers keep the state under that an assignment of a round leaves; "" where it does not continue."""
+    """The key of the state that an assignment leaves with the workers; "" if it does not continue."""
     return f"{number}/{assignment.track}/{assignment.name}" if assignment.continues else ""

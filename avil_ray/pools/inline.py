@@ -14,7 +14,7 @@ from avil_ray.tasks.task import Task
 
 
 class InlinePool:
-    """One learner, in this process; the reference that other pools must equal bit for bit."""
+    """One learner in this process: the reference that other pools must match bit for bit."""
 
     def __init__(
         self, suite: Suite, tasks: Mapping[str, Task], seed: int, device: str = "cpu", threads: int = 1
@@ -33,4 +33,4 @@ class InlinePool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""

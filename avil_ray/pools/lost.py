@@ -1,4 +1,4 @@
-"""What the errors of Ray's workers say: who was lost, and what to tell the user."""
+"""Interprets the errors of Ray's workers: which worker was lost, and what to raise."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from avil_ray.learning.world import PeerLost
 from avil_ray.plain import plain
 
 DEAD = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError)
-"""What Ray raises where a worker is gone, or a vector that it had."""
+"""What Ray raises if a worker, or a vector that it owned, is lost."""
 
 
 def fate(reference: Any) -> Literal["well", "dead", "silent"]:
-    """What has become of a worker, by what it was asked."""
+    """The state of a worker, judged by the reference to its answer."""
     try:
         ray.get(reference, timeout=0)
     except GetTimeoutError:
         return "silent"
     except DEAD:
         return "dead"
-    except RayError:  # it lives to tell of it
+    except RayError:  # an error that it reports itself: it is alive
         return "well"
     return "well"
 
@@ -40,20 +40,20 @@ OF_PEER, OWN, DEATH = range(3)
 
 
 def weight(error: RayError) -> int:
-    """How much an error says of why a round failed: of a worker's own, it says more than of one that waited for it."""
+    """How much an error explains why a round failed: a worker's own error says more than that of one waiting for it."""
     if isinstance(error, DEAD):
         return DEATH
     return OF_PEER if isinstance(getattr(error, "cause", None), PeerLost) else OWN
 
 
 def failure(error: RayError, where: str) -> UserError | WorkFailed:
-    """What to raise where a worker raised: a user's mistake stays one, as in this process."""
+    """The error to raise for a worker's error: a user's mistake remains a `UserError`, as in this process."""
     raised = error.cause if isinstance(error, RayTaskError) else error
     return UserError(str(raised)) if isinstance(raised, UserError) else WorkFailed(f"{where}: {cause(error)}")
 
 
 def cause(error: RayError) -> str:
-    """What a worker raised, in one line: our own errors say it all, others also what kind they are."""
+    """A worker's error in one line: its message and, unless it is one of ours, its type."""
     raised = error.cause if isinstance(error, RayTaskError) else error
     said = plain(raised)
     ours = isinstance(raised, UserError | WorkFailed)

@@ -1,4 +1,4 @@
-"""Plain objects between the processes of a `World`: arrays in them travel as tensors, only the rest is pickled."""
+"""Sends plain objects between the processes of a `World`: arrays are sent as tensors, the rest is pickled."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from avil_ray.learning.world import World
 
 SMALL = 4096
-"""Bytes up to which an array is pickled with what it stands in: a message of its own would take longer."""
+"""Arrays up to this many bytes are pickled with their object: a separate message would take longer."""
 
 
 def tell(world: World, value: Any = None) -> Any:
-    """The first rank's value, on every rank: all of them call this at the same time."""
+    """The first rank's value, on every rank; all ranks must call this at the same time."""
     ranks = list(range(world.size))
     sent = _taken_apart(value) if world.rank == 0 else []
     count = torch.tensor([len(sent)])
@@ -32,14 +32,14 @@ def tell(world: World, value: Any = None) -> Any:
 
 
 def send(world: World, value: Any, rank: int) -> None:
-    """Send a value to another rank, which receives at the same time."""
+    """Send a value to another rank, which must call `receive` at the same time."""
     parts = _taken_apart(value)
     for tensor in (torch.tensor([len(parts)]), torch.tensor([len(part) for part in parts]), *parts):
         world.exchange(tensor, [rank], None, 0)
 
 
 def receive(world: World, rank: int) -> Any:
-    """What another rank sends."""
+    """Receive a value from another rank."""
     count = torch.empty(1, dtype=torch.int64)
     world.exchange(None, [], count, rank)
     lengths = torch.empty(int(count), dtype=torch.int64)
@@ -51,7 +51,7 @@ def receive(world: World, rank: int) -> Any:
 
 
 def _taken_apart(value: Any) -> list[Tensor]:
-    """The value pickled without its arrays, and then their bytes, which are not copied: uint8 tensors."""
+    """The value pickled without its arrays, followed by the arrays' bytes without a copy, as uint8 tensors."""
     buffers: list[PickleBuffer] = []
 
     def within(buffer: PickleBuffer) -> bool:
@@ -61,11 +61,11 @@ def _taken_apart(value: Any) -> list[Tensor]:
 
     head = pickle.dumps(value, protocol=5, buffer_callback=within)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some arrays may not be written to, and nobody will
+        warnings.simplefilter("ignore")  # some arrays are read-only, and are only read
         return [torch.frombuffer(data, dtype=torch.uint8) for data in (head, *(buffer.raw() for buffer in buffers))]
 
 
 def _put_together(parts: list[Tensor]) -> Any:
     head, *buffers = (np.asarray(part) for part in parts)
-    # from another process of the same run, never from a file
+    # only from processes of the same run, never from a file
     return pickle.loads(head.tobytes(), buffers=buffers)  # noqa: S301

@@ -1,4 +1,4 @@
-"""Notice that a node is about to be taken away: the run is stored, and goes on elsewhere before the node is gone."""
+"""Notice that a node is about to be removed: the run is stored and continues elsewhere before the node is gone."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ray.exceptions import RayActorError
 from ray.util.placement_group import PlacementGroup, placement_group_table
 
 EVERY = 1.0
-"""Seconds between two questions to Ray, which take about a millisecond each."""
+"""Seconds between two queries to Ray, which take about a millisecond each."""
 
 
 class Notice:
-    """Whether Ray drains a node that a trial runs on, as it does for a spot machine or a pod that must go.
+    """Detects that Ray is draining a node that a trial runs on, as for a spot instance or pod about to be removed.
 
     Parameters
     ----------
     group
-        The trial's placement group; None where it has none, and then there is never a notice.
+        The trial's placement group; without one (None), there is never a notice.
 
     Attributes
     ----------
     given
-        Whether there was one when `arrived` was asked last.
+        The result of the last call of `arrived`.
     """
 
     def __init__(self, group: PlacementGroup | None) -> None:
@@ -32,19 +32,19 @@ class Notice:
         self.given = False
 
     def arrived(self) -> bool:
-        """Ask Ray, at most every second: a run that may be told to go is stored now, whatever is due."""
+        """Whether a node is being drained (queried at most once a second): the run must then be stored immediately."""
         if self._group is not None and not self.given and time.monotonic() - self._asked >= EVERY:
             self._asked = time.monotonic()
             self.given = bool(self._leaving())
         return self.given
 
     def leave(self) -> None:
-        """End the trial's attempt: Tune starts another, in a new placement group, which avoids the nodes that leave.
+        """End the trial's attempt; Tune starts another in a new placement group, which avoids draining nodes.
 
         Raises
         ------
         RayActorError
-            Always. It says that the cause is preemption, which Tune does not count as a failure.
+            Always, with preemption as its cause, which Tune does not count as a failure.
         """
         nodes = ", ".join(node[:8] for node in self._leaving()) or "a node"
         raise RayActorError(error_msg=f"{nodes} is about to be taken away; the trial goes on elsewhere", preempted=True)

@@ -1,4 +1,4 @@
-"""What a trial asks of a cluster, and whether the cluster has it: pure arithmetic on resources, no Ray."""
+"""The resources that a trial needs, and whether a cluster has them: pure arithmetic, without Ray."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Bundle = Mapping[str, float]
 
 TOLERANCE = 1e-9
 ACCELERATOR = "accelerator_type:"
-"""What Ray calls the resource that stands for a kind of accelerator begins so; its name follows."""
+"""The prefix of Ray's resource for a kind of accelerator, followed by its name."""
 CONDITION = re.compile(r"(!?)(?:in\(([\w. ,-]+)\)|([\w.-]+))")
-"""What a label must say: `value`, `!value`, `in(a, b)` or `!in(a, b)`, as Ray writes it."""
+"""A condition on a label, in Ray's syntax: `value`, `!value`, `in(a, b)` or `!in(a, b)`."""
 
 CROWD = 4
-"""So many workers may share a CPU of this machine: each is a process with a copy of the libraries."""
+"""The maximum number of workers per CPU of this machine; each is a process with its own copy of the libraries."""
 
 
 def bundles(driver: Bundle, per_task: Bundle, slots: int) -> list[dict[str, float]]:
-    """One bundle for the driver, then one for each slot; resources of which nothing is asked are left out.
+    """One bundle for the driver, then one for each slot; resources with an amount of 0 are left out.
 
-    A single slot has no driver beside it: the trial's own process is its worker then.
+    With a single slot there is no separate driver: the trial's own process is the worker.
     """
     parts = [per_task] if slots == 1 else [driver, *[per_task] * slots]
     return [{name: float(amount) for name, amount in part.items() if amount > 0} for part in parts]
@@ -36,7 +36,7 @@ def total(parts: Sequence[Bundle]) -> dict[str, float]:
 
 
 def missing(parts: Sequence[Bundle], nodes: Sequence[Bundle]) -> str | None:
-    """What the nodes lack for all bundles at once, in words; None where they fit.
+    """What the nodes lack to hold all bundles at once, in words; None if they fit.
 
     Bundles are placed largest first on the first node with room, as a packing scheduler would.
     """
@@ -58,7 +58,7 @@ def missing(parts: Sequence[Bundle], nodes: Sequence[Bundle]) -> str | None:
 
 
 def most_slots(driver: Bundle, per_task: Bundle, nodes: Sequence[Bundle], wanted: int) -> int:
-    """How many of the wanted slots fit beside the driver; 0 where not even one does."""
+    """How many of the wanted slots fit alongside the driver; 0 if none does."""
     for slots in range(wanted, 0, -1):
         if missing(bundles(driver, per_task, slots), nodes) is None:
             return slots
@@ -66,7 +66,7 @@ def most_slots(driver: Bundle, per_task: Bundle, nodes: Sequence[Bundle], wanted
 
 
 def at_once(parts: Sequence[Bundle], nodes: Sequence[Bundle], most: int) -> int:
-    """How many times the nodes have room for all bundles side by side, at most `most`; 0 where not even once."""
+    """How many copies of all bundles fit on the nodes at the same time, at most `most`."""
     asked, there = total(parts), total(nodes)
     rough = min((math.floor(there.get(name, 0.0) / amount + TOLERANCE) for name, amount in asked.items()), default=0)
     fitting = (count for count in range(min(rough, most), 0, -1) if missing([*parts] * count, nodes) is None)
@@ -74,13 +74,13 @@ def at_once(parts: Sequence[Bundle], nodes: Sequence[Bundle], most: int) -> int:
 
 
 def own_cpus(asked: float) -> int:
-    """The CPUs of a Ray of our own: more than there are where more are asked, but only so many as can share them."""
+    """The CPUs of a new Ray instance: more than the machine has if requested, up to the limit for sharing."""
     there = os.cpu_count() or 1
     return max(there, min(math.ceil(asked), CROWD * there))
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Whether a node with these labels is one that a label selector asks for; a label that is not there says nothing.
+    """Whether a node with these labels matches a label selector; a missing label has no value.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def describe(bundle: Bundle) -> str:
 
 
 def number(amount: float) -> str:
-    """An amount without needless digits."""
+    """An amount without trailing zeros."""
     return f"{amount:.4g}"
 
 

@@ -1,4 +1,4 @@
-"""What a pool expects its work to take, from what it took before, and the schedule that follows."""
+"""Predicts how long a pool's work takes from earlier measurements, and schedules accordingly."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from avil_ray.learning.weighting import Fixed
 from avil_ray.pools.schedule import Load, schedule
 
 PER_PARAMETER = 4e-8
-"""Seconds of a task's step for each parameter, before any was measured: as of small transformers on one CPU."""
+"""Seconds per parameter of a task's step before any was measured: typical of small transformers on one CPU."""
 EXCHANGE, EXCHANGE_PER_PARAMETER = 1e-3, 3.5e-9
-"""Seconds of a sum over two workers before one was measured, and for each parameter: of two processes on a node."""
+"""Seconds of a sum over two workers before one was measured, and per parameter: of two processes on a node."""
 
 
 @dataclass
 class Planner:
-    """Shares out rounds; the bits of a result do not depend on it.
+    """Schedules rounds; the bits of a result do not depend on the schedule.
 
     Attributes
     ----------
     exchange
-        Seconds of a sum over two workers; None where it was not measured.
+        Seconds of a sum over two workers; None if not measured.
     """
 
     exchange: float | None = None
@@ -34,7 +34,7 @@ class Planner:
     def plan(
         self, assignments: Sequence[Assignment], pieces: Sequence[Piece], workers: int, parameters: int
     ) -> tuple[list[tuple[int, tuple[int, ...]]], list[int]]:
-        """(index of an assignment, ranks) in the order of work; and the rank that evaluates each piece."""
+        """(Index of an assignment, ranks) in the order of execution, and the rank that evaluates each piece."""
         loads = [self._load(one, parameters) for one in assignments]
         loads += [Load(self._piece, 0, 1) for _ in pieces]
         exchange = EXCHANGE + EXCHANGE_PER_PARAMETER * parameters if self.exchange is None else self.exchange
@@ -46,16 +46,16 @@ class Planner:
         )
 
     def took(self, assignment: Assignment, seconds: float) -> None:
-        """Note the seconds that all workers together spent on an assignment."""
+        """Record the seconds that all workers together spent on an assignment."""
         self._seconds[_kind(assignment)] = seconds / max(1, assignment.steps)
         self._pass = seconds / max(1, assignment.gradient_steps)
 
     def seconds_of(self, batches: float) -> float:
-        """What a pass over so many batches takes one worker, forward and backward; 0 where nothing was measured."""
+        """Seconds of one worker's forward and backward passes over `batches` batches; 0 if nothing was measured."""
         return self._pass * batches
 
     def answered(self, seconds: float) -> None:
-        """Note the seconds that a piece took."""
+        """Record the seconds that a piece took."""
         self._piece = seconds
 
     def _load(self, assignment: Assignment, parameters: int) -> Load:
@@ -66,12 +66,12 @@ class Planner:
 
 
 def units(assignment: Assignment) -> int:
-    """In how many parts a step of the assignment can be shared out: tasks, or their micro-batches."""
+    """The number of parts into which a step of the assignment can be divided: tasks, or their micro-batches."""
     size, batch = assignment.learning.micro_batch, assignment.learning.batch_size
     whole = size is None or not isinstance(assignment.rule, Fixed)
     return len(assignment.weights) * (1 if whole or size is None else -(-batch // size))
 
 
 def _kind(assignment: Assignment) -> tuple[str, str, int]:
-    """What takes about as long as before."""
+    """A key for assignments that take about the same time per step."""
     return assignment.track, assignment.name, len(assignment.weights)

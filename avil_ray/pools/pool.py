@@ -1,4 +1,4 @@
-"""WHERE assignments run: the seam between the driver and its workers."""
+"""Where assignments run: the interface between the driver and its workers."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from avil_ray.learning.track import Track
 
 
 class WorkersLost(Exception):
-    """What a track needs has died with a worker: the run goes back to its last checkpoint. The pool is whole again."""
+    """State of a track was lost with a worker: the run returns to its last checkpoint; the pool is complete again."""
 
 
 class Pool(Protocol):
-    """Runs a round's assignments. The result does not depend on the pool, its number of workers, or who ends first."""
+    """Runs a round's assignments. The result does not depend on the pool, its number of workers or their timing."""
 
     @property
     def workers(self) -> int:
-        """How many workers are reserved, idle or not."""
+        """The number of reserved workers, idle or not."""
         ...
 
     def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
-        """The updates of all assignments, each from where its track stands, in the order of the assignments."""
+        """The updates of all assignments, each from its track's current state, in the order of the assignments."""
         ...
 
 
 @runtime_checkable
 class Evaluating(Protocol):
-    """A pool whose workers evaluate too.
+    """A pool whose workers also evaluate.
 
     Attributes
     ----------
     spent, waited
-        Seconds that workers have spent on evaluations so far, and that the driver has waited for them.
+        Seconds that workers have spent on evaluations so far, and seconds that the driver has waited for them.
     """
 
     spent: float
     waited: float
 
     def judge(self, pieces: Sequence[Piece], /) -> list[Judged]:
-        """What the pieces come to, in their order."""
+        """The results of the pieces, in their order."""
         ...
 
     def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev, /) -> LineLoss | None:
-        """The dev loss along a round's deltas; None where the driver itself is as fast."""
+        """The dev loss along a round's deltas; None if the driver itself is as fast."""
         ...
 
     def run_beside(
@@ -57,5 +57,5 @@ class Evaluating(Protocol):
         number: int,
         pieces: Sequence[Piece],
     ) -> tuple[list[Update], list[Judged]]:
-        """The updates as of `run`, and an evaluation that the workers find time for beside."""
+        """The updates as from `run`, and an evaluation that the workers do in their spare time."""
         ...

@@ -1,4 +1,4 @@
-"""Whether a cluster that was joined can run our tasks at all: asked once, before its trials would all fail."""
+"""Checks once, before any trial, that a joined cluster can run our tasks at all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from avil_ray.errors import UserError
 from avil_ray.plain import plain
 
 PROBE_SECONDS = 60.0
-"""How long to wait for the first tasks, for which nodes start processes."""
+"""Seconds to wait for the first tasks, for which nodes start processes."""
 
 
 def require_same_version(named: str, advice: str) -> None:
-    """UserError unless tasks run on the cluster's nodes, with this version of avil_ray.
+    """Raise `UserError` unless tasks run on the cluster's nodes with this version of avil_ray.
 
-    Where that is not so every trial would fail, with words of Ray's that do not say why ("The actor never ran").
+    Otherwise every trial would fail with a message from Ray that does not say why ("The actor never ran").
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     probe = ray.remote(num_cpus=0, max_retries=0)(_version)
@@ -36,7 +36,7 @@ def require_same_version(named: str, advice: str) -> None:
             raise UserError(f"{where} cannot import avil_ray ({plain(error.cause)}); {advice}") from error
         except RuntimeEnvSetupError as error:
             raise UserError(f"{where} cannot run a task ({plain(error).splitlines()[0]}); {advice}") from error
-        except RayError:  # a node that is about to leave
+        except RayError:  # a node that is about to be removed
             continue
         if found != __version__:
             raise UserError(f"{where} has avil_ray {found}, and this is {__version__}; {advice}")

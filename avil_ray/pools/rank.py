@@ -1,4 +1,4 @@
-"""One process of a program that Ray Train launches: what it does when the first rank tells it to."""
+"""One process of a program launched by Ray Train: the methods that the first rank can call on it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from avil_ray.learning.track import Track
 from avil_ray.learning.world import World
 from avil_ray.pools.messages import receive, send, tell
 
-_dist: Any = torch.distributed  # its types name few of the functions that it has
+_dist: Any = torch.distributed  # its type stubs lack many of its functions
 
 
 class Ranks(World):
-    """The processes that Train has made a group of; it must be initialised."""
+    """Train's process group, which must be initialised."""
 
     def __init__(self) -> None:
         super().__init__(_dist.group.WORLD, _dist.get_rank(), _dist.get_world_size())
@@ -38,19 +38,19 @@ class Ranks(World):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a rank gives back: its parts of jobs, and what pieces came to, by their place, in so many seconds."""
+    """A rank's answer: its parts of jobs, the results of its pieces by place, and the seconds the pieces took."""
 
     parts: Sequence[Part]
     judged: Mapping[int, tuple[Judged, float]]
 
 
 class Rank:
-    """What every rank can do; each method is called on all ranks at the same time.
+    """The methods of every rank; each is called on all ranks at the same time.
 
     Parameters
     ----------
     report
-        Tells Train of a round, by a line of the history.
+        Reports a round to Train, as a row of the history.
     """
 
     def __init__(self, member: Member, world: World, report: Callable[[Mapping[str, Any]], None]) -> None:
@@ -64,7 +64,7 @@ class Rank:
         number: int,
         pieces: Mapping[int, tuple[int, Piece]],
     ) -> Answer:
-        """Take part in a round: the jobs of this rank, and then its pieces of an evaluation (place -> rank, piece)."""
+        """Take part in a round: run this rank's jobs, then its pieces of an evaluation (place -> rank, piece)."""
         parts = list(self.member.perform(jobs, tracks, number)) if jobs else []
         judged = {}
         for place, (rank, piece) in pieces.items():
@@ -79,7 +79,7 @@ class Rank:
         self.member.open_line(line, rows, start, ends)
 
     def shares(self, alpha: Tensor, numbers: Sequence[range], slope: bool) -> tuple[list[Share], float]:
-        """The shares of this rank's pieces (`numbers`: of each rank), and the seconds that it took."""
+        """The shares of this rank's pieces (`numbers`: those of each rank), and the seconds spent."""
         started = time.perf_counter()
         return self.member.shares(alpha, numbers[self.world.rank], slope=slope), time.perf_counter() - started
 
@@ -88,7 +88,7 @@ class Rank:
         self.member.close_line()
 
     def give(self, key: str, source: int, receivers: Sequence[int]) -> OptimizerState | None:
-        """Give an optimizer's state from one rank to others, which keep it too; to itself it gives the state back."""
+        """Copy an optimizer's state from one rank to others; a rank that sends to itself gets the state returned."""
         if self.world.rank == source:
             for rank in receivers:
                 send(self.world, dict(self.member.kept[key]), rank)
@@ -99,20 +99,20 @@ class Rank:
         return None
 
     def exchange_seconds(self) -> float:
-        """How long a sum over the first two ranks takes."""
+        """Seconds that a sum over the first two ranks takes."""
         return self.member.exchange_seconds((0, 1)) if self.world.rank < 2 else 0.0
 
     def report(self, row: Mapping[str, Any]) -> None:
-        """Tell Train of a round: a barrier of all ranks."""
+        """Report a round to Train: a barrier for all ranks."""
         self._report(row if self.world.rank == 0 else {})
 
 
 ANSWERED = ("perform", "shares")
-"""The methods of `Rank` whose values the first rank gets from those that it asked."""
+"""The methods of `Rank` whose results are sent to the first rank."""
 
 
 def serve(rank: Rank) -> None:
-    """Do what the first rank tells, until it says that the run is over."""
+    """Execute the first rank's calls until the run is over."""
     while True:
         name, asked, arguments = tell(rank.world)
         if not name:

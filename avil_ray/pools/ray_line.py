@@ -1,4 +1,4 @@
-"""The dev loss along a round's deltas, computed by a pool's workers: only alpha and the slopes travel."""
+"""The dev loss along a round's deltas, computed by a pool's workers: only alpha and the slopes are sent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from avil_ray.pools.wire import Sent
 
 
 class RayLine(LineLoss):
-    """Shares out the pieces of the dev rows over the workers; the vectors are read where the store has them.
+    """Distributes the pieces of the dev rows over the workers; the vectors are read in place from the object store.
 
     Parameters
     ----------
     spent
-        Told the seconds that workers have worked and that the driver has waited, after each evaluation.
+        Called after each evaluation with the seconds that workers have worked and that the driver has waited.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RayLine(LineLoss):
         crew.answers([worker.open_line.remote(line, dev.rows, *vectors) for worker in workers])
 
     def shares(self, alpha: Tensor, *, slope: bool) -> list[Share]:
-        """What each piece gives at theta(alpha), in the order of the pieces."""
+        """The share of each piece at theta(alpha), in the order of the pieces."""
         started, workers = time.perf_counter(), self._crew.workers
         asked = [workers[rank].shares.remote(alpha, list(part), slope) for rank, part in self._numbers.items()]
         answers = self._crew.answers(asked)
@@ -52,6 +52,6 @@ class RayLine(LineLoss):
         return [found[number] for number in sorted(found)]
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let the workers go of the vectors."""
+        """Let the workers release the vectors."""
         if kind is None:
             self._crew.answers([self._crew.workers[rank].close_line.remote() for rank in self._numbers])

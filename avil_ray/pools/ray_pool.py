@@ -1,8 +1,8 @@
 """A pool of Ray actors: one per slot, each with its own model replica and data.
 
-What crosses the wire is one flat vector each way: a track's theta is put into the object store once a round, and every
-update brings one back. Optimizer states stay with the workers. A worker that dies or hangs is replaced; where it has
-taken with it what a track needs, the run goes back to its last checkpoint. Every wait has a time limit.
+One flat vector is sent each way: a track's theta is put into the object store once per round, and every update returns
+one. Optimizer states stay with the workers. A worker that dies or hangs is replaced; if state that a track needs is
+lost with it, the run returns to its last checkpoint. Every wait has a time limit.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ from avil_ray.pools.worker import Answer
 from avil_ray.tasks.suite import Suite
 
 WORTH_ASKING = 0.01
-"""Seconds of an evaluation from which on workers compute it: asking them takes about a millisecond."""
+"""Workers compute evaluations that take at least this many seconds; a request takes about a millisecond."""
 
 
 @dataclass
 class RayPool:
-    """Runs assignments, and evaluates, on Ray actors.
+    """Runs assignments and evaluations on Ray actors.
 
     Parameters
     ----------
     suite, seed, threads
-        What every worker prepares.
+        What every worker loads.
     slots
-        Where the workers run.
+        The slots in which the workers run.
     timeout
-        Seconds without any answer after which workers that do not answer are replaced, once; then the pool gives up.
+        Seconds without any answer after which workers that have not answered are replaced (once; then the pool gives
+        up).
     keep_warm
-        Leave the workers to the next pool in the same placement group, unless this one failed.
+        Leave the workers for the next pool in the same placement group, unless this one failed.
     name
-        What Ray's dashboard and the list of processes call the work by: the trial.
+        The trial's name, for Ray's dashboard and the process list.
     """
 
     suite: Suite
@@ -84,7 +85,7 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """How many workers are reserved."""
+        """The number of reserved workers."""
         return self.slots.count
 
     def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
@@ -93,20 +94,20 @@ class RayPool:
         Raises
         ------
         UserError
-            Where an assignment comes upon a mistake in the data or the model.
+            An assignment reveals a mistake in the data or the model.
         WorkFailed
-            Where an assignment fails otherwise, or a worker dies again and again, or hangs again.
+            An assignment fails otherwise, or a worker dies repeatedly or hangs a second time.
         WorkersLost
-            Where an optimizer's state was lost with a worker; the pool is whole again.
+            An optimizer's state was lost with a worker; the pool is complete again.
         """
         return self.run_beside(assignments, tracks, number, ())[0]
 
     def judge(self, pieces: Sequence[Piece]) -> list[Judged]:
-        """What the pieces of an evaluation come to, from all workers at once."""
+        """The results of the pieces of an evaluation, computed by all workers in parallel."""
         return self.run_beside((), {}, 0, pieces)[1]
 
     def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> LineLoss | None:
-        """The dev loss along a line, computed by the workers; None where the driver is as fast."""
+        """The dev loss along a line, computed by the workers; None if the driver is as fast."""
         alone = self._planner.seconds_of(len(dev.rows) / dev.learning.batch_size)
         if self.workers == 1 or len(dev.pieces) == 1 or alone < WORTH_ASKING:
             return None
@@ -123,7 +124,7 @@ class RayPool:
         number: int,
         pieces: Sequence[Piece],
     ) -> tuple[list[Update], list[Judged]]:
-        """The updates as of `run`, and an evaluation that the workers find time for beside."""
+        """The updates as from `run`, and an evaluation that the workers do in their spare time."""
         while True:
             try:
                 return self._round(assignments, tracks, number, pieces)
@@ -170,7 +171,7 @@ class RayPool:
     def _updates(
         self, jobs: Sequence[Job], assignments: Sequence[Assignment], answers: Mapping[int, Answer]
     ) -> list[Update]:
-        """One update for each assignment, from its team's parts."""
+        """One update per assignment, combined from its team's parts."""
         found: dict[int, Update] = {}
         taken = dict.fromkeys(answers, 0)
         for job in jobs:
@@ -195,7 +196,7 @@ class RayPool:
         return [found[place][0] for place in range(count)]
 
     def _called(self, jobs: Sequence[Job], rank: int, number: int) -> str:
-        """What a worker's part of a round is called: trial, round and what it trains."""
+        """The name of a worker's part of a round: trial, round and tasks."""
         trained = [job.assignment.name for job in jobs if rank in job.ranks]
         return f"{self.name} round {number}: {', '.join(trained) or 'evaluation'}"
 
@@ -206,7 +207,7 @@ class RayPool:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """What every living node of the cluster has: CPUs and GPUs, and all else that Ray knows of it."""
+    """The resources of every living node of the cluster: CPUs, GPUs, and any others that Ray knows of."""
     return [{"CPU": 0.0, "GPU": 0.0, **node["Resources"]} for node in ray.nodes() if node["Alive"]]
 
 
@@ -214,20 +215,19 @@ def node_resources() -> list[dict[str, float]]:
 def local_pool(suite: Suite, seed: int, threads: int, workers: int | None = None) -> Iterator[RayPool]:
     """A pool for one run outside Tune.
 
-    On the cluster that Ray is connected to, else on the one that RAY_ADDRESS names, else on a Ray of its own on this
-    machine, whatever other Ray runs there.
+    It runs on the cluster that Ray is connected to, otherwise on the one named by RAY_ADDRESS, otherwise on a new Ray
+    instance on this machine, regardless of others running there.
 
     Parameters
     ----------
     workers
-        One per task where not given, as far as the cluster allows; each takes a CPU for every thread and every loader
-        process. On this machine a few times more workers than CPUs are allowed (they share them); on a cluster that
-        was there before they must fit.
+        By default one per task, as far as the cluster allows; each needs one CPU per thread and per loader process. On
+        this machine, workers may share CPUs, up to a few per CPU; on an existing cluster they must fit.
 
     Raises
     ------
     UserError
-        Where the cluster does not answer, or has no room for the workers.
+        The cluster does not answer, or has no room for the workers.
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, not {workers}")

@@ -1,4 +1,4 @@
-"""How a round's assignments are shared out over a pool's workers: pure arithmetic on expected seconds."""
+"""Distributes a round's assignments over a pool's workers: pure arithmetic on expected seconds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from avil_ray.learning.team import shares
 
 WORTH_IT = 0.97
-"""Larger teams must end a round this much earlier: what is expected is not exact."""
+"""Larger teams must shorten a round at least to this fraction, as predictions are not exact."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """An assignment as a schedule sees it.
+    """An assignment, as seen by the scheduler.
 
     Parameters
     ----------
     seconds
-        What it takes one worker alone.
+        Its duration on a single worker.
     steps, units
-        Its gradient steps, and the units of one step: a team has at most so many members.
+        Its gradient steps, and the units of one step: the maximum size of a team.
     """
 
     seconds: float
@@ -29,7 +29,7 @@ class Load:
     units: int
 
     def on(self, workers: int, exchange: float) -> float:
-        """Seconds that a team of so many workers takes, where adding up between two of them takes `exchange`."""
+        """Seconds that a team of `workers` takes, if a sum over two of them takes `exchange`."""
         if workers == 1:
             return self.seconds
         largest = max(map(len, shares(0, self.units, workers)))
@@ -37,10 +37,10 @@ class Load:
 
 
 def schedule(loads: Sequence[Load], workers: int, exchange: float) -> list[tuple[int, tuple[int, ...]]]:
-    """Which workers take which load, in the order in which all of them shall work: (index of the load, ranks).
+    """(Index of a load, ranks of its workers), in the order of execution.
 
-    The longest first, each on those workers that are free first; teams as large as makes the round end earliest, and
-    none larger than needed for that.
+    The longest load first, each on the workers that are free first. Teams are as large as needed to make the round end
+    as early as possible, and no larger.
     """
     most = min(workers, max((load.units for load in loads), default=1))
     best, chosen = math.inf, _listed(loads, workers, exchange, 1)[1]
@@ -54,7 +54,7 @@ def schedule(loads: Sequence[Load], workers: int, exchange: float) -> list[tuple
 def _listed(
     loads: Sequence[Load], workers: int, exchange: float, most: int
 ) -> tuple[float, list[tuple[int, tuple[int, ...]]]]:
-    """When the round ends with teams of at most `most` workers, and who works on what."""
+    """The end of the round with teams of at most `most` workers, and its schedule."""
     free, found = [0.0] * workers, []
     for index in sorted(range(len(loads)), key=lambda index: -loads[index].seconds):
         load = loads[index]

@@ -1,4 +1,4 @@
-"""Ray's token: who knows it may give a cluster orders."""
+"""Ray's authentication token, which allows its owner to control a cluster."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 @contextmanager
 def token_for(address: str | None) -> Iterator[None]:
-    """For the block, the token that Ray needs, unless the user chose one or none.
+    """Set the token that Ray needs within the block, unless the user has configured authentication.
 
-    A new Ray takes orders only from those who know a token that nobody else has, as other users of the machine reach
-    its ports (Ray's own would stay in a file). A cluster on this machine that `ray start` has started, and one whose
-    ports are forwarded to this machine, have the one in that file.
+    A new Ray instance gets a secret token, as other users of the machine can reach its ports (Ray's own token would
+    stay in a file). A cluster started on this machine by `ray start`, or one with ports forwarded to this machine, uses
+    the token in that file.
     """
     if address is None and not any(name in os.environ for name in TOKEN):
         chosen = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -39,13 +39,13 @@ def token_for(address: str | None) -> Iterator[None]:
 
 
 def has_stored_token(address: str) -> bool:
-    """Whether Ray's token of this machine is to be tried: as Ray itself does, for no address elsewhere."""
+    """Whether to try this machine's stored Ray token: like Ray, only for addresses on this machine."""
     here = address.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]", ray.util.get_node_ip_address())
     loader = AuthenticationTokenLoader.instance()
     return here and "RAY_AUTH_MODE" not in os.environ and bool(loader.has_token(ignore_auth_mode=True))
 
 
 def _read_token_again() -> None:
-    """Ray reads its environment once a process; as it does itself where it turns tokens on."""
+    """Make Ray read its environment again, as Ray itself does when it enables tokens: it reads it once per process."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

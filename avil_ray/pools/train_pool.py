@@ -1,8 +1,7 @@
-"""A pool whose workers are the ranks of one `torch.distributed` program, which Ray Train launches (`train_run.py`).
+"""A pool whose workers are the ranks of one `torch.distributed` program launched by Ray Train (`train_run.py`).
 
-The first rank drives: it runs the loop over rounds, tells the others what to do, and works as they do. The others wait
-for what it tells. A rank that is lost ends the program; Train starts it again, and the run continues from its last
-checkpoint.
+The first rank is the driver: it runs the loop over rounds, sends calls to the others, and works as they do. The others
+wait for its calls. A lost rank ends the program; Train restarts it, and the run continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from avil_ray.pools.planner import Planner
 from avil_ray.pools.rank import Answer, Rank
 
 WORTH_ASKING = 0.05
-"""Seconds of an evaluation from which on all ranks compute it: they must be told of the line's vectors first."""
+"""All ranks compute evaluations that take at least this many seconds; the line's vectors must be sent to them first."""
 
 
 class TrainPool:
-    """The pool that the first rank drives.
+    """The pool driven by the first rank.
 
     Attributes
     ----------
     spent, waited
-        Seconds that ranks have spent on evaluations so far, and that the driver has waited for them.
+        Seconds that ranks have spent on evaluations so far, and seconds that the driver has waited for them.
     """
 
     def __init__(self, rank: Rank) -> None:
@@ -47,15 +46,15 @@ class TrainPool:
         self._measured = False
 
     def run(self, assignments: Sequence[Assignment], tracks: Mapping[str, Track], number: int) -> list[Update]:
-        """The updates, in the order of the assignments; raises `PeerLost` where a rank is lost."""
+        """The updates, in the order of the assignments; raises `PeerLost` if a rank is lost."""
         return self.run_beside(assignments, tracks, number, ())[0]
 
     def judge(self, pieces: Sequence[Piece]) -> list[Judged]:
-        """What the pieces of an evaluation come to, from all ranks at once."""
+        """The results of the pieces of an evaluation, computed by all ranks in parallel."""
         return self.run_beside((), {}, 0, pieces)[1]
 
     def line(self, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> LineLoss | None:
-        """The dev loss along a line, computed by all ranks; None where this one alone is as fast."""
+        """The dev loss along a line, computed by all ranks; None if this one alone is as fast."""
         alone = self.planner.seconds_of(len(dev.rows) / dev.learning.batch_size)
         if self.workers == 1 or len(dev.pieces) == 1 or alone < WORTH_ASKING:
             return None
@@ -68,7 +67,7 @@ class TrainPool:
         number: int,
         pieces: Sequence[Piece],
     ) -> tuple[list[Update], list[Judged]]:
-        """The updates as of `run`, and an evaluation that the ranks find time for beside."""
+        """The updates as from `run`, and an evaluation that the ranks do in their spare time."""
         length = max((len(track.theta) for track in tracks.values()), default=0)
         plan, asked = self.planner.plan(assignments, pieces, self.workers, length)
         if any(len(ranks) > 1 for _, ranks in plan) and not self._measured:
@@ -87,20 +86,20 @@ class TrainPool:
         return [updates[one.track, one.name] for one in assignments], [judged[at][0] for at in range(len(pieces))]
 
     def report(self, row: Mapping[str, Any]) -> None:
-        """Tell Train of a round."""
+        """Report a round to Train."""
         self.told("report", row)
 
     def end(self) -> None:
-        """Let the other ranks go."""
+        """End the other ranks' programs."""
         tell(self._rank.world, ("", (), ()))
 
     def told(self, name: str, *arguments: Any, asked: Sequence[int] = ()) -> Any:
-        """Call a method of every rank; the value of this one's."""
+        """Call a method on every rank; returns this rank's result."""
         tell(self._rank.world, (name, asked, arguments))
         return getattr(self._rank, name)(*arguments)
 
     def answers(self, name: str, busy: set[int], *arguments: Any) -> dict[int, Any]:
-        """The values of a method of every rank that has something to do, and of this one."""
+        """Call a method on every rank; returns the results of those in `busy` and of this one."""
         others = sorted(busy - {0})
         started = time.perf_counter()
         found = {0: self.told(name, *arguments, asked=others)}
@@ -109,7 +108,7 @@ class TrainPool:
         return found
 
     def _updates(self, jobs: Sequence[Job], answers: Mapping[int, Answer]) -> dict[tuple[str, str], Update]:
-        """(track, name) -> the update, from the parts of its team."""
+        """(track, name) -> the update, combined from the parts of its team."""
         left = {rank: iter(answer.parts) for rank, answer in answers.items()}
         found = {}
         for job in jobs:
@@ -122,7 +121,7 @@ class TrainPool:
         return found
 
     def _state(self, key: str) -> OptimizerState:
-        """The state that ranks keep under a key; this one keeps it too from then on."""
+        """The state that ranks keep under a key; this rank keeps it too from then on."""
         holders = self._holders.of(key)
         state: OptimizerState = self.told("give", key, holders[0], [] if 0 in holders else [0])
         if 0 not in holders:
@@ -131,7 +130,7 @@ class TrainPool:
 
 
 class TrainLine(LineLoss):
-    """Shares out the pieces of the dev rows over the ranks: only alpha and the slopes travel."""
+    """Distributes the pieces of the dev rows over the ranks: only alpha and the slopes are sent."""
 
     def __init__(self, pool: TrainPool, line: Line, start: Vector, ends: Sequence[Vector], dev: Dev) -> None:
         super().__init__(len(dev.rows))
@@ -140,7 +139,7 @@ class TrainLine(LineLoss):
         pool.told("open_line", line, dev.rows, start, list(ends))
 
     def shares(self, alpha: Tensor, *, slope: bool) -> list[Share]:
-        """What each piece gives at theta(alpha), in the order of the pieces."""
+        """The share of each piece at theta(alpha), in the order of the pieces."""
         busy = {rank for rank, part in enumerate(self._numbers) if part}
         answers = self._pool.answers("shares", busy, alpha, self._numbers, slope)
         self._pool.spent += sum(seconds for _, seconds in answers.values())
@@ -152,13 +151,13 @@ class TrainLine(LineLoss):
         return [share for _, share in sorted(pairs, key=lambda pair: pair[0])]
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let the ranks go of the vectors."""
+        """Let the ranks release the vectors."""
         if kind is None:
             self._pool.told("close_line")
 
 
 def _needed(tracks: Mapping[str, Track], jobs: Sequence[Job]) -> dict[str, Track]:
-    """The tracks without what no rank looks at: of those that no job starts from, only the key of their state."""
+    """The tracks without what no rank needs: for those that no job starts from, only the key of their state."""
     used = {job.assignment.track for job in jobs}
     return {
         name: replace(track, best=None) if name in used else Track(NOTHING, optimizer=_only_key(track.optimizer))

@@ -1,7 +1,7 @@
-"""Launches a run by Ray Train: `TorchTrainer` starts the ranks, and starts them again where one dies.
+"""Launches a run with Ray Train: `TorchTrainer` starts the ranks, and restarts them if one dies.
 
-What comes back passes through a folder, as Train keeps no figures of a round that has no checkpoint, and gives none to
-whoever waits for its result.
+Results are passed through a folder, as Train keeps no metrics of rounds without a checkpoint, and does not return them
+to the caller.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from avil_ray.pools.train_pool import TrainPool
 from avil_ray.storage import discard, make_folder, replace_file
 from avil_ray.tasks.suite import Suite
 
-_train: Any = ray.train  # its types are those of the earlier version of Train
+_train: Any = ray.train  # its type stubs are those of Train's previous version
 
 FAILURE = "failure.json"
-"""What a rank writes where it fails by itself."""
+"""The file that a rank writes if it fails itself."""
 LOST = 3
-"""How often ranks may be lost before a run gives up: more deaths than this have a cause that new ranks share."""
+"""How often ranks may be lost before a run gives up: more deaths have a cause that new ranks would share."""
 LOOK, LET_GO = 0.1, 30.0
-"""Seconds between two looks at what came back; and those in which Train may end a run in order."""
+"""Seconds between two checks for results, and seconds that Train has to end a run cleanly."""
 
 SETTINGS = {
-    # Train looks for news of its ranks only so often (seconds; its default is 2), and each report waits for that
+    # the interval in seconds at which Train polls its ranks (default 2); each report waits for it
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.05",
-    # ranks stay in the folder in which the suite's relative paths are found
+    # ranks stay in the folder that the suite's relative paths refer to
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
@@ -60,18 +60,18 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Program:
-    """What every rank runs.
+    """The program that every rank runs.
 
     Parameters
     ----------
     suite, seed, threads
-        What its member prepares: the suite as the method trains it.
+        What its member loads: the suite as prepared by the method.
     drive
-        What the first rank does with the pool, from the start or from the last checkpoint; it stores its result.
+        What the first rank does with the pool, from the start or from the last checkpoint; it must store its result.
     folder
-        Train's files and the reason of a failure; on storage that every node sees.
+        The folder for Train's files and the cause of a failure, on storage that every node can access.
     place
-        The folder in which the suite's relative paths are looked for, where it exists.
+        The folder that the suite's relative paths refer to, if it exists.
     """
 
     suite: Suite
@@ -84,16 +84,16 @@ class Program:
 
 @dataclass(frozen=True)
 class Ranked:
-    """How many ranks, and what each occupies.
+    """The number of ranks, and the resources of each.
 
     Parameters
     ----------
     count
-        So many, or at least and at most so many: as many as the cluster has room for when they start.
+        The number of ranks, or a minimum and a maximum: then as many as the cluster has room for when they start.
     resources
         {"CPU": 1.0, "GPU": 0.5}.
     timeout
-        Seconds without an answer after which a rank counts as lost.
+        Seconds without an answer after which a rank is considered lost.
     """
 
     count: int | tuple[int, int]
@@ -102,14 +102,14 @@ class Ranked:
 
 
 def launch(program: Program, ranked: Ranked, look: Callable[[], None]) -> None:
-    """Run a program to its end; `look` is called every moment in this process, and may raise to end it.
+    """Run a program to its end; `look` is called regularly in this process, and may raise to end it.
 
     Raises
     ------
     UserError
-        Where the suite cannot travel, or a rank comes upon a mistake of the user's.
+        The suite cannot be sent, or a rank finds a mistake of the user's.
     WorkFailed
-        Where a rank fails otherwise, or ranks are lost again and again.
+        A rank fails otherwise, or ranks are lost repeatedly.
     """
     _require_sendable(program)
     discard(program.folder / FAILURE)
@@ -146,16 +146,17 @@ def launch(program: Program, ranked: Ranked, look: Callable[[], None]) -> None:
 
 
 class _Trainer(TorchTrainer):
-    """A TorchTrainer that can be left: its own `fit` waits without an end, and replaces the handler of SIGINT.
+    """A TorchTrainer that can be interrupted: its own `fit` waits indefinitely and replaces the SIGINT handler.
 
-    It starts no cleaner of placement groups either: that asks Ray's dashboard, and without one outlives the run.
+    It does not start Train's cleaner of placement groups either, which needs Ray's dashboard and outlives the run
+    without one.
     """
 
     look: Callable[[], Any] = staticmethod(lambda: None)
 
     def _create_default_callbacks(self) -> list[Any]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray copies options of its own that it has deprecated
+            warnings.simplefilter("ignore")  # Ray copies its own deprecated options
             made = super()._create_default_callbacks()  # type: ignore[misc]  # it has
         return [one for one in made if not isinstance(one, PlacementGroupCleanerCallback)]
 
@@ -173,7 +174,7 @@ class _Trainer(TorchTrainer):
             self.look()
             return ray.get(controller.get_result.remote())
         except BaseException:
-            with suppress(RayError):  # it ends itself, which is an error to Ray
+            with suppress(RayError):  # it ends itself, which Ray reports as an error
                 ray.get(controller.abort.remote(), timeout=LET_GO)
             ray.kill(controller)
             raise
@@ -188,7 +189,7 @@ def _require_sendable(program: Program) -> None:
 
 
 def _take_part(config: Mapping[str, Any]) -> None:
-    """What Train runs on every rank; a failure of its own is stored, as Train would only start it again."""
+    """What Train runs on every rank; the rank's own failure is stored, as Train would just restart it."""
     program: Program = config["program"]
     if program.place.is_dir():
         os.chdir(program.place)
@@ -204,12 +205,12 @@ def _take_part(config: Mapping[str, Any]) -> None:
         }
         if not (program.folder / FAILURE).exists():
             replace_file(program.folder / FAILURE, json.dumps(found).encode())
-        time.sleep(LET_GO)  # whoever launched the run ends it, before Train starts it again
+        time.sleep(LET_GO)  # the launching process ends the run before Train restarts it
         raise
 
 
 def _another_is_lost(error: BaseException | None) -> bool:
-    """Whether an error comes of another rank's death, whatever was made of it on the way."""
+    """Whether an error was caused by another rank's death, however it was wrapped on the way."""
     return error is not None and (isinstance(error, PeerLost) or _another_is_lost(error.__cause__ or error.__context__))
 
 
@@ -226,7 +227,7 @@ def _run(program: Program) -> None:
 
 
 def _report(row: Mapping[str, Any]) -> None:
-    """Tell Train of a round. Its checkpoint only names the round: the run's own are in the output folder."""
+    """Report a round to Train. Its checkpoint only names the round; the run's own are in the output folder."""
     if not row:
         _train.report({})
         return
@@ -236,7 +237,7 @@ def _report(row: Mapping[str, Any]) -> None:
 
 
 def _raise_failure(folder: Path) -> None:
-    """Raise what a rank has failed of, if it has."""
+    """Raise the failure that a rank has stored, if any."""
     try:
         found = json.loads((folder / FAILURE).read_text())
     except FileNotFoundError:

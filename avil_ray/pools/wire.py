@@ -1,4 +1,4 @@
-"""The vectors that a pool has in Ray's object store: each travels once, however many workers read it."""
+"""The vectors that a pool has in Ray's object store: each is sent once, however many workers read it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from avil_ray.pools.worker import Order, Wired, wired
 
 @dataclass
 class Sent:
-    """Remembers which vectors the store has, as long as someone has the vector."""
+    """Tracks which vectors are in the store, as long as the vector itself is referenced."""
 
     _known: dict[int, Any] = field(default_factory=dict)
 
     def order(
         self, jobs: Sequence[Job], tracks: Mapping[str, Track], number: int, asked: Sequence[tuple[int, Piece]]
     ) -> tuple[Order, list[Wired]]:
-        """An order, and the vectors that go with it; each piece stands beside the rank that evaluates it."""
+        """An order and its vectors; each piece comes with the rank that evaluates it."""
         vectors: list[Wired] = []
         places: dict[int, int] = {}
 
@@ -48,14 +48,14 @@ class Sent:
         return Order(number, tuple(jobs), bare, pieces), vectors
 
     def sent(self, theta: Vector) -> Wired:
-        """The vector as it travels."""
+        """The vector in the form in which it is sent."""
         if id(theta) not in self._known:
             self._keep(theta, wired(theta))
         known: Wired = self._known.get(id(theta), theta)
         return known
 
     def received(self, theta: Wired, answers: Callable[[list[Any]], list[Any]]) -> Vector:
-        """A vector that a worker has sent: `answers` gets it where it went through the store, or tells of its loss."""
+        """A vector sent by a worker; `answers` fetches it from the store if needed, or reports its loss."""
         if isinstance(theta, ray.ObjectRef):
             found: Vector = answers([theta])[0]
             self._keep(found, theta)
@@ -63,7 +63,7 @@ class Sent:
         return theta
 
     def forget(self) -> None:
-        """The store may have lost some with a worker."""
+        """Forget all vectors, as the store may have lost some with a worker."""
         self._known.clear()
 
     def _keep(self, theta: Vector, wire: Wired) -> None:

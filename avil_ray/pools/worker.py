@@ -1,7 +1,7 @@
-"""A Ray actor that is one member of a pool, and what travels to and from it.
+"""A Ray actor that is one member of a pool, and the messages to and from it.
 
-Vectors of some length are put into the object store, where every worker of the node reads them in place; short ones
-travel with the call.
+Long vectors are put into the object store, where every worker on the node reads them in place; short ones are sent with
+the call.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from avil_ray.pools.reserved import own_device
 from avil_ray.tasks.suite import Suite
 
 LARGE = 100_000
-"""Bytes from which on a vector goes through the object store, as Ray does with results."""
+"""Vectors of at least this many bytes go through the object store; Ray uses the same limit for results."""
 
 LOOPBACK = "127.0.0.1"
-"""Where workers on one node meet: nobody else reaches it."""
+"""The address at which workers on one node connect; no one else can reach it."""
 
 Wired = Vector | ObjectRef[Any]
-"""A vector on the wire."""
+"""A vector in the form in which it is sent."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a round, or the driver in between, asks of all workers; its vectors travel beside it.
+    """A request to all workers, for a round or between rounds; its vectors are sent alongside it.
 
     Parameters
     ----------
     number
         The round.
     jobs
-        All jobs of the round, for every worker: each takes part in those that name it.
+        All jobs of the round; each worker takes part in those that name it.
     tracks
-        Name -> the track without its theta, and which of the vectors that is; None where no job starts from it.
+        Name -> the track without its theta, and theta's index among the vectors; None if no job starts from it.
     pieces
-        Place -> the rank that evaluates a piece, the piece without its theta, and which of the vectors that is.
+        Place -> the rank that evaluates a piece, the piece without its theta, and theta's index among the vectors.
     """
 
     number: int
@@ -62,13 +62,13 @@ class Order:
     pieces: Mapping[int, tuple[int, Piece, int]]
 
     def of(self, rank: int) -> Order:
-        """The same without the pieces of other ranks."""
+        """The same order without the pieces of other ranks."""
         return replace(self, pieces={place: piece for place, piece in self.pieces.items() if piece[0] == rank})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker gives back: its parts of jobs, their thetas apart, and what its pieces came to, in which time."""
+    """A worker's answer: its parts of jobs, their thetas separately, the results of its pieces and their duration."""
 
     parts: Sequence[Part]
     thetas: Sequence[Wired]
@@ -76,18 +76,18 @@ class Answer:
 
 
 class Worker:
-    """A member in a process of its own."""
+    """A member in its own process."""
 
     def __init__(self) -> None:
-        # Ray's own handler raises SystemExit, in a model's forward pass too: it would pass for the model's mistake
+        # Ray's handler raises SystemExit, even in a model's forward pass, where it would be taken for the model's error
         signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
         self._member: Member | None = None
         self._listening: socket.socket | None = None
 
     def prepare(self, suite: Suite, seed: int, threads: int, rank: int = 0, folder: str = "") -> int:
-        """Load the model and the data, in place of any that were there before; returns the process's id.
+        """Load the model and the data, replacing any previous ones; returns the process id.
 
-        `folder` is the driver's current one, in which the suite's relative paths are looked for where it exists here.
+        `folder` is the driver's current folder, used for the suite's relative paths if it exists on this node.
         """
         if folder and Path(folder).is_dir():
             os.chdir(folder)
@@ -96,22 +96,22 @@ class Worker:
 
     @property
     def member(self) -> Member:
-        """The worker proper."""
+        """The prepared member."""
         assert self._member is not None
         return self._member
 
     def node(self) -> str:
-        """The id of the node that it runs on."""
+        """The id of its node."""
         return str(ray.get_runtime_context().get_node_id())
 
     def listen(self, address: str) -> tuple[str, int]:
-        """Where the first worker waits for the others: at `address`, or at this node's where that is ""."""
+        """Open the address at which the first worker waits for the others: `address`, or this node's if ""."""
         address = address or ray.util.get_node_ip_address()
         self._listening = listen(address)
         return address, self._listening.getsockname()[1]
 
     def join(self, size: int, address: str, port: int, timeout: float) -> None:
-        """Meet the other workers of the pool, so that teams can be formed."""
+        """Connect to the other workers of the pool, so that teams can be formed."""
         member, listening, self._listening = self.member, self._listening, None
         own = address if address == LOOPBACK else ray.util.get_node_ip_address()
         device = member.learner.flat.device.type
@@ -122,11 +122,11 @@ class Worker:
         return self.member.exchange_seconds(ranks)
 
     def state(self, key: str) -> OptimizerState:
-        """An optimizer's state that this worker keeps."""
+        """An optimizer's state kept by this worker."""
         return self.member.kept[key]
 
     def take_state(self, key: str, state: OptimizerState) -> None:
-        """Keep an optimizer's state that another worker has."""
+        """Keep an optimizer's state copied from another worker."""
         self.member.kept[key] = state
 
     def open_line(self, line: Line, rows: Tensor, start: Vector, *ends: Vector) -> None:
@@ -134,7 +134,7 @@ class Worker:
         self.member.open_line(line, rows, start, ends)
 
     def shares(self, alpha: Tensor, numbers: Sequence[int], slope: bool) -> tuple[list[Share], float]:
-        """See `Member.shares`; and the seconds that it took."""
+        """See `Member.shares`; also returns the seconds spent."""
         started = time.perf_counter()
         return self.member.shares(alpha, numbers, slope=slope), time.perf_counter() - started
 
@@ -143,7 +143,7 @@ class Worker:
         self.member.close_line()
 
     def perform(self, order: Order, *vectors: Vector) -> Answer:
-        """Take part in a round: the jobs of this worker, and then its pieces."""
+        """Take part in a round: run this worker's jobs, then its pieces."""
         member = self.member
         tracks = {
             name: track if place is None else replace(track, theta=vectors[place])
@@ -163,5 +163,5 @@ class Worker:
 
 
 def wired(theta: Vector) -> Wired:
-    """The vector as it travels best."""
+    """The vector in the form that is fastest to send."""
     return ray.put(theta) if theta.nbytes >= LARGE else theta

@@ -1,4 +1,4 @@
-"""Values that a sweep searches: `{grid: […]}`, `{choice: […]}`, `{uniform: [a, b]}`, `{loguniform: [a, b]}`."""
+"""Values that a sweep searches over: `{grid: […]}`, `{choice: […]}`, `{uniform: [a, b]}`, `{loguniform: [a, b]}`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Distribution:
-    """What one option may be.
+    """The possible values of one option.
 
     Attributes
     ----------
     kind
-        `grid`: each of the values; `choice`: one of them, drawn; `uniform`, `loguniform`: a number between two, drawn.
+        `grid`: each of the values; `choice`: one of them at random; `uniform`, `loguniform`: a random number in a
+        range.
     values
         The values, or the two bounds.
     """
@@ -39,18 +40,18 @@ class Distribution:
         return self.kind in ("uniform", "loguniform")
 
     def draw(self, generator: np.random.Generator) -> Any:
-        """One value; of a grid, any of its values with equal chance."""
+        """Draw one value; from a grid, uniformly."""
         if not self.continuous:
             return self.values[int(generator.integers(len(self.values)))]
         low, high = map(float, self.values)
         if self.kind == "uniform":
             return float(generator.uniform(low, high))
         drawn = math.exp(generator.uniform(math.log(low), math.log(high)))
-        return min(max(drawn, low), high)  # exp(log(a)) may miss a by the last bit
+        return min(max(drawn, low), high)  # exp(log(a)) may differ from a in the last bit
 
 
 def _mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
-    """Every mapping in a value, itself included."""
+    """Every mapping in a value, including itself."""
     if isinstance(value, Mapping):
         yield value
         value = list(value.values())
@@ -80,7 +81,7 @@ Values = Annotated[list[Annotated[Any, AfterValidator(_plain)]], filled("value s
 
 @dataclass(frozen=True)
 class Written:
-    """A distribution as it is written; one of the keys is given."""
+    """A distribution as written; exactly one of the keys is given."""
 
     grid: Values = field(default_factory=list)
     choice: Values = field(default_factory=list)
@@ -92,19 +93,19 @@ class Written:
 
 
 def split(options: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Distribution], list[str]]:
-    """The options of an entry apart: those that are fixed and those that are free.
+    """Split the options of an entry into fixed and free ones.
 
     Parameters
     ----------
     options
         Option -> a value, a distribution, or a mapping of such.
     place
-        Where the options stand, for messages: "methods[2]".
+        The place of the options, for messages: "methods[2]".
 
     Returns
     -------
     tuple
-        The fixed options as they were given; dotted option -> its distribution; a line for each mistake.
+        The fixed options as given; dotted option -> its distribution; a line for each mistake.
     """
     fixed: dict[str, Any] = {}
     free: dict[str, Distribution] = {}
@@ -130,12 +131,12 @@ def split(options: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[
 
 
 def read_distribution(value: Any, place: str) -> Distribution | None:
-    """The distribution that a value describes; None where it is an ordinary value.
+    """The distribution that a value describes; None for an ordinary value.
 
     Raises
     ------
     UserError
-        Where it means to be a distribution and is none.
+        It looks like a distribution but is not valid.
     """
     if not isinstance(value, Mapping):
         return None

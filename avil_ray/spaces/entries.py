@@ -1,4 +1,4 @@
-"""The methods of a search space: entries, the configurations that they expand to, and the trials of these."""
+"""The methods of a search space: entries, the configurations they expand to, and their trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.fields import NAME, STRICT, identity, whole
 
 MOST_CONFIGURATIONS = 10_000
-"""More of one entry are taken for a mistake, and would take hours to check."""
+"""More configurations in an entry are considered a mistake, and would take hours to check."""
 
 
 def _installed(algorithm: str) -> str:
@@ -31,21 +31,22 @@ def _installed(algorithm: str) -> str:
 
 @dataclass(frozen=True)
 class Search:
-    """How free options are searched.
+    """How to search over free options.
 
     Parameters
     ----------
     algorithm
-        `grid`: every combination of the grids, and for each of them `samples` draws of the other kinds. `random`: each
-        configuration is drawn, from a grid as from a choice. `optuna`, `surrogate`: as random, but proposed from the
+        `grid`: every combination of the grids, each with `samples` draws of the other distributions. `random`: each
+        configuration is drawn; grids are treated as choices. `optuna`, `surrogate`: like random, but proposed from the
         results so far, by Optuna or by a Gaussian process (`sweeps/proposals.py`).
     scheduler
-        `none`, or `asha`: configurations that do badly on select are stopped early.
+        `none`, or `asha`: configurations with poor scores on select are stopped early.
     trials
-        Configurations of each entry with free options, unless `algorithm` is grid; an entry's `samples` comes first.
+        The number of configurations for each entry with free options, unless `algorithm` is grid; an entry's `samples`
+        takes precedence.
     vectorize
-        Whether trials of fixed weights train many at a time, as rows of one stacked model: see `spaces.vectorize`.
-        `auto`: where there are some, and the kind and the size of the model promise a gain.
+        Whether to train trials with fixed weights together, as rows of one stacked model: see `spaces.vectorize`.
+        `auto`: if there are any, and the architecture and size of the model promise a gain.
     """
 
     __pydantic_config__ = STRICT
@@ -62,30 +63,30 @@ class Search:
             )
 
     def document(self) -> dict[str, Any]:
-        """The search as it stands in YAML."""
+        """The search as in YAML."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One method with all options decided."""
+    """One method with all options set."""
 
     label: str
-    """How tables call the entry."""
+    """The entry's name in tables."""
     method: str
     """The method's name in the catalogue."""
     index: int
     """Its number within the label, from 0."""
     options: dict[str, Any]
-    """Every option in force, flat (`weights.right`), and those that `learning` gives; `catalog.build_trial` takes them.
+    """All effective options, flat (`weights.right`), including those from `learning`; for `catalog.build_trial`.
     """
     chosen: dict[str, Any] = field(default_factory=dict)
-    """Those that the search chose, flat; empty where nothing was free."""
+    """The options chosen by the search, flat; empty if nothing was free."""
 
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One configuration with one seed: see `reports.records.TrialRecord`, which it becomes."""
+    """One configuration with one seed; it becomes a `reports.records.TrialRecord`."""
 
     key: str
     label: str
@@ -102,31 +103,30 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `methods`."""
+    """One entry of `methods`."""
 
     label: Annotated[str, NAME]
     method: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Option -> value, as given; those that all methods have in common stand under `learning`."""
+    """Option -> value, as given; those common to all methods are under `learning`."""
     free: Mapping[str, Distribution] = field(default_factory=dict)
-    """Option, dotted -> what it may be."""
+    """Dotted option -> its distribution."""
     samples: Annotated[int | None, whole(1, MOST_CONFIGURATIONS)] = None
-    """Draws per grid point, or configurations in all unless `algorithm` is grid; None where not given."""
+    """Draws per grid point, or the total number of configurations unless `algorithm` is grid; None if not given."""
     place: str = ""
-    """Where it stands in the file: "methods[2]"."""
+    """Its place in the file: "methods[2]"."""
 
     def asked(self, search: Search) -> bool:
-        """Whether the entry's configurations are proposed from results, so that they cannot be told beforehand."""
+        """Whether the entry's configurations are proposed from results, and are thus not known beforehand."""
         return search.algorithm in ("optuna", "surrogate") and bool(self.free)
 
     def count(self, search: Search) -> int:
-        """How many configurations the entry has.
+        """The number of the entry's configurations.
 
         Raises
         ------
         UserError
-            Where more are asked for than there are different ones, where nobody says how many, or where they are
-            too many.
+            More are requested than there are distinct ones, no number is given, or there are too many.
         """
         drawn = [one for one in self.free.values() if one.kind != "grid" or search.algorithm != "grid"]
         different = None if any(one.continuous for one in drawn) else prod(len(one.values) for one in drawn)
@@ -154,12 +154,12 @@ class Entry:
         return points * wanted
 
     def configurations(self, search: Search) -> list[Configuration]:
-        """The entry's configurations, expanded; an entry with free options has none where they are proposed.
+        """The entry's configurations, expanded; none for an entry with free options if they are proposed.
 
         Raises
         ------
         UserError
-            As `count`, and for a method or option that is wrong.
+            As `count`, or a method or option is wrong.
         """
         self.count(search)
         if self.asked(search):
@@ -167,7 +167,7 @@ class Entry:
         return [self.configuration(index, chosen) for index, chosen in enumerate(self.points(search))]
 
     def examples(self, search: Search) -> list[Configuration]:
-        """The entry's configurations; where they will be proposed, one that might be."""
+        """The entry's configurations; if they will be proposed, one possible example."""
         return self.configurations(search) or [self.configuration(0, next(self.points(search)))]
 
     def configuration(self, index: int, chosen: Mapping[str, Any]) -> Configuration:
@@ -178,10 +178,10 @@ class Entry:
         return Configuration(self.label, self.method, index, options, dict(chosen))
 
     def points(self, search: Search) -> Iterator[dict[str, Any]]:
-        """The values of the free options, one configuration after another; where they are proposed, as `random` draws.
+        """The values of the free options for each configuration; if they will be proposed, as drawn by `random`.
 
-        Every draw has a generator of its own, derived from (0, label, index, option): the same file gives the same
-        configurations everywhere and under any --name, and an option more does not change what others draw.
+        Every draw has its own generator, derived from (0, label, index, option): the same file gives the same
+        configurations everywhere and under any --name, and adding an option does not change other draws.
         """
         grids = {key: one.values for key, one in self.free.items() if one.kind == "grid" and search.algorithm == "grid"}
         drawn = {key: one for key, one in self.free.items() if key not in grids}
@@ -193,7 +193,7 @@ class Entry:
             seen: set[str] = set()
             for index in itertools.islice(indices, each):
                 tries = (self._draw(drawn, index, attempt) for attempt in itertools.count())
-                draw = next(one for one in tries if identity(one) not in seen)  # else the same trial would run twice
+                draw = next(one for one in tries if identity(one) not in seen)  # avoids running a trial twice
                 seen.add(identity(draw))
                 yield {key: {**combination, **draw}[key] for key in self.free}
 
@@ -206,6 +206,6 @@ class Entry:
 
 
 def plan(configuration: Configuration, seed: int) -> TrialPlan:
-    """The trial of a configuration with one seed."""
+    """The trial of a configuration for one seed."""
     one = configuration
     return TrialPlan(trial_key(one.label, one.index, seed), one.label, one.method, one.index, one.options, seed)

@@ -1,6 +1,6 @@
-"""Dataclasses read from plain values by pydantic, as strictly as their fields' types say; every mistake is one line.
+"""Reads dataclasses from plain values with pydantic, strictly by their fields' types; every mistake is one line.
 
-A type is what may stand in a field, for the file, for `--set` and for messages alike:
+A type defines the valid values of a field, for the file, for `--set` and for messages alike:
 
     rounds: Annotated[int, whole(1, 100_000)]                       rounds must be a whole number, 1 or more, not 0
 """
@@ -27,11 +27,11 @@ Place = Sequence[int | str]
 Rule = tuple[str, Callable[[Any], object]]
 
 STRICT = ConfigDict(extra="forbid")
-"""As `__pydantic_config__` of a dataclass: a key that is no field is a mistake."""
+"""As `__pydantic_config__` of a dataclass: unknown keys are mistakes."""
 
 
 class Mistakes(ValueError):
-    """What is wrong with a field that is read by a function of its own: lines that name their places themselves."""
+    """Mistakes in a field read by its own function: lines that already name their places."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__(*lines)
@@ -39,7 +39,7 @@ class Mistakes(ValueError):
 
 
 def must(*rules: Rule) -> BeforeValidator:
-    """Only values that keep every rule (its text, and whether a value keeps it); else the first one broken is told."""
+    """Accept only values that satisfy every rule (a text and a predicate); otherwise report the first violated one."""
 
     def check(value: Any) -> Any:
         for text, right in rules:
@@ -51,7 +51,7 @@ def must(*rules: Rule) -> BeforeValidator:
 
 
 def whole(least: int, most: int = 1_000_000) -> BeforeValidator:
-    """A whole number; more than `most` is taken for a mistake."""
+    """An integer; more than `most` is considered a mistake."""
     right = (f"must be a whole number, {least} or more", lambda value: type(value) is int and value >= least)
     return must(right, (f"must be at most {most:,}", lambda value: value <= most))
 
@@ -67,7 +67,7 @@ def number(value: Any) -> bool:
 
 
 def distinct(advice: str = "") -> AfterValidator:
-    """Of lists, those that hold no value twice."""
+    """A list without duplicates."""
 
     def check(values: Sequence[Any]) -> Sequence[Any]:
         seen = list(map(identity, values))
@@ -80,7 +80,7 @@ def distinct(advice: str = "") -> AfterValidator:
 
 
 def identity(value: Any) -> str:
-    """A text that two values share where they are the same: 1 and 1.0 are, 1 and true or '1' are not."""
+    """A text that is equal for equal values: 1 and 1.0 are equal, 1 and true or '1' are not."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(identity, value))}]"
     if isinstance(value, dict):
@@ -98,25 +98,25 @@ NAME = must(_CALLED)
 
 
 def read(kind: type[T], document: Any, place: str = "") -> tuple[T | None, list[str]]:
-    """A dataclass from plain values, or None and a line for each mistake, in the order of reading."""
+    """A dataclass from plain values, or None and a line for each mistake, in reading order."""
     try:
         return _adapter(cast(Hashable, kind)).validate_python(document), []
     except ValidationError as error:
         lines = [line for mistake in error.errors(include_url=False) for line in _lines(mistake, kind, place)]
-    # one line is enough where a key is misspelt
+    # one line is enough for a misspelt key
     meant = [line.rpartition("; did you mean ")[2] for line in lines if line.endswith("'?")]
     return None, [line for line in lines if not line.endswith(tuple(f"the key {key[:-1]} is missing" for key in meant))]
 
 
 def keys(kind: Any, place: Place = ()) -> tuple[str, ...]:
-    """The keys that may stand at a place of a document; none where it holds no dataclass."""
+    """The keys allowed at a place of a document; none if there is no dataclass."""
     for part in place:
         kind = _fields(kind).get(part)
     return tuple(_fields(kind))
 
 
 def joined(place: str, text: str, names: Iterable[str]) -> str:
-    """A message at its place; an option that it begins with becomes part of that: `methods[2].weights: …`."""
+    """A message with its place; an option at its start becomes part of the place: `methods[2].weights: …`."""
     first = re.match(r"\w*", text)
     return f"{place}.{text}" if first and first.group() in set(names) else f"{place}: {text}"
 
@@ -128,7 +128,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 @cache
 def _fields(kind: Any) -> dict[Any, Any]:
-    """Key -> type, of a dataclass; of anything else, nothing."""
+    """Key -> type for a dataclass; empty for anything else."""
     if not (inspect.isclass(kind) and dataclasses.is_dataclass(kind)):
         return {}
     found = {}
@@ -158,7 +158,7 @@ def _lines(mistake: ErrorDetails, kind: Any, place: str) -> Sequence[str]:
 
 
 def written(place: str, inside: Place) -> str:
-    """A place as messages write it: `methods[2].weights`."""
+    """A place as written in messages: `methods[2].weights`."""
     for part in inside:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
     return place

@@ -1,4 +1,4 @@
-"""What a sweep would run, and whether the resources are there: `avil-ray check`. Pure: neither trains nor needs Ray."""
+"""What a sweep would run, and whether its resources are available: `avil-ray check`. Needs neither training nor Ray."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ class Row:
     label: str
     configurations: int
     trials: int
-    """Configurations times seeds."""
+    """Number of configurations times number of seeds."""
     works: tuple[Work, ...]
-    """The work of a trial, configuration by configuration; an example stands in for what will be proposed."""
+    """The work of a trial for each configuration; an example replaces those that will be proposed."""
     slots: int
-    """Workers of a trial."""
+    """The number of a trial's workers."""
     assignments: int
-    """How many it could use at most."""
+    """The maximum number that it could use."""
     asked: Bundle
-    """What a trial occupies: {"CPU": 1.8, "GPU": 0.0}."""
+    """The resources of a trial: {"CPU": 1.8, "GPU": 0.0}."""
     at_once: int
-    """How many such trials fit the cluster side by side; 0 where not even one does."""
+    """How many such trials fit the cluster at the same time."""
     lacking: str | None
-    """What the cluster lacks for one trial, None where it has it."""
+    """What the cluster lacks for one trial; None if nothing."""
     parameters: int | None = None
-    """The length of theta where the method trains another model than the suite's, None otherwise."""
+    """The length of theta if the method trains a different model than the suite's; otherwise None."""
 
     @property
     def gradient_steps(self) -> int:
-        """Of all trials together."""
+        """The gradient steps of all trials."""
         each = sum(work.gradient_steps + work.dev_steps for work in self.works)
         return round(each / len(self.works) * self.trials)
 
     @property
     def steps_of_one(self) -> str:
-        """Gradient steps of one trial: a number, or the least and the most where configurations differ."""
+        """Gradient steps of one trial: a number, or a range if configurations differ."""
         steps = sorted({work.gradient_steps + work.dev_steps for work in self.works})
         return f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a sweep would run; print it with Rich, or take `lines`."""
+    """What a sweep would run; print it with Rich, or use `lines`."""
 
     space: SearchSpace
     suite: Suite
@@ -75,22 +75,22 @@ class Preview:
     rows: tuple[Row, ...]
     frozen: str = ""
     loaders: int = 0
-    """Processes that load a worker's data, of the configuration with most."""
+    """The maximum number of a worker's data loader processes over configurations."""
     patient: bool = False
-    """Whether runs may end early, without a better figure for some rounds."""
+    """Whether runs may end early, after rounds without improvement."""
     details: tuple[str, ...] = ()
-    """What was found in the data for the first seed."""
+    """Details about the data for the first seed."""
     vectorize: str | None = None
-    """Which trials train in stacks, where that is worth a line; `space` has the decision."""
+    """Which trials are stacked, if worth mentioning; the decision is in `space`."""
 
     @property
     def shares(self) -> tuple[Bundle, Bundle]:
-        """What a trial's driver and each of its workers ask."""
+        """The resources of a trial's driver and of each of its workers."""
         return shares(self.space.resources, self.there, self.loaders)
 
     @property
     def lacking(self) -> str | None:
-        """The line that says what the cluster lacks, None where every trial has room."""
+        """A line about what the cluster lacks; None if every trial fits."""
         resources = self.space.resources
         for row in self.rows:
             if row.lacking:
@@ -103,7 +103,7 @@ class Preview:
         return None
 
     def before(self) -> list[str]:
-        """What stands above the table."""
+        """The lines above the table."""
         space, tasks = self.space, ", ".join(self.suite.auxiliaries) or "none"
         trials = sum(row.trials for row in self.rows)
         configurations = sum(row.configurations for row in self.rows)
@@ -123,14 +123,14 @@ class Preview:
         ]
 
     def _loading(self) -> str:
-        """How many processes load data, and whether the CPUs that a worker asks for cover them."""
+        """The number of data loader processes, and whether a worker's CPUs cover them."""
         cpu = self.shares[1]["CPU"]
         short = "" if cpu >= 1 + self.loaders else "; that is fewer than one for each and one for the worker"
         processes = "loader process" if self.loaders == 1 else "loader processes"
         return f"workers: {number(cpu)} CPU each, {self.loaders} {processes} at most{short}"
 
     def table(self) -> Table:
-        """One row for each entry; its trials as configurations x seeds."""
+        """One row per entry, with its trials as configurations x seeds."""
         asked = _some(total([row.asked for row in self.rows]))
         kinds = [name for name in asked if not name.startswith(ACCELERATOR)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -146,7 +146,7 @@ class Preview:
         return table
 
     def after(self) -> list[str]:
-        """What stands below the table."""
+        """The lines below the table."""
         asked = ("CPU", "GPU", *(name for row in self.rows for name in row.asked))
         there = f"the cluster has {describe({name: self.there[name] for name in asked if self.there.get(name)})}"
         every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
@@ -162,7 +162,7 @@ class Preview:
         return [every, there, *queued, self.lacking or "every trial has room"]
 
     def lines(self) -> list[str]:
-        """The whole as plain text."""
+        """Everything as plain text."""
         rows = [
             f"{row.label}: {counted(row.configurations, 'configuration')}, {counted(row.trials, 'trial')} of "
             f"{row.steps_of_one} steps, {counted(row.slots, 'slot')}, {describe(_some(row.asked))}, "
@@ -181,12 +181,12 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     Parameters
     ----------
     there
-        What the cluster has: {"CPU": 2.0, "GPU": 0.0}, or one such mapping for each of its nodes.
+        The cluster's resources: {"CPU": 2.0, "GPU": 0.0}, or one such mapping for each of its nodes.
 
     Raises
     ------
     UserError
-        Where the suite's data cannot be had.
+        The suite's data are not available.
     """
     nodes = [there] if isinstance(there, Mapping) else list(there)
     suite, tasks = build_suite(space.suite), space.draw()
@@ -242,18 +242,18 @@ def _row(
 def _slots(
     space: SearchSpace, works: Sequence[Work], suite: Suite, asked: tuple[Bundle, Bundle], nodes: Sequence[Bundle]
 ) -> tuple[int, int]:
-    """How many workers a trial could use, and how many it gets."""
+    """The number of workers that a trial could use, and the number it gets."""
     resources, assignments = space.resources, max(work.assignments for work in works)
     if resources.pool == "inline":
         return 1, 1
-    if resources.pool == "train":  # a step of one assignment too is shared out, by its tasks
+    if resources.pool == "train":  # a step of a single assignment is also distributed, by its tasks
         steps = space.rounds * space.steps_per_round
         assignments = max(assignments, math.ceil(max(work.gradient_steps for work in works) / steps))
-    # at most one for each task: a track beside them is not worth a slot of its own
+    # at most one per task: an additional track is not worth its own slot
     wanted = min(assignments, len(suite.task_names))
     if resources.slots == "auto":
         return wanted, max(1, most_slots(*asked, nodes, wanted))
-    if resources.pool == "train":  # where micro-batches are shared out too, more ranks than tasks may be of use
+    if resources.pool == "train":  # if micro-batches are distributed too, more ranks than tasks can be useful
         return resources.slots, resources.slots
     return wanted, min(resources.slots, wanted)
 
@@ -265,5 +265,5 @@ def _data(suite: Suite, tasks: Mapping[str, Task]) -> str:
 
 
 def _some(bundle: Bundle) -> Bundle:
-    """The bundle without resources of which there are none."""
+    """The bundle without resources with an amount of 0."""
     return {name: amount for name, amount in bundle.items() if amount > 0}

@@ -1,4 +1,4 @@
-"""The suite and the methods of a search space, read from plain values: everything that is wrong becomes one line."""
+"""Reads the suite and the methods of a search space from plain values; every mistake becomes one line."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.training import require_no_patience
 
 ENTRY = ("method", "label", "samples")
-"""What an entry says beside its method's options."""
+"""The keys of an entry other than its method's options."""
 
 MOST_TRIED = 1000
-"""So many combinations of `learning` are tried as a check; a trial whose options do not fit each other says so."""
+"""The number of combinations of `learning` that are checked; other invalid combinations show in their trial."""
 
 
 def read_suite(specification: Mapping[str, Any]) -> Suite:
-    """The suite; raises `Mistakes` where the specification is wrong."""
+    """The suite; raises `Mistakes` if the specification is wrong."""
     options = {key: value for key, value in specification.items() if key not in ("name", "factory")}
     try:
         found = argument_problems(find_factory(specification)[0], options)
@@ -50,7 +50,7 @@ def read_suite(specification: Mapping[str, Any]) -> Suite:
 
 
 def suite_line(specification: Mapping[str, Any], text: str) -> str:
-    """What a suite or its factory says, at its place in the file: `suite.size must be …`."""
+    """A message of a suite or its factory, with its place in the file: `suite.size must be …`."""
     name, factory = specification.get("name", ""), specification.get("factory", "")
     for call in ("suite: ", f"suite {name}: ", f"suite {name!r}: ", f"{name}: ", f"suite factory {factory}: "):
         text = text.removeprefix(call)
@@ -62,7 +62,7 @@ def suite_line(specification: Mapping[str, Any], text: str) -> str:
 
 
 def check_learning(document: Mapping[str, Any], suite: Suite | None) -> None:
-    """Raise `Mistakes` where an option of `learning` is unknown or wrong, whatever the suite learns with otherwise."""
+    """Raise `Mistakes` if an option of `learning` is unknown or wrong, given the suite's other settings."""
     names = option_names(Learning)
     lines = [str(unknown("option", key, names, LEARNING)) for key in document if key not in names]
     fixed, free, mistakes = split(document, LEARNING)
@@ -77,7 +77,7 @@ def check_learning(document: Mapping[str, Any], suite: Suite | None) -> None:
 
 
 def _points(free: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
-    """Every combination of values, of ranges the bounds; of very many the first, and each value by itself."""
+    """Every combination of values (of ranges, the bounds); if too many, the first ones and each value once."""
     values = [one.values for one in free.values()]
     for combination in itertools.islice(itertools.product(*values), MOST_TRIED):
         yield dict(zip(free, combination, strict=True))
@@ -88,9 +88,9 @@ def _points(free: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
 def read_entries(
     document: list[Any], search: Search, suite: Suite | None, learning: Mapping[str, Any], rounds: int
 ) -> tuple[Entry, ...]:
-    """The entries, checked against the suite where there is one; raises `Mistakes` where one is wrong.
+    """The entries, checked against the suite if there is one; raises `Mistakes` if one is wrong.
 
-    The options of `learning` stand in every entry, beside those of its method.
+    The options of `learning` are added to every entry's own.
     """
     entries: list[Entry] = []
     lines: list[str] = []
@@ -100,7 +100,7 @@ def read_entries(
         lines += mistakes
         if entry is None:
             continue
-        earlier = places.setdefault(entry.label.lower(), entry.place)  # some file systems know no capitals
+        earlier = places.setdefault(entry.label.lower(), entry.place)  # some file systems ignore case
         if earlier != entry.place:
             lines.append(
                 f"{entry.place}: the label {entry.label!r} is that of {earlier} too; "
@@ -114,7 +114,7 @@ def read_entries(
 
 
 def _entry(document: Any, place: str, learning: Mapping[str, Any]) -> tuple[Entry | None, list[str]]:
-    """The entry where its method, label, samples and distributions are right; a line for each mistake in its keys."""
+    """The entry if its method, label, samples and distributions are valid; a line for each mistake in its keys."""
     if not isinstance(document, Mapping):
         return None, [f"{place} must be a mapping such as {{method: equal}}, not {short(document)}"]
     if "method" not in document:
@@ -140,7 +140,7 @@ def _entry(document: Any, place: str, learning: Mapping[str, Any]) -> tuple[Entr
 def _shared(
     fixed: Mapping[str, Any], free: Mapping[str, Distribution], learning: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Distribution]]:
-    """What `learning` adds to an entry; its rate does not, where the method has one of its own in any case."""
+    """What `learning` adds to an entry; not its learning rate if the method always sets its own."""
     own = free["learning_rate"].values if "learning_rate" in free else [fixed.get("learning_rate")]
     kept = {key: value for key, value in learning.items() if key != "learning_rate" or None in own}
     shared, shared_free, _ = split(kept, LEARNING)
@@ -149,13 +149,13 @@ def _shared(
 
 
 def _entry_problems(entry: Entry, search: Search, suite: Suite | None, rounds: int) -> list[str]:
-    """What is wrong with an entry's configurations: each is built and, where there is a suite, checked against it."""
+    """The mistakes in an entry's configurations: each is built and, if there is a suite, checked against it."""
     try:
         entry.count(search)
     except UserError as error:
         return [str(error)]
     points = list(entry.points(search))
-    if entry.asked(search):  # anything may be proposed between the bounds
+    if entry.asked(search):  # any value within the bounds may be proposed
         points += [{key: one.values[end] for key, one in entry.free.items()} for end in (0, -1)]
     lines = [_configuration_problems(entry, point, suite, rounds) for point in points]
     often = Counter(line for found in lines for line in found)
@@ -195,14 +195,14 @@ def _configuration_problems(entry: Entry, point: Mapping[str, Any], suite: Suite
 
 
 def _with_point(line: str, point: Mapping[str, Any]) -> str:
-    """The line, with the values it holds for where it does not tell them itself."""
+    """The line, with the values that it refers to unless it names them itself."""
     if any(line.startswith(f"{key} ") for key in point):
         return line
     return f"{line} (where {', '.join(f'{key} = {value}' for key, value in point.items())})"
 
 
 def _same_values(entry: Entry) -> list[str]:
-    """A line for each value of a grid or choice that the method reads as another one of them, as 1 and '1' may be."""
+    """A line for each value of a grid or choice that the method reads as equal to another, such as 1 and '1'."""
     found = []
     first = {key: one.values[0] for key, one in entry.free.items()}
     for key, one in entry.free.items():

@@ -1,4 +1,4 @@
-"""What the trials of a sweep may occupy: the `resources` of a search space."""
+"""The resources of a sweep's trials: `resources` in a search space."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ SELECTOR: Rule = (
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """On which nodes a process runs."""
+    """The nodes on which a process may run."""
 
     __pydantic_config__ = STRICT
 
     resources: Annotated[Mapping[str, float], must(CUSTOM)] = field(default_factory=dict)
-    """Of the custom resources that nodes were started with (`ray start --resources`), how much it occupies."""
+    """Amounts of custom resources that it needs (`ray start --resources`)."""
     accelerator_type: Annotated[str | None, must(KIND)] = None
-    """The kind of GPU that its node has: `H100`, as Ray calls it."""
+    """The required kind of GPU, in Ray's notation: `H100`."""
     label_selector: Annotated[Mapping[str, str], must(SELECTOR)] = field(default_factory=dict)
-    """Labels that its node has (`ray start --labels`): a value, `!value`, `in(a, b)` or `!in(a, b)` for each."""
+    """Required node labels (`ray start --labels`): a value, `!value`, `in(a, b)` or `!in(a, b)` for each."""
 
     def asked(self) -> dict[str, float]:
-        """As amounts of Ray's resources; a node has 1 of its kind of accelerator, however many of these it has."""
+        """As amounts of Ray resources; a node has 1 of its accelerator's kind, however many accelerators it has."""
         kind = {} if self.accelerator_type is None else {f"{ACCELERATOR}{self.accelerator_type}": 0.001}
         return {**self.resources, **kind}
 
@@ -82,73 +82,73 @@ class _Amounts:
 @dataclass(frozen=True, kw_only=True)
 class _WorkerAmounts:
     cpu: Annotated[float | None, must(AMOUNT, AT_MOST)] = None
-    """Where not given: one for itself and one for each process that loads its data. Less may be given; the processes
-    then share what there is, and `avil-ray check` says so."""
+    """By default one for itself and one for each data loader process. With less, the processes share CPUs, which
+    `avil-ray check` reports."""
     gpu: Annotated[float | Literal["auto"], must(OR_AUTO, GPUS, AT_MOST)] = "auto"
 
     def __post_init__(self) -> None:
-        if self.cpu == 0:  # Ray places no process that asks for nothing
+        if self.cpu == 0:  # Ray does not place a process without resources
             raise UserError("cpu must be above 0; a small fraction such as 0.1 will do")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share(Where, _Amounts):
-    """What a process occupies of a node, fractions allowed, and of which."""
+    """A process's share of a node's resources (fractions are allowed), and on which nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerShare(Where, _WorkerAmounts):
-    """What a worker occupies, and of which node. `auto`: one GPU where the cluster has any, else none."""
+    """A worker's share, and on which nodes. `auto`: one GPU if the cluster has any, otherwise none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What every trial may occupy."""
+    """The resources of every trial."""
 
     __pydantic_config__ = STRICT
 
     pool: Annotated[Literal["ray", "train", "inline"], must(POOL)] = "ray"
-    """Where a trial's assignments run. `ray`: on actors, which the next trial finds warm. `train`: on the ranks of a
-    Ray Train program, of which the first drives. `inline`: in the trial's own process, which is its one worker; a trial
-    of pool `ray` with one slot runs there too."""
+    """Where a trial's assignments run. `ray`: on actors, reused by the next trial. `train`: on the ranks of a Ray Train
+    program, driven by the first one. `inline`: in the trial's own process, its only worker; a trial with pool `ray` and
+    one slot also runs there."""
     per_task: WorkerShare = field(default_factory=WorkerShare)
-    """Of each worker; a trial has as many as `slots`."""
+    """For each worker; a trial has `slots` of them."""
     driver: Share = field(default_factory=Share)
-    """Of the process that combines updates, one a trial; with `train`, or with one slot, a worker does that."""
+    """For the process that combines updates, one per trial; with `train`, or with one slot, a worker does that."""
     slots: Annotated[int | Literal["auto"], must(SLOTS, AT_MOST)] = "auto"
-    """Assignments that run at once. `auto`: all of a round, or as many as the cluster has room for."""
+    """Assignments that run in parallel. `auto`: all of a round, or as many as the cluster has room for."""
     strategy: Literal["PACK", "SPREAD", "STRICT_PACK"] = "PACK"
-    """Where a trial's processes stand: on few nodes where it can be had, on many, or all on one."""
+    """How a trial's processes are placed: on few nodes if possible, spread out, or all on one."""
     threads: Annotated[int, whole(1, 10_000)] = 1
-    """CPU threads of each process; results depend on them in the last bits."""
+    """CPU threads of each process; results depend on it in the last bits."""
     timeout: Annotated[float, must(SECONDS, AT_MOST)] = 1800.0
-    """Seconds that a trial waits for a worker before it counts as lost."""
+    """Seconds that a trial waits for a worker before considering it lost."""
     checkpoint_every: Annotated[float, must(SECONDS, A_DAY)] = 30.0
     """Seconds between a trial's checkpoints; a small model is stored after every round."""
     retries: Annotated[int, whole(0)] = 1
-    """How often a failed trial starts again from its last checkpoint."""
+    """How often a failed trial is restarted from its last checkpoint."""
 
     def document(self) -> dict[str, Any]:
-        """The resources as they stand in YAML."""
+        """The resources as in YAML."""
         return {**asdict(self), "per_task": _given(self.per_task), "driver": _given(self.driver)}
 
 
 def _given(share: Where) -> dict[str, Any]:
-    """A share as it stands in YAML, without what asks for nothing."""
+    """A share as in YAML, without amounts of 0."""
     return {name: value for name, value in asdict(share).items() if value not in (None, {})}
 
 
 def shares(
     resources: Resources, there: Mapping[str, float], loaders: int = 0
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """What a trial's driver and each of its workers ask: {"CPU": 1.0, "GPU": 0.0} each.
+    """The resources of a trial's driver and of each worker: {"CPU": 1.0, "GPU": 0.0} each.
 
     Parameters
     ----------
     there
-        What the cluster has.
+        The cluster's resources.
     loaders
-        Processes of a worker that load its data (`learning.loader_processes`).
+        A worker's data loader processes (`learning.loader_processes`).
     """
     driver, per_task = resources.driver, resources.per_task
     if resources.pool != "ray":

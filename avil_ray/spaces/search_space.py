@@ -1,4 +1,4 @@
-"""A YAML search space: read strictly, every mistake one clear line that says what, where, and what would be right."""
+"""A YAML search space, read strictly; every mistake is one clear line: what, where, and what is allowed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _suite(specification: Any) -> Any:
 
 
 def _entries(document: Any, info: ValidationInfo) -> tuple[Entry, ...]:
-    """The fields before it, as far as they are right, say what the entries must fit."""
+    """Read the entries, checked against the preceding fields as far as these are valid."""
     there = info.data
     suite = build_suite(there["suite"]) if "suite" in there else None
     return reading.read_entries(
@@ -43,7 +43,7 @@ def _entries(document: Any, info: ValidationInfo) -> tuple[Entry, ...]:
 
 
 def _learning(document: Any, info: ValidationInfo) -> Any:
-    """Checked against the suite, whose own learning holds for what is not given."""
+    """Check `learning` against the suite, whose own settings apply to what is not given."""
     reading.check_learning(document, build_suite(info.data["suite"]) if "suite" in info.data else None)
     return copy.deepcopy(document)
 
@@ -61,16 +61,16 @@ LEARNED: Rule = ("must be a mapping such as {batch_size: 16}", lambda value: isi
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What stands in the file: what a sweep compares."""
+    """The contents of the file: what a sweep compares."""
 
     __pydantic_config__ = STRICT
 
     name: Annotated[str, NAME]
-    """The sweep's own name unless the command line gives another."""
+    """The sweep's name, unless the command line gives another."""
     suite: Annotated[Mapping[str, Any], PlainValidator(_suite), must(MAPPING)]
-    """The suite's specification: `build_suite` makes a suite of it."""
+    """The suite's specification, for `build_suite`."""
     learning: Annotated[Mapping[str, Any], PlainValidator(_learning), must(LEARNED)] = field(default_factory=dict)
-    """Options of `Learning` in place of the suite's own, whatever the suite; free ones multiply every method."""
+    """Options of `Learning` that override the suite's own; free ones multiply every method's configurations."""
     rounds: Annotated[int, whole(1, 100_000)]
     steps_per_round: Annotated[int, whole(1, 10_000_000)]
     seeds: Annotated[
@@ -78,13 +78,13 @@ class Contents:
         filled("seed such as [0, 1, 2]"),
         distinct("; give each seed once"),
     ]
-    """Every configuration runs with each of them."""
+    """Every configuration runs with each seed."""
     resources: Resources = field(default_factory=Resources)
     search: Search = field(default_factory=Search)
     entries: Annotated[tuple[Entry, ...], PlainValidator(_entries), filled("{method: …}"), Field(alias="methods")]
     """The methods, in the order of tables and figures."""
     reference: Annotated[str, PlainValidator(_reference)] = ""
-    """The label of the method that the report compares with each other one; the first where not given."""
+    """The label of the method that the report compares all others with; by default the first."""
 
     def __post_init__(self) -> None:
         if not self.reference:
@@ -93,15 +93,15 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace(Contents):
-    """A search space as read."""
+    """A search space."""
 
     file: str = field(default="search space", compare=False)
-    """What messages call the file."""
+    """The file's name in messages."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """The whole as plain values, settings included."""
+    """Everything as plain values, including settings."""
 
     def configurations(self) -> list[Configuration]:
-        """Every configuration, in file order; those that will be proposed are not among them (see `asked`)."""
+        """Every configuration, in file order, except those that will be proposed (see `asked`)."""
         return [one for entry in self.entries for one in entry.configurations(self.search)]
 
     def trials(self) -> list[TrialPlan]:
@@ -109,17 +109,17 @@ class SearchSpace(Contents):
         return [plan(configuration, seed) for configuration in self.configurations() for seed in self.seeds]
 
     def draw(self) -> Mapping[str, Task]:
-        """The suite's data for the first seed, as a check before anything runs: some mistakes show only there.
+        """Draw the suite's data for the first seed, as a check: some mistakes only show there.
 
         Raises
         ------
         UserError
-            Where the data cannot be had, or are less than the options ask for.
+            The data are not available, or are fewer than the options require.
         """
         try:
             suite = build_suite(self.suite)
             tasks = suite.draw(self.seeds[0])
-            for _ in tasks.values():  # those that are drawn when asked for are checked then
+            for _ in tasks.values():  # tasks drawn on access are checked then
                 pass
         except UserError as error:
             raise UserError(f"{self.file}: {reading.suite_line(self.suite, str(error))}") from error
@@ -128,7 +128,7 @@ class SearchSpace(Contents):
         return tasks
 
     def _require_groups(self, suite: Suite) -> None:
-        """Raise `UserError` where a group of parameters is named that a model to be trained does not have."""
+        """Raise `UserError` if a named parameter group does not exist in a model to be trained."""
         seen = set()
         for one in (one for entry in self.entries for one in entry.examples(self.search)):
             trained, method = build_trial(suite, one.method, one.options)
@@ -142,23 +142,23 @@ class SearchSpace(Contents):
                 raise UserError(f"{self.file}: {learning_line(str(error))}") from error
 
     def dump(self) -> str:
-        """The space as run, in YAML, settings and defaults included."""
+        """The space as run, in YAML, including settings and defaults."""
         defaults = {"resources": self.resources.document(), "search": self.search.document()}
         settled = {**self.document, **defaults, "reference": self.reference}
         options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 110}
         return str(yaml.dump(settled, Dumper=_Dumper, **options))
 
     def require_same(self, stored: Path, called: str = "") -> None:
-        """Raise `UserError`, with the first difference, where the space in the file `stored` gives other trials.
+        """Raise `UserError`, with the first difference, if the space in the file `stored` defines other trials.
 
-        Resources other than threads may differ, and so may the reference, and the file's comments and layout.
-        `vectorize: auto` stands for what it has decided. The message calls the file by its path, or as it is `called`.
+        Resources other than threads may differ, as may the reference and the file's comments and layout. `vectorize:
+        auto` is compared by its decision. The message names the file by its path, or as `called`.
         """
         other, where = read_search_space(stored), called or stored
         if self.search.vectorize == "auto":
             other = replace(other, search=replace(other.search, vectorize="auto"))
         for name, now in self._settled().items():
-            before = other._settled()[name]  # noqa: SLF001 (of another of its kind)
+            before = other._settled()[name]  # noqa: SLF001 (of another instance)
             if before != now:
                 raise UserError(f"{where}: was run with {name} {before}, but this one has {now}; {_OTHERWISE}")
         for entry, earlier in zip(self.entries, other.entries, strict=True):
@@ -166,7 +166,7 @@ class SearchSpace(Contents):
                 raise UserError(f"{where}: was run with other options of {entry.label}; {_OTHERWISE}")
 
     def _settled(self) -> dict[str, Any]:
-        """What must be the same for a sweep to be resumed, but for the methods' options."""
+        """The settings that must match to resume a sweep, except the methods' options."""
         names = ("name", "suite", "learning", "rounds", "steps_per_round", "search")
         same = {name: getattr(self, name) for name in names}
         labels = [entry.label for entry in self.entries]
@@ -177,7 +177,7 @@ _OTHERWISE = "resume with the same search space, or give the sweep another --nam
 
 
 class _Dumper(yaml.SafeDumper):
-    """Short lists and mappings in one line each, and no anchors: a value that is used twice is written twice."""
+    """Writes short lists and mappings on one line, and repeated values without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -192,7 +192,7 @@ def read_search_space(space: Mapping[str, Any] | PathLike[str] | str, settings: 
         The path of a YAML file, or its contents as plain values.
     settings
         `--set key=value` overrides, applied before anything is checked: `("rounds", 3)`,
-        `("suite.target_labels", 100)`, `("methods.alpha-vil.alpha_steps", 5)` (an entry is named by its label).
+        `("suite.target_labels", 100)`, `("methods.alpha-vil.alpha_steps", 5)` (entries are identified by label).
 
     Raises
     ------
@@ -206,7 +206,7 @@ def read_search_space(space: Mapping[str, Any] | PathLike[str] | str, settings: 
 
 
 def problems(path: Path | str, settings: Settings = (), *, data: bool = True) -> list[str]:
-    """Every mistake in the file, a line each, in the order of reading; with `data`, the suite's data are drawn too."""
+    """All mistakes in the file, one line each, in reading order; with `data`, the suite's data are also drawn."""
     space, found = _read(path, settings)
     if space is not None and data:
         try:
@@ -217,7 +217,7 @@ def problems(path: Path | str, settings: Settings = (), *, data: bool = True) ->
 
 
 def _read(space: Mapping[str, Any] | PathLike[str] | str, settings: Settings) -> tuple[SearchSpace | None, list[str]]:
-    """The space, or None and what is wrong."""
+    """The space, or None and the mistakes."""
     name = "search space"
     try:
         if isinstance(space, Mapping):
@@ -237,7 +237,7 @@ def _read(space: Mapping[str, Any] | PathLike[str] | str, settings: Settings) ->
 
 
 def _as_yaml(space: Mapping[str, Any]) -> dict[str, Any]:
-    """A search space from Python, as it would read from a file: a list for a tuple, and plain values only."""
+    """A search space from Python in the form read from a file: lists instead of tuples, and plain values only."""
     try:
         document: dict[str, Any] = read_yaml(yaml.dump(dict(space), Dumper=_Dumper), "search space")
     except (yaml.YAMLError, RecursionError) as error:
@@ -247,7 +247,7 @@ def _as_yaml(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """The file's one mapping."""
+    """The single mapping in the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except ValueError:
@@ -265,7 +265,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _told(file: str, line: str, places: Mapping[str, str]) -> str:
-    """A line with its origin: the file, or the setting that put the wrong value there."""
+    """A line with its origin: the file, or the setting that introduced the wrong value."""
     for place, key in places.items():
         rest = line.removeprefix(place)
         if rest != line and not (rest[:1].isalnum() or rest[:1] in ("_", "-")):

@@ -1,4 +1,4 @@
-"""`--set key=value` on a search space: dotted keys change the document before it is read."""
+"""`--set key=value` for search spaces: dotted keys change the document before it is read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from avil_ray.tasks.learning import Learning
 def apply(
     document: Mapping[str, Any], settings: Sequence[tuple[str, Any]], kind: type
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """A copy of the document with the settings in place; `kind` is the dataclass that it will be read as.
+    """A copy of the document with the settings applied; `kind` is the dataclass that it will be read as.
 
     Returns
     -------
     tuple
-        The new document; the place of each setting in it -> the setting's key, so that messages can name the setting
-        where its value is wrong: {"methods[0].alpha_steps": "methods.alpha-vil.alpha_steps"}.
+        The new document; and the place of each setting -> its key, so that messages can name a setting with a wrong
+        value: {"methods[0].alpha_steps": "methods.alpha-vil.alpha_steps"}.
 
     Raises
     ------
     UserError
-        Where a key is unknown, with the nearest right one.
+        A key is unknown; the nearest valid one is suggested.
     """
     changed = copy.deepcopy(dict(document))
     places: dict[str, str] = {}
@@ -45,14 +45,14 @@ def apply(
 
 
 def _below_label(entries: Any, rest: str, where: str) -> list[int | str]:
-    """The parts of a key, with an entry's number in place of its label, which `rest` begins with."""
+    """The parts of a key, with the entry's label (at the start of `rest`) replaced by its number."""
     entries = entries if isinstance(entries, list) else []
     labels = [
         str(one.get("label", label_of(str(one.get("method"))))) if isinstance(one, Mapping) else "" for one in entries
     ]
     if rest in labels:
         raise UserError(f"{where}: name an option too, such as methods.{rest}.learning_rate")
-    # labels may hold dots: the longest that fits is meant
+    # labels may contain dots: use the longest match
     label = max((label for label in labels if label and rest.startswith(f"{label}.")), key=len, default=None)
     if label is None:
         raise unknown("label", rest.split(".")[0], filter(None, labels), f"{where}: methods")
@@ -75,7 +75,7 @@ def _put(document: dict[str, Any], parts: Sequence[int | str], value: Any, kind:
 
 
 def _options(document: Mapping[str, Any], above: Sequence[int | str]) -> tuple[str, ...]:
-    """The options of the suite, of learning or of a method, at their places; none where reading will say why."""
+    """The options of the suite, of learning or of a method, at their places; empty if reading will report a mistake."""
     if above == [LEARNING]:
         return option_names(Learning)
     try:

@@ -1,4 +1,4 @@
-"""Which trials of a search space train as rows of stacked models: `search: {vectorize: auto | true | false}`."""
+"""Which trials of a search space are trained as rows of stacked models: `search: {vectorize: auto | true | false}`."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ if TYPE_CHECKING:
     from avil_ray.spaces.search_space import SearchSpace
 
 ROWS = 32
-"""Rows of a stack: with more of them, steps of small models hardly get cheaper by the row (`benchmarks/grid.py`)."""
+"""Maximum rows of a stack: beyond it, the cost per row of small models hardly decreases (`benchmarks/grid.py`)."""
 
 LEAST = 16
-"""`auto` leaves fewer trials alone: they would save seconds, and their last bits are those of `train` as they are."""
+"""`auto` does not stack fewer trials: they would save only seconds, and unstacked results are bit-identical to
+`train`."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether trials of fixed weights are stacked, and why, on one line; no line where that was not asked."""
+    """Whether trials with fixed weights are stacked, and why, in one line (empty if there is nothing to explain)."""
 
     on: bool
     line: str | None = None
 
 
 class Stackable:
-    """Tells which trials of a space can be rows of a stack."""
+    """Determines which trials of a space can be rows of a stack."""
 
     def __init__(self, suite: Suite, tasks: Mapping[str, Task]) -> None:
         self._suite, self._tasks = suite, tasks
         self._known: dict[Any, str | None] = {}
 
     def why_not(self, method: str, options: Mapping[str, Any]) -> str | None:
-        """Why a trial cannot, None where it can."""
+        """Why a trial cannot be stacked; None if it can."""
         suite, built = build_trial(self._suite, method, options)
         if not of_fixed_weights(built):
             return "its method's weights are not fixed"
@@ -54,12 +55,12 @@ class Stackable:
 
 
 def of_fixed_weights(method: Method) -> bool:
-    """Whether the method is `static`, or equals it with some weights; one that is derived from these may do more."""
+    """Whether the method is `static` or equal to it for some weights; subclasses may do more and do not count."""
     return type(method) in (Static, Equal, EqualFineTune, TargetOnly)
 
 
 def decide(space: SearchSpace, suite: Suite, tasks: Mapping[str, Task]) -> Decision:
-    """Whether to stack a space's trials of fixed weights: as it says, or by the kind and the size of its model."""
+    """Whether to stack a space's trials with fixed weights: as set, or by the architecture and size of its model."""
     asked = space.search.vectorize
     if asked is False:
         return Decision(False)
@@ -92,15 +93,15 @@ def decide(space: SearchSpace, suite: Suite, tasks: Mapping[str, Task]) -> Decis
 def chunks(
     plans: Sequence[TrialPlan], suite: Suite, tasks: Mapping[str, Task], *, deal: bool = False
 ) -> tuple[list[list[TrialPlan]], list[TrialPlan]]:
-    """The stacks that a stage's trials make, and the trials that run by themselves.
+    """The stacks formed from a stage's trials, and the trials that run on their own.
 
-    It is asked for all trials, those that have ended too: who stands beside whom does not depend on them.
+    All trials must be given, including ended ones, so that the assignment to stacks does not depend on progress.
 
     Parameters
     ----------
     deal
-        Deal the trials out to the stacks of their kind, as where those of a stack are compared with one another;
-        otherwise neighbours have one seed, and train the same tasks, as far as that goes.
+        Distribute trials of the same kind evenly over its stacks, for comparison within stacks; otherwise neighbours
+        share a seed and tasks as far as possible.
     """
     stackable, alone = Stackable(suite, tasks), []
     groups: dict[Any, list[tuple[TrialPlan, tuple[bool, ...]]]] = {}
@@ -123,5 +124,5 @@ def chunks(
 
 
 def _even(items: list[Any], count: int) -> list[list[Any]]:
-    """The items in so many runs of about the same length."""
+    """The items split into `count` consecutive parts of about equal length."""
     return [items[index * len(items) // count : (index + 1) * len(items) // count] for index in range(count)]

@@ -1,4 +1,4 @@
-"""How much work a trial is, estimated before it runs, from the method's own assignments."""
+"""Estimates the work of a trial before it runs, from the method's own assignments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 MOST_KINDS = 8
-"""More kinds of trained parameters are not listed beside frozen ones."""
+"""The maximum number of kinds of trained parameters listed along with frozen ones."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Work:
     Attributes
     ----------
     assignments
-        Most assignments in a round: what can run at once.
+        The maximum number of assignments in a round, which can run in parallel.
     gradient_steps
-        Of every task in every round; fewer where a method learns to leave tasks out.
+        Summed over tasks and rounds; fewer if a method learns to leave tasks out.
     dev_steps
-        Dev passes on top, in gradient steps, about (a safeguard may add a few).
+        Additional dev passes, in gradient steps; approximate (a safeguard may add a few).
     """
 
     assignments: int
@@ -42,7 +42,7 @@ class Work:
 
 
 def work_of(method: Method, suite: Suite, tasks: Mapping[str, Task], rounds: int, steps_per_round: int) -> Work:
-    """The work of one trial of `method`; `tasks` are the suite's data for any seed, of which only the sizes matter."""
+    """The work of one trial of `method`; only the sizes of `tasks` (the suite's data for any seed) matter."""
     setting, target = Setting(method.prepare(suite), tasks, rounds, steps_per_round), tasks[suite.target]
     assert target.dev is not None
     run = Run(setting, {MAIN: Track(np.empty(0, np.float32))}, method.start(setting))
@@ -60,20 +60,20 @@ def work_of(method: Method, suite: Suite, tasks: Mapping[str, Task], rounds: int
 
 
 def parameters_of(suite: Suite) -> int:
-    """P, the length of theta; PyTorch's generator is left as it was."""
+    """P, the length of theta; leaves PyTorch's generator unchanged."""
     with torch.random.fork_rng(devices=[]):
         size: int = ParameterSpace(suite.build()).size
     return size
 
 
 def require_groups(suite: Suite) -> None:
-    """Raise `UserError` where a parameter group of the suite's learning has no parameter."""
+    """Raise `UserError` if a parameter group of the suite's learning matches no parameter."""
     with torch.random.fork_rng(devices=[]):
         check_groups(ParameterSpace(suite.build()), suite.learning)
 
 
 def frozen_in(suite: Suite) -> str:
-    """How many parameters are frozen, and what is trained in their place; empty where none are."""
+    """The number of frozen parameters, and what is trained instead; "" if there are none."""
     with torch.random.fork_rng(devices=[]):
         model = suite.build()
     frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)

@@ -1,7 +1,7 @@
-"""A folder for what is fetched or worked out once: data, embeddings, token ids. Safe to delete at any time.
+"""The cache folder for downloaded or computed data: data sets, embeddings, token ids. Safe to delete at any time.
 
-It is `$AVIL_CACHE`, else `avil_ray` in `$XDG_CACHE_HOME` or `~/.cache`. What is worked out is named by what it was made
-of, so it is never stale; files are written under another name first, so other processes see whole ones only.
+It is `$AVIL_CACHE`, otherwise `avil_ray` in `$XDG_CACHE_HOME` or `~/.cache`. Computed files are named by their inputs,
+so they are never stale; they are first written under another name, so other processes only see complete ones.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ def sha256(file: Path) -> str:
 
 
 def checksum(file: Path) -> str:
-    """A file's checksum, from memory unless its size or its time of change differs."""
+    """A file's checksum, cached in memory by its size and modification time."""
     status = file.stat()
     return _kept_checksum(file, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _kept_checksum(file: Path, size: int, changed: int) -> str:
-    del size, changed  # a part of what memory is searched by
+    del size, changed  # part of the cache key
     return sha256(file)
 
 
 def content_key(*parts: str | Iterable[str]) -> str:
-    """A name for content: equal for equal texts, in the same order, on every machine."""
+    """A key for content: equal for equal texts in the same order, on every machine."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         for text in [part] if isinstance(part, str) else part:
             raw = text.encode("utf-8", "surrogatepass")
             digest.update(len(raw).to_bytes(8, "little") + raw)
-        digest.update(b"\xff" * 8)  # no text is this long: where one part ends is part of the content
+        digest.update(b"\xff" * 8)  # no text is this long: marks where a part ends
     return digest.hexdigest()
 
 
 def kept_arrays(kind: str, key: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
-    """The arrays of this kind and key, made and kept if they are not there; a damaged file is made anew."""
+    """The arrays with this kind and key, computed and stored if missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file, save
 

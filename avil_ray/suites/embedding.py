@@ -1,4 +1,4 @@
-"""Texts as fixed features: what a frozen encoder makes of them, worked out once and kept in the cache by content."""
+"""Texts as fixed features of a frozen encoder, computed once and cached by content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from avil_ray.suites.tokens import Texts, TokenColumn, Tokens, tokenise
 log = logging.getLogger(__name__)
 
 LAST_LAYERS = 3
-"""The states of so many last layers are features, side by side: the last layer alone says less."""
+"""The number of last layers whose states are concatenated as features; the last layer alone is less informative."""
 
 BATCH = 32
 
@@ -34,19 +34,19 @@ def embed(
     layers: int | None,
     max_length: int,
 ) -> npt.NDArray[np.float16]:
-    """The features of texts: [N, width], with mean 0 and variance 1 over each layer's part of them.
+    """The features of texts [N, width], with mean 0 and variance 1 within each layer's part.
 
-    A layer's part is the mean of its states over the text's tokens. Texts are batched by length in the order of the
-    whole, and each batch is worked out by one thread: the features depend neither on who asks nor on the load.
+    A layer's part is the mean of its states over the text's tokens. Texts are batched by length over the whole set, and
+    each batch is computed by one thread, so the features depend neither on the caller nor on the load.
 
     Parameters
     ----------
     name
-        What messages call the texts.
+        The texts' name in messages.
     model
-        Says what `transformers` loads; asked only where the features are not there yet.
+        Returns what `transformers` should load; called only if the features are not cached.
     identity
-        What tells the encoder's weights from others: a checksum, or the hub's name and revision.
+        Identifies the encoder's weights: a checksum, or hub name and revision.
     """
     key = content_key([identity, str(layers), str(max_length), str(LAST_LAYERS)], texts)
 

@@ -1,13 +1,11 @@
-"""GLUE and SuperGLUE: any of their tasks as the target, any others as auxiliaries, on any transformer encoder.
+"""GLUE and SuperGLUE: any task as the target, any others as auxiliaries, on any transformer encoder.
 
-The labels of the official test splits are hidden, so the splits are cut like this, anew for each seed:
+The labels of the official test splits are hidden, so the splits are drawn as follows, again for each seed:
 
-- test: the official validation split (MNLI: the matched one), whole: what papers report as results "on dev";
-- select, dev and train: from the official train split, without the rows whose source (a premise with several
-  hypotheses, a paragraph with several questions; for SST-2, a sentence with its phrases) is in test. No source is in
-  two of them.
-- An auxiliary's train: its official train split, without the rows one of whose texts is in the target's dev, select or
-  test.
+- test: the whole official validation split (MNLI: the matched one), on which papers report results "on dev";
+- select, dev and train: from the official train split, without rows whose source (a premise with several hypotheses, a
+  paragraph with several questions; for SST-2, a sentence with its phrases) is in test. No source is in two of them.
+- An auxiliary's train: its official train split, without rows that have a text in the target's dev, select or test.
 """
 
 from __future__ import annotations
@@ -48,19 +46,19 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 USUAL = ("rte", "mnli", "mrpc", "stsb")
-"""The usual target on the hub, and its usual auxiliaries."""
+"""The default target and auxiliaries, if data come from the hub."""
 
 SELECT_SHARE, MOST_SELECT = 0.2, 1000
-"""What is select where its size is not given: a fifth of the train split, but no more than this."""
+"""The default size of select: a fifth of the train split, at most this many."""
 
 RATES = {"adamw": 2e-5, "sgd": 1e-3}
 ADAPTER_RATES = {"adamw": 3e-4, "sgd": 1e-2}
-"""The usual learning rates: of all parameters, and of adapters."""
+"""The default learning rates: for all parameters, and for adapters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """How many examples there are of each split; None: all that there are, or the usual number."""
+    """The number of examples in each split; None: all, or the default."""
 
     target_labels: int | None
     auxiliary_labels: int | None
@@ -102,51 +100,53 @@ def glue(
     Parameters
     ----------
     target
-        The task that counts: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, boolq, cb, copa, multirc, wic or wsc.
-        Not given: rte; with data_dir, the smallest that is there.
+        The target task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, boolq, cb, copa, multirc, wic or wsc.
+        Default: rte; with data_dir, the smallest one available.
     auxiliaries
-        The tasks that may help it. Not given: mnli, mrpc and stsb; with data_dir, all others that are there.
+        The auxiliary tasks. Default: mnli, mrpc and stsb; with data_dir, all others available.
     data_dir
-        A folder with a folder for each task, and train and validation in it as parquet, jsonl or save_to_disk. Not
-        given: the hub.
+        A folder with a subfolder for each task, containing train and validation as parquet, jsonl or save_to_disk.
+        Default: the hub.
     model
-        The encoder: a folder, or a name on the hub.
+        The encoder: a folder or a name on the hub.
     pooling
-        What stands for a text: cls (its first token), mean (of its tokens) or last (its last token). Not given: as is
+        How a text is represented: cls (its first token), mean (of its tokens) or last (its last token). Default: as
         usual for the encoder; last for a decoder, whose first token sees no other.
     max_length
-        Tokens of a text or pair; of a longer pair the longer text is cut. Not given: 128, or what the encoder takes.
+        Maximum number of tokens of a text or pair; in longer pairs, the longer text is truncated. Default: 128, or the
+        encoder's limit.
     target_labels
-        How many labelled examples the target has to learn from, train and dev together. Not given: all that there are.
+        The target's number of labelled examples, train and dev together. Default: all.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        The maximum number for each auxiliary. Default: all.
     dev_fraction
-        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     select
-        How many examples choose the best round and configuration. Not given: a fifth of the train split, 1000 at most.
+        The number of examples for choosing the best round and configuration. Default: a fifth of the train split, at
+        most 1000.
     batch_size
-        Examples of each task in a step.
+        Examples of each task per step.
     precision
         bf16: autocast, with float32 parameters.
     optimizer
         adamw or sgd.
     learning_rate
-        Not given: 2e-5 for adamw and 1e-3 for sgd; with LoRA 3e-4 and 1e-2.
+        Default: 2e-5 for adamw and 1e-3 for sgd; with LoRA 3e-4 and 1e-2.
     warmup
-        Steps over which the learning rate rises to its value.
+        Warm-up steps, over which the learning rate rises to its value.
     weight_decay
         AdamW's, or the L2 penalty of SGD.
     clip
-        The largest 2-norm of a step's gradient.
+        Maximum 2-norm of a step's gradient.
     peft
-        lora: train low-rank adapters (and heads) in place of the encoder's own parameters.
+        lora: train low-rank adapters (and heads) instead of the encoder's own parameters.
     lora_rank, lora_alpha, lora_dropout
-        The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+        The adapters' rank, their scale (alpha / rank), and the fraction of their inputs dropped in training.
 
     Raises
     ------
     UserError
-        An unknown task, a folder that is not there, the package peft missing, or a number out of its range.
+        A task is unknown, a folder or the package peft is missing, or a number is out of range.
     """
     given = dict(locals())
     check_choices(glue, given, "glue")
@@ -187,7 +187,7 @@ def glue(
 
 
 def build_model(tasks: Sequence[str], model: str, pooling: Pooling | None, lora: Lora | None) -> nn.Module:
-    """An encoder that all tasks share, and one linear head each; those of tasks with spans see the spans too."""
+    """A shared encoder and one linear head per task; heads of tasks with spans also see the spans."""
     encoder = load_encoder(model, lora=lora)
     trunk = TextEncoder(encoder, settled_pooling(model, encoder, pooling))
     width = load_config(model).hidden_size
@@ -200,7 +200,7 @@ def build_model(tasks: Sequence[str], model: str, pooling: Pooling | None, lora:
 
 
 def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -> list[Task]:
-    """The tasks' data for one seed, the target's first; see the module for how splits are cut."""
+    """The tasks' data for one seed, the target's first; see the module for how splits are drawn."""
     target, *auxiliaries = names
     train, test = load(target, "train", place), load(target, TASKS[target].validation, place)
     parts = _divide(seed, target, train, test, division)
@@ -228,7 +228,7 @@ def draw(seed: int, *, names: Sequence[str], place: Place, division: Division) -
 
 def _divide(seed: int, target: str, train: Split, test: Split, division: Division) -> dict[str, Integers]:
     """The rows of train, dev and select."""
-    # a phrase has a source and a text of its own: neither may be in test
+    # a phrase has a source and its own text: neither may be in test
     of_train, of_test = (np.stack([data.sources, data.keys[:, 0]], axis=1) for data in (train, test))
     free, select = without(of_train, of_test), division.select
     if select is None:
@@ -244,7 +244,7 @@ def _divide(seed: int, target: str, train: Split, test: Split, division: Divisio
     chosen, adapting, rest = cut(train.sources[free], (select, dev), generator)
     if len(rest) == 0:
         raise UserError(f"glue: {target}: too few sources for train, dev and select; ask for a smaller select")
-    # what the cuts left of a source goes to none, so there may be a few less than asked for
+    # remainders of a source are dropped, so there may be slightly fewer than requested
     return {"train": free[rest[: labels - dev]], "dev": free[adapting], "select": free[chosen]}
 
 

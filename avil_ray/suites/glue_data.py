@@ -1,7 +1,7 @@
-"""GLUE and SuperGLUE as files: from the hub, or from a folder that looks like it; then as token ids and labels.
+"""GLUE and SuperGLUE data, from the hub or from a folder with the same structure, as token ids and labels.
 
-In a folder, a task's split is the first of these that is there (`rte` and `train` stand for any; MNLI's validation
-split is `validation_matched`, WSC may also be called `wsc.fixed`):
+In a folder, a task's split is the first of these that exists (`rte` and `train` are examples; MNLI's validation split
+is `validation_matched`, WSC may also be called `wsc.fixed`):
 
     rte/            saved with DatasetDict.save_to_disk
     rte/train/      saved with Dataset.save_to_disk, or holding .parquet files
@@ -33,7 +33,7 @@ ENDINGS = (".parquet", ".jsonl", ".json")
 
 @dataclass(frozen=True)
 class Split:
-    """One split of one task, tokenised.
+    """One tokenised split of a task.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class Split:
     labels
         [N]: int64 classes, or float32 numbers.
     sources
-        [N]: equal for examples from the same source (a premise with several hypotheses, a paragraph with questions).
+        [N], equal for examples from the same source (a premise with several hypotheses, a paragraph with questions).
     keys
-        [N, texts]: equal for equal texts, in other tasks too.
+        [N, texts], equal for equal texts, also across tasks.
     """
 
     tokens: Tokens
@@ -58,7 +58,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Place:
-    """Where data and tokenizer come from; None: the hub."""
+    """The origin of data and tokenizer; None: the hub."""
 
     data_dir: str | None
     model: str
@@ -92,7 +92,7 @@ def load(name: str, split: str, place: Place) -> Split:
 
 
 def _labels(table: Table, task: GlueTask) -> npt.NDArray[Any]:
-    """Labels as classes or numbers; names and truth values are understood."""
+    """Labels as classes or numbers; also accepts names and booleans."""
     known = {name: number for number, name in enumerate(task.classes)}
     lowest, highest = (0, len(task.classes) - 1) if task.classes else (0, 5)
     labels = []
@@ -114,7 +114,7 @@ def _check_texts(table: Table, task: GlueTask) -> None:
 
 
 def _sentences(texts: Sequence[str], keys: Integers) -> Integers:
-    """For phrases, [N]: the key of the longest sentence that the phrase is a part of, its own where it is none."""
+    """For phrases, [N]: the key of the longest sentence containing the phrase, or its own if there is none."""
     numbers: dict[tuple[str, ...], list[int]] = {}
     for row, text in enumerate(texts):
         numbers.setdefault(tuple(text.split()), []).append(row)
@@ -130,12 +130,12 @@ def _sentences(texts: Sequence[str], keys: Integers) -> Integers:
 
 
 def tasks_in(folder: Path) -> list[str]:
-    """The tasks that a folder has data of, the smallest first.
+    """The tasks with data in a folder, the smallest first.
 
     Raises
     ------
     UserError
-        There is no such folder, or no task's data in it.
+        There is no such folder, or it contains no task's data.
     """
     if not folder.is_dir():
         raise UserError(f"glue: data_dir {folder}: no such folder")
@@ -169,7 +169,7 @@ def _read(name: str, split: str, place: Place) -> Table:
 
 
 def _find(folder: Path, task: str, split: str) -> list[Path]:
-    """The folder of save_to_disk, or the files, that hold a split; empty where there are none."""
+    """The folder of save_to_disk, or the files, with a split's data; empty if there are none."""
     home = folder / task
     if (home / "dataset_dict.json").is_file():
         return [home]

@@ -1,16 +1,16 @@
-"""The tasks of GLUE and SuperGLUE: their columns as on the hub, their classes and metrics, and how rows become texts.
+"""The tasks of GLUE and SuperGLUE: their columns on the hub, classes and metrics, and how rows become texts.
 
-Encodings are the usual ones: a sentence alone, or a pair of sentences. Where one text is a passage, it is what gets cut
-if a pair is too long, as it is the longer one. What is special:
+Encodings are standard: a sentence, or a pair of sentences. If one text is a passage, it is truncated if a pair is too
+long, as it is the longer one. Special cases:
 
-- COPA: each choice is a pair of its own (premise with its question, choice); a head of one number scores each, and the
+- COPA: each choice is a separate pair (premise with its question, choice); a head with one output scores each, and the
   choices' scores are compared.
-- MultiRC: each answer is an example of its own: (paragraph, question and answer), right or wrong.
+- MultiRC: each answer is a separate example: (paragraph, question and answer), right or wrong.
 - WiC and WSC: as in SuperGLUE's baselines (Wang et al. 2019, arXiv 1905.00537), the means over the two spans (the word
-  in each sentence; the noun and the pronoun) stand beside the text's own features.
+  in each sentence; the noun and the pronoun) are appended to the text's own features.
 
-Where two metrics are official, the task's score is their mean, as on the leaderboards: accuracy and F1 of MRPC and QQP,
-accuracy and macro F1 of CB, Pearson and Spearman of STS-B. MultiRC's is F1a: F1 over all answers. MNLI's is the
+For tasks with two official metrics, the score is their mean, as on the leaderboards: accuracy and F1 for MRPC and QQP,
+accuracy and macro F1 for CB, Pearson and Spearman for STS-B. MultiRC uses F1a: F1 over all answers. MNLI uses the
 accuracy on the matched part.
 """
 
@@ -34,7 +34,7 @@ NOT_PARAPHRASE = ("not_equivalent", "equivalent")
 
 @dataclass(frozen=True, kw_only=True)
 class GlueTask:
-    """One task as it stands on the hub.
+    """One task, as on the hub.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ class GlueTask:
     texts
         The columns of its texts. Examples that share the first are from the same source.
     others
-        Columns that `encode` needs besides.
+        Further columns needed by `encode`.
     classes
-        The names of its labels, in order; none: labels are numbers.
+        The names of its labels, in order; empty for regression.
     metric
-        What it is judged by.
+        Its metric.
     encode
-        Columns -> what the tokenizer is given.
+        Columns -> the tokenizer's input.
     outputs
-        What its head gives for each text; as many as classes where not given.
+        The number of its head's outputs for each text; by default the number of classes.
     validation
         The name of its validation split.
     phrases
-        Whether its texts are sentences and phrases of them.
+        Whether its texts are sentences and phrases from them.
     """
 
     hub: str
@@ -74,17 +74,17 @@ class GlueTask:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that is read."""
+        """All columns that are read."""
         return (*self.texts, *self.others, "label")
 
     @property
     def loss(self) -> str:
-        """What is minimised."""
+        """Its loss."""
         return "cross_entropy" if self.classes else "mean_squared_error"
 
     @property
     def width(self) -> int:
-        """Outputs of its head for each text."""
+        """The number of its head's outputs for each text."""
         return self.outputs or len(self.classes) or 1
 
 
@@ -124,7 +124,7 @@ def _wsc(columns: Columns) -> Texts:
 
 
 def _words(text: str, index: int, span: str) -> Span:
-    """The characters of as many words as `span` has, from word number `index` of the text on."""
+    """The character range of as many words as in `span`, starting at word number `index` of the text."""
     words = [found.span() for found in re.finditer(r"\S+", text)]
     if not 0 <= index < len(words):
         raise ValueError(f"word {index} of {text!r}")
@@ -253,4 +253,4 @@ TASKS = {
         validation="validation_matched",
     ),
 }
-"""name -> task, the smallest first."""
+"""Name -> task, the smallest first."""

@@ -1,4 +1,4 @@
-"""Which examples a suite holds out: parts that share no source item, in a task and across tasks."""
+"""Held-out examples: parts that share no source item, within a task and across tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def text_key(text: str) -> int:
-    """Equal for texts that differ in case, spaces and punctuation only: 63 bits of their letters and digits."""
+    """A 63-bit key of a text's letters and digits: equal for texts that differ only in case, spaces and punctuation."""
     letters = re.sub(r"[\W_]+", "", text.lower()) or text
     return int.from_bytes(hashlib.blake2b(letters.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 
@@ -24,22 +24,22 @@ def text_keys(texts: Iterable[str]) -> Integers:
 
 
 def cut(groups: Integers, counts: Sequence[int], generator: np.random.Generator) -> list[Integers]:
-    """Parts of the examples, each of so many, and the rest; no group has examples in two of them.
+    """Divide the examples into parts of given sizes and the rest; no group has examples in two of them.
 
-    Groups are shuffled and dealt out whole. What is left of the last group of a part goes to none. A part has fewer
-    examples where there are no more. The rest is shuffled, so that its first examples are of many groups.
+    Groups are shuffled and distributed whole. Surplus examples of a part's last group are dropped. A part is smaller if
+    there are not enough examples. The rest is shuffled, so that its first examples come from many groups.
 
     Parameters
     ----------
     groups
-        [N]: examples of one number stay together.
+        [N], the group of each example; groups stay together.
     counts
-        How many examples each part has.
+        The number of examples in each part.
 
     Returns
     -------
     list of arrays
-        Row numbers: a part for each count, then the rest.
+        Row numbers of the part for each count, then of the rest.
     """
     _, numbers = np.unique(groups, return_inverse=True)
     places = generator.permutation(int(numbers.max()) + 1) if len(numbers) else numbers
@@ -53,6 +53,6 @@ def cut(groups: Integers, counts: Sequence[int], generator: np.random.Generator)
 
 
 def without(keys: Integers, held_out: Integers) -> Integers:
-    """The rows of `keys`, [N] or [N, k], none of whose keys is held out."""
+    """The rows of `keys`, [N] or [N, k], without any held-out key."""
     found = np.isin(keys, held_out)
     return np.flatnonzero(~(found if keys.ndim == 1 else found.any(axis=1)))

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST in their own form: a folder with four IDX files, gzipped or not.
+"""MNIST and Fashion-MNIST in their original format: a folder with four IDX files, gzipped or not.
 
 The format is that of http://yann.lecun.com/exdb/mnist: two zero bytes, the type (8 for uint8), the number of
 dimensions, each dimension as four bytes (big-endian), then the values.
@@ -28,19 +28,19 @@ FILES = (
     ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
-"""The standard names: images and labels to learn from, images and labels of the official test."""
+"""The standard names: training images and labels, images and labels of the official test."""
 
 
 @cache
 def idx_images(folder: Path) -> Images:
-    """The images of a folder with the four standard files: those to learn from, then those of the official test.
+    """The images of a folder with the four standard files: training images, then those of the official test.
 
     Read once per process.
 
     Raises
     ------
     UserError
-        A file is missing, truncated or something else; the line says which and what is wrong.
+        A file is missing, truncated or of another kind; the message says which and what is wrong.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one that holds {FILES[0][0]}[.gz] and so on")
@@ -70,12 +70,12 @@ def _pair(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 
 def read_idx(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """The array in an IDX file of bytes; gzip is told by its content, not by the file's name.
+    """The array in an IDX file of bytes; gzip is detected by content, not by the file's name.
 
     Raises
     ------
     UserError
-        The file cannot be read, has another magic number, or has more or fewer bytes than its header says.
+        The file cannot be read, has another magic number, or its size does not match its header.
     """
     content = _content(file)
     magic, found = bytes((0, 0, 8, dimensions)), content[:4]

@@ -1,8 +1,8 @@
-"""A folder of images with a CSV file that says what is in them: ChestX-ray14's own layout, and others.
+"""A folder of images with a CSV file of labels: ChestX-ray14's layout, and others.
 
 ChestX-ray14 (Wang et al., CVPR 2017, https://arxiv.org/abs/1705.02315) is 112,120 X-ray images of 30,805 patients with
 14 labels: `Data_Entry_2017.csv` (columns "Image Index", "Finding Labels", "Patient ID"), `train_val_list.txt`,
-`test_list.txt`, and the images in `images/` or, as they are unpacked, `images_001/images/` and so on.
+`test_list.txt`, and the images in `images/` or, as unpacked, in `images_001/images/` and so on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LISTS = ("train_val_list.txt", "test_list.txt")
 
 
 def data_entry(folder: Path) -> Path:
-    """The CSV file that ChestX-ray14's layout has beside its images.
+    """The CSV file next to the images in ChestX-ray14's layout.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def data_entry(folder: Path) -> Path:
 
 
 def official_lists(folder: Path, names: Sequence[str]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None:
-    """Which images [N] the folder's lists give to learn from and for the test; None where there are no lists.
+    """Which images [N] the folder's lists assign to training and to test; None if there are no lists.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def official_lists(folder: Path, names: Sequence[str]) -> tuple[npt.NDArray[np.b
 
 
 def find_images(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """Where the named images are: at that path in the folder, or anywhere below it by file name.
+    """The paths of the named images: at that path in the folder, or found anywhere below it by file name.
 
     Raises
     ------

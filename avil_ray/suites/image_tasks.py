@@ -1,4 +1,4 @@
-"""A task of the suite `images`: what a user says about it, and what is read for it, once per process."""
+"""A task of the suite `images`: its options, and its data, read once per process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from avil_ray.suites.files.texts import Keys
 from avil_ray.suites.options import absolute
 
 MOST_KEPT = 1 << 30
-"""Images stay in memory, scaled, where those of a table fit into so many bytes; else each batch reads its own again."""
+"""Scaled images stay in memory if those of a table fit into this many bytes; otherwise each batch is read again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions(AuxiliaryOptions):
-    """What a user says about any task's images; a folder of classes needs neither of the two columns."""
+    """The options of any task's images; a folder of classes needs neither of the two columns."""
 
     image: str | None = None
     label: str | Sequence[str] = ()
@@ -33,12 +33,12 @@ class ImageOptions(AuxiliaryOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTarget(ImageOptions, TargetOptions):
-    """What a user says about the target."""
+    """The options of the target."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTaskRows(FileRows):
-    """The N rows of a task: `paths` are its image files, `places` what messages call them."""
+    """The N rows of a task: `paths` are its image files, `places` their names in messages."""
 
     paths: tuple[Path, ...]
     places: tuple[str, ...]
@@ -47,12 +47,12 @@ class ImageTaskRows(FileRows):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask(FileTask):
-    """A task's files and columns; small enough to travel.
+    """A task's files and columns: a small description that is cheap to send.
 
     Parameters
     ----------
     image
-        The column of paths; relative ones start at the table's folder.
+        The column of paths; relative ones are resolved against the table's folder.
     """
 
     image: str
@@ -67,19 +67,19 @@ class ImageTask(FileTask):
         return _read(self, self.version())
 
     def store(self, scale: Scale) -> ImageStore:
-        """Its images, brought to one shape: one store for all tasks on the same files."""
+        """Its images, scaled to one shape: one store for all tasks on the same files."""
         rows = self.read()
         return _store(rows.paths, rows.places, scale)
 
     def digest(self) -> str:
-        """See `FileTask`; when an image does, or goes to another folder, too."""
+        """See `FileTask`; also changes if an image changes or moves to another folder."""
         rows = self.read()
         labels = rows.labels.names, map(str, rows.labels.values.ravel())
         return content_key(super().digest(), map(str, rows.found.keys), *labels)
 
 
 def image_task(name: str | None, options: Mapping[str, Any]) -> ImageTask:
-    """The task that a user's options mean; the target has no name but what these say.
+    """The task specified by a user's options, which may also name the target.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def image_task(name: str | None, options: Mapping[str, Any]) -> ImageTask:
 
 
 def find_images(data: str) -> Source:
-    """The source that a user's text names: a folder of classes, or a table; see `find_source`."""
+    """The source specified by a user's text: a folder of classes, or a table; see `find_source`."""
     folder = absolute(data)
     if folder.is_dir() and not any((folder / mark).is_file() for mark in SAVED):
         return ClassFolders(str(folder))
@@ -113,12 +113,12 @@ def find_images(data: str) -> Source:
 
 
 def read_paths(table: Table, column: str) -> tuple[list[Path], list[str]]:
-    """The image file of each row, and what messages call it; relative paths start at the table's folder.
+    """The image file of each row, and its name in messages; relative paths start at the table's folder.
 
     Raises
     ------
     UserError
-        A cell holds no path; the message names file and row.
+        A cell contains no path; the message names file and row.
     """
     paths, places = [], []
     for row, value in enumerate(table.column(column)):
@@ -133,7 +133,7 @@ def read_paths(table: Table, column: str) -> tuple[list[Path], list[str]]:
 
 @lru_cache(maxsize=32)
 def _read(task: ImageTask, version: tuple[int, ...]) -> ImageTaskRows:
-    del version  # a part of what memory is searched by
+    del version  # part of the cache key
     table, given = task.table()
     labels = task.labels(table)
     paths, places = read_paths(table, task.image)

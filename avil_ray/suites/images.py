@@ -1,8 +1,8 @@
 """Your own images: a target and its auxiliaries from tables of image files, or from folders that are classes.
 
-Tasks share a vision encoder of `transformers`, or a small network. The target's images are divided as a column or files
-say, or by share and seed; equal files are never in two splits, and an auxiliary's images that are in the target's dev,
-select or test are dropped.
+Tasks share a vision encoder from `transformers`, or a small network. The target's images are split by a column, by
+files, or randomly by fraction and seed; identical files are never in two splits, and auxiliary images that are in the
+target's dev, select or test are dropped.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 
 CNN = "cnn"
-"""The model that is no model of transformers."""
+"""The only model that is not from transformers."""
 
 USUAL_SIZE = 32
-"""Height and width of images for the small network where nobody says them."""
+"""Default height and width of images for the small network."""
 
 FEATURES = 64
-"""What the small network gives each head."""
+"""The number of features that the small network gives each head."""
 
 MIDDLE = 127.5
-"""The small network takes pixels as numbers from -1 to 1."""
+"""The small network takes pixel values from -1 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePlan(Plan[ImageTask]):
-    """What the tasks' data are drawn by; small enough to travel.
+    """How the tasks' data are drawn: a small description that is cheap to send.
 
     Parameters
     ----------
     model
-        The model whose image processor scales and standardises; `cnn` has none.
+        The model whose image processor scales and standardises images; `cnn` has none.
     size
         Height and width of images for `cnn`.
     augment
-        What training images go through, by name.
+        Augmentations of training images, by name.
     """
 
     suite = "images"
@@ -69,7 +69,7 @@ class ImagePlan(Plan[ImageTask]):
 
     @property
     def scale(self) -> Scale:
-        """What brings images to one shape."""
+        """The function that scales images to one shape."""
         return Square(self.size) if self.model == CNN else load_image_processor(self.model)
 
     def examples(self, task: ImageTask, parts: Mapping[str, Integers]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class ImagePlan(Plan[ImageTask]):
         return {**examples, "augment": list(self.augment) or None}
 
     def _standard(self) -> tuple[Tensor, Tensor]:
-        """What is taken off a pixel's value, and what the rest is divided by, [channels, 1, 1]."""
+        """The mean and deviation for standardising pixel values, [channels, 1, 1]."""
         if self.model == CNN:
             middle = torch.full((3, 1, 1), MIDDLE)
             return middle, middle
@@ -115,45 +115,45 @@ def images(
     select_fraction: float | None = None,
     test_fraction: float | None = None,
 ) -> Suite:
-    """Your own image files: classes, several labels or numbers, on any vision encoder of transformers or a small CNN.
+    """Your own image files: classes, multiple labels or numbers, on any vision encoder in transformers or a small CNN.
 
     Parameters
     ----------
     target
-        The task that counts: {data: pets, …}, a folder that holds a folder of images for each class; or {data:
-        pets.csv, image: file, label: species}, a table with their paths (relative ones start at its folder); or one of
-        them for each split: {train: a.csv, test: b.csv}. As is needed name, kind, separator, loss, metric, also, split.
-        A table is a CSV, TSV, JSONL or Parquet file. label is a column, or several of 0 and 1. kind is classes,
-        multi-label or regression; not given: what the labels look like. split is a column that says train, dev, select
-        or test, or {column: part, test: [held out], …}.
+        The target task: {data: pets, …}, a folder with a subfolder of images for each class; or {data: pets.csv, image:
+        file, label: species}, a table with image paths (relative ones start at its folder); or data with one of these
+        per split: {train: a.csv, test: b.csv}. Optional keys: name, kind, separator, loss, metric, also, split. A table
+        is a CSV, TSV, JSONL or Parquet file. label is a column, or several columns of 0 and 1. kind is classes,
+        multi-label or regression; by default it is inferred from the labels. split is a column with the values train,
+        dev, select or test, or {column: part, test: [held out], …}.
     auxiliaries
-        The tasks that may help it, by name, described in the same way; all their rows are to train on.
+        The auxiliary tasks, by name, described in the same way; all their rows are used for training.
     model
-        cnn: two convolutions, for small images; or a vision encoder: a folder, or a name on the hub, whose image
-        processor says how images are scaled and standardised.
+        cnn: two convolutions, for small images; or a vision encoder (a folder or a name on the hub), whose image
+        processor determines how images are scaled and standardised.
     size
-        Height and width of images for cnn, 16 or more. Not given: 32.
+        Height and width of images for cnn, at least 16. Default: 32.
     augment
-        What training images go through: flip, shift, noise, or a list of these.
+        Augmentation of training images: flip, shift, noise, or a list of these.
     peft
-        none: the whole encoder is trained; lora: low-rank adapters are; frozen: only layers between it and the heads,
-        which few vision encoders have.
+        none: train the whole encoder; lora: train low-rank adapters; frozen: train only layers between the encoder and
+        the heads, which few vision encoders have.
     lora_rank, lora_alpha, lora_dropout
-        The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+        The adapters' rank, their scale (alpha / rank), and the fraction of their inputs dropped in training.
     target_labels
-        How many labelled images the target has to learn from, train and dev together. Not given: all that are left.
+        The target's number of labelled images, train and dev together. Default: all remaining.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        The maximum number for each auxiliary. Default: all.
     dev_fraction
-        The share of the target's labelled images that is its dev split. Not given: a third, 1,000 images at most.
+        The fraction of the target's labelled images used as its dev split. Default: a third, at most 1,000 images.
     select_fraction, test_fraction
-        The shares of the target's images that choose the best round and configuration, and that are read once after
-        that. Not given: a fifth each, 2,000 and 10,000 images at most.
+        The fractions of the target's images for choosing the best round and configuration, and for the test, which is
+        used once after selection. Default: a fifth each, at most 2,000 and 10,000 images.
 
     Raises
     ------
     UserError
-        A file, column, label or image that is missing or wrong; the message names file and row.
+        A file, column, label or image is missing or wrong; the message names file and row.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     check_choices(images, {"peft": peft}, "images")
@@ -190,7 +190,7 @@ def images(
 
 
 def small_model(size: int, outputs: Mapping[str, Output]) -> MultitaskModel:
-    """The small network for images of size x size in colour, and a linear head for each task."""
+    """The small network for colour images of size x size, and a linear head for each task."""
 
     def head(output: Output) -> nn.Module:
         return (NumberHead if output.kind == "regression" else nn.Linear)(FEATURES, len(output.names))

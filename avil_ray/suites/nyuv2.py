@@ -1,17 +1,17 @@
-"""NYUv2 as multi-task learning uses it: segmentation, depth and surface normals of 1,449 indoor images of 288 x 384.
+"""NYUv2 as used in multi-task learning: segmentation, depth and surface normals of 1,449 indoor images of 288 x 384.
 
 Data: Silberman, Hoiem, Kohli and Fergus, "Indoor segmentation and support inference from RGBD images" (ECCV 2012), in
-the preprocessed folder that MTAN (https://github.com/lorenmt/mtan) gave and that LibMTL, Auto-Lambda and ForkMerge
-read, 795 images to learn from and 654 to test::
+the preprocessed folder provided by MTAN (https://github.com/lorenmt/mtan) and used by LibMTL, Auto-Lambda and
+ForkMerge, with 795 training and 654 test images::
 
     train/image/0.npy    [H, W, 3]  colours from 0 to 1
-    train/label/0.npy    [H, W]     classes from 0, -1 where nobody knows
-    train/depth/0.npy    [H, W, 1]  depths, 0 where nobody knows
-    train/normal/0.npy   [H, W, 3]  normals of length 1, (0, 0, 0) where nobody knows
+    train/label/0.npy    [H, W]     classes from 0, -1 where unknown
+    train/depth/0.npy    [H, W, 1]  depths, 0 where unknown
+    train/normal/0.npy   [H, W, 3]  normals of length 1, (0, 0, 0) where unknown
     val/…                the same
 
-Their `val` is test here. They have no other held-out data; here dev and select come from `train`, by the seed. The
-folder does not tell which images are of one room, so two images of a room may stand in train and in select.
+Their `val` is test here. They have no other held-out data; here dev and select are drawn from `train` by the seed. The
+folder does not say which images show the same room, so images of one room may be in both train and select.
 """
 
 from __future__ import annotations
@@ -49,35 +49,35 @@ def nyuv2(
     augment: bool = False,
     width: int = 32,
 ) -> Suite:
-    """NYUv2, indoor images: segmentation, depth and surface normals, from the folder that LibMTL and MTAN read.
+    """NYUv2 indoor images: segmentation, depth and surface normals, from the folder used by LibMTL and MTAN.
 
     Parameters
     ----------
     data_dir
-        The preprocessed folder, with train/ and val/, each with image/, label/, depth/ and normal/ of .npy files.
+        The preprocessed folder, with train/ and val/, each with .npy files in image/, label/, depth/ and normal/.
     target
-        The task that counts: segmentation, depth or normals.
+        The target task: segmentation, depth or normals.
     auxiliaries
-        The tasks that may help it. Not given: the others.
+        The auxiliary tasks. Default: the others.
     target_labels
-        How many images the target has to learn from, train and dev together. Not given: all that are not in select.
+        The target's number of images, train and dev together. Default: all that are not in select.
     auxiliary_labels
-        How many images each auxiliary has at most. Not given: all that are neither in select nor in dev.
+        The maximum number of images of each auxiliary. Default: all that are neither in select nor in dev.
     dev_fraction
-        The share of the target's labelled images that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled images used as its dev split, above 0 and below 1.
     select_fraction
-        The share of the images in train/ that choose the best round and configuration, above 0 and below 1.
+        The fraction of the images in train/ for choosing the best round and configuration, above 0 and below 1.
     classes
-        Classes of the segmentation.
+        The number of segmentation classes.
     augment
-        Whether training images are scaled up, cut and mirrored at random, as is usual on these data.
+        Whether to scale, crop and flip training images at random, as is common for these data.
     width
-        Channels of the trunk at full resolution; twice and four times as many at lower ones.
+        Channels of the trunk at full resolution; two and four times as many at lower ones.
 
     Raises
     ------
     UserError
-        An unknown task, or a number out of its range; when data are drawn: a folder that is not laid out so.
+        A task is unknown, or a number is out of range; when data are drawn: the folder has another layout.
     """
     kinds: dict[str, Kind] = {kind: kind for kind in FOLDERS}
     checked = auxiliary_names("nyuv2", target, auxiliaries, kinds, tuple(kinds))
@@ -105,7 +105,7 @@ def nyuv2(
         task_names=names,
         tasks=partial(draw, folder=folder, names=names, classes=classes, shares=shares, augment=augment),
         model=partial(dense_model, {name: name for name in names}, classes, width),
-        # an image is a batch of 110,592 pixels by itself
+        # a single image is a batch of 110,592 pixels
         learning=Learning(optimizer="adamw", learning_rate=1e-3, batch_size=8, evaluation_batch=8),
         options=options | ({} if data_dir is None else {"data_dir": str(data_dir)}),
     )
@@ -113,7 +113,7 @@ def nyuv2(
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """How the images in train/ are dealt out; see `nyuv2`."""
+    """How the images in train/ are divided; see `nyuv2`."""
 
     dev: float
     select: float
@@ -124,7 +124,7 @@ class Shares:
 def draw(
     seed: int, *, folder: Path | None, names: Sequence[Kind], classes: int, shares: Shares, augment: bool
 ) -> list[Task]:
-    """The tasks' data for one seed, the target's first; auxiliaries have no image of the target's other splits."""
+    """The tasks' data for one seed, the target's first; auxiliaries have no images from the target's other splits."""
     if folder is None:
         raise UserError("nyuv2: data_dir is missing; give the preprocessed folder that holds train/ and val/")
     (learn, tested), shape = read_layout(folder, [FOLDERS[name] for name in names])
@@ -146,12 +146,12 @@ def draw(
 
 
 def split_rows(seed: int, count: int, shares: Shares) -> dict[str, Integers]:
-    """Which of the `count` images in train/ are the target's train, dev and select, and which are the auxiliaries'.
+    """Which of the `count` images in train/ are in the target's train, dev and select, and which are for auxiliaries.
 
     Raises
     ------
     UserError
-        There are fewer images than labels asked for.
+        There are fewer images than requested labels.
     """
     order = numpy_generator(seed, "nyuv2", "split").permutation(count)
     select = min(max(round(count * shares.select), 1), count - 2)

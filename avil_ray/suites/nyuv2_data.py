@@ -1,6 +1,6 @@
-"""The preprocessed folder of NYUv2: how it is laid out, its images one by one, and how they are varied in training.
+"""The preprocessed NYUv2 folder: its layout, a dataset of its images, and their augmentation.
 
-Images are read when they are needed, and none is kept.
+Images are read on access and not kept.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ IMAGE = "image"
 """The folder of the images."""
 
 FOLDERS: dict[Kind, str] = {"segmentation": "label", "depth": "depth", "normals": "normal"}
-"""Task -> the folder of its answers."""
+"""Task -> the folder of its labels."""
 
 CHANNELS = {IMAGE: (3,), "label": (), "depth": (1,), "normal": (3,)}
-"""Folder -> what follows height and width in the shape of its arrays."""
+"""Folder -> the array dimensions after height and width."""
 
 LEAST = 3
-"""Images in train/: one each for train, dev and select."""
+"""The minimum number of images in train/: one each for train, dev and select."""
 
 SCALES = (1.0, 1.2, 1.5)
-"""How much nearer a training image may come."""
+"""Scale factors of augmented training images."""
 
 
 def read_layout(folder: Path, answers: Iterable[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How many images there are in train/ and val/, and their height and width; no image is read whole.
+    """The number of images in train/ and val/, and their height and width; no image is fully read.
 
     Parameters
     ----------
     answers
-        The folders of the answers that are needed; others may be missing.
+        The folders of the labels that are needed; others may be missing.
 
     Raises
     ------
     UserError
-        A folder or a file is missing, or the first images of train/ and val/ are of other shapes than they should be.
+        A folder or a file is missing, or the first images of train/ and val/ have wrong shapes.
     """
     if not folder.is_dir():
         raise UserError(
@@ -74,7 +74,7 @@ def read_layout(folder: Path, answers: Iterable[str]) -> tuple[tuple[int, int], 
 
 
 def _count(part: Path, names: Sequence[str]) -> int:
-    """How many images a part has: files 0.npy, 1.npy and so on, the same in each of its folders."""
+    """The number of images in a part: files 0.npy, 1.npy and so on, the same in each of its folders."""
     counts = {}
     for name in names:
         if not (part / name).is_dir():
@@ -91,7 +91,7 @@ def _count(part: Path, names: Sequence[str]) -> int:
 
 
 def _load(path: Path) -> Array:
-    """A file's array, mapped and not read."""
+    """A file's array, memory-mapped."""
     try:
         array: Array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -102,7 +102,7 @@ def _load(path: Path) -> Array:
 
 
 def _checked(path: Path, shape: tuple[int, ...]) -> Array:
-    """A file's array, of this shape and of numbers."""
+    """A file's array, checked to be numeric and of this shape."""
     array = _load(path)
     if array.shape != shape:
         hint = "all images, and their answers, must be of one height and width"
@@ -117,16 +117,16 @@ def _checked(path: Path, shape: tuple[int, ...]) -> Array:
 
 
 class DenseImages(Dataset[tuple[Tensor, Tensor]]):
-    """Images of one part with one task's answers: (image [3, H, W] float32, answers), read when they are asked for.
+    """Images of one part with one task's labels: (image [3, H, W] float32, labels), read on access.
 
-    Answers are int64 [H, W] for segmentation, float32 [1, H, W] for depth and [3, H, W] for normals.
+    Labels are int64 [H, W] for segmentation, float32 [1, H, W] for depth and [3, H, W] for normals.
 
     Parameters
     ----------
     part
         The folder, train/ or val/.
     numbers
-        Which images, [N].
+        The numbers of the images, [N].
     shape
         Their height and width.
     classes
@@ -140,19 +140,19 @@ class DenseImages(Dataset[tuple[Tensor, Tensor]]):
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """An image and its answers.
+        """An image and its labels.
 
         Raises
         ------
         UserError
-            A file is damaged, of another shape than the first, or holds what it should not.
+            A file is damaged, has a different shape than the first, or contains invalid values.
         """
         number = self.numbers[index]
         image, answers = (self._read(number, folder) for folder in (IMAGE, FOLDERS[self.kind]))
         return image, answers.long() if self.kind == "segmentation" else answers
 
     def _read(self, number: int, folder: str) -> Tensor:
-        """Channels first, float32."""
+        """An array with channels first, as float32."""
         path = self.part / folder / f"{number}.npy"
         numbers = torch.from_numpy(np.array(_checked(path, (*self.shape, *CHANNELS[folder])), dtype=np.float32))
         if not bool(torch.isfinite(numbers).all()):
@@ -169,22 +169,22 @@ class DenseImages(Dataset[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True)
 class ScaleCropFlip:
-    """Scale an image up, cut its old size out, and mirror it half of the time, all at random; and its answers with it.
+    """Randomly scale an image up, crop it to its old size, and flip it with probability 1/2, together with its labels.
 
-    Source: Xu, Ouyang, Wang and Sebe, "PAD-Net" (CVPR 2018, https://arxiv.org/abs/1805.04409). What is scaled up by s
-    looks s times nearer, so depths are divided by s; a mirrored normal points to the other side. Answers are taken from
-    the nearest pixel, so none is made up between two that are known, or at an unknown one.
+    Source: Xu, Ouyang, Wang and Sebe, "PAD-Net" (CVPR 2018, https://arxiv.org/abs/1805.04409). An image scaled by s
+    appears s times closer, so depths are divided by s; a flipped normal points to the other side. Labels are taken from
+    the nearest pixel, so that none is interpolated or invented at unknown pixels.
 
     Parameters
     ----------
     kind
-        The task, which says what the answers are.
+        The task, which determines the kind of labels.
     """
 
     kind: Kind
 
     def __call__(self, image: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Image [3, H, W] and answers [..., H, W]; random numbers come from PyTorch's generator."""
+        """Image [3, H, W] and labels [..., H, W]; random numbers come from PyTorch's generator."""
         scale = SCALES[int(torch.randint(len(SCALES), ()))]
         height, width = image.shape[-2:]
         tall, wide = int(height / scale), int(width / scale)

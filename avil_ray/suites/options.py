@@ -1,6 +1,6 @@
-"""What the suites' factories have in common: checked numbers, and how much data there is.
+"""Helpers of the suites' factories: checked numbers, and sizes of data sets.
 
-Values come from a command line or a YAML file; what is wrong with one is said in one line, with what would be right.
+Values come from a command line or a YAML file; a mistake is one line that says what is allowed.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 from avil_ray.errors import UserError, between, unknown, whole
 
 MOST_EXAMPLES = 10_000_000
-"""No more are drawn for a split: it would fit in no memory."""
+"""The maximum number drawn for a split: more would not fit in memory."""
 
 
 def absolute(path: str | PathLike[str]) -> Path:
-    """A path that a user gave, made absolute where it was given: workers may stand in another folder."""
+    """A user's path, made absolute in the current folder: workers may run in another one."""
     return Path(path).expanduser().absolute()
 
 
 def auxiliary_names(
     suite: str, target: str, names: Sequence[str] | None, known: Collection[str], usual: Sequence[str]
 ) -> tuple[str, ...]:
-    """The auxiliaries' names, checked together with the target's; the usual ones but the target where none are given.
+    """The auxiliaries' names, checked along with the target's; by default the usual ones except the target.
 
     Raises
     ------
     UserError
-        A name that is not known, or an auxiliary that is the target.
+        A name is unknown, or an auxiliary is the target.
     """
     if not isinstance(target, str) or target not in known:
         raise unknown("target", target, known, suite)
@@ -47,14 +47,14 @@ def auxiliary_names(
 
 
 def widths(where: str, value: object) -> tuple[int, ...]:
-    """The widths of layers that a user gave; `UserError` unless they are one or more, each a whole number from 1."""
+    """A user's widths of layers; `UserError` unless there is at least one and each is an integer from 1."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise UserError(f"{where} must be a list of one width or more, such as [64], not {value!r}")
     return tuple(whole(where, width, 1) for width in value)
 
 
 def whole_if_given(where: str, value: object, lowest: int) -> int | None:
-    """A whole number of at least `lowest`, or None; a `UserError` otherwise."""
+    """An integer of at least `lowest`, or None; a `UserError` otherwise."""
     return None if value is None else whole(where, value, lowest)
 
 
@@ -65,16 +65,16 @@ def dev_labels(target_labels: int, dev_fraction: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How many examples a suite draws, and how many of them are labelled for each task."""
+    """The number of examples that a suite draws, and how many of them are labelled for each task."""
 
     target_labels: int
     """Labelled examples of the target, train and dev together."""
     auxiliary_labels: int
     """Labelled examples of each auxiliary."""
     dev_fraction: float
-    """The share of the target's labelled examples that is dev."""
+    """The fraction of the target's labelled examples used as dev."""
     train: int
-    """Examples to learn from; no task has more labels."""
+    """Training examples; no task has more labels."""
     select: int
     test: int
 
@@ -85,12 +85,12 @@ class Sizes:
 
     @property
     def target_train(self) -> int:
-        """How many of the target's labelled examples are train."""
+        """The number of the target's labelled examples used as train."""
         return self.target_labels - self.dev
 
     @property
     def splits(self) -> dict[str, int]:
-        """How many examples to draw for each split."""
+        """The number of examples to draw for each split."""
         return {"train": self.train, "dev": self.dev, "select": self.select, "test": self.test}
 
 
@@ -104,12 +104,12 @@ def checked_sizes(
     select: int,
     test: int,
 ) -> Sizes:
-    """The sizes a user asked for, checked; a number of labels that is None means all `train` examples.
+    """The requested sizes, checked; None as a number of labels means all `train` examples.
 
     Raises
     ------
     UserError
-        A number out of its range; more labels than there are examples.
+        A number is out of range, or there are more labels than examples.
     """
     for name, count in (("train", train), ("select", select), ("test", test)):
         whole(f"{suite}: {name}", count, 2, MOST_EXAMPLES)

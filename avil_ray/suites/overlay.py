@@ -1,4 +1,4 @@
-"""Two pictures, one over the other, and questions about them: what MultiMNIST and MultiFashion have in common."""
+"""Two overlaid pictures and questions about them: the common part of MultiMNIST and MultiFashion."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Integers = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 CANVAS = 36
-"""Height and width in pixels of two pictures of 28 x 28, the second one 8 pixels further down and to the right."""
+"""Height and width in pixels of two overlaid 28 x 28 pictures, the second one shifted down and right by 8 pixels."""
 
 FEATURES = 64
-"""What the trunk gives each head."""
+"""The number of features that the trunk gives each head."""
 
 SHARES = {"train": 0.5, "dev": 0.1, "select": 0.15, "test": 0.25}
-"""split -> its share of the source pictures. Where these have an official test, that is test, and the others share the
-rest in the same proportions."""
+"""Split -> its fraction of the source pictures. If these have an official test, it is used as test, and the others
+divide the rest in the same proportions."""
 
 NOISE = "noise"
-"""The task with random labels, which is an auxiliary only where it is asked for."""
+"""The task with random labels, which is an auxiliary only on request."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Question:
     Parameters
     ----------
     side
-        The picture that it asks about.
+        The picture that the question is about.
     answers
         Class of that picture -> label.
     """
@@ -58,13 +58,13 @@ class Question:
 
     @property
     def classes(self) -> int:
-        """How many labels there are."""
+        """The number of labels."""
         return max(self.answers) + 1
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The source pictures of the left and of the right side; one source may be both."""
+    """The source pictures of the left and right side; both may be the same source."""
 
     left: Pictures
     right: Pictures
@@ -82,23 +82,23 @@ def overlay_suite(
     options: Mapping[str, Any],
     random_labels: Mapping[str, float] | None = None,
 ) -> Suite:
-    """The suite of some questions, all arguments checked.
+    """The suite for a set of questions, with all arguments checked.
 
     Parameters
     ----------
     name
-        The suite's; random choices derive from it.
+        The suite's name; random choices derive from it.
     questions
-        Task -> what it asks.
+        Task -> its question.
     options
-        The factory's own arguments, beyond those that stand here.
+        The factory's own additional arguments.
     random_labels
-        Auxiliary -> the share of its labels that are drawn at random.
+        Auxiliary -> the fraction of its labels drawn at random.
 
     Raises
     ------
     UserError
-        An unknown task, an image size out of its range, or a share below 0 or above 1.
+        A task is unknown, the image size is out of range, or a fraction is below 0 or above 1.
     """
     usual = [task for task in questions if task != NOISE]
     auxiliaries = auxiliary_names(name, target, auxiliaries, questions, usual)
@@ -128,7 +128,7 @@ def overlay_suite(
 
 
 def build_model(classes: Mapping[str, int], size: int) -> nn.Module:
-    """A LeNet that all tasks share and one linear head each, of so many classes."""
+    """A shared LeNet and a linear head for each task, given the tasks' numbers of classes."""
     heads = {task: nn.Linear(FEATURES, count) for task, count in classes.items()}
     return MultitaskModel(LeNet(1, size, size, FEATURES), heads)
 
@@ -143,9 +143,9 @@ def draw(
     sizes: Sizes,
     spoiled: Mapping[str, float],
 ) -> list[Task]:
-    """The tasks' data for one seed, the target's first. They share train images: the n-th of one is the n-th of all.
+    """The tasks' data for one seed, the target's first. All tasks share their train images, in the same order.
 
-    `spoiled` says which share of an auxiliary's labels is random.
+    `spoiled` gives the fraction of an auxiliary's labels that is random.
     """
     left, right = pair.left.read(), pair.right.read()
     pairs = draw_pairs(seed, name, left, right, sizes.splits)
@@ -178,11 +178,11 @@ def draw(
 
 
 def draw_pairs(seed: int, name: str, left: Images, right: Images, overlays: Mapping[str, int]) -> dict[str, Integers]:
-    """Which source pictures each overlay is made of: split -> the numbers of its left and right ones, [N, 2].
+    """The source pictures of each overlay: split -> the numbers of its left and right ones, [N, 2].
 
-    The splits share no source picture. Within a split every picture stands on its side equally often, give or take one
-    (a side whose source is larger than the other's may leave some out). Fewer overlays are the first of more: what a
-    seed draws does not depend on how many are asked for.
+    The splits share no source picture. Within a split, pictures appear equally often on their side, up to a difference
+    of one (if one side's source is larger, some of its pictures may not appear). Requesting fewer overlays gives the
+    first ones of a larger set with the same seed.
     """
     if left is right:
         sides = [split_sources(left, seed, name, "sources")] * 2
@@ -195,7 +195,7 @@ def draw_pairs(seed: int, name: str, left: Images, right: Images, overlays: Mapp
 
 
 def split_sources(images: Images, seed: int, *purpose: str) -> dict[str, Integers]:
-    """Split -> the numbers of its source pictures, shuffled; no picture is in two of them."""
+    """Split -> the shuffled numbers of its source pictures; no picture is in two splits."""
     generator, learnable = numpy_generator(seed, *purpose), len(images) - images.official_test
     shares = {split: share for split, share in SHARES.items() if split != "test" or not images.official_test}
     order = generator.permutation(learnable)
@@ -207,7 +207,7 @@ def split_sources(images: Images, seed: int, *purpose: str) -> dict[str, Integer
 
 
 def _pairs(sides: Sequence[Integers], count: int, generator: np.random.Generator) -> Integers:
-    """`count` pairs [count, 2]: shuffles of the two sides' pictures next to each other, as many as needed."""
+    """`count` pairs [count, 2] from repeated shuffles of the two sides' pictures."""
     columns: tuple[list[Integers], list[Integers]] = ([], [])
     for _ in range(0, count, min(map(len, sides))):
         for column, side in zip(columns, sides, strict=True):
@@ -216,17 +216,17 @@ def _pairs(sides: Sequence[Integers], count: int, generator: np.random.Generator
 
 
 def overlay(left: Pixels, right: Pixels, size: int) -> Tensor:
-    """Lay pictures over each other, and scale down to `size` by the mean over areas.
+    """Overlay pictures and scale them down to `size` by area averaging.
 
     Parameters
     ----------
     left, right
-        The source pictures that go top left and bottom right, [N, 28, 28].
+        The source pictures for the top left and bottom right, [N, 28, 28].
 
     Returns
     -------
     Tensor
-        Images [N, 1, size, size] of float32 from 0 to 1.
+        float32 images [N, 1, size, size] from 0 to 1.
     """
     side = left.shape[1]
     canvas = np.zeros((len(left), 1, CANVAS, CANVAS), dtype=np.uint8)

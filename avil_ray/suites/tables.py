@@ -1,4 +1,4 @@
-"""Tables of examples with several yes-or-no labels each: yeast, and any CSV file."""
+"""Tables of examples with several binary labels each: yeast, and any CSV file."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from avil_ray.suites.sources import packaged_file
 Floats = npt.NDArray[np.float32]
 
 NONE = {"", "No Finding", "None"}
-"""Names that say that an example has none of the labels; the first words are ChestX-ray14's."""
+"""Names for examples without any label; "No Finding" is ChestX-ray14's."""
 
 EMPTY = {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "<NA>", "#N/A"}
-"""What stands in a cell about which nobody knows."""
+"""Values of cells for unknown labels."""
 
 TRUTH = {"true": 1.0, "false": 0.0}
-"""Words that are numbers too."""
+"""Words for numbers."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Several yes-or-no labels for each of N examples.
+    """Several binary labels for each of N examples.
 
     Parameters
     ----------
     names
-        The labels, as tasks are named.
+        The labels, as names of tasks.
     values
-        [N, labels] of float32: 1, 0, or NaN where nobody knows.
+        float32 [N, labels]: 1, 0, or NaN if unknown.
     groups
-        [N]: examples of one number (a patient's) must not be split up.
+        [N]: examples with the same number (such as a patient's) must stay together.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Answers:
 
 
 def yeast_file() -> Path:
-    """Yeast genes, as river ships them: 2,417 x 103 numbers, labels Class1 to Class14 (Elisseeff and Weston, 2001)."""
+    """Yeast genes, shipped with river: 2,417 x 103 numbers, labels Class1 to Class14 (Elisseeff and Weston, 2001)."""
     return packaged_file("river", "datasets/yeast.csv.gz")
 
 
@@ -61,14 +61,14 @@ def read_answers(table: Table, labels: Sequence[str] | str, group: str | None) -
     Parameters
     ----------
     labels
-        Columns that hold 1, 0 or nothing each; or the one column that holds names with `|` between them.
+        Columns of 1, 0 or empty cells; or a single column of names separated by `|`.
     group
-        The column whose value examples share that must not be split up; each stands alone where None.
+        The column with equal values for examples that must stay together; None: no groups.
 
     Raises
     ------
     UserError
-        A column is not there, or holds something else.
+        A column is missing, or contains other values.
     """
     if isinstance(labels, str):
         names, values = _from_names(table, labels)
@@ -84,12 +84,12 @@ def read_answers(table: Table, labels: Sequence[str] | str, group: str | None) -
 
 
 def read_features(table: Table, names: Sequence[str]) -> Floats:
-    """The inputs of a table, [N, names]; NaN where a cell is empty.
+    """The inputs of a table, [N, names]; NaN for empty cells.
 
     Raises
     ------
     UserError
-        A column is not there, or holds something else than finite numbers.
+        A column is missing, or contains values other than finite numbers.
     """
     hint = "encode it as numbers, or leave it out with features: [...]"
     columns = [
@@ -104,13 +104,13 @@ def read_features(table: Table, names: Sequence[str]) -> Floats:
 
 
 def task_name(label: str) -> str:
-    """A label as a task is named: what is no letter, digit or underscore becomes an underscore."""
+    """A label as a task's name: characters other than letters, digits and underscores become underscores."""
     name = re.sub(r"\W", "_", label.strip())
     return name if name.isidentifier() else f"label_{name}"
 
 
 def _number(cell: str) -> float | None:
-    """A cell as a number, NaN where it is empty; None where it is a word."""
+    """A cell as a number: NaN if it is empty, None if it is a word."""
     if cell in EMPTY:
         return np.nan
     try:
@@ -120,7 +120,7 @@ def _number(cell: str) -> float | None:
 
 
 def _numbers(table: Table, name: str, otherwise: str) -> Floats:
-    """A column's numbers, [N]; a `UserError` that says what is `otherwise` where it holds a word."""
+    """A column's numbers, [N]; if it contains a word, a `UserError` that explains what is expected `otherwise`."""
     found = [_number(cell) for cell in table.column(name)]
     if None in found:
         raise table.wrong(found.index(None), otherwise)
@@ -134,7 +134,7 @@ def _groups(table: Table, name: str | None) -> Integers:
     empty = next((row for row, cell in enumerate(cells) if cell in EMPTY), None)
     if empty is not None:
         raise table.wrong(empty, f"column {name!r} is empty; every example must belong to a group")
-    if all(cell.strip().isdecimal() for cell in cells):  # 7 and 007 are one patient
+    if all(cell.strip().isdecimal() for cell in cells):  # 7 and 007 are the same patient
         cells = [str(int(cell)) for cell in cells]
     _, groups = np.unique(np.array(cells, dtype=np.str_), return_inverse=True)
     return groups
@@ -150,7 +150,7 @@ def _from_column(table: Table, name: str) -> Floats:
 
 
 def _from_names(table: Table, column: str) -> tuple[list[str], Floats]:
-    """The names that stand in a column, in alphabetical order, and who has which; an empty cell says nothing."""
+    """The names in a column, in alphabetical order, and which rows have them; empty cells are unknown."""
     cells = table.column(column)
     if all(_number(cell) is not None for cell in cells):
         what = f"labels column {column!r} must hold names with {SEPARATOR} between them"

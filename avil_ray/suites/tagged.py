@@ -1,4 +1,4 @@
-"""Texts whose words have a label each: a dataset of token ids and of a label for the first token of each word."""
+"""Texts with a label for each word: a dataset of token ids with labels at the first token of each word."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from avil_ray.suites.files.table import Integers
 from avil_ray.suites.tokens import Tokens
 
 IGNORED = -100
-"""The label of what is not the first token of a word."""
+"""The label of tokens that are not the first of a word."""
 
 Item = tuple[dict[str, Tensor], Tensor]
 
@@ -28,11 +28,11 @@ class TaggedTexts(Dataset[Item]):
     Parameters
     ----------
     tokens
-        All texts, with the column `words`; datasets of the same data share them.
+        All texts, with the column `words`; shared by datasets on the same data.
     tags
-        [tokens]: the label of each token, -100 where it has none.
+        [tokens], the label of each token, -100 if it has none.
     rows
-        [N]: which of the texts.
+        [N], the numbers of the texts.
     """
 
     tokens: Tokens
@@ -43,7 +43,7 @@ class TaggedTexts(Dataset[Item]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Item:
-        """The token ids of one text, and their labels: [length] each."""
+        """The token ids of one text and their labels, [length] each."""
         row = self.rows[index]
         end = int(self.tokens.ends[row])
         part = slice(end - int(self.tokens.lengths[row]), end)
@@ -53,12 +53,12 @@ class TaggedTexts(Dataset[Item]):
 
 @dataclass(frozen=True)
 class Padded:
-    """Makes a batch of such texts, [B, length], as long as the longest one of them.
+    """Makes a batch of such texts, [B, length], padded to the longest one.
 
     Parameters
     ----------
     padding
-        The id that fills short texts.
+        The padding id.
     """
 
     padding: int
@@ -74,10 +74,10 @@ class Padded:
 
 
 def tags_of_tokens(tokens: Tokens, labels: Labels) -> Integers:
-    """The label of each token, [tokens]: its word's at the first token of a word, -100 at the others."""
+    """The label of each token, [tokens]: the word's at its first token, -100 at the others."""
     assert labels.ends is not None
     numbers = tokens.columns["words"].astype(np.int64)
-    before = np.repeat(labels.ends - np.diff(labels.ends, prepend=0), tokens.lengths)  # words of the rows before
+    before = np.repeat(labels.ends - np.diff(labels.ends, prepend=0), tokens.lengths)  # words in earlier rows
     places = np.where(numbers > 0, before + numbers - 1, 0)
     return np.where(numbers > 0, labels.values[places], IGNORED)
 

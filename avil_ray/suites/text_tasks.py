@@ -1,4 +1,4 @@
-"""A task of the suite `text`: what a user says about it, and what is read and tokenised for it, once per process."""
+"""A task of the suite `text`: its options, and its data, read and tokenised once per process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from avil_ray.suites.tokens import Texts, Tokens, tokenise
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """What a user says about any task's texts."""
+    """The options of any task's texts."""
 
     text: str | Sequence[str]
     pair: str | Sequence[str] | None = None
@@ -27,29 +27,29 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TextAuxiliary(AuxiliaryOptions, TextOptions):
-    """What a user says about an auxiliary."""
+    """The options of an auxiliary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTarget(TargetOptions, TextOptions):
-    """What a user says about the target."""
+    """The options of the target."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextRows(FileRows):
-    """The N rows of a task; `texts` is what the tokenizer is given."""
+    """The N rows of a task; `texts` is the tokenizer's input."""
 
     texts: Texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTask(FileTask):
-    """A task's files and columns; small enough to travel.
+    """A task's files and columns: a small description that is cheap to send.
 
     Parameters
     ----------
     first, second
-        The columns of the text, and of the second text of a pair; of several columns the texts are joined.
+        The columns of the text, and of the second text of a pair; several columns are joined.
     """
 
     first: tuple[str, ...]
@@ -70,7 +70,7 @@ class TextTask(FileTask):
 
 
 def text_task(name: str | None, options: Mapping[str, Any]) -> TextTask:
-    """The task that a user's options mean; the target has no name but what these say.
+    """The task specified by a user's options, which may also name the target.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def text_task(name: str | None, options: Mapping[str, Any]) -> TextTask:
 
 @lru_cache(maxsize=32)
 def _read(task: TextTask, version: tuple[int, ...]) -> TextRows:
-    del version  # a part of what memory is searched by
+    del version  # part of the cache key
     table, given = task.table()
     if task.kind == "tokens":
         words, labels = read_tags(table, task.first[0], str(task.label))

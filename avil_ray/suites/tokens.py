@@ -1,4 +1,4 @@
-"""Tokenised text as a suite's inputs: token ids in flat arrays, padded batch by batch to the longest text in it."""
+"""Tokenised text as a suite's inputs: token ids in flat arrays, padded per batch to its longest text."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from avil_ray.suites.cache import content_key, kept_arrays
 Integers = npt.NDArray[np.int64]
 
 TEXTS_AT_A_TIME = 2000
-"""How many texts the tokenizer takes in one call: enough to be fast, few enough to need little memory."""
+"""The number of texts per call of the tokenizer: enough to be fast, few enough to save memory."""
 
 Span = tuple[int, int, int]
-"""Which text of a pair (0 or 1), and the first character of a span in it and the one after its last."""
+"""The text of a pair (0 or 1), and the start and end (exclusive) of a span of characters in it."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What a tokenizer is given.
+    """The input of a tokenizer.
 
     Parameters
     ----------
     first
-        [N * choices] texts, the choices of an example one after the other; lists of words where each has a label.
+        [N * choices] texts, with the choices of an example in a row; lists of words if each word has a label.
     second
-        The second text of each pair; None where texts stand alone.
+        The second text of each pair; None for single texts.
     choices
         Texts of each example.
     spans
-        The two spans of each text that matter; None where none do.
+        The two relevant spans of each text; None if there are none.
     """
 
     first: Sequence[str] | Sequence[list[str]]
@@ -53,7 +53,7 @@ class Texts:
         return len(self.first) > 0 and not isinstance(self.first[0], str)
 
     def parts(self) -> list[list[str]]:
-        """Everything that token ids depend on, as texts: what they are kept under."""
+        """Everything that token ids depend on, as texts, for the cache key."""
         spans = [] if self.spans is None else [repr(span) for span in self.spans]
         texts = [part for text in self.first for part in ([text] if isinstance(text, str) else [*text, ""])]
         return [texts, ["alone"] if self.second is None else ["pairs", *self.second], spans]
@@ -61,20 +61,20 @@ class Texts:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The token ids of many texts, one after the other.
+    """The concatenated token ids of many texts.
 
     Parameters
     ----------
     columns
-        `input_ids`, and what else the encoder is given, in its order: each [tokens] of int32.
+        `input_ids` and the encoder's other inputs, in its order: int32 [tokens] each.
     ends
-        [texts]: where each text ends in them.
+        [texts], the end of each text in them.
     choices
         Texts of each example.
     padding
         The id that fills short texts.
     cut
-        [texts]: whether a text had more tokens.
+        [texts], whether a text was truncated.
     """
 
     columns: dict[str, npt.NDArray[np.int32]]
@@ -88,7 +88,7 @@ class Tokens:
 
     @cached_property
     def lengths(self) -> Integers:
-        """[texts]: how many tokens each has."""
+        """[texts], the number of tokens of each."""
         return np.diff(self.ends, prepend=0)
 
 
@@ -99,9 +99,9 @@ class TokenColumn:
     Parameters
     ----------
     tokens
-        All texts; columns of the same data share them.
+        All texts; shared by columns on the same data.
     rows
-        [N]: which of its examples.
+        [N], the numbers of the examples.
     """
 
     tokens: Tokens
@@ -135,7 +135,7 @@ class TokenColumn:
         return TokenColumn(self.tokens, self.rows[rows])
 
     def join(self, other: TokenColumn) -> TokenColumn:
-        """These examples, then the other ones."""
+        """These examples followed by the other ones."""
         if other.tokens is self.tokens:
             return TokenColumn(self.tokens, np.concatenate([self.rows, other.rows]))
         one, two = self.tokens, other.tokens
@@ -150,8 +150,8 @@ class TokenColumn:
 def tokenise(texts: Texts, model: str, max_length: int | None) -> Tokens:
     """Token ids of at most `max_length` for each text, by the tokenizer of `model`; kept in the cache by content.
 
-    Of a pair that is too long, the longer text is cut. A `max_length` of None: see `load_tokenizer`. Where texts are
-    lists of words, the column `words` has the number of a word, from 1, at its first token, and 0 elsewhere.
+    If a pair is too long, the longer text is truncated. For a `max_length` of None, see `load_tokenizer`. If texts are
+    lists of words, the column `words` has the number of a word (from 1) at its first token, and 0 elsewhere.
     """
     tokenizer, max_length = load_tokenizer(model, max_length)
     described = [
@@ -190,7 +190,7 @@ def _tokenised(texts: Texts, tokenizer: Any, max_length: int) -> dict[str, npt.N
 
 
 def _encoded(texts: Texts, part: slice, tokenizer: Any, max_length: int) -> tuple[Any, list[list[int]]]:
-    """The tokens of some of the texts, and where texts are lists of words, the place of each word's first token."""
+    """The tokens of some texts and, if they are lists of words, the position of each word's first token."""
     if texts.in_words:
         return encode_words(tokenizer, [list(words) for words in texts.first[part]], max_length)
     second = None if texts.second is None else list(texts.second[part])
@@ -199,7 +199,7 @@ def _encoded(texts: Texts, part: slice, tokenizer: Any, max_length: int) -> tupl
 
 
 def _numbered(places: Sequence[int], length: int) -> list[int]:
-    """The numbers of words, from 1, at their places among so many tokens; of several at one place the last."""
+    """The numbers of words (from 1) at their positions among `length` tokens; the last one if positions coincide."""
     numbers = [0] * length
     for number, place in enumerate(places, start=1):
         numbers[place] = number
@@ -207,7 +207,7 @@ def _numbered(places: Sequence[int], length: int) -> list[int]:
 
 
 def _marks(encoding: Any, spans: tuple[Span, Span]) -> list[int]:
-    """1 and 2 at the tokens that overlap the first and the second span, 0 at the others."""
+    """1 and 2 at tokens that overlap the first and second span, 0 at the others."""
     marks = [0] * len(encoding.ids)
     for place, (text, (start, end)) in enumerate(zip(encoding.sequence_ids, encoding.offsets, strict=True)):
         for number, (which, first, last) in enumerate(spans, start=1):

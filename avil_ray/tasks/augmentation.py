@@ -1,8 +1,8 @@
-"""Augmentation: a callable on an example, or on a batch, of the training data alone.
+"""Augmentation: a callable applied to single examples or batches of the training data only.
 
-`augment(inputs, target) -> (inputs, target)`. It draws from PyTorch's, NumPy's or Python's global generators, which are
-seeded for each example (or batch) by the run: so it repeats with the seed, the step and the example, in any process.
-Evaluation, and what a method adapts to, see the plain examples.
+`augment(inputs, target) -> (inputs, target)`. It draws from PyTorch's, NumPy's or Python's global generators, which the
+run seeds for each example (or batch), so results depend only on the seed, the step and the example, in any process.
+Evaluation and adaptation use unaugmented examples.
 
 Examples
 --------
@@ -54,7 +54,7 @@ def is_batched(augment: Augment) -> bool:
 
 @dataclass(frozen=True)
 class Flip:
-    """Images [channels, height, width] mirrored left to right, one in two."""
+    """Flips an image [channels, height, width] horizontally with probability 1/2."""
 
     def __call__(self, inputs: Tensor, target: Any) -> tuple[Tensor, Any]:
         """One example."""
@@ -63,12 +63,12 @@ class Flip:
 
 @dataclass(frozen=True)
 class Shift:
-    """Images moved by up to so many pixels in each direction; what comes in is 0.
+    """Shifts an image by up to `pixels` pixels in each direction, padding with 0.
 
     Parameters
     ----------
     pixels
-        The most that an image moves.
+        The maximum shift.
     """
 
     pixels: int = 2
@@ -83,7 +83,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Noise:
-    """Normal noise added to inputs of numbers.
+    """Adds Gaussian noise to numeric inputs.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class OneAfterAnother:
-    """Several augmentations of single examples, in this order."""
+    """Applies several augmentations of single examples in order."""
 
     parts: tuple[Augment, ...]
 
@@ -112,16 +112,16 @@ class OneAfterAnother:
 
 
 AUGMENTATIONS: dict[str, Augment] = {"flip": Flip(), "shift": Shift(), "noise": Noise()}
-"""name -> an augmentation of single examples with its default options."""
+"""Name -> an augmentation of single examples with its default options."""
 
 
 def find_augment(augment: str | Augment | Sequence[str | Augment] | None, where: str) -> Augment | None:
-    """The augmentation that a task means: a name, a callable, a list of these, or none.
+    """The augmentation that a task specifies: a name, a callable, a list of these, or None.
 
     Raises
     ------
     UserError
-        Where it is none of these.
+        It is none of these.
     """
     if augment is None:
         return None

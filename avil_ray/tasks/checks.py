@@ -1,4 +1,4 @@
-"""What a suite of one's own may get wrong, told in one line that names the task and the field."""
+"""Checks of user-defined suites; every error is one line that names the task and the field."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 SPLITS = ("train", "dev", "select", "test")
 
 JUDGED = ("select", "test")
-"""The splits on which a run's figures are the metric's."""
+"""The splits on which the metric is evaluated."""
 
 BINARY = "binary_cross_entropy"
 
 BLOCK = 1 << 22
-"""How many numbers are scanned at a time: little memory beside the data's own."""
+"""How many numbers are scanned at a time, to keep memory small relative to the data."""
 
 
 def check_split(where: str, source: Source | Stream, loss: str | LossFunction) -> None:
-    """Check one split by itself: data in memory whole, a dataset's length; its items are checked as they come.
+    """Check one split on its own: all data in memory, or a dataset's length; its items are checked as they are read.
 
     Parameters
     ----------
     where
-        What messages call it: "task 'left': its train split".
+        Its name in messages: "task 'left': its train split".
 
     Raises
     ------
     UserError
-        Inputs or labels of a wrong kind or number, or not finite; labels that the loss cannot take.
+        Inputs or labels have a wrong type or number or are not finite, or the loss cannot take the labels.
     """
     if isinstance(source, Stream):
         return
@@ -72,7 +72,7 @@ def check_split(where: str, source: Source | Stream, loss: str | LossFunction) -
 
 
 def check_targets(where: str, field: str, targets: Tensor, loss: str | LossFunction) -> None:
-    """Check targets by themselves: finite, and of the kind and range that a loss of the library needs."""
+    """Check targets on their own: finite, and of the type and range that a loss of the library needs."""
     if of_classes(loss):
         _check_classes(where, field, targets, cross_entropy_of(loss).ignore_index)
     unknown = _first_not_finite(targets)
@@ -111,20 +111,20 @@ def _check_dense(where: str, field: str, tensor: Tensor) -> None:
 
 
 def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, count: int, before: int = 0) -> None:
-    """Check a batch as it comes, where its split could not be scanned beforehand.
+    """Check a batch as it is read, if its split could not be scanned beforehand.
 
     Parameters
     ----------
     source
         One of the task's splits, or its train and dev splits joined.
     rows
-        [B]: which of them the batch is; None of a stream.
+        [B], the rows of the batch; None for a stream.
     batch
         Inputs and targets: tensors [B, …] or mappings of them.
     count
         B.
     before
-        How many examples of a stream came before these.
+        The number of a stream's examples before these.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def check_batch(task: Task, source: Any, rows: Tensor | None, batch: Batch, coun
 
 
 def check_augmented(task: Task, inputs: Any, targets: Any) -> None:
-    """Raise `UserError` where an augmentation has made something of a batch that is not finite, or no target."""
+    """Raise `UserError` if an augmentation has produced values that are not finite or invalid targets."""
     where = f"task {task.name!r}: augment"
     for field, values in tensors_of("inputs", inputs):
         found = _first_not_finite(values) if isinstance(values, Tensor) else None
@@ -167,7 +167,7 @@ def check_augmented(task: Task, inputs: Any, targets: Any) -> None:
 
 
 def tensors_of(field: str, values: Any) -> Iterator[tuple[str, Any]]:
-    """A value by its name, or each value of a mapping by its own."""
+    """(Name, value) of a field, or of each entry if it is a mapping."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             yield from tensors_of(f"{field}[{key!r}]", value)
@@ -176,7 +176,7 @@ def tensors_of(field: str, values: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _place(task: Task, source: Any, rows: Tensor | None, index: int, before: int) -> tuple[str, int]:
-    """The split that a batch's example is of, and its row there."""
+    """The split of a batch's example, and its row there."""
     if rows is None:
         return "train", before + index
     row = int(rows[index])
@@ -189,7 +189,7 @@ def _place(task: Task, source: Any, rows: Tensor | None, index: int, before: int
 
 
 def _first_not_finite(values: Tensor) -> tuple[int, ...] | None:
-    """Where the first number that is not finite stands; None where all are."""
+    """The index of the first number that is not finite; None if all are."""
     if not values.is_floating_point() or values.numel() == 0:
         return None
     step = max(1, BLOCK // (values.numel() // len(values)))
@@ -222,7 +222,7 @@ def _check_classes(where: str, field: str, labels: Tensor, ignored: int) -> None
 
 
 def check_joinable(where: str, train: Any, dev: Any) -> None:
-    """Raise `UserError` where train and dev, which are joined, have inputs of two kinds."""
+    """Raise `UserError` if train and dev, which are joined, have inputs of different kinds."""
     if not (isinstance(train, Examples) and isinstance(dev, Examples)):
         if isinstance(train, Examples) != isinstance(dev, Examples):
             raise UserError(f"{where}: its train and dev splits must both be avil_ray.Examples, or both datasets")
@@ -236,12 +236,12 @@ def check_joinable(where: str, train: Any, dev: Any) -> None:
 
 
 def check_target(where: str, task: Task) -> None:
-    """Check what a target needs beyond other tasks: all splits, each of its own examples.
+    """Check the additional requirements of a target: all splits, each with its own examples.
 
     Raises
     ------
     UserError
-        A split is missing, or is another one's too, or is a stream.
+        A split is missing, shares examples with another, or is a stream.
     """
     missing = [split for split in ("dev", *JUDGED) if getattr(task, split) is None]
     if missing:
@@ -255,7 +255,7 @@ def check_target(where: str, task: Task) -> None:
 
 
 def _same(one: Any, two: Any) -> bool:
-    """Whether two splits are the same examples, or parts of one source that overlap; rows may be equal by nature."""
+    """Whether two splits are identical, or overlapping parts of one source; single equal rows do not count."""
     if one is two:
         return True
     if isinstance(one, Subset) and isinstance(two, Subset):
@@ -272,7 +272,7 @@ def _same(one: Any, two: Any) -> bool:
 
 
 def _is_pair(split: Any) -> bool:
-    """Whether a dataset is no more than a tensor of inputs and one of targets."""
+    """Whether a dataset is just a tensor of inputs and a tensor of targets."""
     return isinstance(split, TensorDataset) and len(split.tensors) == 2
 
 
@@ -282,7 +282,7 @@ def _equal_targets(one: Any, two: Any) -> bool:
 
 
 def _addresses(one: Tensor, two: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where each row of two tensors begins in memory; nothing where they share none, or repeat one row throughout."""
+    """The memory address of each row of two tensors; empty if they share no memory, or repeat a single row."""
     memory = {tensor.untyped_storage().data_ptr() for tensor in (one, two)}
     if len(memory) > 1 or 0 in (one.numel(), two.numel(), one.stride(0), two.stride(0)):
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -295,7 +295,7 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What messages call a value of a wrong kind."""
+    """How messages describe a value of a wrong type."""
     if isinstance(value, Tensor):
         return f"a tensor {list(value.shape)}"
     return f"a {type(value).__name__}"

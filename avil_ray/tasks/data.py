@@ -1,7 +1,8 @@
-"""Where a split's examples come from: tensors in memory, a map-style dataset, or a stream.
+"""The sources of a split's examples: tensors in memory, a map-style dataset, or a stream.
 
 A dataset's item is `(inputs, target)`, or a mapping whose key `labels` or `label` is the target and whose other keys
-are the inputs. `collate` makes a batch of a list of items, as in PyTorch's `DataLoader`; it gives the same two forms.
+are the inputs. `collate` makes a batch from a list of items, as in PyTorch's `DataLoader`; it returns one of the same
+two forms.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ Collate = Callable[[list[Any]], Any]
 """A list of items -> a batch: `(inputs, targets)`, or a mapping with `labels` or `label`."""
 
 TARGETS = ("labels", "label")
-"""The keys under which a mapping's target is looked for."""
+"""The keys that may hold a mapping's target."""
 
 
 class Columns(dict[str, Any]):
-    """The inputs of an item that was a mapping, and the key under which its target stood."""
+    """The inputs of an item that was a mapping, and the key of its target."""
 
     def __init__(self, inputs: Mapping[str, Any], key: str) -> None:
         super().__init__(inputs)
@@ -41,14 +42,14 @@ class Columns(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Rows:
-    """A map-style dataset, read item by item: nothing of it is held.
+    """A map-style dataset, read item by item without caching.
 
     Attributes
     ----------
     dataset
         Any object with `len()` and `dataset[row]`.
     collate
-        What makes a batch of items; PyTorch's default where None.
+        Makes a batch from items; None for PyTorch's default.
     """
 
     dataset: Any
@@ -72,12 +73,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Joined:
-    """Two sources, one after the other: the target's train and dev.
+    """Two concatenated sources: the target's train and dev.
 
     Attributes
     ----------
     first, second
-        The sources; a batch may hold examples of both.
+        The sources; a batch may contain examples of both.
     """
 
     first: Source
@@ -107,13 +108,13 @@ class Joined:
 
 @dataclass(frozen=True)
 class Stream:
-    """An `IterableDataset`: examples in an order of its own, of which nobody knows how many there are."""
+    """An `IterableDataset`: examples in its own order, of unknown number."""
 
     dataset: Any
     collate: Collate | None = None
 
     def items(self) -> Any:
-        """A new pass over the examples, each as inputs and target."""
+        """A new pass over the examples, each as (inputs, target)."""
         return map(divided, iter(self.dataset))
 
     def collated(self, items: Sequence[Batch]) -> Batch:
@@ -125,12 +126,12 @@ Source = Examples | Rows | Joined
 
 
 def find_source(split: Any, collate: Collate | None, where: str) -> Examples | Rows | Stream:
-    """The source that a task's split means.
+    """The source that a task's split specifies.
 
     Raises
     ------
     UserError
-        Where it is none.
+        It is not a source.
     """
     if isinstance(split, Examples):
         return split
@@ -149,7 +150,7 @@ def find_source(split: Any, collate: Collate | None, where: str) -> Examples | R
 
 
 def join(first: Source, second: Source) -> Source:
-    """Both sources' examples, one after the other."""
+    """The concatenation of two sources."""
     if isinstance(first, Examples) and isinstance(second, Examples):
         return first.join(second)
     return Joined(first, second)
@@ -161,7 +162,7 @@ def divided(item: Any) -> Batch:
     Raises
     ------
     UserError
-        Where it has neither of the two forms.
+        It has neither of the two forms.
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
@@ -174,7 +175,7 @@ def divided(item: Any) -> Batch:
 
 
 def collated(items: Sequence[Batch], collate: Collate | None) -> Batch:
-    """A batch of items, made by `collate`, or as PyTorch does where it is None."""
+    """A batch of items, made by `collate`, or by PyTorch's default if it is None."""
     if collate is not None:
         return divided(collate([_whole(item) for item in items]))
     batch: list[Any] = default_collate([(_tensors(inputs), _tensors(target)) for inputs, target in items])
@@ -182,15 +183,15 @@ def collated(items: Sequence[Batch], collate: Collate | None) -> Batch:
 
 
 def _whole(item: Batch) -> Any:
-    """An item as a dataset's author gave it, for a collate function of theirs."""
+    """An item in the dataset's original form, for a user's collate function."""
     inputs, target = item
     return {**inputs, inputs.key: target} if isinstance(inputs, Columns) else (inputs, target)
 
 
 def _tensors(value: Any) -> Any:
-    """Numbers and lists of them, as `datasets` gives them, as tensors.
+    """Converts numbers and lists of numbers, as returned by `datasets`, to tensors.
 
-    The default collate would turn lists inside out, and make float64 of Python's numbers.
+    The default collate would transpose lists and convert Python's numbers to float64.
     """
     if isinstance(value, Mapping):
         return {key: _tensors(inner) for key, inner in value.items()}

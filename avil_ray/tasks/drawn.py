@@ -1,4 +1,4 @@
-"""A suite's tasks for one seed, each made only when somebody asks for it."""
+"""A suite's tasks for one seed, each made only on access."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from avil_ray.tasks.task import Task
 
 
 class DrawnTasks(Mapping[str, Task]):
-    """Name -> task. A task is made when it is first asked for, and again once everybody has let go of it.
+    """Name -> task. A task is made on first access, and again if it is no longer referenced anywhere.
 
-    So whoever goes through all tasks, keeping none, holds the data of one at a time.
+    So iterating over all tasks without keeping them needs memory for only one at a time.
 
     Parameters
     ----------

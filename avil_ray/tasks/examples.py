@@ -20,11 +20,11 @@ class Examples:
     Parameters
     ----------
     inputs
-        A tensor [N, …], or any object with `len()`, `inputs[indices]` -> what the model takes for an index tensor [B]
-        (padded token ids, say), and `inputs.join(other)` -> both columns, one after the other.
+        A tensor [N, …], or any object with `len()`, `inputs[indices]` -> the model's input for an index tensor [B]
+        (such as padded token ids), and `inputs.join(other)` -> the concatenation of both columns.
     labels
-        The targets: [N], int64 classes for `cross_entropy`, float32 numbers otherwise; [N, …] where an example has many
-        (pixels, tokens, several labels); or a mapping of such tensors for a loss of one's own.
+        The targets: [N], int64 classes for `cross_entropy`, float32 numbers otherwise; [N, …] if an example has several
+        (pixels, tokens, multiple labels); or a mapping of such tensors for a user-defined loss.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Examples:
         return self.inputs[rows], chosen(self.labels, rows)
 
     def item(self, row: int) -> tuple[Any, Any]:
-        """The inputs and the target of one example, where inputs stand in a tensor."""
+        """The inputs and the target of one example, if inputs are a tensor."""
         return self.inputs[row], chosen(self.labels, row)
 
     def collated(self, items: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
@@ -56,7 +56,7 @@ class Examples:
         return batch[0], batch[1]
 
     def join(self, other: Examples) -> Examples:
-        """These examples, then the other ones."""
+        """These examples followed by the other ones."""
         labels = both(self.labels, other.labels)
         if isinstance(self.inputs, Tensor):
             return Examples(torch.cat([self.inputs, other.inputs]), labels)
@@ -72,19 +72,19 @@ class Examples:
 
 
 def length(values: Any) -> int:
-    """How many examples a tensor, or a mapping of tensors, holds."""
+    """The number of examples in a tensor or a mapping of tensors."""
     return len(next(iter(values.values()))) if isinstance(values, Mapping) else len(values)
 
 
 def chosen(values: Any, where: Any) -> Any:
-    """The part of a tensor, or of each tensor of a mapping, at an index, a slice or rows."""
+    """A tensor, or each tensor of a mapping, indexed by an index, a slice or rows."""
     if isinstance(values, Mapping):
         return {name: chosen(value, where) for name, value in values.items()}
     return values[where]
 
 
 def both(one: Any, other: Any) -> Any:
-    """Two tensors, or two mappings of tensors, one after the other."""
+    """The concatenation of two tensors, or of two mappings of tensors."""
     if isinstance(one, Mapping):
         return {name: both(value, other[name]) for name, value in one.items()}
     return torch.cat([one, other])

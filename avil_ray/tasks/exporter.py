@@ -1,4 +1,4 @@
-"""How a suite's trained target is written so that others can load it."""
+"""The interface for exporting a suite's trained target to other tools."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import nn
 
 
 class Exporter(Protocol):
-    """Writes the target's model in a format of the outside world. It travels with its suite: plain values.
+    """Writes the target's model in a third-party format. It is sent with its suite, so it holds plain values only.
 
     Attributes
     ----------
     reader
-        What loads the folder again: a name of `avil_ray.export.READERS`.
+        The loader for the folder: a name in `avil_ray.export.READERS`.
     """
 
     reader: ClassVar[str]
 
     def save(self, model: nn.Module, target: str, folder: Path) -> Mapping[str, Any]:
-        """Write the target's model into `folder`, which is empty; `model` is the one of all tasks.
+        """Write the target's model to the empty `folder`; `model` is the model of all tasks.
 
         Returns
         -------
         Mapping[str, Any]
-            What else must be known to use it, in plain values (JSON): columns of text, lengths, names of labels.
+            Other facts needed to use it, as plain (JSON) values: text columns, lengths, label names.
 
         Raises
         ------
         UserError
-            The format has no place for what a method has made of the model.
+            The format cannot represent a method's changes to the model.
         """

@@ -1,7 +1,7 @@
-"""What tasks may be called, and which parameters of a model belong to whose head.
+"""Valid names of tasks, and which parameters of a model belong to which head.
 
-The parameters of task t's head are named `heads.t.…`. A parameter that stands there under two tasks, or under a task
-and elsewhere in the model, is shared: it belongs to the trunk, as does everything that stands elsewhere.
+The parameters of task t's head are named `heads.t.…`. A parameter that appears under two tasks, or under a task and
+elsewhere in the model, is shared: it belongs to the trunk, like all parameters elsewhere.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import nn
 from avil_ray.errors import UserError, nearest
 
 ESCAPE = "task:"
-"""What stands before a task's name in a module that has an attribute of that name; no task's name has a colon."""
+"""The prefix of a task's name in a module that has an attribute of that name; task names contain no colon."""
 
 
 def check_name(where: str, name: object) -> None:
-    """Raise `UserError` unless `name` is made of letters of any script, digits, `_`, `-` and space."""
+    """Raise `UserError` unless `name` consists of letters of any script, digits, `_`, `-` and spaces."""
     if not isinstance(name, str):
         raise UserError(f"{where}: a task's name must be text, not {name!r}")
-    # a letter may be written with marks of its own, as Hindi's vowels are
+    # letters may include combining marks, such as Hindi's vowels
     rest = [sign for sign in name if not (sign.isalnum() or sign in "_- " or unicodedata.category(sign)[0] == "M")]
     if rest or name != name.strip() or not name:
         found = f"; {rest[0]!r} is none of these" if rest else ", and neither begin nor end with a space"
@@ -29,15 +29,15 @@ def check_name(where: str, name: object) -> None:
 
 
 def owner(name: str) -> str:
-    """The task whose head a parameter of this name belongs to, or "" for the trunk."""
+    """The task whose head has a parameter of this name, or "" for the trunk."""
     first, _, rest = name.partition(".")
     return rest.split(".")[0].removeprefix(ESCAPE) if first == "heads" else ""
 
 
 def owned_parameters(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Each parameter once, in the model's order: its name, the task whose head alone it is part of or "", itself.
+    """Each parameter once, in the model's order: its name, the only task whose head has it (or ""), and itself.
 
-    Of a shared parameter's names, that of the trunk is taken where there is one.
+    A shared parameter gets its name in the trunk, if it has one.
     """
     names: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -49,15 +49,15 @@ def owned_parameters(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]
 
 
 def heads_of(model: nn.Module) -> set[str]:
-    """The names of the heads that a model has, those without parameters too."""
+    """The names of a model's heads, including those without parameters."""
     named = [*model.named_modules(remove_duplicate=False), *model.named_parameters(remove_duplicate=False)]
     return {owner(name) for name, _ in named} - {""}
 
 
 def check_heads(where: str, model: nn.Module, tasks: Collection[str]) -> None:
-    """Raise `UserError` where some tasks have a head and others have none, or a head is no task's.
+    """Raise `UserError` if only some tasks have a head, or a head belongs to no task.
 
-    A model without any heads is right: the tasks share one, which is part of the trunk.
+    A model without any heads is valid: the tasks share one, which is part of the trunk.
     """
     there = heads_of(model)
     if not there:

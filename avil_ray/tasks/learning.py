@@ -1,4 +1,4 @@
-"""How a suite is learned: optimizer, rates, batch sizes, precision, loading."""
+"""A suite's learning settings: optimizer, learning rates, batch sizes, precision, data loading."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from avil_ray.errors import UserError, at_least, between, unknown, whole
 from avil_ray.tasks.optimizer_names import check_optimizer
 
 GROUP = ("learning_rate", "weight_decay")
-"""What a parameter group may have of its own."""
+"""The settings that a parameter group may override."""
 
 
 SHARED = 4
-"""Batches that an evaluation has at least, where it has as many of the size that trains: so many workers share it."""
+"""The minimum number of batches of an evaluation, so that workers can share it, if it has that many training
+batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How a suite is learned unless a method says otherwise; a step sees `batch_size` examples of each task.
+    """A suite's learning settings, unless a method overrides them; a step uses `batch_size` examples of each task.
 
     Raises
     ------
     UserError
-        A word or a number that is wrong, or an option that the optimizer does not take.
+        A value is invalid, or the optimizer does not accept an option.
 
     Examples
     --------
@@ -37,43 +38,45 @@ class Learning:
     learning_rate: float = 0.05
     batch_size: int = 32
     micro_batch: int | None = None
-    """Examples that go forward and backward at a time; gradients of a batch's parts add up. None: all of it."""
+    """Examples per forward and backward pass; gradients are accumulated over the batch. None: the whole batch."""
     optimizer: str = "sgd"
-    """Any optimizer of `torch.optim`, by its name."""
+    """Any optimizer in `torch.optim`, by name."""
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    """Its other arguments: {"betas": [0.9, 0.98]}, say."""
+    """Its other arguments, such as {"betas": [0.9, 0.98]}."""
     momentum: float = 0.9
-    """Of SGD alone."""
+    """Only for SGD."""
     weight_decay: float = 0.0
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Beginning of parameters' names -> their own learning_rate, weight_decay: {"trunk": {"learning_rate": 1e-5}}."""
+    """Prefix of parameter names -> their learning_rate and weight_decay: {"trunk": {"learning_rate": 1e-5}}."""
     clip: float = 5.0
-    """Largest 2-norm of a step's gradient; longer ones are scaled down to it. Infinity: none is."""
+    """Maximum 2-norm of a step's gradient; longer ones are scaled down. Infinity: no clipping."""
     warmup: int = 0
-    """Over so many of an assignment's first steps, counted across rounds, the learning rate rises to its value."""
+    """The number of warm-up steps, counted across rounds, over which the learning rate rises to its value."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate falls after that, to 0 after rounds x steps_per_round steps of a track; a fine-tuning at
-    the end has a schedule of its own. A run that ends early uses the length that it was planned for."""
+    """The decay of the learning rate after warm-up, to 0 after rounds x steps_per_round steps of a track; a final
+    fine-tuning has its own schedule. A run that ends early uses its planned length."""
     patience: int | None = None
-    """Rounds without a better figure on select after which a run ends; methods that plan ahead refuse it."""
+    """The number of rounds without improvement on select after which a run ends; rejected by methods that plan
+    ahead."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the model computes in bfloat16 where that is safe (autocast); theta and its gradient stay float32."""
     compile: bool = False
-    """Whether the model is compiled (`torch.compile`): the first steps take long, later ones less, most on a GPU."""
+    """Whether to compile the model (`torch.compile`): the first steps are slow, later ones faster, especially on a
+    GPU."""
     reduction: Literal["auto", "tree", "all_reduce"] = "auto"
-    """How several workers on one assignment add up gradients. tree: the bits of one worker alone. all_reduce: in the
-    communication library's order, which is faster for many workers and on GPUs, and agrees within rounding. auto: tree
+    """How several workers on one assignment sum gradients. tree: bit-identical to a single worker. all_reduce: in the
+    communication library's order, which is faster for many workers and on GPUs, and agrees up to rounding. auto: tree
     on CPUs, all_reduce on GPUs."""
     evaluation_batch: int | None = None
-    """Examples that go through the model at a time where it is evaluated, and where alpha is fitted; several workers
-    share out such batches. Where not given, 4 x batch_size, or less where there would be fewer than 4 batches."""
+    """Examples per batch for evaluation and for fitting alpha; such batches are distributed over workers. By default 4
+    x batch_size, or less if there would be fewer than 4 batches."""
     loader_processes: int = 0
-    """Processes of a worker that read a task's dataset for training; 0: the worker reads it. A stream is read by the
-    worker, and what a run is evaluated on by the process that evaluates."""
+    """Processes per worker that read a task's training dataset; 0: the worker reads it itself. Streams are always read
+    by the worker, and evaluation data by the process that evaluates."""
     prefetch: int = 2
-    """Batches that each of them reads ahead."""
+    """Batches that each of them prefetches."""
     pin_memory: bool = False
-    """Whether they leave batches in memory from which a GPU copies faster."""
+    """Whether they use pinned memory, from which a GPU copies faster."""
 
     def __post_init__(self) -> None:
         check_choices(Learning, vars(self), "learning")
@@ -99,7 +102,7 @@ class Learning:
         check_optimizer(self)
 
     def evaluation_batches(self, examples: int) -> int:
-        """Into how many batches so many examples are divided where they are evaluated.
+        """The number of batches into which `examples` examples are divided for evaluation.
 
         Examples
         --------
@@ -108,7 +111,7 @@ class Learning:
         """
         if self.evaluation_batch is not None:
             return max(1, -(-examples // self.evaluation_batch))
-        few = min(SHARED, examples // self.batch_size)  # a small dev split too can be shared out
+        few = min(SHARED, examples // self.batch_size)  # so that even a small dev split can be distributed
         return max(1, few, -(-examples // (4 * self.batch_size)))
 
     def _check_group(self, group: object, own: object) -> None:

@@ -1,7 +1,7 @@
 """Losses: by name, or any callable `loss(outputs, targets)`.
 
-A loss gives one number per example, [B]; where an example has many places (tokens, pixels, labels) it is the mean over
-those that count. A callable may also give one number for the batch, which is taken as the mean over its examples.
+A loss gives one number per example, [B]; if an example has several positions (tokens, pixels, labels), it is the mean
+over those that count. A callable may also return one number for the batch, taken as the mean over its examples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from avil_ray.errors import UserError, unknown
 
 LossFunction = Callable[[Any, Any], Tensor]
-"""Outputs and targets of a batch -> a loss for each example, [B], or their mean, []."""
+"""Outputs and targets of a batch -> a loss for each example [B], or their mean []."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class CrossEntropy:
     smoothing
         Label smoothing, from 0 to below 1.
     ignore_index
-        Targets of this value do not count: an example has the mean over the others, 0 where there are none.
+        Targets with this value are ignored: an example's loss is the mean over the others, or 0 if there are none.
     class_dimension
-        Where outputs have their classes: 1, as in PyTorch ([B, classes, …]), or -1 ([B, tokens, classes]).
+        The class dimension of the outputs: 1, as in PyTorch ([B, classes, …]), or -1 ([B, tokens, classes]).
 
     Examples
     --------
@@ -61,13 +61,13 @@ class CrossEntropy:
         """The loss of each example, [B]."""
         rows, classes = full_precision(outputs), targets
         if targets.ndim > 1:
-            # one place a row: for maps CUDA has a kernel whose sums depend on the order in which threads finish
+            # one position per row: CUDA's kernel for maps sums in an order that depends on thread timing
             rows, classes = rows.movedim(self.class_dimension, -1).flatten(0, -2), targets.flatten()
         losses = self._reduced(rows, classes, "none")
         return losses if targets.ndim == 1 else per_example(losses.view_as(targets), targets != self.ignore_index)
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The sum of the losses of all examples, []: in one go for [B] targets, as one sum takes less time than two."""
+        """The sum [] of the losses of all examples; a single call for [B] targets, as one sum is faster than two."""
         if targets.ndim == 1 and not self.smoothing:
             return self._reduced(full_precision(outputs), targets, "sum")
         return self(outputs, targets).sum()
@@ -86,12 +86,12 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """Cross-entropy of independent labels from 0 to 1, one logit each: outputs and targets [B], or [B, …].
+    """Cross-entropy of independent labels between 0 and 1, one logit each: outputs and targets [B] or [B, …].
 
     Parameters
     ----------
     positive_weight
-        What the loss of a label 1 is multiplied by, one number or one for each label of the last dimension.
+        The factor on the loss of positive labels: one number, or one for each label of the last dimension.
 
     Examples
     --------
@@ -112,7 +112,7 @@ class BinaryCrossEntropy:
 
 @dataclass(frozen=True)
 class SquaredError:
-    """The squared difference of outputs and targets of one shape, [B] or [B, …].
+    """The squared difference of outputs and targets of the same shape, [B] or [B, …].
 
     Examples
     --------
@@ -129,7 +129,7 @@ class SquaredError:
 
 @dataclass(frozen=True)
 class AbsoluteError:
-    """The absolute difference of outputs and targets of one shape, [B] or [B, …].
+    """The absolute difference of outputs and targets of the same shape, [B] or [B, …].
 
     Examples
     --------
@@ -151,16 +151,16 @@ LOSSES: dict[str, LossFunction] = {
     "mean_squared_error": SquaredError(),
     "mean_absolute_error": AbsoluteError(),
 }
-"""name -> the loss with its default options."""
+"""Name -> the loss with its default options."""
 
 
 def find_loss(loss: str | LossFunction, where: str) -> LossFunction:
-    """The loss that a name or a callable means.
+    """The loss specified by a name or a callable.
 
     Raises
     ------
     UserError
-        Where it is neither a known name nor callable.
+        It is neither a known name nor callable.
     """
     if isinstance(loss, str):
         if loss not in LOSSES:
@@ -173,12 +173,12 @@ def find_loss(loss: str | LossFunction, where: str) -> LossFunction:
 
 
 def example_losses(losses: Any, count: int, where: str) -> Tensor:
-    """What a loss gave for a batch of `count` examples, checked: [B], or [1] where it gave the batch's mean.
+    """A loss's result for a batch of `count` examples, checked: [B], or [1] if it is the batch's mean.
 
     Raises
     ------
     UserError
-        Where it is no tensor of one of the two shapes.
+        It is not a tensor with one of the two shapes.
     """
     if isinstance(losses, Tensor) and losses.shape == (count,):
         return losses
@@ -189,7 +189,7 @@ def example_losses(losses: Any, count: int, where: str) -> Tensor:
 
 
 def per_example(losses: Tensor, counted: Tensor | None = None) -> Tensor:
-    """The mean over each example's places [B]; only over those that are `counted`, and 0 where none are."""
+    """The mean over each example's positions [B]; only over those `counted`, and 0 if there are none."""
     if losses.ndim == 1 and counted is None:
         return losses
     if counted is None:
@@ -199,7 +199,7 @@ def per_example(losses: Tensor, counted: Tensor | None = None) -> Tensor:
 
 
 def full_precision(outputs: Tensor) -> Tensor:
-    """Outputs in float32 at least: a loss in half precision would be too coarse to compare."""
+    """Outputs in at least float32: losses in half precision are too coarse to compare."""
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
@@ -209,6 +209,6 @@ def of_classes(loss: str | LossFunction) -> bool:
 
 
 def cross_entropy_of(loss: str | LossFunction) -> CrossEntropy:
-    """The loss where it is a cross-entropy, else one with the usual conventions of classes."""
+    """The loss itself if it is a cross-entropy, otherwise one with the default conventions for classes."""
     found = LOSSES.get(loss) if isinstance(loss, str) else loss
     return found if isinstance(found, CrossEntropy) else cast(CrossEntropy, LOSSES["cross_entropy"])

@@ -1,4 +1,4 @@
-"""Whether a metric can judge a task's outputs and is defined on the splits on which it is read."""
+"""Checks that a metric fits a task's outputs and is defined on the splits on which it is evaluated."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from avil_ray.tasks.named_metrics import METRICS, Kind
 from avil_ray.tasks.task import Task
 
 BLOCK = 512
-"""Examples of a dataset that are read at a time, for their targets."""
+"""The number of a dataset's examples read at a time for their targets."""
 
 
 def check_metrics(task: Task, judged: Collection[str] = JUDGED) -> None:
-    """Check that the metrics with names can judge the task's loss and targets.
+    """Check that the named metrics fit the task's loss and targets.
 
-    They must be defined on the splits in `judged`; on the others they must know all classes.
+    They must be defined on the splits in `judged`; on the others they must support all classes.
 
     Raises
     ------
     UserError
-        A metric compares something else than the loss learns, knows two classes where there are more, or is undefined
-        as all targets of a split are the same.
+        A metric does not match what the loss learns, supports only two classes when there are more, or is undefined
+        because all targets of a split are equal.
     """
     for metric in (task.metric, *task.also):
         if isinstance(metric, str):
@@ -60,7 +60,7 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
     if not (of_two or task.loss == BINARY or (judged and named.varied)):
         return
     if not judged and not isinstance(getattr(task, split), Examples):
-        return  # a dataset's training targets are checked as they come
+        return  # a dataset's training targets are checked as they are read
     found = _different_targets(task, split, 3 if of_two or task.loss == BINARY else 2)
     other = next((value for value in found if value not in (0, 1)), None)
     if other is not None and task.loss == BINARY and judged and named.kind != "numbers":
@@ -84,7 +84,7 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
 
 
 def _constant_label(task: Task, split: str) -> int | None:
-    """The first column that is the same throughout, of several labels an example [N, L]; None where there is none."""
+    """The first constant column of multiple labels [N, L]; None if there is none."""
     source = task.source(split)
     labels = source.labels if isinstance(source, Examples) else None
     if task.loss != BINARY or not isinstance(labels, Tensor) or labels.ndim != 2 or labels.shape[1] < 2:
@@ -94,13 +94,13 @@ def _constant_label(task: Task, split: str) -> int | None:
 
 
 def _different_targets(task: Task, split: str, enough: int) -> list[float]:
-    """The different targets of a split, as far as so many of them are found."""
+    """The distinct targets of a split, up to `enough` of them."""
     source, ignored = task.source(split), cross_entropy_of(task.loss).ignore_index
     found: set[float] = set()
     for rows in torch.arange(len(source)).split(len(source) if isinstance(source, Examples) else BLOCK):  # type: ignore[arg-type]
         targets: Any = source.labels if isinstance(source, Examples) else source.batch(rows)[1]  # type: ignore[union-attr]
         if not isinstance(targets, Tensor):
-            return [0.0, 1.0]  # a loss of one's own reads them; a metric of one's own should
+            return [0.0, 1.0]  # a user's loss reads them; a user's metric should, too
         found.update(value for value in targets.unique().tolist() if value != ignored or not of_classes(task.loss))
         if len(found) >= enough:
             break

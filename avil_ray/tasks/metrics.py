@@ -1,9 +1,9 @@
 """Metrics: by name, any object with `update`, `compute` and `reset` (all of torchmetrics), or `f(outputs, targets)`.
 
-A metric sees a split batch by batch, on the CPU, so no split's outputs are held whole, except by a function, which is
-given them all, and by rank metrics, which keep one number per item.
+A metric sees a split batch by batch, on the CPU, so a split's outputs are never all in memory, except for functions,
+which receive them all, and rank metrics, which keep one number per item.
 
-One that also has `merge` can be divided over workers: see `Mergeable`. Functions and metrics with names can.
+A metric with `merge` can be distributed over workers: see `Mergeable`. Functions and named metrics can.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Mode = Literal["max", "min"]
 
 @runtime_checkable
 class Metric(Protocol):
-    """A figure of merit over a split that comes in batches."""
+    """A figure of merit over a split, computed in batches."""
 
     def update(self, outputs: Any, targets: Any, /) -> Any:
-        """Take in one batch."""
+        """Add one batch."""
 
     def compute(self) -> Any:
-        """The figure over all batches since the last `reset`: one number."""
+        """One number over all batches since the last `reset`."""
 
     def reset(self) -> Any:
         """Forget all batches."""
@@ -40,14 +40,14 @@ class Metric(Protocol):
 
 @runtime_checkable
 class Mergeable(Protocol):
-    """A metric that can be divided: several objects see parts of a split, on several workers, and are then merged.
+    """A metric that can be distributed: several objects see parts of a split on several workers and are then merged.
 
-    They are merged into one that has seen nothing yet, in the order of the parts, so figures do not depend on who saw
-    which. One without `merge` sees its split in one process, batch by batch.
+    They are merged in the order of the parts, into a fresh one, so figures do not depend on which worker saw which
+    part. A metric without `merge` sees its split in one process, batch by batch.
     """
 
     def merge(self, other: Any, /) -> Any:
-        """Take in what another object of the kind has seen, after one's own."""
+        """Append what another object of the same kind has seen."""
 
 
 MetricLike = str | Metric | Callable[[Any, Any], Any]
@@ -60,11 +60,11 @@ class Measure:
     Attributes
     ----------
     name
-        What history, tables and MLflow call it.
+        Its name in the history, tables and MLflow.
     mode
         Whether higher (`max`) or lower (`min`) is better.
     make
-        A fresh metric for each evaluation.
+        Makes a fresh metric for each evaluation.
     """
 
     name: str
@@ -73,10 +73,9 @@ class Measure:
 
 
 class Collected:
-    """A function of all outputs and targets of a split as a metric.
+    """A metric given by a function of all outputs and targets of a split.
 
-    A pickled one has what it has kept, but not the function, which may be none that `pickle` takes: merge it into
-    another.
+    A pickled one keeps its data but not the function, which `pickle` may not support: merge it into another.
     """
 
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
@@ -89,7 +88,7 @@ class Collected:
         self._targets.append(targets)
 
     def merge(self, other: Collected, /) -> None:
-        """Append what another one has kept."""
+        """Append another one's batches."""
         self._outputs += other._outputs
         self._targets += other._targets
 
@@ -97,7 +96,7 @@ class Collected:
         return {"_outputs": self._outputs, "_targets": self._targets}
 
     def compute(self) -> Any:
-        """The function's figure."""
+        """The function's result."""
         return self._function(joined(self._outputs), joined(self._targets))
 
     def reset(self) -> None:
@@ -107,7 +106,7 @@ class Collected:
 
 
 def joined(batches: list[Any]) -> Any:
-    """Batches of tensors, or of mappings of tensors, as one."""
+    """The concatenation of batches of tensors or of mappings of tensors."""
     first = batches[0]
     if isinstance(first, dict):
         return {key: joined([batch[key] for batch in batches]) for key in first}
@@ -117,21 +116,21 @@ def joined(batches: list[Any]) -> Any:
 def find_measure(
     metric: MetricLike, mode: Mode | None, loss: str | LossFunction, where: str, *, beside: bool = False
 ) -> Measure:
-    """The measure that a task's metric means.
+    """The measure that a task's metric specifies.
 
     Parameters
     ----------
     mode
         Needed for functions and for objects without `higher_is_better`; None otherwise.
     loss
-        The task's loss: its conventions of classes (`class_dimension`, `ignore_index`) are the metric's too.
+        The task's loss: its class conventions (`class_dimension`, `ignore_index`) also apply to the metric.
     beside
-        Whether the metric is only reported, so that its direction need not be known.
+        Whether the metric is only reported, so that its direction is not needed.
 
     Raises
     ------
     UserError
-        Where the metric is unknown or no metric, or the direction is missing or wrong.
+        The metric is unknown or not a metric, or the direction is missing or wrong.
     """
     if mode not in (None, "max", "min"):
         raise UserError(f"{where}: mode must be 'max' or 'min', not {mode!r}")
@@ -158,12 +157,12 @@ def find_measure(
 
 
 def figure(metric: Metric, where: str) -> float:
-    """The metric's figure as a number.
+    """The metric's result as a number.
 
     Raises
     ------
     UserError
-        Where it is no single number.
+        It is not a single number.
     """
     with one_line(f"{where}: the metric failed"):
         found = metric.compute()
@@ -184,7 +183,7 @@ def _better(mode: str) -> str:
 
 
 def _name(metric: Any) -> str:
-    """A word for it: its `name`, the function's name, or the class's."""
+    """A name for it: its `name`, the function's name, or the class's."""
     name = getattr(metric, "name", None) or getattr(metric, "__name__", None) or type(metric).__name__
     return re.sub(r"[^\w -]", "_", str(name)) or "metric"
 

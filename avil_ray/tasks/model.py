@@ -1,4 +1,4 @@
-"""Whether a model can be trained as a suite's, as far as its parameters tell."""
+"""Checks from a model's parameters that it can be trained as a suite's model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from avil_ray.errors import UserError
 
 WRAPPED = ("_orig_mod", "module")
-"""Where torch.compile and DataParallel put the model that they are given: its heads then have other names."""
+"""Prefixes of parameter names in models wrapped by torch.compile or DataParallel, which hide the heads."""
 
 
 def check_model(where: str, model: Any) -> None:

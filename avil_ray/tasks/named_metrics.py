@@ -1,4 +1,4 @@
-"""The metrics that have names. Each is streaming: it holds counts or sums, and rank metrics one number per item."""
+"""The named metrics. Each is streaming: it holds counts or sums, and rank metrics one number per item."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch import Tensor
 from avil_ray.tasks.predictions import predicted_classes
 
 Counts = npt.NDArray[np.int64]
-"""A confusion matrix [classes, classes]: labels are rows, predictions are columns."""
+"""A confusion matrix [classes, classes] with labels as rows and predictions as columns."""
 
 Kind = Literal["classes", "two classes", "numbers"]
 
 
 class Streaming(Protocol):
-    """A metric over batches that can be divided: see `metrics.Metric` and `metrics.Mergeable`."""
+    """A metric over batches that can be distributed: see `metrics.Metric` and `metrics.Mergeable`."""
 
     def update(self, outputs: Tensor, targets: Tensor, /) -> None:
         """Take in one batch."""
 
     def merge(self, other: Any, /) -> None:
-        """Take in what another one has seen, after one's own."""
+        """Append what another one has seen."""
 
     def compute(self) -> float:
         """The figure."""
@@ -37,11 +37,11 @@ class Streaming(Protocol):
 
 
 Make = Callable[[int | None, int], Streaming]
-"""Makes a metric, given where outputs have their classes (None: their shape tells) and which targets do not count."""
+"""Makes a metric, given the outputs' class dimension (None: inferred from the shape) and the targets to ignore."""
 
 
 class Accuracy:
-    """The share of places at which the predicted class is the label."""
+    """The fraction of positions at which the predicted class equals the label."""
 
     def __init__(self, class_dimension: int | None, ignore_index: int) -> None:
         self._class_dimension, self._ignore_index = class_dimension, ignore_index
@@ -60,7 +60,7 @@ class Accuracy:
         self._all += other._all
 
     def compute(self) -> float:
-        """Right ones over all; NaN where nothing counts."""
+        """Correct positions over all; NaN if none count."""
         return self._right / self._all if self._all else float("nan")
 
     def reset(self) -> None:
@@ -70,7 +70,7 @@ class Accuracy:
 
 
 class Confusion:
-    """A figure of the confusion matrix; of several labels per example [N, L], the mean of each label's figure."""
+    """A figure of the confusion matrix; for multiple labels per example [N, L], the mean over labels."""
 
     def __init__(self, figure: Callable[[Counts], float], class_dimension: int | None, ignore_index: int) -> None:
         self._figure, self._class_dimension, self._ignore_index = figure, class_dimension, ignore_index
@@ -103,7 +103,7 @@ class Confusion:
 
 
 class Errors:
-    """A figure of the sums of errors and targets over all places."""
+    """A figure computed from sums of errors and targets over all positions."""
 
     def __init__(self, figure: Callable[[dict[str, float]], float]) -> None:
         self._figure = figure
@@ -136,7 +136,7 @@ class Errors:
 
 
 class Ranked:
-    """A figure of one number per item and its label, kept until the end; of several labels [N, L], the mean."""
+    """A figure of one score per item and its label, kept until the end; for multiple labels [N, L], the mean."""
 
     def __init__(self, figure: Callable[[Any, Any], float]) -> None:
         self._figure = figure
@@ -144,13 +144,13 @@ class Ranked:
 
     def update(self, outputs: Tensor, targets: Tensor, /) -> None:
         """Keep one batch."""
-        if outputs.ndim == targets.ndim + 1:  # two logits: their difference
+        if outputs.ndim == targets.ndim + 1:  # two logits: use their difference
             outputs = outputs[:, 1] - outputs[:, 0]
         self._scores.append(_columns(outputs))
         self._labels.append(_columns(targets))
 
     def merge(self, other: Ranked, /) -> None:
-        """Append what another one has kept."""
+        """Append another one's items."""
         self._scores += other._scores
         self._labels += other._labels
 
@@ -166,7 +166,7 @@ class Ranked:
 
 
 class MeanOf:
-    """The mean of several figures: how GLUE makes one score of two metrics."""
+    """The mean of several figures, as GLUE combines two metrics into one score."""
 
     def __init__(self, *parts: Streaming) -> None:
         self._parts = parts
@@ -177,7 +177,7 @@ class MeanOf:
             part.update(outputs, targets)
 
     def merge(self, other: MeanOf, /) -> None:
-        """Merge the parts, one by one."""
+        """Merge part by part."""
         for part, another in zip(self._parts, other._parts, strict=True):
             part.merge(another)
 
@@ -197,7 +197,7 @@ def _columns(values: Tensor) -> npt.NDArray[Any]:
 
 
 def _counted(matrix: Counts, labels: Tensor, predicted: Tensor) -> Counts:
-    """The matrix with a batch added; it grows with the classes seen."""
+    """The matrix with a batch added; it grows as new classes are seen."""
     highest = max((int(one.max()) for one in (labels, predicted) if len(one)), default=-1)
     size = max(len(matrix), highest + 1)
     added = torch.bincount(labels * size + predicted, minlength=size * size).reshape(size, size).numpy()
@@ -207,7 +207,7 @@ def _counted(matrix: Counts, labels: Tensor, predicted: Tensor) -> Counts:
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
-    """The sum of two matrices; the one with fewer classes counts 0 for the others."""
+    """The sum of two matrices; the smaller one is padded with 0."""
     large, small = (one, other) if len(one) >= len(other) else (other, one)
     found = large.copy()
     found[: len(small), : len(small)] += small
@@ -215,19 +215,19 @@ def _sum(one: Counts, other: Counts) -> Counts:
 
 
 def _f1(matrix: Counts) -> float:
-    """F1 of class 1 of two: 0 where neither labels nor predictions have it."""
+    """F1 of class 1 out of two; 0 if it appears in neither labels nor predictions."""
     right, predicted, labelled = matrix[1, 1], matrix[:, 1].sum(), matrix[1].sum()
     return float(2 * right / (predicted + labelled)) if predicted + labelled else 0.0
 
 
 def _macro_f1(matrix: Counts) -> float:
-    """The mean F1 over the classes that labels or predictions have."""
+    """The mean F1 over the classes that appear in labels or predictions."""
     right, both = np.diag(matrix), matrix.sum(0) + matrix.sum(1)
     return float((2 * right[both > 0] / both[both > 0]).mean())
 
 
 def _matthews(matrix: Counts) -> float:
-    """Matthews' correlation, for any number of classes; 0 where all predictions are the same."""
+    """Matthews correlation coefficient for any number of classes; 0 if all predictions are equal."""
     counts = matrix.astype(np.float64)
     total, right, predicted, labelled = counts.sum(), np.trace(counts), counts.sum(0), counts.sum(1)
     spread = (total**2 - predicted @ predicted) * (total**2 - labelled @ labelled)
@@ -235,14 +235,14 @@ def _matthews(matrix: Counts) -> float:
 
 
 def _mean_iou(matrix: Counts) -> float:
-    """Mean intersection over union of the classes that labels or predictions have."""
+    """Mean intersection over union of the classes that appear in labels or predictions."""
     right = np.diag(matrix)
     union = matrix.sum(0) + matrix.sum(1) - right
     return float((right[union > 0] / union[union > 0]).mean())
 
 
 def _balanced_accuracy(matrix: Counts) -> float:
-    """The mean recall of the classes that labels have."""
+    """The mean recall of the classes that appear in labels."""
     labelled = matrix.sum(1)
     return float((np.diag(matrix)[labelled > 0] / labelled[labelled > 0]).mean())
 
@@ -290,18 +290,18 @@ def _spearman(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
 
 @dataclass(frozen=True)
 class NamedMetric:
-    """A metric of the list.
+    """A named metric.
 
     Attributes
     ----------
     mode
         Which way is better.
     kind
-        What it judges: classes, two classes only (0 and 1), or numbers.
+        What it applies to: classes, two classes only (0 and 1), or numbers.
     varied
-        Whether it is undefined where all labels of a split are the same.
+        Whether it is undefined if all labels of a split are equal.
     make
-        A fresh one.
+        Makes a fresh metric.
     """
 
     mode: Literal["max", "min"]
@@ -357,4 +357,4 @@ METRICS: dict[str, NamedMetric] = {
     "mae": _ABSOLUTE,
     "r2": NamedMetric("max", "numbers", True, _errors(_r_squared)),
 }
-"""name -> metric over outputs (before any softmax or sigmoid) and targets; some have two names that people use."""
+"""Name -> metric over outputs (before any softmax or sigmoid) and targets; some have two common names."""

@@ -1,4 +1,4 @@
-"""PyTorch's optimizers by name, with their options checked before anything trains."""
+"""PyTorch's optimizers by name, with their options checked before training."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from avil_ray.tasks.learning import Learning
 
 BY_ELEMENT = ("SGD", "AdamW", "Adam", "Adagrad", "Adadelta", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop")
-"""These treat every number by itself, so one slice may hold many parameters: fewer calls, and the same bits."""
+"""Elementwise optimizers: one slice may hold many parameters, with fewer calls and the same bits."""
 
 MATRICES_ONLY = ("Muon",)
-"""These refuse vectors; a vector is given to them as a matrix of one row."""
+"""Optimizers that reject vectors; a vector is passed to them as a matrix with one row."""
 
 REFUSED = {
     "LBFGS": "it evaluates the loss several times in a step",
     "SparseAdam": "it takes sparse gradients only",
 }
 OWN = ("params", "lr", "weight_decay")
-"""Arguments that `Learning` sets by fields of its own."""
+"""Arguments that `Learning` sets through its own fields."""
 
 
 SWITCHES = ("foreach", "fused")
-"""Arguments that are true or false although PyTorch's usual value is None."""
+"""Boolean arguments whose default in PyTorch is None."""
 
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
-    """PyTorch's class of that name, in any case.
+    """PyTorch's class of that name, ignoring case.
 
     Raises
     ------
     UserError
-        Where there is none, or it does not fit training in rounds.
+        There is none, or it is not suitable for training in rounds.
     """
     known = {
         found.__name__.lower(): found
@@ -57,12 +57,12 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 
 
 def by_element(name: str) -> bool:
-    """Whether the optimizer of this name treats every number by itself."""
+    """Whether the optimizer of this name works elementwise."""
     return name in BY_ELEMENT
 
 
 def make_optimizer(learning: Learning, groups: Mapping[str, Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
-    """The optimizer over parameter groups, "" being the parameters that belong to none of `learning.groups`."""
+    """The optimizer over parameter groups; "" holds the parameters in none of `learning.groups`."""
     made = optimizer_class(learning.optimizer)
     takes = inspect.signature(made).parameters
     given: dict[str, Any] = {"lr": learning.learning_rate, **learning.optimizer_options}
@@ -77,7 +77,7 @@ def make_optimizer(learning: Learning, groups: Mapping[str, Sequence[nn.Paramete
 
 
 def check_optimizer(learning: Learning) -> None:
-    """Raise `UserError` where PyTorch knows no such optimizer or refuses an option."""
+    """Raise `UserError` if PyTorch has no such optimizer or rejects an option."""
     made = optimizer_class(learning.optimizer)
     takes = [name for name in inspect.signature(made).parameters if name not in OWN]
     for name in learning.optimizer_options:
@@ -90,10 +90,10 @@ def check_optimizer(learning: Learning) -> None:
         if (isinstance(usual, bool) or name in SWITCHES) and not isinstance(value, bool):
             raise UserError(f"learning: optimizer_options.{name} must be true or false, not {shown(value)}")
     if not learning.optimizer_options and not learning.groups:
-        return  # `Learning` has checked the rest, and PyTorch's first optimizer imports a compiler: a second or two
+        return  # `Learning` has checked the rest, and PyTorch's first optimizer takes seconds to import a compiler
     try:
         _try_out(learning)
-    except LookupError as error:  # betas that are too few, say
+    except LookupError as error:  # such as too few betas
         given = f"optimizer_options of {made.__name__}: {dict(learning.optimizer_options)!r}"
         raise UserError(f"learning: {given} has too few values, or none by that name") from error
     except (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
@@ -101,7 +101,7 @@ def check_optimizer(learning: Learning) -> None:
 
 
 def _try_out(learning: Learning) -> None:
-    """One step of nothing: PyTorch looks at some options only then."""
+    """Take one step with a zero gradient, as PyTorch checks some options only then."""
     parameters = {name: [nn.Parameter(torch.zeros(1, 1))] for name in ("", *learning.groups)}
     optimizer = make_optimizer(learning, parameters)
     for (parameter,) in parameters.values():

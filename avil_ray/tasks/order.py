@@ -1,4 +1,4 @@
-"""In what order examples come: a pure function of the seed, the purpose and the step."""
+"""The order of examples: a pure function of the seed, the purpose and the step."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def batches(
 ) -> Iterator[Tensor]:
     """Batches `first` … `first + steps - 1` of an endless shuffled stream over `rows`.
 
-    The stream is one fresh permutation of the rows after another, cut into batches of exactly `batch_size`; a batch may
-    span two of them, or more where there are fewer rows than places in it. With `replacement`, each place of a batch is
-    drawn from all rows by itself instead. Batch k depends only on (seed, purpose, k), so a run may stop after any step
-    and go on elsewhere.
+    The stream is a sequence of random permutations of the rows, split into batches of exactly `batch_size`; a batch may
+    span two permutations, or more if it is larger than the number of rows. With `replacement`, each position of a batch
+    is drawn independently from all rows instead. Batch k depends only on (seed, purpose, k), so a run can stop after
+    any step and continue elsewhere.
     """
     if replacement:
         for step in range(first, first + steps):

@@ -1,4 +1,4 @@
-"""Which classes a model's outputs predict."""
+"""The classes predicted by a model's outputs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from avil_ray.errors import UserError
 
 
 def predicted_classes(outputs: Tensor, targets: Tensor, class_dimension: int | None) -> Tensor:
-    """The predicted classes, of the targets' shape: the largest output, or the sign where each label has one logit."""
+    """The predicted classes, in the targets' shape: the argmax, or the sign if each label has one logit."""
     if outputs.shape == targets.shape:
         return (outputs > 0).to(targets.dtype)
     return outputs.argmax(dim=_class_dimension(outputs, targets) if class_dimension is None else class_dimension)
 
 
 def _class_dimension(outputs: Tensor, targets: Tensor) -> int:
-    """Where outputs have their classes, by their shape; as in PyTorch, 1, where it does not tell.
+    """The class dimension of the outputs, inferred from their shape; 1, as in PyTorch, if unclear.
 
     Raises
     ------
     UserError
-        They may stand in dimension 1 and in the last one.
+        Both dimension 1 and the last one are possible.
     """
     shape, places = list(outputs.shape), {1 % outputs.ndim, outputs.ndim - 1}
     fitting = [one for one in places if shape[:one] + shape[one + 1 :] == list(targets.shape)]

@@ -1,6 +1,6 @@
-"""WHAT is learned: a target task, its auxiliaries, their data, and a model.
+"""What is learned: a target task, its auxiliaries, their data, and a model.
 
-A suite is a small description that travels to every worker; the data are drawn there by `Suite.draw(seed)`.
+A suite is a small description that is sent to every worker, where `Suite.draw(seed)` draws the data.
 """
 
 from __future__ import annotations
@@ -31,32 +31,31 @@ class Suite:
     Parameters
     ----------
     name
-        How tables, figures and MLflow call the suite.
+        The suite's name in tables, figures and MLflow.
     target
-        The name of the task that counts.
+        The name of the target task.
     task_names
-        Every task, the target included, in the order of tables and figures.
+        All tasks, including the target, in the order of tables and figures.
     tasks
-        `tasks(seed)` -> one `Task` per name. It runs once on every worker; with the same seed it must give the same
-        data. Draw fresh splits for each seed, and confidence intervals cover the choice of data too; ignore the seed,
-        and they cover initialisation and order only. Or, for large data, a mapping of each name to a function
-        `task(seed)` -> its `Task`: a worker then loads only the tasks that it trains, and the driver keeps only the
-        target; a function may run more than once.
+        `tasks(seed)` -> one `Task` per name. It runs once on every worker; the same seed must give the same data. If it
+        draws new splits for each seed, confidence intervals also cover the choice of data; if it ignores the seed, they
+        cover only initialisation and order. For large data, use a mapping of each name to a function `task(seed)` ->
+        its `Task`: a worker then loads only the tasks that it trains, and the driver keeps only the target; a function
+        may run more than once.
     model
         `model()` -> a module with `forward(inputs, task)` and head parameters named `heads.<task>.…`
-        (`MultitaskModel`). Its initial values come from PyTorch's generator, which is seeded around the call.
+        (`MultitaskModel`). Its initial values come from PyTorch's generator, which is seeded for the call.
     learning
-        Batch size, optimiser and so on.
+        Batch size, optimizer and so on.
     options
-        The factory's arguments, for logs and for telling whether a resumed run is still the same run.
+        The factory's arguments, for logs and for checking that a resumed run has the same settings.
     details
-        `details(seed)` -> lines of what was found in the data, for `avil-ray check`; None where there is nothing to say
-        beyond sizes.
+        `details(seed)` -> lines about the data, for `avil-ray check`; None if there is nothing to say beyond sizes.
     exporter
-        Writes the target's trained model as the outside world loads it; None: its named weights are saved, and the
-        suite is needed to load them.
+        Writes the target's trained model in a third-party format; None: its named weights are saved, and the suite is
+        needed to load them.
     specification
-        What `catalog.build_suite` made the suite of; None where nothing says how it is made again.
+        The specification from which `catalog.build_suite` made the suite; None if it cannot be rebuilt from one.
 
     Examples
     --------
@@ -108,11 +107,11 @@ class Suite:
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
-        """The names of all tasks but the target."""
+        """The names of all tasks except the target."""
         return tuple(name for name in self.task_names if name != self.target)
 
     def learned_with(self, options: Mapping[str, Any]) -> Suite:
-        """The suite with some options of `learning` changed; a `UserError` for one that is unknown or wrong."""
+        """The suite with some options of `learning` replaced; `UserError` if one is unknown or wrong."""
         for name in options:
             if name not in Learning.__dataclass_fields__:
                 raise unknown("option", name, Learning.__dataclass_fields__, "learning")
@@ -121,12 +120,12 @@ class Suite:
     def draw(self, seed: int) -> Mapping[str, Task]:
         """The tasks' data for one seed, checked: name -> task, in the order of `task_names`.
 
-        Where `tasks` is a mapping, a task is made and checked when it is asked for: see `DrawnTasks`.
+        If `tasks` is a mapping, each task is made and checked on access: see `DrawnTasks`.
 
         Raises
         ------
         UserError
-            `tasks` fails, or gives other tasks than promised; the target lacks a split, or its metric is undefined.
+            `tasks` fails or does not return the declared tasks; the target lacks a split, or its metric is undefined.
         """
         if isinstance(self.tasks, Mapping):
             return DrawnTasks(self.task_names, partial(self._draw_one, self.tasks, seed))
@@ -162,12 +161,12 @@ class Suite:
         check_metrics(task)
 
     def build(self) -> nn.Module:
-        """The model, checked; its initial values come from PyTorch's generator as it stands.
+        """Build and check the model; its initial values come from the current state of PyTorch's generator.
 
         Raises
         ------
         UserError
-            `model` fails, gives no module or one that cannot be trained, or its heads are not those of the tasks.
+            `model` fails, does not return a trainable module, or its heads do not match the tasks.
         """
         where = f"suite {self.name!r}"
         with one_line(f"{where}: model() failed"):
@@ -178,7 +177,7 @@ class Suite:
 
 
 def require_suite(value: object) -> Suite:
-    """`value` if it is a suite; a `UserError` otherwise, which says how a function that makes one is called."""
+    """`value` if it is a suite; otherwise a `UserError` that says how to call a function that makes one."""
     if isinstance(value, Suite):
         return value
     name = getattr(value, "__name__", None)

@@ -23,39 +23,38 @@ from avil_ray.tasks.metrics import Measure, MetricLike, find_measure
 class Task:
     """One task: its data, its loss and its metric. Only the target needs dev, select and test.
 
-    A name is letters of any script, digits, `_`, `-` and spaces.
+    A name consists of letters of any script, digits, `_`, `-` and spaces.
 
-    `train` gives gradients, `dev` is what a method adapts to (alpha), `select` chooses the best round and
-    configuration, `test` is read once, after selection. No source item may stand in two of them.
+    `train` is used for gradients, `dev` for a method's adaptation (alpha), `select` to choose the best round and
+    configuration; `test` is read once, after selection. No source item may be in two of them.
 
-    Tasks may have different examples and very different numbers of them: a step sees as many of each. Examples come in
-    passes over the split, each in an order of its own, and none comes again before all have come; a split smaller than
-    a batch fills it with several passes. With `replacement` every example is drawn by itself from the whole split: one
-    may come twice before another comes once.
+    Tasks may have different examples and very different numbers of them; a step uses the same number of each. Examples
+    come in passes over the split, each in a new random order; a split smaller than a batch fills it with several
+    passes. With `replacement`, every example is drawn independently from the whole split.
 
     Parameters
     ----------
     train, dev, select, test
         `Examples`, or any map-style `torch.utils.data.Dataset` or `datasets.Dataset` (see `tasks.data`); the training
-        data of an auxiliary may be an `IterableDataset`, whose order is its own.
+        data of an auxiliary may be an `IterableDataset`, which determines its own order.
     loss
-        A name of `tasks.losses.LOSSES`, or a callable `loss(outputs, targets)` that gives a loss for each example [B],
-        or their mean.
+        A name in `tasks.losses.LOSSES`, or a callable `loss(outputs, targets)` that returns a loss for each example
+        [B], or their mean.
     metric, mode
-        A name of `tasks.named_metrics.METRICS`, an object with `update`, `compute` and `reset` (all of torchmetrics),
-        or a function `f(outputs, targets)` of a whole split; `mode` says which way is better ("max" or "min") where the
-        metric itself does not.
+        A name in `tasks.named_metrics.METRICS`, an object with `update`, `compute` and `reset` (all of torchmetrics),
+        or a function `f(outputs, targets)` of a whole split; `mode` gives the direction ("max" or "min") if the metric
+        itself does not.
     also
-        Further metrics, reported beside the first one, which alone selects.
+        Further metrics, only reported; selection uses the first one.
     collate
         A list of a dataset's items -> a batch, as for PyTorch's `DataLoader`.
     augment
-        `augment(inputs, target)` for training examples alone: see `tasks.augmentation`.
+        `augment(inputs, target)` for training examples only: see `tasks.augmentation`.
 
     Raises
     ------
     UserError
-        Data that do not fit each other or the loss; the message names task, split and field.
+        Data do not fit each other or the loss; the message names task, split and field.
 
     Examples
     --------
@@ -82,7 +81,7 @@ class Task:
         self.check()
 
     def check(self) -> None:
-        """Check everything that stands in the task, again where its tensors may have changed since it was made.
+        """Check everything in the task again, as its tensors may have changed since it was made.
 
         Raises
         ------
@@ -114,17 +113,17 @@ class Task:
             check_joinable(where, self.source("train"), self.source("dev"))
 
     def source(self, split: str) -> Examples | Rows | Stream:
-        """Where a split's examples come from."""
+        """The source of a split's examples."""
         return find_source(getattr(self, split), self.collate, f"task {self.name!r}: its {split} split")
 
     @property
     def measure(self) -> Measure:
-        """The metric that selects."""
+        """The metric used for selection."""
         return self.measures[0]
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The metric that selects, then those of `also`."""
+        """The metric used for selection, followed by those of `also`."""
         where = f"task {self.name!r}"
         if isinstance(self.also, str) or not isinstance(self.also, Sequence):
             raise UserError(f"{where}: also must be a list of metrics, not {self.also!r}")
@@ -133,18 +132,18 @@ class Task:
 
     @property
     def augmentation(self) -> Augment | None:
-        """The augmentation of training examples, None where there is none."""
+        """The augmentation of training examples; None if there is none."""
         return find_augment(self.augment, f"task {self.name!r}")
 
     def losses(self, outputs: Any, targets: Any, count: int) -> Tensor:
-        """The loss of each of `count` examples [B], or [1] where the loss gives the batch's mean."""
+        """The loss of each of `count` examples [B], or [1] if the loss gives the batch's mean."""
         where = f"task {self.name!r}"
         with one_line(f"{where}: the loss failed"):
             losses = find_loss(self.loss, where)(outputs, targets)
         return example_losses(losses, count, where)
 
     def total_loss(self, outputs: Any, targets: Any, count: int) -> Tensor:
-        """The sum of the losses of `count` examples, []."""
+        """The sum [] of the losses of `count` examples."""
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else self.loss
         if isinstance(loss, CrossEntropy):
             with one_line(f"task {self.name!r}: the loss failed"):

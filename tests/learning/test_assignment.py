@@ -30,7 +30,7 @@ def test_a_delta_is_the_difference_in_wire_form() -> None:
     assert update.delta(start).dtype == np.float32
 
 
-def test_both_travel() -> None:
+def test_both_can_be_pickled() -> None:
     work = Assignment(name="a", weights={"a": 1.0}, steps=1, learning=avil.Learning(clip=2.0))
     update = Update(assignment="a", theta=np.ones(3, np.float32), losses={"a": 0.5}, gradient_steps=1, seconds=0.1)
     assert pickle.loads(pickle.dumps(work)) == work

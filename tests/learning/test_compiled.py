@@ -17,7 +17,7 @@ RUN: dict[str, Any] = {"rounds": 3, "steps_per_round": 4, "seed": 1}
 
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, about its own libraries
-def test_a_compiled_model_learns_what_the_plain_one_learns_and_the_same_on_workers() -> None:
+def test_a_compiled_model_gives_the_same_results_as_the_plain_one_and_the_same_on_workers() -> None:
     torch.compiler.reset()
     before = torch._dynamo.utils.counters["frames"]["ok"]
     plain = avil.train(small.small_suite(small.plain), avil.AlphaVIL(), **RUN)

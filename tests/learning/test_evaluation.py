@@ -169,7 +169,7 @@ def test_the_cost_is_counted_in_examples_and_taken_once() -> None:
 
 
 @pytest.mark.parametrize("dev", [DevUse("hold"), DevUse("crossfit")])
-def test_figures_of_several_thetas_are_on_the_rows_that_adapt(dev: DevUse) -> None:
+def test_figures_of_several_thetas_use_the_adaptation_rows(dev: DevUse) -> None:
     suite = small.small_suite(small.dropout, evaluation_batch=4)
     found, shared = target(suite, seed=5), target(suite, seed=5)
     shared.evaluator = Sharing(suite, 5)
@@ -214,7 +214,7 @@ def test_splits_are_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dev", [DevUse("hold"), DevUse("crossfit"), DevUse("crossfit", 0.4)])
-def test_the_objective_sees_the_rows_that_adapt_and_no_others(dev: DevUse) -> None:
+def test_the_objective_sees_only_the_adaptation_rows(dev: DevUse) -> None:
     suite = small.small_suite()
     found = target(suite, seed=5)
     tasks = suite.draw(5)
@@ -251,7 +251,7 @@ def test_figures_of_numbers() -> None:
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_where_outputs_are_not_finite_there_are_no_figures(value: float) -> None:
+def test_outputs_that_are_not_finite_give_no_figures(value: float) -> None:
     found = target(small.constant_suite()).evaluate("select", np.array([value], np.float32))
     assert all(np.isnan(figure) for figure in found.values())
     assert set(found) == {"mean_squared_error", "loss"}

@@ -91,7 +91,7 @@ def parts_of(suite: avil.Suite, theta: np.ndarray, split: str = "select") -> tup
 
 @pytest.mark.parametrize("make", [by_classes, by_numbers])
 @pytest.mark.parametrize(("workers", "order"), [(1, 0), (2, 1), (3, 2), (9, 3)])
-def test_figures_have_the_same_bits_however_pieces_are_shared_out(make: object, workers: int, order: int) -> None:
+def test_figures_have_the_same_bits_however_pieces_are_distributed(make: object, workers: int, order: int) -> None:
     suite = make()
     alone, shared = (Target(suite, suite.draw(SEED), SEED) for _ in range(2))
     shared.evaluator = Sharing(suite, SEED, workers, order)
@@ -108,7 +108,7 @@ def test_figures_have_the_same_bits_however_pieces_are_shared_out(make: object, 
     assert all(math.isfinite(value) for found in expected for value in found.values())
 
 
-def test_each_piece_draws_from_the_seed_its_splits_and_its_number_and_nothing_else_is_drawn() -> None:
+def test_random_numbers_of_a_piece_depend_only_on_seed_splits_and_number() -> None:
     """The loss against a model whose noise is drawn by hand."""
     suite, theta = by_classes(), initial_model(by_classes(), SEED).vector()
     worker, parts = parts_of(suite, theta)
@@ -124,7 +124,7 @@ def test_each_piece_draws_from_the_seed_its_splits_and_its_number_and_nothing_el
     assert found == figures(worker.flat, Source(worker.task, "select"), torch.arange(30), suite.learning, SEED)
 
 
-def test_the_pieces_are_each_one_batch_and_numbered() -> None:
+def test_each_piece_is_one_numbered_batch() -> None:
     _, parts = parts_of(by_classes(), np.zeros(1, np.float32))
     assert [[len(rows) for rows in part.batches] for part in parts] == [[6]] * 5
     assert [part.first for part in parts] == list(range(5))
@@ -155,7 +155,7 @@ def test_a_metric_that_cannot_be_merged_sees_all_batches_in_order(metric: object
     assert shared.evaluate("select", theta) == found
 
 
-def test_pieces_stay_as_they_are_when_they_are_joined() -> None:
+def test_pieces_are_not_changed_when_joined() -> None:
     suite = by_numbers()
     worker, parts = parts_of(suite, initial_model(suite, SEED).vector())
     judged = judge_all(worker.flat, Source(worker.task, "select"), parts, suite.learning, SEED)
@@ -163,7 +163,7 @@ def test_pieces_stay_as_they_are_when_they_are_joined() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 2, 4])
-def test_one_output_that_is_not_finite_leaves_no_figure(place: int) -> None:
+def test_one_output_that_is_not_finite_makes_all_figures_nan(place: int) -> None:
     suite = by_classes()
     worker, parts = parts_of(suite, initial_model(suite, SEED).vector())
     broken = dataclasses.replace(parts[place], theta=np.full_like(parts[place].theta, np.nan))
@@ -174,14 +174,14 @@ def test_one_output_that_is_not_finite_leaves_no_figure(place: int) -> None:
     assert all(math.isnan(value) for value in found.values())
 
 
-def test_a_metric_that_cannot_be_merged_after_all_is_one_line() -> None:
+def test_a_metric_whose_merge_fails_is_one_line() -> None:
     suite = suite_of(also=[Broken()])
     worker, parts = parts_of(suite, initial_model(suite, SEED).vector())
     with pytest.raises(UserError, match=r"^task 'left': the metric Broken failed: ZeroDivisionError:"):
         joined(worker.task, [worker.judge(part) for part in parts])
 
 
-def test_the_model_is_loaded_anew_for_each_question() -> None:
+def test_the_model_is_reloaded_for_each_question() -> None:
     suite = suite_of(small.plain)
     worker, parts = parts_of(suite, initial_model(suite, SEED).vector())
     first = judge(worker.flat, Source(worker.task, "select"), parts[0], suite.learning, SEED)

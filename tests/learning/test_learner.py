@@ -98,7 +98,7 @@ def ordinary_loop(suite: avil.Suite, steps: int, weights: Mapping[str, float]) -
     ],
 )
 @pytest.mark.parametrize("weights", [JOINT, {"left": 1.0}, {"right": 0.3, "noise": 1.0}])
-def test_rounds_make_an_ordinary_loop(learning: dict[str, object], weights: dict[str, float]) -> None:
+def test_rounds_equal_an_ordinary_loop(learning: dict[str, object], weights: dict[str, float]) -> None:
     suite = small.small_suite(**learning)
     expected, losses = ordinary_loop(suite, 15, weights)
     updates = in_rounds(suite, 3, weights)
@@ -120,7 +120,7 @@ def averaging() -> nn.Module:
 
 
 @pytest.mark.parametrize("trunk", [small.batch_norm, averaging])
-def test_batch_norm_statistics_go_on_over_rounds_and_workers(trunk: object) -> None:
+def test_batch_norm_statistics_continue_across_rounds_and_workers(trunk: object) -> None:
     suite = small.small_suite(trunk)
     for weights in (JOINT, {"right": 1.0, "noise": 0.5}):
         expected, _ = ordinary_loop(suite, 15, weights)
@@ -129,7 +129,7 @@ def test_batch_norm_statistics_go_on_over_rounds_and_workers(trunk: object) -> N
         assert expected[-1] == 15, "batches tracked: one task's of three"
 
 
-def test_heads_of_other_tasks_stay_where_they_are_even_with_weight_decay() -> None:
+def test_heads_of_other_tasks_stay_unchanged_even_with_weight_decay() -> None:
     suite = small.small_suite(weight_decay=0.5)
     track, space = start(suite), initial_model(suite, SEED).space
     moved = learner(suite).train(assignment(suite, weights={"right": 1.0}), track, 0).theta != track.theta
@@ -183,7 +183,7 @@ def test_a_model_in_evaluation_mode_is_trained_in_training_mode() -> None:
     assert found[0] == found[1]
 
 
-def test_theta_and_the_process_stay_as_they_were() -> None:
+def test_theta_and_the_process_are_unchanged() -> None:
     suite = small.small_suite(small.dropout)
     track = start(suite)
     track.theta.flags.writeable = False
@@ -205,7 +205,7 @@ def test_updates_do_not_share_memory_with_the_next_ones() -> None:
     assert all(np.array_equal(first.optimizer[name], value) for name, value in kept[1].items())
 
 
-def test_what_does_not_continue_starts_with_a_fresh_optimizer_and_brings_none_back() -> None:
+def test_assignments_that_do_not_continue_start_with_a_fresh_optimizer_and_return_none() -> None:
     suite = small.small_suite()
     first, with_momentum = in_rounds(suite, 2)
     track = start(suite).advanced(first)
@@ -217,7 +217,7 @@ def test_what_does_not_continue_starts_with_a_fresh_optimizer_and_brings_none_ba
     assert found.theta.tobytes() == afresh.theta.tobytes()
 
 
-def test_tracks_see_a_tasks_examples_in_one_order_whatever_trains_beside_it() -> None:
+def test_tracks_see_a_tasks_examples_in_the_same_order_whatever_else_is_trained() -> None:
     """Training moves only the rows that it saw: of one task the same ones on both tracks, beside others or alone."""
     suite, learning = row_suite(), avil.Learning(batch_size=4, momentum=0.0, learning_rate=0.01)
 
@@ -229,7 +229,7 @@ def test_tracks_see_a_tasks_examples_in_one_order_whatever_trains_beside_it() ->
     assert goal({"goal": 1.0}, "one") != goal({"goal": 1.0}, "one", steps=1), "the order goes on with the track"
 
 
-def test_cost_name_and_track_are_told() -> None:
+def test_cost_name_and_track_are_reported() -> None:
     suite = small.small_suite()
     update = learner(suite).train(assignment(suite, steps=4, track="other"), start(suite), 0)
     assert (update.assignment, update.track, update.steps, update.gradient_steps) == ("joint", "other", 4, 12)
@@ -285,7 +285,7 @@ def row_suite() -> avil.Suite:
 
 @pytest.mark.parametrize("dev", [DevUse("train"), DevUse("hold"), DevUse("crossfit", 0.5)])
 @pytest.mark.parametrize("number", [0, 1])
-def test_the_rows_that_train_are_those_that_dev_says(dev: DevUse, number: int) -> None:
+def test_the_training_rows_are_those_given_by_dev(dev: DevUse, number: int) -> None:
     suite = row_suite()
     learning = avil.Learning(batch_size=4)
 
@@ -345,11 +345,11 @@ def half(rate: float, steps: int) -> float:
     return float(learner(suite).train(work, Track(np.ones(1, np.float32)), 0).theta[0])
 
 
-def test_steps_too_small_for_half_precision_add_up_all_the_same() -> None:
+def test_steps_too_small_for_half_precision_accumulate() -> None:
     assert half(1e-4, 10) == pytest.approx(1 - 10 * 2e-4, rel=1e-5), "bfloat16 knows 1 and 0.996, nothing between"
 
 
-def test_each_step_in_half_precision_sees_what_the_last_one_did() -> None:
+def test_each_step_in_half_precision_sees_the_last_update() -> None:
     assert half(0.05, 20) == pytest.approx(0.9**20, rel=0.02)
 
 
@@ -361,7 +361,7 @@ def test_divergence_comes_back_as_losses_that_are_not_finite(optimizer: str) -> 
     assert not np.isfinite(update.losses["left"])
 
 
-def test_so_many_threads_inside_the_block_and_as_many_as_before_after_it() -> None:
+def test_the_number_of_threads_is_set_inside_the_block_and_restored_after_it() -> None:
     before = torch.get_num_threads()
     with cpu_threads(before + 1):
         assert torch.get_num_threads() == before + 1

@@ -54,7 +54,7 @@ def matrix(line: Line, start: np.ndarray, ends: Sequence[np.ndarray]) -> np.ndar
     return rows
 
 
-def test_a_point_is_start_and_alpha_times_each_rows_delta_with_fixed_slices_as_they_are() -> None:
+def test_a_point_is_start_plus_alpha_times_each_rows_delta_with_fixed_slices_unchanged() -> None:
     start, ends = vectors()
     out = torch.full((SIZE,), torch.nan)
     Points(LINE, start, ends).point(ALPHA, out)
@@ -66,7 +66,7 @@ def test_a_point_is_start_and_alpha_times_each_rows_delta_with_fixed_slices_as_t
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_what_is_not_scaled_or_did_not_move_stays_as_it_was_to_the_bit() -> None:
+def test_unscaled_or_unchanged_parameters_stay_bit_identical() -> None:
     start, ends = vectors()
     out = torch.empty(SIZE)
     Points(Line((Row(2, (slice(0, SIZE),)), Row(0, (slice(3, 9),)))), start, ends).point(torch.tensor([0.0, 1.0]), out)
@@ -75,7 +75,7 @@ def test_what_is_not_scaled_or_did_not_move_stays_as_it_was_to_the_bit() -> None
     assert out.numpy().tobytes() == start.tobytes()
 
 
-def test_ends_are_read_where_they_lie() -> None:
+def test_ends_are_read_in_place() -> None:
     start, ends = vectors()
     points = Points(LINE, start, ends)
     assert [end.data_ptr() for end in points._ends] == [end.ctypes.data for end in ends]
@@ -100,7 +100,7 @@ def test_a_rows_slope_does_not_depend_on_the_other_rows(number: int) -> None:
     assert alone.item() == Points(LINE, start, ends).slopes(gradient)[number].item()
 
 
-def test_a_line_can_travel() -> None:
+def test_a_line_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(LINE)) == LINE
 
 
@@ -161,7 +161,7 @@ def test_loss_and_slope_are_those_of_the_dev_objective(batch: int) -> None:
     torch.testing.assert_close(slope, dots(deltas, gradient), rtol=1e-4, atol=1e-6)
 
 
-def test_pieces_have_the_same_bits_whoever_computes_them_in_whatever_order() -> None:
+def test_pieces_have_the_same_bits_on_any_worker_in_any_order() -> None:
     flat, points, dev, _, _ = local(noisy, np.float32, evaluation_batch=3)
     alpha = torch.tensor([0.4, -0.3, 0.2], dtype=torch.float64)
     assert [len(rows) for rows in dev.pieces] == [3, 3, 3, 3, 3, 3, 2], "even parts"
@@ -177,7 +177,7 @@ def test_pieces_have_the_same_bits_whoever_computes_them_in_whatever_order() -> 
     torch.testing.assert_close(slope, torch.stack([share.slopes for share in here]).sum(0), rtol=1e-14, atol=0)
 
 
-def test_a_targets_line_is_on_the_rows_that_adapt_and_its_cost_is_counted() -> None:
+def test_a_targets_line_uses_the_adaptation_rows_and_its_cost_is_counted() -> None:
     suite = small.small_suite()
     target = Target(suite, suite.draw(5), 5)
     start = target.flat.vector()

@@ -69,7 +69,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_a_batch_repeats_with_seed_and_step_alone(kind: str) -> None:
+def test_a_batch_depends_only_on_seed_and_step(kind: str) -> None:
     whole = batches(SOURCES[kind]())
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002
@@ -86,7 +86,7 @@ def test_loader_processes_change_nothing(kind: str) -> None:
     assert same(batches(SOURCES[kind](), TWO), batches(SOURCES[kind]()))
 
 
-def test_loading_leaves_the_global_generators_alone() -> None:
+def test_loading_leaves_the_global_generators_unchanged() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     for learning in (PLAIN, TWO):
@@ -99,7 +99,7 @@ def streamed(loader: StreamLoader, first: int, steps: int, seed: int = 1) -> lis
     return [(batch.inputs, batch.targets) for batch in loader.batches(steps, first, seed, PLAIN)]
 
 
-def test_a_stream_goes_on_replays_and_begins_again() -> None:
+def test_a_stream_continues_replays_and_restarts() -> None:
     whole = streamed(StreamLoader(source(Counting())), 0, 8)
     passes = torch.cat([targets for _, targets in whole]).tolist()
     assert sorted(passes[:10]) == sorted(passes[10:20]) == list(range(10))
@@ -111,7 +111,7 @@ def test_a_stream_goes_on_replays_and_begins_again() -> None:
     assert not same(streamed(loader, 0, 8, seed=2), whole)
 
 
-def test_a_stream_is_begun_again_only_for_what_lies_behind() -> None:
+def test_a_stream_restarts_only_to_go_back() -> None:
     begun = []
 
     class Watched(Counting):
@@ -130,7 +130,7 @@ def test_a_stream_is_begun_again_only_for_what_lies_behind() -> None:
     assert len(begun) == passes + 1
 
 
-def test_a_stream_is_augmented_by_its_place() -> None:
+def test_a_stream_is_augmented_by_position() -> None:
     whole = streamed(StreamLoader(source(Counting(), Noise())), 0, 5)
     assert same(streamed(StreamLoader(source(Counting(), Noise())), 2, 3), whole[2:])
     assert not same(streamed(StreamLoader(source(Counting())), 0, 5), whole)
@@ -165,7 +165,7 @@ class BrokenStream(Counting):
         return ((torch.tensor([1.0 if number != 7 else torch.nan]), 1) for number in range(10))
 
 
-def test_a_number_of_a_stream_that_is_not_finite_is_named_by_its_place_in_the_stream() -> None:
+def test_a_number_in_a_stream_that_is_not_finite_is_named_by_its_position() -> None:
     batches = StreamLoader(source(BrokenStream())).batches(3, 0, 1, PLAIN)
     with pytest.raises(UserError, match=r"^task 'a': its train split: inputs\[7, 0\] is nan"):
         list(batches)

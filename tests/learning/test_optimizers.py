@@ -46,27 +46,27 @@ def plain_steps(optimizer: str, steps: int, **options: object) -> FlatModel:
 
 
 @pytest.mark.parametrize("name", BY_ELEMENT)
-def test_an_optimizer_that_treats_numbers_alone_takes_pytorchs_steps(name: str) -> None:
+def test_an_elementwise_optimizer_takes_pytorchs_steps(name: str) -> None:
     learning = Learning(optimizer=name.lower(), learning_rate=0.01, momentum=0.9)
     options = {"momentum": 0.9} if name == "SGD" else {"weight_decay": 0.0} if name != "Rprop" else {}
     expected = plain_steps(name, 6, lr=0.01, **options)
     assert torch.equal(flat_steps(learning, 6).values, expected.values)
 
 
-def test_an_optimizer_of_shapes_sees_them() -> None:
+def test_an_optimizer_that_depends_on_shapes_sees_them() -> None:
     learning = Learning(optimizer="Adafactor", learning_rate=0.01)
     assert torch.equal(flat_steps(learning, 6).values, plain_steps("Adafactor", 6, lr=0.01, weight_decay=0.0).values)
 
 
 @pytest.mark.parametrize("name", [*BY_ELEMENT, "Adafactor", "Muon"])
-def test_the_state_travels_as_arrays(name: str) -> None:
+def test_the_state_is_sent_as_arrays(name: str) -> None:
     learning = Learning(optimizer=name, learning_rate=0.01)
     whole, resumed = flat_steps(learning, 6), flat_steps(learning, 6, resumed_at=3)
     assert torch.equal(whole.values, resumed.values)
     assert not torch.equal(whole.values, FlatModel(model()).values)
 
 
-def test_one_piece_for_each_part_unless_groups_or_shapes_part_it() -> None:
+def test_one_piece_for_each_part_unless_groups_or_shapes_split_it() -> None:
     space = FlatModel(model()).space
     parts = {"trunk": space.trunk, "head of a": space.head("a"), "head of b": slice(0, 0)}
     assert [piece.name for piece in pieces(space, parts, Learning())] == list(PARTS)

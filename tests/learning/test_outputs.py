@@ -43,7 +43,7 @@ def test_every_split_counts() -> None:
 
 
 @pytest.mark.parametrize("loss", ["mean_squared_error", "binary_cross_entropy"])
-def test_one_number_each_is_needed_where_it_is(loss: str) -> None:
+def test_one_output_per_example_is_required_if_the_loss_needs_it(loss: str) -> None:
     numbers = task(torch.rand(5), loss)
     assert refused(numbers, model(nn.Linear(3, 1))) == (
         f"task 'tone': the model's outputs for 2 examples have shape [2, 1], but {loss} needs one number each, [2]; "
@@ -57,7 +57,7 @@ def test_classes_need_a_row_of_outputs_each() -> None:
     assert refused(task(), flat).endswith("have shape [2], but cross_entropy needs [2, classes]")
 
 
-def test_a_model_that_fails_is_told_with_the_task() -> None:
+def test_a_model_that_fails_is_reported_with_the_task() -> None:
     line = refused(task(), model(nn.Linear(4, 3)))
     assert line.startswith("task 'tone': the model fails on its train inputs (RuntimeError: mat1 and mat2 shapes")
 
@@ -74,7 +74,7 @@ def test_nothing_is_changed() -> None:
     assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items())
 
 
-def test_a_run_refuses_before_it_writes(tmp_path) -> None:
+def test_a_run_rejects_wrong_input_before_writing(tmp_path) -> None:
     examples = avil.Examples(INPUTS, CLASSES)
     suite = avil.Suite(
         name="own",
@@ -121,7 +121,7 @@ class Wrong(nn.Module):
         ({"logits": 1}, "the model must give a tensor of outputs, not a int"),
     ],
 )
-def test_outputs_of_another_kind_are_refused(outputs: object, said: str) -> None:
+def test_outputs_of_another_type_are_rejected(outputs: object, said: str) -> None:
     assert refused(task(), model(Wrong(outputs))) == f"task 'tone': {said}"
 
 
@@ -166,7 +166,7 @@ class Column:
         (torch.full((2, 3), torch.inf), "inputs[0, 0] is inf; leave out such examples"),
     ],
 )
-def test_batches_of_another_kind_are_refused(batch: object, said: str) -> None:
+def test_batches_of_another_type_are_rejected(batch: object, said: str) -> None:
     whole = avil.Task("tone", avil.Examples(Column(batch), CLASSES))
     assert refused(whole, model(nn.Linear(3, 3))).startswith(f"task 'tone': its train split: {said}")
 

@@ -158,7 +158,7 @@ def test_loading_the_models_own_vector_copies_nothing() -> None:
     assert (flat.model.weight == 2).all()
 
 
-def test_a_deep_copy_has_vectors_of_its_own_and_its_parameters_are_views_of_them() -> None:
+def test_a_deep_copy_has_its_own_vectors_with_its_parameters_as_views() -> None:
     flat = FlatModel(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
     other = copy.deepcopy(flat)
     before = flat.vector()
@@ -183,7 +183,7 @@ def test_a_vector_is_a_copy_in_wire_form() -> None:
     assert vector.any()
 
 
-def test_parameters_of_half_precision_come_and_go_through_casts() -> None:
+def test_parameters_in_half_precision_are_cast_on_load_and_store() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2).to(torch.bfloat16))
     flat = FlatModel(model)

@@ -105,7 +105,7 @@ def target_of(trunk: Callable[[], nn.Module], **learning: Any) -> Target:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_what_repeats_is_accepted_and_theta_is_left_as_it_was(name: str) -> None:
+def test_repeatable_suites_are_accepted_and_theta_is_unchanged(name: str) -> None:
     torch.manual_seed(5)
     target = target_of(ACCEPTED[name])
     flat = target.flat
@@ -116,7 +116,7 @@ def test_what_repeats_is_accepted_and_theta_is_left_as_it_was(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["numpy noise", "python noise", "a mean that is a buffer", "a count that is a buffer"])
-def test_what_is_accepted_gives_the_same_bits_resumed(name: str, tmp_path: Any) -> None:
+def test_accepted_suites_give_the_same_bits_when_resumed(name: str, tmp_path: Any) -> None:
     suite, run = small.small_suite(ACCEPTED[name]), {"rounds": 3, "steps_per_round": 2, "seed": 1}
 
     def stop(done: Any) -> None:
@@ -289,7 +289,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_state_that_does_not_travel_is_refused(name: str) -> None:
+def test_state_that_cannot_be_sent_is_rejected(name: str) -> None:
     trunk, said = REFUSED[name]
     with pytest.raises(UserError) as caught:
         target_of(trunk)
@@ -335,7 +335,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_gradients_that_do_not_arrive_are_noticed(name: str) -> None:
+def test_missing_gradients_are_detected(name: str) -> None:
     trunk, said = LOST[name]
     with pytest.raises(UserError) as caught:
         target_of(trunk)
@@ -357,7 +357,7 @@ class Forward(nn.Module):
         return NoBackward.apply(inputs)
 
 
-def test_what_fails_in_the_training_pass_only_is_one_line_that_names_the_task() -> None:
+def test_failures_in_only_the_training_pass_are_one_line_that_names_the_task() -> None:
     said = "task 'left': the model fails in training mode, in a batch of 1 that begins with row 0 of its train split"
     with pytest.raises(UserError, match=said):
         target_of(small.batch_norm, batch_size=1)
@@ -377,7 +377,7 @@ def augment(_: Any, read: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("method", [avil.AlphaVIL(), avil.Equal()])
-def test_augmentation_of_the_data_gives_the_same_bits_again_and_resumed(method: Any, tmp_path: Any) -> None:
+def test_augmentation_gives_the_same_bits_when_repeated_and_resumed(method: Any, tmp_path: Any) -> None:
     suite, run = small.suite_with(augment), {"rounds": 4, "steps_per_round": 2, "seed": 1}
 
     def stop(done: Any) -> None:
@@ -403,7 +403,7 @@ def counted(inputs: Any, read: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("split", ["train", "select"])
-def test_data_with_a_generator_of_their_own_are_refused(split: str) -> None:
+def test_data_with_a_private_generator_are_rejected(split: str) -> None:
     said = (
         f"task 'left': the model's {'training pass' if split == 'train' else 'evaluation on select'} is not repeatable"
     )
@@ -411,7 +411,7 @@ def test_data_with_a_generator_of_their_own_are_refused(split: str) -> None:
         avil.train(small.suite_with(own_noise, ("left", split)), avil.Equal(), rounds=1, steps_per_round=1)
 
 
-def test_data_that_count_are_refused_by_name() -> None:
+def test_data_that_count_accesses_are_rejected_by_name() -> None:
     with pytest.raises(UserError, match=r"passes change 'train/dev inputs of left.reads'"):
         avil.train(small.suite_with(counted, ("left", "train")), avil.Equal(), rounds=1, steps_per_round=1)
 
@@ -461,19 +461,19 @@ def with_options(name: str, **options: Any) -> avil.Suite:
         (lambda: {"loss": Curriculum().loss}, "training passes change 'loss of {}.calls'"),
     ],
 )
-def test_augmentation_and_losses_with_a_state_of_their_own_are_refused(task: str, options: Any, said: str) -> None:
+def test_stateful_augmentation_and_losses_are_rejected(task: str, options: Any, said: str) -> None:
     with pytest.raises(UserError) as caught:
         avil.train(with_options(task, **options()), avil.Equal(), rounds=1, steps_per_round=1)
     assert said.format(task) in str(caught.value)
 
 
-def test_what_trying_the_model_out_draws_leaves_the_callers_generators_alone() -> None:
+def test_trying_the_model_out_leaves_the_callers_generators_unchanged() -> None:
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     target_of(of(lambda _, x: x + torch.rand(())))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_parameter_group_of_no_parameter_is_refused() -> None:
+def test_a_parameter_group_without_parameters_is_rejected() -> None:
     with pytest.raises(UserError, match=r"learning: groups.trnk: no parameter's name begins with it; there are: heads"):
         target_of(small.plain, groups={"trnk": {"learning_rate": 0.1}})

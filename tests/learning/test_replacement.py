@@ -46,7 +46,7 @@ def test_with_replacement_every_example_is_drawn_by_itself() -> None:
 
 
 @pytest.mark.parametrize("replacement", [False, True])
-def test_a_stream_goes_on_from_any_step(replacement: bool) -> None:
+def test_a_stream_continues_from_any_step(replacement: bool) -> None:
     whole = drawn(0, 9, replacement=replacement)
     assert drawn(0, 4, replacement=replacement) + drawn(4, 5, replacement=replacement) == whole
     assert drawn(0, 9, seed=1, replacement=replacement) != whole
@@ -77,7 +77,7 @@ def times_drawn(*, replacement: bool, seed: int) -> list[float]:
     return ((1 - result.theta) / (0.01 * 2 / 6)).round(2).tolist()
 
 
-def test_the_learner_draws_with_replacement_where_the_task_says_so() -> None:
+def test_the_learner_draws_with_replacement_if_the_task_says_so() -> None:
     for seed in range(5):
         assert times_drawn(replacement=False, seed=seed) == [2, 2, 2, 0, 0, 0]
     with_it = [times_drawn(replacement=True, seed=seed) for seed in range(5)]

@@ -52,7 +52,7 @@ def test_the_learning_rate_rises_to_its_value(warmup: int) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_warm_up_goes_on_across_rounds(optimizer: str) -> None:
+def test_warm_up_continues_across_rounds(optimizer: str) -> None:
     suite = small.small_suite(optimizer=optimizer, learning_rate=0.01)
     (*_, once), (*_, parts) = (steps_of(suite, split, warmup=6) for split in ([9], [2, 4, 3]))
     assert np.array_equal(once, parts)
@@ -74,7 +74,7 @@ def types_seen() -> Iterator[set[torch.dtype]]:
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_the_model_computes_in_the_precision_everywhere(precision: str, expected: torch.dtype) -> None:
+def test_the_model_uses_the_precision_everywhere(precision: str, expected: torch.dtype) -> None:
     suite = small.small_suite(precision=precision)
     theta = initial_model(suite, SEED).vector()
     learner, target = Learner(suite, suite.draw(SEED), SEED), Target(suite, suite.draw(SEED), SEED)
@@ -94,9 +94,7 @@ def test_the_model_computes_in_the_precision_everywhere(precision: str, expected
 
 
 @pytest.mark.parametrize(("examples", "batches"), [(0, 1), (9, 1), (20, 2), (47, 4), (160, 4), (161, 5), (400, 10)])
-def test_a_split_is_evaluated_in_four_batches_at_least_where_each_is_as_large_as_a_step(
-    examples: int, batches: int
-) -> None:
+def test_a_split_is_evaluated_in_at_least_four_batches_as_large_as_a_steps(examples: int, batches: int) -> None:
     assert avil.Learning(batch_size=10).evaluation_batches(examples) == batches
 
 

@@ -31,7 +31,7 @@ def test_fixed_uses(kind: Dev, training: range, adapting: range, number: int) ->
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.7, 0.99])
 @pytest.mark.parametrize(("train", "dev"), [(70, 30), (5, 4), (1, 1)])
-def test_crossfit_parts_the_pool_by_its_fraction(fraction: float, train: int, dev: int) -> None:
+def test_crossfit_splits_the_pool_by_its_fraction(fraction: float, train: int, dev: int) -> None:
     training, adapting = sets(DevUse("crossfit", fraction), train, dev)
     assert training & adapting == set()
     assert training | adapting == set(range(train + dev))
@@ -40,14 +40,14 @@ def test_crossfit_parts_the_pool_by_its_fraction(fraction: float, train: int, de
     assert abs(len(training) - fraction * (train + dev)) <= 1
 
 
-def test_crossfit_draws_new_parts_each_round_and_for_each_seed_and_the_same_ones_again() -> None:
+def test_crossfit_draws_new_parts_for_each_round_and_seed_reproducibly() -> None:
     use = DevUse("crossfit")
     parts = [sets(use, 70, 30, number, seed)[1] for number in range(4) for seed in range(2)]
     assert len({frozenset(part) for part in parts}) == len(parts)
     assert sets(use, 70, 30, 3, 1)[1] == parts[-1]
 
 
-def test_over_the_rounds_every_example_does_both() -> None:
+def test_over_the_rounds_every_example_is_used_for_both() -> None:
     use = DevUse("crossfit")
     counts = torch.zeros(100)
     for number in range(200):
@@ -62,7 +62,7 @@ def test_a_fraction_outside_is_refused(fraction: float) -> None:
         DevUse("crossfit", fraction)
 
 
-def test_another_kind_is_refused() -> None:
+def test_another_type_is_rejected() -> None:
     with pytest.raises(UserError, match="dev must be 'train', 'hold' or 'crossfit', not 'both'"):
         DevUse("both")  # type: ignore[arg-type]
 
@@ -75,6 +75,6 @@ def test_pieces_are_even_and_no_larger_than_asked(count: int, sizes: list[int]) 
     assert torch.equal(torch.cat(found), rows)
 
 
-def test_a_piece_travels_without_the_rows_of_the_others() -> None:
+def test_a_piece_is_sent_without_the_rows_of_others() -> None:
     found = pieces(torch.arange(4096), Learning(evaluation_batch=16))
     assert len(pickle.dumps(found[0])) < 8 * 4096 / 16

@@ -63,7 +63,7 @@ def trained(suite: avil.Suite, work: Assignment) -> Update:
 
 @pytest.mark.parametrize("per_example", [False, True])
 @pytest.mark.parametrize("trunk", [small.plain, small.batch_norm, small.dropout])
-def test_measuring_leaves_no_trace_in_what_is_trained(trunk: object, per_example: bool) -> None:
+def test_measuring_has_no_effect_on_training(trunk: object, per_example: bool) -> None:
     suite = small.small_suite(trunk)
     plain, measured = (trained(suite, assignment(rule)) for rule in (Fixed(), Asks(per_example)))
     np.testing.assert_allclose(measured.theta, plain.theta, rtol=1e-5, atol=1e-6)
@@ -71,14 +71,14 @@ def test_measuring_leaves_no_trace_in_what_is_trained(trunk: object, per_example
     assert measured.weights == plain.weights == WEIGHTS
 
 
-def test_every_pass_over_a_batch_is_counted_as_foretold() -> None:
+def test_every_pass_over_a_batch_is_counted_as_predicted() -> None:
     suite = small.small_suite()
     for rule in (Fixed(), Asks()):
         assert trained(suite, assignment(rule)).gradient_steps == assignment(rule).gradient_steps
     assert assignment(Asks()).gradient_steps == 3 * (3 + 3)
 
 
-def test_what_a_rule_remembers_comes_back_and_goes_on() -> None:
+def test_a_rules_memory_is_restored_and_continued() -> None:
     suite = small.small_suite()
     whole = trained(suite, assignment(Asks(), steps=4, continues=True))
     learner, work = Learner(suite, suite.draw(SEED), SEED), assignment(Asks(), steps=2, continues=True)
@@ -156,7 +156,7 @@ class LooksElsewhere(Rule):
 
 
 @pytest.mark.parametrize("trunk", [small.plain, small.batch_norm, small.dropout])
-def test_a_weighted_gradient_elsewhere_is_that_of_plain_autograd_and_leaves_no_trace(trunk: object) -> None:
+def test_a_weighted_gradient_at_another_theta_equals_plain_autograd_and_has_no_side_effects(trunk: object) -> None:
     suite = small.small_suite(trunk)
     plain, looked = (trained(suite, assignment(rule)) for rule in (Fixed(), LooksElsewhere(trunk)))
     assert looked.theta.tobytes() == plain.theta.tobytes()
@@ -164,7 +164,7 @@ def test_a_weighted_gradient_elsewhere_is_that_of_plain_autograd_and_leaves_no_t
 
 
 @pytest.mark.parametrize(("trains", "still"), [("heads", "trunk"), ("trunk", "heads")])
-def test_only_what_an_assignment_trains_moves(trains: str, still: str) -> None:
+def test_only_parameters_that_an_assignment_trains_change(trains: str, still: str) -> None:
     suite = small.small_suite()
     start = initial_model(suite, SEED)
     moved = trained(suite, assignment(Fixed(), trains=trains)).theta != start.vector()
@@ -190,7 +190,7 @@ class TurnsDown(Rule):
 
 
 @pytest.mark.parametrize("looks", [True, False])
-def test_a_task_with_weight_0_has_no_part_even_where_its_loss_is_not_finite(looks: bool) -> None:
+def test_a_task_with_weight_0_contributes_nothing_even_if_its_loss_is_not_finite(looks: bool) -> None:
     suite = small.small_suite(regression=True)
     tasks = suite.draw(SEED)
     tasks["noise"].train.labels.fill_(float("nan"))

@@ -41,7 +41,7 @@ def test_one_worker_sums_the_tree(units: int) -> None:
     assert summed(Team(), units).equal(tree(0, units))
 
 
-def test_the_order_of_the_sum_would_show() -> None:
+def test_the_test_would_detect_another_order_of_the_sum() -> None:
     one_by_one = torch.stack([vector(unit) for unit in range(13)]).sum(0)
     assert not one_by_one.equal(tree(0, 13))
 
@@ -61,7 +61,7 @@ def test_shares_cover_all_units_in_order_and_are_whole_nodes(units: int, workers
     assert max(map(len, more)) <= max(map(len, found))
 
 
-def test_hundreds_of_workers_have_their_shares_in_no_time() -> None:
+def test_shares_of_hundreds_of_workers_are_computed_quickly() -> None:
     assert shares(5, 261, 256) == tuple(range(unit, unit + 1) for unit in range(5, 261))
 
 
@@ -114,7 +114,7 @@ def test_a_team_may_be_a_part_of_the_world() -> None:
     assert found == [tree(0, 5 + first).tolist() for first in (0, 1, 0, 1)]
 
 
-def test_all_reduce_agrees_within_rounding() -> None:
+def test_all_reduce_agrees_up_to_rounding() -> None:
     def work(world: World, rank: int) -> list[float]:
         return summed(Team((0, 1, 2), rank, world, "all_reduce"), 7).tolist()
 

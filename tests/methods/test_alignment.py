@@ -106,7 +106,7 @@ def test_static_weights_and_matrices_train_as_a_loop_written_by_hand_would() -> 
     assert {task: done.row[f"weight/{task}"] for task in small.TASKS} == {"left": 1.0, "right": 0.5, "noise": 0.0}
 
 
-def test_a_task_alone_moves_its_matrix() -> None:
+def test_only_a_task_itself_trains_its_matrix() -> None:
     start = start_of(SUITE)
     (done,) = rounds_of(SUITE, aligned(weighting="target-only"), 1)
     assert moved(start, done.theta) == {"trunk": True, "left": ALL, "right": NOTHING, "noise": NOTHING}
@@ -115,7 +115,7 @@ def test_a_task_alone_moves_its_matrix() -> None:
 
 
 @pytest.mark.parametrize("weighting", ["equal", "alpha-vil", "equal-finetune"])
-def test_a_frozen_trunk_does_not_move_by_a_bit(weighting: str) -> None:
+def test_a_frozen_trunk_stays_bit_identical(weighting: str) -> None:
     start, done = start_of(SUITE), rounds_of(SUITE, aligned(weighting=weighting, train_shared="frozen"), 4)
     assert all(not moved(start, each.theta)["trunk"] for each in done)
     assert moved(start, done[2].theta) == {"trunk": False, "left": ALL, "right": ALL, "noise": ALL}
@@ -130,7 +130,7 @@ def test_alternating_matrices_and_heads_train_first_and_the_trunk_next() -> None
         before = done.theta
 
 
-def test_weight_decay_draws_a_matrix_to_the_identity() -> None:
+def test_weight_decay_pulls_a_matrix_towards_the_identity() -> None:
     suite = small.small_suite(weight_decay=1.0, learning_rate=0.1)
     norms = []
     for decayed in (suite, small.small_suite(learning_rate=0.1)):
@@ -188,7 +188,7 @@ def test_it_learns_from_rotated_inputs_what_equal_weights_cannot() -> None:
         torch.testing.assert_close((matrix @ model.trunk[0].weight[0]).detach(), wanted, atol=1e-3, rtol=0)
 
 
-def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full() -> None:
+def test_alpha_does_not_scale_an_auxiliarys_matrix_if_its_head_moves_in_full() -> None:
     method = aligned(weighting="alpha-vil", options={"alpha_bounds": [0, 0.1], "finish": "none"})
     first = rounds_of(SUITE, method, 4)[0]
     run = small.new_run(SUITE, method, SEED, rounds=4, steps=STEPS)
@@ -205,7 +205,7 @@ def test_alpha_does_not_scale_an_auxiliarys_matrix_where_its_head_moves_in_full(
 
 
 @pytest.mark.parametrize(("shared", "parts"), [("alternate", ("heads", "trunk")), ("frozen", ("heads", "heads"))])
-def test_the_run_is_the_other_methods_and_only_what_trains_differs(shared: str, parts: tuple[str, str]) -> None:
+def test_the_run_equals_the_inner_methods_except_for_what_is_trained(shared: str, parts: tuple[str, str]) -> None:
     method, plain = aligned(weighting="alpha-vil", train_shared=shared), avil.AlphaVIL()
     assert method.plans_ahead
     run, other = (small.new_run(SUITE, one, SEED, rounds=8) for one in (method, plain))
@@ -224,7 +224,7 @@ def test_the_run_is_the_other_methods_and_only_what_trains_differs(shared: str, 
 
 @pytest.mark.parametrize("options", [{}, {"weighting": "alpha-vil", "options": {"variant": "paper", "alpha_steps": 3}}])
 @pytest.mark.parametrize("shared", ["joint", "alternate"])
-def test_a_run_costs_what_was_told(options: dict[str, Any], shared: str) -> None:
+def test_a_run_costs_what_was_predicted(options: dict[str, Any], shared: str) -> None:
     method = aligned(train_shared=shared, **options)
     told = work_of(method, SUITE, SUITE.draw(SEED), 3, STEPS)
     spent = sum(each.row["cost/gradient_steps"] for each in rounds_of(SUITE, method))
@@ -232,7 +232,7 @@ def test_a_run_costs_what_was_told(options: dict[str, Any], shared: str) -> None
 
 
 @pytest.mark.parametrize("shared", ["joint", "alternate", "frozen"])
-def test_a_run_that_was_stopped_ends_the_same(shared: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_same_result(shared: str, tmp_path: Path) -> None:
     method = aligned(weighting="alpha-vil", train_shared=shared)
     run: dict[str, Any] = {"rounds": 4, "steps_per_round": 2, "seed": SEED}
     whole = avil.train(SUITE, method, **run)
@@ -264,7 +264,7 @@ def test_settled_options_build_the_same_method(method: Alignment) -> None:
     assert dataclasses.replace(method, learning_rate=method.learning_rate) == method
 
 
-def test_options_are_those_in_force() -> None:
+def test_options_are_the_effective_ones() -> None:
     assert aligned(options={"dev": "train"}) == Alignment() == Alignment(weighting=avil.Equal())
     assert Alignment(learning_rate=0.1) == Alignment(learning_rate=0.1, weighting=avil.Equal(learning_rate=0.1))
     found = settled_options(aligned(weighting="static", options={"weights": {"right": 0.5}}))
@@ -321,7 +321,7 @@ def test_wrong_options_in_python(options: dict[str, Any], said: str) -> None:
     assert str(caught.value) == said
 
 
-def test_what_does_not_fit_the_suite_is_refused_before_anything_trains() -> None:
+def test_options_that_do_not_fit_the_suite_are_rejected_before_training() -> None:
     with pytest.raises(UserError, match=r"^weights: unknown task 'x'"):
         aligned(weighting="static", options={"weights": {"x": 1.0}}).check(SUITE)
     images = dataclasses.replace(SUITE, model=partial(avil.MultitaskModel, nn.Conv2d(1, 2, 3), {}))

@@ -61,7 +61,7 @@ def is_ahead(one: float, other: float, *, higher_is_better: bool) -> bool:
     return ahead(track(one), track(other), task)
 
 
-def test_a_track_is_ahead_where_it_leads_by_more_than_the_margin() -> None:
+def test_a_track_is_ahead_if_it_leads_by_more_than_the_margin() -> None:
     assert not is_ahead(0.1, 0.0, higher_is_better=True), "a lead of just the margin may be chance"
     assert is_ahead(math.nextafter(0.1, 1), 0.0, higher_is_better=True)
     assert not is_ahead(0.0, 0.1, higher_is_better=True)
@@ -69,7 +69,7 @@ def test_a_track_is_ahead_where_it_leads_by_more_than_the_margin() -> None:
     assert is_ahead(50.2, 50.0, higher_is_better=True), "the margin does not grow with the figure"
 
 
-def test_of_an_error_the_margin_is_a_share_of_the_error_that_is_to_be_beaten() -> None:
+def test_for_errors_the_margin_is_a_fraction_of_the_error_to_beat() -> None:
     assert is_ahead(0.008, 0.010, higher_is_better=False)
     assert not is_ahead(95.0, 100.0, higher_is_better=False)
     assert not is_ahead(90.5, 100.0, higher_is_better=False), "a share of the error to beat, not of its own"
@@ -82,7 +82,7 @@ def test_of_an_error_the_margin_is_a_share_of_the_error_that_is_to_be_beaten() -
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
-def test_a_figure_that_is_not_a_number_is_behind_any_other(higher_is_better: bool) -> None:
+def test_a_score_of_nan_ranks_below_any_other(higher_is_better: bool) -> None:
     assert is_ahead(0.5, math.nan, higher_is_better=higher_is_better)
     assert not is_ahead(math.nan, 0.5, higher_is_better=higher_is_better)
     assert not is_ahead(math.nan, math.nan, higher_is_better=higher_is_better)
@@ -111,7 +111,7 @@ def run_with(
     return replace(run, tracks=tracks, memory=memory, rows=({"cost/gradient_steps": spent},))
 
 
-def test_every_candidate_starts_where_main_stands_with_a_fresh_optimizer() -> None:
+def test_every_candidate_starts_from_mains_theta_with_a_fresh_optimizer() -> None:
     main, alone = filled(1, 70, 0.5), filled(2, 80, 0.6)
     cosines = {"right": [0.1], "noise": [0.2]}
     run = METHOD.begin(run_with({"main": main, "target-only": alone}, cosines=cosines), PARTS.race)
@@ -145,7 +145,7 @@ RACING = {"with 1": ["noise"], "with 2": ["noise", "right"]}
         (math.nan, math.nan, False, "with 2"),  # the planned cost is an upper bound
     ],
 )
-def test_the_candidate_with_the_best_figure_goes_on_as_the_main_track_the_smallest_of_equals(
+def test_the_candidate_with_the_best_score_becomes_the_main_track_the_smallest_if_equal(
     first: float, second: float, regression: bool, winner: str
 ) -> None:
     tracks = {"main": filled(1, 70, 0.9), "target-only": filled(2, 80, 0.6)}
@@ -159,7 +159,7 @@ def test_the_candidate_with_the_best_figure_goes_on_as_the_main_track_the_smalle
     assert (alone.track, set(alone.weights), alone.steps) == ("target-only", {"left"}, STEPS)
 
 
-def test_the_figure_of_the_last_round_of_the_race_decides_not_the_best_on_the_way() -> None:
+def test_the_score_of_the_last_round_of_the_race_decides_not_the_best_one_before() -> None:
     lucky = replace(filled(3, 90, 0.5), best=Best(0, 0.9, np.zeros(3, np.float32)))
     tracks = {
         "main": filled(1, 70, 0.9),
@@ -171,7 +171,7 @@ def test_the_figure_of_the_last_round_of_the_race_decides_not_the_best_on_the_wa
     assert run.tracks["main"] is tracks["with 2"]
 
 
-def test_without_a_race_main_goes_on_with_the_aligned_tasks() -> None:
+def test_without_a_race_main_continues_with_the_aligned_tasks() -> None:
     tracks = {"main": filled(1, 70, 0.9), "target-only": filled(2, 80, 0.6)}
     run = METHOD.begin(run_with(tracks, cosines={"right": [0.3, -0.2], "noise": [0.0]}), PARTS.joint)
     assert run.tracks == tracks
@@ -197,7 +197,7 @@ def steps_after(cosines: Mapping[str, float], kept: list[str], spent: int) -> in
 
 @pytest.mark.parametrize("spent", [1100, 1333, 1400])
 @pytest.mark.parametrize(("opposed", "kept"), [(0, "ab"), (0, "abcd"), (1, "abc"), (2, "ab")])
-def test_the_run_spends_what_joint_training_and_the_target_once_more_cost(opposed: int, kept: str, spent: int) -> None:
+def test_the_run_costs_as_much_as_joint_training_plus_the_target_alone(opposed: int, kept: str, spent: int) -> None:
     """All but the opposed for 20 rounds, those for the 7 up to the race, and the target for 20 again."""
     values = [0.5] * (3 - opposed) + [OPPOSED] + [math.nextafter(OPPOSED, -1)] * opposed
     found = steps_after(dict(zip("abcd", values, strict=True)), list(kept), spent)

@@ -107,7 +107,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_lbfgs_reaches_nearly_all_of_the_decrease_there_is(family: str, dtype: torch.dtype) -> None:
+def test_lbfgs_reaches_nearly_all_of_the_possible_decrease(family: str, dtype: torch.dtype) -> None:
     shares = {}
     for n, condition, scale in itertools.product(SIZES, (1.0, 1e6), SCALES):
         problem = quadratic(family, n, condition, scale, dtype)
@@ -257,7 +257,7 @@ def test_the_start_is_the_mean_of_the_deltas_and_is_projected() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_flat_loss_is_left_alone(optimizer: AlphaOptimizer) -> None:
+def test_a_flat_loss_leaves_alpha_unchanged(optimizer: AlphaOptimizer) -> None:
     theta = torch.randn(5)
     fit = fit_alpha(lambda _: (3.0, torch.zeros(5)), theta, torch.randn(3, 5), optimizer=optimizer)
     np.testing.assert_allclose(fit.alpha, 1 / 3)
@@ -272,7 +272,7 @@ def test_deltas_that_are_all_zero_are_harmless(optimizer: AlphaOptimizer) -> Non
     assert fit.loss_after == fit.loss_before == 1.5
 
 
-def test_nothing_given_is_changed() -> None:
+def test_arguments_are_not_changed() -> None:
     problem = quadratic("straight", 3, 10.0, "1", torch.float32)
     theta, deltas, initial = problem.tensor(problem.theta), problem.tensor(problem.deltas), torch.ones(3)
     kept = theta.clone(), deltas.clone()
@@ -304,7 +304,7 @@ def test_trial_points_are_written_into_the_objectives_buffer() -> None:
     assert torch.equal(fit.alpha, plain.fit().alpha)
 
 
-def test_theta_may_stand_in_the_buffer() -> None:
+def test_theta_may_be_the_buffer_itself() -> None:
     plain = quadratic("straight", 3, 10.0, "1")
     problem = Buffered(plain.curvature, plain.deltas, plain.theta, plain.centre)
     problem.buffer.copy_(torch.tensor(plain.theta))
@@ -380,7 +380,7 @@ class TestNotFinite:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_alpha_stays_finite_where_the_loss_is_finite_everywhere(optimizer: AlphaOptimizer) -> None:
+def test_alpha_stays_finite_if_the_loss_is_finite_everywhere(optimizer: AlphaOptimizer) -> None:
     """A slope without end: steps grow until float32 cannot hold them."""
     options = {"optimizer": optimizer, "steps": 300, "learning_rate": 1e38}
 
@@ -392,7 +392,7 @@ def test_alpha_stays_finite_where_the_loss_is_finite_everywhere(optimizer: Alpha
     assert fit.converged == (optimizer == "lbfgs"), "which stops where the loss falls no more"
 
 
-def test_a_step_that_only_makes_it_worse_is_turned_down() -> None:
+def test_a_step_that_only_raises_the_loss_is_rejected() -> None:
     """The loss rises along the delta, more steeply than any step can follow back."""
     tried = []
 
@@ -438,7 +438,7 @@ def test_a_smaller_common_step_is_taken_where_only_it_helps() -> None:
         ({"lower": math.inf}, "initial must be finite"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_evaluated(options: dict[str, object], said: str) -> None:
+def test_arguments_that_do_not_fit_are_rejected_before_evaluation(options: dict[str, object], said: str) -> None:
     def objective(theta: Tensor) -> tuple[float, Tensor]:
         raise AssertionError("evaluated")
 

@@ -35,7 +35,7 @@ def columns(done: Round, prefix: str) -> dict[str, float]:
     return {name.removeprefix(prefix): value for name, value in done.row.items() if name.startswith(prefix)}
 
 
-def test_weights_stay_where_they_are_not_learned() -> None:
+def test_weights_stay_constant_if_not_learned() -> None:
     for done in rounds_of(small.small_suite(), replace(ROBUST, learn_weights=False)):
         assert columns(done, "weight/") == dict.fromkeys(TASKS, 1.0)
 
@@ -74,14 +74,14 @@ OPTIONS = {
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("variant", ["robust", "paper"])
-def test_an_option_overrides_the_variant_and_leaves_the_rest_of_it(option: str, variant: str) -> None:
+def test_an_option_overrides_only_itself_in_the_variant(option: str, variant: str) -> None:
     plain = avil.AlphaVIL(variant=variant).recipe
     changed = avil.AlphaVIL(variant=variant, **{option: OPTIONS[option]}).recipe
     assert getattr(changed, option) == OPTIONS[option]
     assert replace(changed, **{option: getattr(plain, option)}) == plain
 
 
-def test_every_option_is_in_force_in_a_run() -> None:
+def test_every_option_takes_effect_in_a_run() -> None:
     """Each option on its own makes another run than the recipe, so none is a name without a meaning."""
     suite = small.small_suite()
     plain = rounds_of(suite, avil.AlphaVIL(finish="none", safeguard=False, alpha_steps=2))[-1].theta.tobytes()
@@ -110,14 +110,14 @@ def test_every_option_is_in_force_in_a_run() -> None:
     ],
 )
 @pytest.mark.parametrize("variant", ["robust", "paper"])
-def test_options_that_are_wrong_are_refused(options: dict[str, object], said: str, variant: str) -> None:
+def test_wrong_options_are_rejected(options: dict[str, object], said: str, variant: str) -> None:
     with pytest.raises(UserError) as caught:
         avil.AlphaVIL(**{"variant": variant, **options})
     assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(("variant", "recipe"), [("robust", ROBUST_RECIPE), ("paper", PAPER_RECIPE)])
-def test_what_is_left_out_is_shown_as_the_variant_has_it(variant: str, recipe: Recipe) -> None:
+def test_omitted_options_are_shown_with_the_variants_values(variant: str, recipe: Recipe) -> None:
     found = avil.AlphaVIL(variant=variant).in_force()
     own = {field.name for field in fields(Recipe)} - {"even"}
     assert {name: found[name] for name in own} == {name: getattr(recipe, name) for name in own}
@@ -126,7 +126,7 @@ def test_what_is_left_out_is_shown_as_the_variant_has_it(variant: str, recipe: R
 
 
 @pytest.mark.parametrize("variant", ["robust", "paper"])
-def test_the_options_of_a_trial_are_those_in_force_and_build_the_same_run(variant: str) -> None:
+def test_the_options_of_a_trial_are_the_effective_ones_and_build_the_same_run(variant: str) -> None:
     method = avil.AlphaVIL(variant=variant, alpha_steps=3)
     settled = settled_options(method)
     assert (settled["alpha_steps"], settled["dev"]) == (3, "crossfit" if variant == "robust" else "hold")
@@ -136,7 +136,7 @@ def test_the_options_of_a_trial_are_those_in_force_and_build_the_same_run(varian
     assert settled_options(again) == settled
 
 
-def test_a_listing_shows_the_values_in_force() -> None:
+def test_a_listing_shows_the_effective_values() -> None:
     lines = "\n".join(listing("methods", "alpha-vil"))
     for shown in (
         "dev = crossfit",

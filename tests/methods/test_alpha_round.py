@@ -80,7 +80,7 @@ def columns(done: Round, prefix: str) -> dict[str, float]:
     return {name.removeprefix(prefix): value for name, value in done.row.items() if name.startswith(prefix)}
 
 
-def test_paper_is_the_published_form_to_the_letter() -> None:
+def test_paper_is_exactly_the_published_form() -> None:
     suite = small.small_suite()
     hand = ByHand(suite)
     weights = dict.fromkeys(TASKS, 1.0)
@@ -181,7 +181,7 @@ def steps_of(suite: avil.Suite, scale: float = 0.1) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("method", [PAPER, ROBUST])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("task", ["noise", "left"])
-def test_an_update_that_is_not_finite_is_dropped_counted_and_said(
+def test_an_update_that_is_not_finite_is_dropped_counted_and_logged(
     method: avil.AlphaVIL, value: float, task: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     suite = small.small_suite()
@@ -214,7 +214,7 @@ def test_auxiliary_heads_move_in_full_or_with_alpha_and_the_targets_head_with_al
 
 
 @pytest.mark.parametrize("method", [PAPER, ROBUST])
-def test_batch_norm_statistics_are_as_the_targets_own_training_left_them(method: avil.AlphaVIL) -> None:
+def test_batch_norm_statistics_are_those_of_the_targets_own_training(method: avil.AlphaVIL) -> None:
     suite = small.small_suite(small.batch_norm)
     ends, space = steps_of(suite), initial_model(suite, SEED).space
     start = initial_model(suite, SEED).vector()
@@ -233,7 +233,7 @@ def test_a_run_with_batch_norm_counts_the_targets_batches() -> None:
     assert done[-1].theta[-1] == 2 * STEPS
 
 
-def test_a_round_tells_norms_cosines_and_losses_without_each_task() -> None:
+def test_a_round_reports_norms_cosines_and_losses_without_each_task() -> None:
     suite = small.small_suite()
     ends, hand = steps_of(suite), ByHand(suite)
     ends["right"] = 2 * ends["left"]
@@ -257,7 +257,7 @@ def test_a_round_tells_norms_cosines_and_losses_without_each_task() -> None:
     assert facts["dev/loss_rise_without/right"] > 1e-4
 
 
-def test_a_step_that_does_not_lower_the_dev_loss_is_turned_down_and_teaches_no_weight() -> None:
+def test_a_step_that_does_not_lower_the_dev_loss_is_rejected_and_updates_no_weight() -> None:
     suite = small.small_suite()
     uphill = {task: -1000 * end for task, end in steps_of(suite).items()}
     uphill["right"] = uphill["noise"] = uphill["left"]
@@ -274,7 +274,7 @@ def test_a_step_that_does_not_lower_the_dev_loss_is_turned_down_and_teaches_no_w
     assert not np.array_equal(reckless, theta)
 
 
-def test_weights_that_all_fall_to_nothing_do_no_harm() -> None:
+def test_weights_that_all_fall_to_zero_do_no_harm() -> None:
     recipe = replace(ROBUST, weight_bounds=(0.0, 4.0)).recipe
     weights = dict.fromkeys(TASKS, 0.2)
     assert moved_weights(recipe, weights, torch.zeros(3, dtype=torch.float64)) == dict.fromkeys(TASKS, 0.0)

@@ -44,14 +44,14 @@ def columns(done: Round, prefix: str) -> dict[str, float]:
         (avil.AlphaVIL(variant="paper"), 20, (0, 20, 20, 20, 20)),
     ],
 )
-def test_the_parts_of_a_run(method: avil.AlphaVIL, rounds: int, parts: tuple[int, ...]) -> None:
+def test_the_phases_of_a_run(method: avil.AlphaVIL, rounds: int, parts: tuple[int, ...]) -> None:
     setting = small.new_run(small.small_suite(), method, SEED, rounds=rounds).setting
     assert method.plan(setting) == Plan(*parts)
     assert method.rounds(setting) == parts[-1]
     assert method.plans_ahead == (method.recipe.finish != "none")
 
 
-def test_what_trains_in_every_round_and_on_which_track() -> None:
+def test_which_tasks_are_trained_in_every_round_and_on_which_track() -> None:
     run = small.new_run(small.small_suite(), JOINT, SEED, rounds=20, steps=STEPS)
     found = []
     for number in range(27):
@@ -142,7 +142,7 @@ def test_the_fine_tuning_starts_from_the_targets_own_best_round_unless_main_is_a
     assert best.score == max(start.score, *(each.score for each in done[20:])), "the other track counts no more"
 
 
-def test_the_cosines_that_a_run_measured_decide_what_races_and_the_best_set_trains_on() -> None:
+def test_the_measured_cosines_determine_the_race_and_the_best_set_continues_training() -> None:
     done = rounds_of(small.small_suite(), JOINT)
     cosines = {task: [each.row[f"cosine/{task}"] for each in done[3:7]] for task in TASKS[1:]}
     sets = candidate_sets(cosines)
@@ -174,7 +174,7 @@ def test_an_opposed_task_trains_no_more_once_its_deltas_are_measured() -> None:
     assert done[19].run.main.steps == 10 * STEPS + 10 * done[19].run.memory.steps
 
 
-def test_without_rounds_for_a_race_the_aligned_tasks_train_on() -> None:
+def test_without_rounds_for_a_race_the_aligned_tasks_continue_training() -> None:
     done = rounds_of(small.small_suite(), JOINT, 3)
     cosines = columns(done[0], "cosine/")
     assert any(name.startswith("alpha/") for name in done[0].row)
@@ -183,7 +183,7 @@ def test_without_rounds_for_a_race_the_aligned_tasks_train_on() -> None:
     assert [each.row.get("fine_tuning", 0) for each in done] == [0, 0, 0, 1, 1]
 
 
-def test_stopped_in_any_part_of_the_plan_a_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_run_interrupted_in_any_phase_continues_with_the_same_result(tmp_path: Path) -> None:
     """Ten rounds: two jointly, two that fit alpha, a race of two, four more, and four of fine-tuning."""
     suite = small.small_suite(small.dropout, optimizer="Adam")
     run: dict[str, Any] = {"rounds": 10, "steps_per_round": STEPS, "seed": 9}
@@ -228,7 +228,7 @@ def suite_of(auxiliaries: int) -> avil.Suite:
 @pytest.mark.parametrize("auxiliaries", [0, 1, 2])
 @pytest.mark.parametrize("variant", ["robust", "paper"])
 @pytest.mark.parametrize("finish", ["joint", "fine-tune", "none"])
-def test_a_run_of_any_length_comes_to_its_end(finish: Any, variant: Any, auxiliaries: int) -> None:
+def test_a_run_of_any_length_completes(finish: Any, variant: Any, auxiliaries: int) -> None:
     method = avil.AlphaVIL(finish=finish, variant=variant, alpha_steps=2)
     for rounds in (1, 2, 3, 4, 5, 7, 20):
         result = avil.train(suite_of(auxiliaries), method, rounds=rounds, steps_per_round=1, seed=SEED)

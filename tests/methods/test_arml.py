@@ -46,7 +46,7 @@ def test_weights_step_down_the_distance_that_autograd_differentiates(interval: i
     assert max(abs(each["right"] - 1) for each in used) > 0.05, "the test must see weights move"
 
 
-def test_the_weights_sum_to_the_number_of_auxiliaries_until_one_is_cut_off_at_0() -> None:
+def test_the_weights_sum_to_the_number_of_auxiliaries_until_one_is_clipped_at_0() -> None:
     history = avil.train(small.small_suite(), ARML(), rounds=4, steps_per_round=5).history
     np.testing.assert_allclose(history["weight/right"] + history["weight/noise"], 2, rtol=1e-6)
     assert (history["weight/left"] == 1).all()
@@ -83,7 +83,7 @@ def still_weights(*auxiliaries: tuple[float, float]) -> list[float]:
     return [float(history[f"weight/{task}"].iloc[-1]) for task in AUXILIARIES]
 
 
-def test_the_weights_come_to_rest_where_the_distance_is_least_at_their_sum() -> None:
+def test_the_weights_converge_to_the_least_distance_for_their_sum() -> None:
     target, right, noise = np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.array([-1.0, 0.2])
     rest, along = target - 2 * noise, right - noise  # the sum is 2, so noise has what right leaves
     share = rest @ along / (along @ along)
@@ -91,7 +91,7 @@ def test_the_weights_come_to_rest_where_the_distance_is_least_at_their_sum() -> 
     assert still_weights((1.0, 1.0), (-1.0, 0.2)) == pytest.approx([share, 2 - share], abs=1e-4)
 
 
-def test_an_auxiliary_that_opposes_the_target_is_cut_off_at_0() -> None:
+def test_the_weight_of_an_auxiliary_that_opposes_the_target_is_clipped_at_0() -> None:
     helpful, opposed = still_weights((0.25, 0.0), (-1.0, 0.0))
     assert opposed == 0
     assert helpful >= 2

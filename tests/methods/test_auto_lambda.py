@@ -87,7 +87,7 @@ def test_an_opposed_task_loses_its_weight_and_the_targets_own_gains() -> None:
     assert history["weight/right"].max() > 1.5
 
 
-def test_the_cost_is_what_was_foretold_and_no_lambda_falls_below_0() -> None:
+def test_the_cost_is_as_predicted_and_no_lambda_falls_below_0() -> None:
     suite = small.small_suite()
     rule = LookAhead(0.1, 0.5)
     work = Assignment(

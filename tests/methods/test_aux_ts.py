@@ -118,7 +118,7 @@ def by_hand(suite: avil.Suite, method: AuxTS, steps: int) -> tuple[np.ndarray, n
 
 
 @pytest.mark.parametrize(("own_heads", "folds", "steps"), [(True, 3, 1), (True, 3, 5), (True, 2, 5), (False, 3, 5)])
-def test_theta_and_phi_move_as_the_equations_say(own_heads: bool, folds: int, steps: int) -> None:
+def test_theta_and_phi_follow_the_equations(own_heads: bool, folds: int, steps: int) -> None:
     suite = small.small_suite(own_heads=own_heads)
     method = AuxTS(folds=folds, weight_rate=0.02)
     (done,) = rounds_of(suite, method, 1, steps)
@@ -140,7 +140,7 @@ def test_the_network_is_a_sigmoid_over_one_hidden_layer_of_rectified_units() -> 
     np.testing.assert_allclose(weights_of(torch.from_numpy(phi), inputs), expected, rtol=1e-5)
 
 
-def test_every_pass_is_foretold() -> None:
+def test_every_pass_is_predicted() -> None:
     suite = small.small_suite()
     work = work_of(suite, AuxTS())
     assert {each.row["cost/gradient_steps"] for each in rounds_of(suite, AuxTS())} == {work.gradient_steps}
@@ -164,7 +164,7 @@ def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
     assert last["weight/target"] > last["weight/helpful_1"] > 2 * last["weight/harmful_1"]
 
 
-def test_a_virtual_step_that_is_not_finite_leaves_the_network_as_it_was() -> None:
+def test_a_virtual_step_that_is_not_finite_leaves_the_network_unchanged() -> None:
     suite = small.small_suite(regression=True, learning_rate=1e30)
     work = replace(work_of(suite, AuxTS()), steps=1)
     update = Learner(suite, suite.draw(SEED), SEED).train(work, Track(initial_model(suite, SEED).vector()), 0)
@@ -180,7 +180,7 @@ def test_a_virtual_step_that_is_not_finite_leaves_the_network_as_it_was() -> Non
         ({"folds": 1}, "folds must be at least 2, not 1"),
     ],
 )
-def test_options_that_are_wrong_are_refused(options: dict[str, object], said: str) -> None:
+def test_wrong_options_are_rejected(options: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as caught:
         AuxTS(**options)
     assert str(caught.value) == said

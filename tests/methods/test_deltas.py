@@ -26,7 +26,7 @@ def updates(**ends: np.ndarray) -> list[Update]:
 
 @pytest.mark.parametrize("place", [3, SUM_BLOCK + 7])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
-def test_a_delta_that_is_not_finite_is_not_sound_and_that_is_said(
+def test_a_delta_that_is_not_finite_is_not_sound_and_is_logged(
     place: int, value: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     theta = np.full(SUM_BLOCK + 9, -3e38, np.float32)
@@ -58,7 +58,7 @@ def taken(line: Line, space: ParameterSpace) -> np.ndarray:
 @pytest.mark.parametrize("full_heads", [True, False])
 @pytest.mark.parametrize("layers", [True, False])
 @pytest.mark.parametrize("own_heads", [True, False])
-def test_alpha_scales_every_parameter_once_but_for_heads_that_move_in_full(
+def test_alpha_scales_every_parameter_once_except_heads_that_move_in_full(
     full_heads: bool, layers: bool, own_heads: bool
 ) -> None:
     space = space_of(own_heads=own_heads)
@@ -80,7 +80,7 @@ def test_alpha_scales_every_parameter_once_but_for_heads_that_move_in_full(
         assert (fixed[space.head(task)] == (update if full_heads else -1)).all()
 
 
-def test_an_update_that_is_not_used_has_no_part_in_anything() -> None:
+def test_an_unused_update_is_ignored() -> None:
     space = space_of()
     line = line_of(space, small.TASKS, [False, False, True], "left", full_heads=True, layers=False)
     assert [bool(row.parts) for row in line.rows] == [False, False, True]

@@ -47,7 +47,7 @@ def test_two_rounds_by_hand() -> None:
     assert max(abs(effect) for effect in effects.values()) > 1e-2, "the test must see a weight move"
 
 
-def test_dev_losses_of_all_probes_are_asked_for_at_once_and_do_not_depend_on_who_computes_them() -> None:
+def test_dev_losses_of_all_probes_are_requested_at_once_and_do_not_depend_on_the_worker() -> None:
     suite, method, facts = small.small_suite(evaluation_batch=3), DIW(), []
     run = small.new_run(suite, method, SEED)
     near = np.random.default_rng(0).normal(scale=0.1, size=(3, len(run.main.theta))).astype(np.float32)
@@ -70,7 +70,7 @@ def test_the_cost_is_a_joint_round_the_probes_and_the_dev_passes() -> None:
     assert history["cost/gradient_steps"].tolist() == [5 * STEPS + passes] * 2
 
 
-def test_no_weight_falls_below_0_and_a_harmful_task_ends_there() -> None:
+def test_no_weight_falls_below_0_and_a_harmful_tasks_ends_there() -> None:
     suite = avil.suites.synthetic(head="shared", helpful=1, neutral=0, harmful=1, noise=0)
     history = avil.train(suite, DIW(), rounds=6, steps_per_round=20, seed=SEED).history
     assert history["weight/harmful_1"].iloc[-1] == 0
@@ -82,7 +82,7 @@ def test_a_rate_that_is_not_above_0_is_one_line() -> None:
         DIW(weight_rate=-1.0)
 
 
-def test_a_task_with_its_own_head_may_leave_and_return_and_finds_its_momentum_as_it_left_it() -> None:
+def test_a_task_with_its_own_head_keeps_its_momentum_while_it_is_not_trained() -> None:
     suite, done = small.small_suite(momentum=0.9), []
     method = DIW(dev="hold", weight_rate=100.0)
     avil.train(suite, method, rounds=8, steps_per_round=STEPS, seed=0, on_round=done.append)

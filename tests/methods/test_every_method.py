@@ -57,7 +57,7 @@ class Stop(Exception):
     pass
 
 
-def test_stopped_after_every_single_round_a_run_ends_as_if_it_had_not_been(method: Method, tmp_path: Path) -> None:
+def test_a_run_interrupted_after_every_round_ends_with_the_same_result(method: Method, tmp_path: Path) -> None:
     suite = small.small_suite(small.batch_norm)
     whole = avil.train(suite, method, **RUN)
 
@@ -70,7 +70,7 @@ def test_stopped_after_every_single_round_a_run_ends_as_if_it_had_not_been(metho
     same(avil.train(suite, method, **RUN, output=tmp_path, resume=True), whole)
 
 
-def test_what_a_method_remembers_after_any_round_comes_back_from_arrays_and_json(method: Method) -> None:
+def test_a_methods_memory_after_any_round_is_restored_from_arrays_and_json(method: Method) -> None:
     done: list[Round] = []
     avil.train(small.small_suite(), method, **RUN, on_round=done.append)
     for memory in (each.run.memory for each in done):
@@ -95,7 +95,7 @@ def test_on_ray_a_run_gives_the_same_bits_as_inline(method: Method, workers: Ray
     same(avil.train(suite, method, **RUN, pool=pool, workers=2), avil.train(suite, method, **RUN))
 
 
-def test_a_run_costs_no_more_than_was_foretold(method: Method) -> None:
+def test_a_run_costs_no_more_than_predicted(method: Method) -> None:
     suite = small.small_suite()
     foretold = work_of(method, suite, suite.draw(RUN["seed"]), RUN["rounds"], RUN["steps_per_round"])
     spent = avil.train(suite, method, **RUN).history["cost/gradient_steps"].sum()
@@ -103,7 +103,7 @@ def test_a_run_costs_no_more_than_was_foretold(method: Method) -> None:
 
 
 @pytest.mark.parametrize("name", ["arml", "gcs", "ol-aux"])
-def test_a_rule_on_the_gradients_of_the_step_itself_costs_what_the_step_does(name: str) -> None:
+def test_a_rule_on_the_steps_own_gradients_costs_no_extra_passes(name: str) -> None:
     suite, rule = small.small_suite(), build_method(name, {})
     foretold = work_of(rule, suite, suite.draw(1), 2, 5)
     spent = avil.train(suite, rule, rounds=2, steps_per_round=5, seed=1).history["cost/gradient_steps"].sum()
@@ -119,7 +119,7 @@ def accuracies(name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_harmful_task_does_no_harm_but_where_the_method_says_so(name: str) -> None:
+def test_a_harmful_task_does_no_harm_unless_the_method_says_so(name: str) -> None:
     lost = np.mean(accuracies("target-only")) - np.mean(accuracies(name))
     if name in UNGUARDED:
         assert lost > HARM / 2, f"{name} is said to be harmed: {UNGUARDED[name]}"

@@ -19,12 +19,12 @@ SEED, STEPS = 1, 4
 
 
 @pytest.mark.parametrize(("rounds", "lasts"), [(1, 1), (2, 1), (3, 2), (20, 7), (40, 14), (100, 35)])
-def test_it_lasts_a_third_of_the_rounds_asked_for_on_top_of_them(rounds: int, lasts: int) -> None:
+def test_it_adds_about_a_third_of_the_requested_rounds(rounds: int, lasts: int) -> None:
     setting = small.new_run(small.small_suite(), avil.Equal(), SEED, rounds=rounds).setting
     assert fine_tuning.rounds(setting) == lasts
 
 
-def test_it_trains_the_target_alone_on_the_main_track_at_a_lower_rate_with_a_schedule_of_its_own() -> None:
+def test_it_trains_the_target_alone_on_the_main_track_at_a_lower_rate_with_its_own_schedule() -> None:
     suite = small.small_suite(learning_rate=0.5)
     run = small.new_run(suite, avil.Equal(), SEED, rounds=10, steps=STEPS)
     work = fine_tuning.assignment(run, suite.learning, DevUse("hold"))

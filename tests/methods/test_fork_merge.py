@@ -32,14 +32,14 @@ def merged(ends: dict[str, float], **options: object) -> tuple[float, dict[str, 
     return float(after.main.theta[0]), {name: facts[f"lambda/{name}"] for name in ends} | {"dropped": facts["dropped"]}
 
 
-def test_the_best_branch_takes_in_the_share_of_the_next_that_is_best_on_dev() -> None:
+def test_the_best_branch_is_merged_with_the_share_of_the_next_that_is_best_on_dev() -> None:
     """-.5 is best alone; (1 - a)(-.5) + a 1 is nearest to 0 at a = .4, where it is .1."""
     theta, shares = merged({"0": 1.0, "3": -0.5})
     assert theta == pytest.approx(0.1)
     assert shares == pytest.approx({"0": 0.4, "3": 0.6, "dropped": 0})
 
 
-def test_a_third_branch_mixes_into_what_the_first_two_gave() -> None:
+def test_a_third_branch_is_mixed_into_the_merge_of_the_first_two() -> None:
     """.1 as above, then (1 - a) .1 - a 3 is nearest to 0 at a = 0: all shares tried make it worse than .1."""
     theta, shares = merged({"0": 1.0, "3": -0.5, "5": -3.0})
     assert theta == pytest.approx(0.1)
@@ -76,7 +76,7 @@ def test_two_branches_may_merge_at_any_share_up_to_the_whole_of_the_weaker_one()
     assert merged({"0": 1.0, "9": 3.0})[0] == 1.0, "a branch that only makes it worse gets nothing"
 
 
-def test_branches_that_diverge_are_left_out_and_where_all_do_theta_stays() -> None:
+def test_branches_that_diverge_are_left_out_and_if_all_do_theta_stays() -> None:
     theta, shares = merged({"0": np.nan, "3": 0.5})
     assert (theta, shares["3"], shares["dropped"]) == (0.5, 1.0, 1)
     assert merged({"0": np.inf, "3": np.nan})[0] == 9.0
@@ -103,7 +103,7 @@ def test_auxiliaries_are_ranked_by_the_dev_metric_from_the_initial_theta_which_s
     assert [set(one.weights) for one in method.assign(after, 1)] == [{"left"}, {"left", best}]
 
 
-def test_nothing_is_ranked_where_the_order_says_nothing() -> None:
+def test_nothing_is_ranked_if_the_order_does_not_matter() -> None:
     method = ForkMerge(top_k=[0, 9])
     run = small.new_run(small.small_suite(), method, SEED)
     assert method.rounds(run.setting) == 20 // 2
@@ -122,7 +122,7 @@ def test_a_run_has_a_merge_every_few_rounds_and_branches_of_that_length() -> Non
     np.testing.assert_allclose(history.filter(like="lambda/").iloc[1:].sum(axis=1), 1)
 
 
-def test_of_equal_metrics_the_lower_dev_loss_decides() -> None:
+def test_ties_in_the_metric_are_broken_by_the_dev_loss() -> None:
     suite = small.constant_suite(binary=True)
     target = Target(suite, suite.draw(0), 0)
     judge = Judge(target, DevUse("hold"), 0)
@@ -131,7 +131,7 @@ def test_of_equal_metrics_the_lower_dev_loss_decides() -> None:
     assert surer > right > wrong
 
 
-def test_branches_start_afresh_from_the_last_merge_and_go_on_in_its_order_of_examples() -> None:
+def test_branches_restart_from_the_last_merge_and_continue_its_order_of_examples() -> None:
     done: list[Round] = []
     avil.train(small.small_suite(), ForkMerge(interval=3), rounds=9, steps_per_round=STEPS, on_round=done.append)
     assert [(each.run.main.steps, each.run.main.optimizer) for each in done] == [(n * 3 * STEPS, {}) for n in (1, 2, 3)]

@@ -24,7 +24,7 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3) -> list[Round]
     return done
 
 
-def test_the_length_of_a_round_changes_nothing_but_where_it_is_looked_at() -> None:
+def test_the_length_of_a_round_only_changes_when_it_is_evaluated() -> None:
     suite = small.small_suite()
     options = {"method": avil.Equal(), "seed": SEED}
     whole = avil.train(suite, rounds=1, steps_per_round=12, **options)
@@ -48,7 +48,7 @@ def test_held_dev_examples_are_not_trained_on() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-6)
 
 
-def test_joint_training_goes_on_on_its_track_and_training_alone_starts_afresh_from_main() -> None:
+def test_joint_training_continues_on_its_track_and_training_alone_starts_fresh_from_main() -> None:
     suite = small.small_suite(learning_rate=0.7)
     run = small.new_run(suite, avil.Equal(), SEED, rounds=5)
     weights = {"left": 1.0, "right": 0.0, "noise": 0.5}

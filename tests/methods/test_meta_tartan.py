@@ -101,7 +101,7 @@ def test_every_step_is_that_of_the_equations(own_heads: bool, head_rate: float) 
     assert passes <= foretold
 
 
-def test_a_dev_head_of_one_step_costs_what_is_foretold() -> None:
+def test_a_dev_head_of_one_step_costs_as_predicted() -> None:
     suite, method = small.small_suite(), MetaTartan(head_steps=1)
     work = work_of(suite, method)
     assert {each.row["cost/gradient_steps"] for each in rounds_of(suite, method)} == {work.gradient_steps}
@@ -109,7 +109,7 @@ def test_a_dev_head_of_one_step_costs_what_is_foretold() -> None:
     assert work.dev.kind == "crossfit"
 
 
-def test_the_first_step_weighs_all_alike_and_the_weights_sum_is_one() -> None:
+def test_the_first_step_has_equal_weights_that_sum_to_one() -> None:
     done = rounds_of(small.small_suite(), MetaTartan(weight_rate=2.0), 4, steps=1)
     weights = [[each.row[f"weight/{task}"] for task in small.TASKS] for each in done]
     assert weights[0] == pytest.approx([1 / 3] * 3)
@@ -117,7 +117,7 @@ def test_the_first_step_weighs_all_alike_and_the_weights_sum_is_one() -> None:
     assert max(weights[-1]) > 0.5
 
 
-def test_the_length_of_a_round_changes_nothing_where_dev_is_held() -> None:
+def test_the_length_of_a_round_changes_nothing_if_dev_is_held() -> None:
     suite, method = small.small_suite(small.dropout), MetaTartan(dev="hold")
     (whole,), parts = (rounds_of(small.small_suite(), method, 1, 12), rounds_of(small.small_suite(), method, 6, 2))
     assert parts[-1].theta.tobytes() == whole.theta.tobytes()
@@ -144,7 +144,7 @@ def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
         ({"dev": "train"}, "unknown dev 'train'; there are: crossfit, hold"),
     ],
 )
-def test_options_that_are_wrong_are_refused(options: dict[str, object], said: str) -> None:
+def test_wrong_options_are_rejected(options: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as caught:
         MetaTartan(**options)
     assert str(caught.value) == said

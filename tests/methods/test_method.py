@@ -32,7 +32,7 @@ class Words(Method):
         return run, {}
 
 
-def test_options_of_a_few_words_are_checked() -> None:
+def test_options_with_fixed_values_are_checked() -> None:
     assert Words(may="y", free="anything").may == "y"
     for options, said in (
         ({"must": "c"}, "unknown must 'c'; there are: a, b"),
@@ -44,7 +44,7 @@ def test_options_of_a_few_words_are_checked() -> None:
         assert str(caught.value) == said
 
 
-def test_left_to_itself_a_method_runs_the_rounds_asked_for_fits_any_suite_and_never_adapts_to_dev() -> None:
+def test_by_default_a_method_runs_the_requested_rounds_fits_any_suite_and_never_adapts_to_dev() -> None:
     method, suite = Words(), small.small_suite()
     run = small.new_run(suite, method, 0, rounds=7)
     assert method.rounds(run.setting) == 7
@@ -77,7 +77,7 @@ def test_a_memory_is_stored_as_arrays_and_json_and_restored_the_same_in_the_same
 
 
 @pytest.mark.parametrize("value", [(1, 2), {1: 2.0}, {"a": {3}}, [np.float32(1)], Memory()])
-def test_a_memory_that_would_not_come_back_the_same_is_refused(value: Any) -> None:
+def test_a_memory_that_cannot_be_restored_unchanged_is_rejected(value: Any) -> None:
     with pytest.raises(UserError) as caught:
         Remembered(value, np.zeros(1), {}).stored()
     kinds = "it must be a NumPy array, or numbers, text, lists and mappings from text"

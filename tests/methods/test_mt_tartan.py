@@ -22,7 +22,7 @@ def rounds_of(suite: avil.Suite, method: Method, rounds: int = 3) -> list[Round]
 
 
 @pytest.mark.parametrize("dev", ["train", "hold"])
-def test_every_task_weighs_one_part_in_one_plus_the_number_of_auxiliaries(dev: str) -> None:
+def test_every_weight_is_one_over_the_number_of_tasks(dev: str) -> None:
     suite, method = small.small_suite(), MTTartan(dev=dev)
     start, weights = initial_model(suite, SEED).vector(), dict.fromkeys(small.TASKS, 1 / (1 + 2))
     for done in rounds_of(suite, method):

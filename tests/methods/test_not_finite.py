@@ -81,7 +81,9 @@ def test_an_input_of_any_task_is_named_when_it_is_read(method: Method, task: str
 
 
 @pytest.mark.parametrize("task", ["left", "noise"])
-def test_a_loss_is_laid_to_its_task_and_example_or_its_drop_is_told(method: Method, task: str) -> None:
+def test_a_loss_that_is_not_finite_names_its_task_and_example_or_is_reported_as_dropped(
+    method: Method, task: str
+) -> None:
     """Methods that drop what is not finite say so; those that do not fail. No other task is to blame."""
     try:
         result = avil.train(delicate(task, "train"), method, **RUN)
@@ -104,7 +106,7 @@ def test_a_loss_is_laid_to_its_task_and_example_or_its_drop_is_told(method: Meth
 
 @pytest.mark.parametrize("split", ["dev", "select", "test"])
 @pytest.mark.parametrize("method", [avil.AlphaVIL(), avil.Equal()])
-def test_the_targets_other_splits_are_named_too(method: Method, split: str) -> None:
+def test_the_targets_other_splits_are_also_named(method: Method, split: str) -> None:
     done: list[Any] = []
     with pytest.raises(UserError, match=rf"task 'left': its {split} split: inputs\[{ROW}, 0\] is nan"):
         avil.train(unread("left", split), method, **RUN, on_round=done.append)
@@ -129,7 +131,7 @@ def test_a_run_whose_target_learns_nothing_fails_and_says_why(method: Method) ->
     assert "not finite" in str(caught.value)
 
 
-def test_a_rate_that_is_too_high_is_said_to_be() -> None:
+def test_a_learning_rate_that_is_too_high_is_reported() -> None:
     said = r"the loss of task 'left' is not finite in step \d+, first for row .*; a lower learning_rate may help"
     with pytest.raises(WorkFailed, match=said):
         avil.train(small.small_suite(regression=True), avil.Equal(learning_rate=1e30), **RUN)
@@ -137,7 +139,7 @@ def test_a_rate_that_is_too_high_is_said_to_be() -> None:
 
 @pytest.mark.parametrize("method", [avil.Equal(), avil.AlphaVIL(variant="paper"), build_method("taps", {})])
 @pytest.mark.parametrize("task", ["left", "noise"])
-def test_a_label_that_is_too_large_is_said_to_be(task: str, method: Method, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_label_that_is_too_large_is_reported(task: str, method: Method, caplog: pytest.LogCaptureFixture) -> None:
     """Its gradient is so long that clipping leaves nothing of the step."""
     plain = small.small_suite(regression=True)
 

@@ -17,7 +17,7 @@ SEED, STEPS = 1, 12
 
 
 @pytest.mark.parametrize(("similarity", "rate"), [("cosine", 0.5), ("dot", 2.0)])
-def test_weights_move_every_few_steps_by_the_mean_similarity(similarity: str, rate: float) -> None:
+def test_weights_are_updated_every_few_steps_by_the_mean_similarity(similarity: str, rate: float) -> None:
     suite = small.small_suite()
     start = initial_model(suite, SEED)
     weights, sums = dict.fromkeys(small.TASKS, 1.0), dict.fromkeys(small.TASKS, 0.0)

@@ -45,7 +45,7 @@ def rosenbrock(x: Floats) -> tuple[float, Floats]:
     return a**2 + 100 * b**2, np.array([-2 * a - 400 * x[0] * b, 200 * b])
 
 
-def test_a_quadratic_is_known_after_about_n_evaluations() -> None:
+def test_a_quadratic_is_solved_after_about_n_evaluations() -> None:
     generator = np.random.default_rng(0)
     basis = np.linalg.qr(generator.standard_normal((20, 20))).Q
     hessian = basis @ np.diag(np.geomspace(1e-3, 1e3, 20)) @ basis.T
@@ -85,19 +85,19 @@ def test_a_convex_loss_is_minimised_as_well_as_by_scipy(seed: int) -> None:
         assert ((lower <= found.x) & (found.x <= upper)).all()
 
 
-def test_where_the_loss_only_falls_the_corner_is_the_answer() -> None:
+def test_a_monotone_loss_is_minimised_at_a_corner() -> None:
     found, calls = search(lambda x: (-x.sum(), -np.ones(3)), [0.0, 0.5, 1.0], upper=np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(found.x, [1, 2, 3])
     assert calls < 20
 
 
 @pytest.mark.parametrize("steepness", [1e-8, 1.0, 1e8])
-def test_without_bounds_steps_grow_as_long_as_the_loss_falls_straight(steepness: float) -> None:
+def test_without_bounds_steps_grow_as_long_as_the_loss_falls_linearly(steepness: float) -> None:
     found, _ = search(lambda x: (-steepness * x.sum(), np.full(1, -steepness)), [0.5], known=[[0.0]], evaluations=20)
     assert found.x[0] > 1e15
 
 
-def test_variables_whose_bounds_meet_stay_and_the_others_move() -> None:
+def test_variables_with_equal_bounds_stay_fixed_and_others_move() -> None:
     lower, upper = np.array([0.3, -9.0]), np.array([0.3, 9.0])
     found, _ = search(lambda x: (float(x @ x), 2 * x), [0.3, 1.0], lower=lower, upper=upper)
     np.testing.assert_allclose(found.x, [0.3, 0.0], atol=1e-6)
@@ -105,12 +105,12 @@ def test_variables_whose_bounds_meet_stay_and_the_others_move() -> None:
     assert (found.x.tolist(), calls) == ([0.3, 1.0], 0)
 
 
-def test_points_outside_the_bounds_teach_but_are_no_start() -> None:
+def test_points_outside_the_bounds_inform_the_model_but_are_not_a_start() -> None:
     found, _ = search(lambda x: (float(x @ x), 2 * x), [3.0], known=[[0.0]], lower=1.0, upper=4.0)
     np.testing.assert_allclose(found.x, [1.0])
 
 
-def test_a_saddle_is_left() -> None:
+def test_a_saddle_point_is_left() -> None:
     """x^2 - y^2 + y^4: from the ridge beside the saddle into one of the two valleys, where the loss is -1/4."""
     found, _ = search(
         lambda x: (x[0] ** 2 - x[1] ** 2 + x[1] ** 4, np.array([2 * x[0], -2 * x[1] + 4 * x[1] ** 3])),

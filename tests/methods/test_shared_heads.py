@@ -48,7 +48,7 @@ class ByHand(nn.Module):
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("build", [one_head_for_all, heads_with_a_layer_in_common, ByHand])
-def test_a_run_is_the_one_with_what_is_shared_in_the_trunk(name: str, build: Callable[..., nn.Module]) -> None:
+def test_a_run_equals_the_one_with_shared_parameters_in_the_trunk(name: str, build: Callable[..., nn.Module]) -> None:
     if name == "alignment" and build is ByHand:
         pytest.skip("it takes no other model than MultitaskModel")
     method = build_method(name, {"weights": {"right": 0.5}} if name == "static" else {})

@@ -37,7 +37,7 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
         (avil.Static(weights={"left": 0.0, "noise": 2.0}), {"noise": 2.0}),
     ],
 )
-def test_every_round_ends_where_an_ordinary_loop_would_be(method: Method, weights: dict[str, float]) -> None:
+def test_every_round_ends_at_the_parameters_of_an_ordinary_loop(method: Method, weights: dict[str, float]) -> None:
     suite = small.small_suite()
     start = initial_model(suite, SEED).vector()
     for done in rounds_of(suite, method):
@@ -76,7 +76,7 @@ def test_the_finish_takes_a_third_of_the_rounds(rounds: int, finish: int) -> Non
     assert not avil.Static().plans_ahead
 
 
-def test_a_methods_learning_rate_holds_for_the_fine_tuning_too() -> None:
+def test_a_methods_learning_rate_also_applies_to_the_fine_tuning() -> None:
     suite, method = small.small_suite(learning_rate=0.5), avil.EqualFineTune(learning_rate=0.2)
     run = small.new_run(suite, method, SEED, rounds=4)
     jointly, tuning = (method.assign(run, number)[0].learning for number in (3, 4))
@@ -103,7 +103,7 @@ def test_a_methods_learning_rate_holds_for_the_fine_tuning_too() -> None:
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number, not nan"),
     ],
 )
-def test_options_that_are_wrong_in_themselves_are_refused(options: dict[str, object], said: str) -> None:
+def test_inherently_wrong_options_are_rejected(options: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as caught:
         avil.Static(**options)
     assert str(caught.value) == said
@@ -117,9 +117,7 @@ def test_options_that_are_wrong_in_themselves_are_refused(options: dict[str, obj
         ({"left": 0.0, "right": 0.0}, "weights: all are 0, so nothing would train; give one task a weight above 0"),
     ],
 )
-def test_weights_that_do_not_fit_the_suite_are_refused_before_anything_trains(
-    weights: dict[str, float], said: str
-) -> None:
+def test_weights_that_do_not_fit_the_suite_are_rejected_before_training(weights: dict[str, float], said: str) -> None:
     with pytest.raises(UserError) as caught:
         avil.train(small.small_suite(), avil.Static(weights=weights), rounds=1)
     assert str(caught.value) == said

@@ -45,7 +45,7 @@ def weights(suite: avil.Suite, **options: object) -> dict[str, float]:
     return SVDReweighting(**options).start(Setting(suite, suite.draw(SEED), rounds=3, steps=3)).weights
 
 
-def test_two_tasks_at_an_angle_weigh_the_same_and_one_apart_from_them_nothing() -> None:
+def test_two_tasks_at_an_angle_have_equal_weights_and_an_orthogonal_one_none() -> None:
     """Theta of length 2 at 60 degrees from each other: the first direction is halfway, and length 1 is orthogonal."""
     thetas = {"a": [2.0, 0.0, 0.0], "b": [1.0, 3**0.5, 0.0], "c": [0.0, 0.0, 1.0]}
     suite = suite_of({name: AXES @ torch.tensor(theta) for name, theta in thetas.items()})
@@ -58,7 +58,7 @@ def test_two_tasks_at_an_angle_weigh_the_same_and_one_apart_from_them_nothing() 
     assert weights(suite, **plain) == weights(suite, rank=1, **plain), "a number needs one direction"
 
 
-def test_a_reversed_task_weighs_as_much_as_the_target() -> None:
+def test_a_reversed_task_has_the_same_weight_as_the_target() -> None:
     labels = AXES @ torch.tensor([1.0, 2.0, 0.0])
     assert weights(suite_of({"a": labels, "b": -labels})) == pytest.approx({"a": 1.0, "b": 1.0})
 
@@ -98,7 +98,7 @@ def test_weights_of_classes_are_those_of_the_algorithm_in_numpy(
     assert weights(suite, rank=rank, centred=centred, scaled=scaled) == pytest.approx(by_hand, rel=1e-9)
 
 
-def test_left_open_the_rank_is_what_the_targets_classes_need_and_weights_have_mean_one() -> None:
+def test_the_default_rank_fits_the_targets_classes_and_weights_have_mean_one() -> None:
     suite = small.small_suite()
     found = weights(suite)
     assert found == weights(suite, rank=small.CLASSES - 1) != weights(suite, rank=1)
@@ -106,7 +106,7 @@ def test_left_open_the_rank_is_what_the_targets_classes_need_and_weights_have_me
     assert found["noise"] < 0.5 * min(found["left"], found["right"]), "random labels go along with nothing"
 
 
-def test_scaled_weights_know_no_units_and_no_number_of_examples() -> None:
+def test_scaled_weights_do_not_depend_on_units_or_the_number_of_examples() -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(60, 3, generator=generator)
     labels = {name: inputs @ torch.randn(3, generator=generator) + 1 for name in "abc"}
@@ -121,7 +121,7 @@ def test_scaled_weights_know_no_units_and_no_number_of_examples() -> None:
     assert weights(suite_of(labels, pictures)) == found, "inputs are flattened"
 
 
-def test_two_classes_say_what_one_number_does() -> None:
+def test_two_classes_give_the_same_as_one_number() -> None:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(60, 3, generator=generator)
     answers = {name: (inputs @ torch.randn(3, generator=generator) > 0.3).long() for name in "abc"}
@@ -130,12 +130,12 @@ def test_two_classes_say_what_one_number_does() -> None:
     assert weights(suite_of(answers, inputs, **kind)) == pytest.approx(one, rel=1e-9)
 
 
-def test_the_targets_dev_examples_count_where_they_train() -> None:
+def test_the_targets_dev_examples_count_if_they_are_used_for_training() -> None:
     suite = small.small_suite()
     assert weights(suite) != weights(suite, dev="hold")
 
 
-def test_a_run_is_static_training_on_these_weights_and_costs_what_was_told() -> None:
+def test_a_run_is_static_training_on_these_weights_and_costs_what_was_predicted() -> None:
     suite = small.small_suite()
     found = weights(suite)
     run = {"rounds": 3, "steps_per_round": 4, "seed": SEED}
@@ -159,7 +159,7 @@ class Tokens:
 
 
 @pytest.mark.parametrize("inputs", [AXES.long(), Tokens()])
-def test_token_ids_are_refused_with_what_would_be_right(inputs: object) -> None:
+def test_token_ids_are_rejected_with_a_hint(inputs: object) -> None:
     labels = {"a": AXES[:, 0].clone(), "b": AXES[:, 1].clone()}
     with pytest.raises(UserError) as caught:
         weights(suite_of(labels, inputs), dev="hold")
@@ -169,7 +169,7 @@ def test_token_ids_are_refused_with_what_would_be_right(inputs: object) -> None:
     )
 
 
-def test_what_cannot_be_weighed_is_one_line() -> None:
+def test_tasks_that_cannot_be_weighted_are_one_line() -> None:
     constant = torch.full((6,), 0.1)
     with pytest.raises(UserError, match=r"^svd-reweighting: no task's labels vary with its inputs, so all weights are"):
         weights(suite_of({"a": constant, "b": constant}))
@@ -190,6 +190,6 @@ def test_what_cannot_be_weighed_is_one_line() -> None:
         weights(suite)
 
 
-def test_a_task_whose_labels_are_all_the_same_weighs_nothing() -> None:
+def test_a_task_with_constant_labels_has_weight_0() -> None:
     found = weights(suite_of({"a": AXES[:, 0].clone(), "b": torch.full((6,), 0.1)}))
     assert found == {"a": 2.0, "b": 0.0}

@@ -44,7 +44,7 @@ def two_layers() -> nn.Module:
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.2, 0.4])
-def test_with_one_plain_step_a_round_it_is_the_papers_equations(sparsity: float) -> None:
+def test_with_one_plain_step_per_round_it_follows_the_papers_equations(sparsity: float) -> None:
     suite = small.small_suite(two_layers, momentum=0.0, learning_rate=ETA, clip=1e9)
     space, theta = initial_model(suite, SEED).space, torch.from_numpy(initial_model(suite, SEED).vector())
     layers = trunk_layers(space)
@@ -74,7 +74,7 @@ def test_with_one_plain_step_a_round_it_is_the_papers_equations(sparsity: float)
     assert (gates[-1] < 1) == (sparsity > 0), "the test must see gates close"
 
 
-def test_all_gates_shut_leave_the_shared_trunk_and_heads_that_train() -> None:
+def test_with_all_gates_closed_the_trunk_is_shared_and_heads_are_trained() -> None:
     suite = small.small_suite()
     space = initial_model(suite, SEED).space
     first, *rest = run(suite, TAPS(sparsity=0.4), 4, 3)[1:]

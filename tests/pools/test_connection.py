@@ -76,14 +76,14 @@ def silent() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("_unconnected")
-def test_what_listens_but_is_no_ray_is_told_within_a_limit(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listener_that_is_not_ray_is_reported_within_a_limit(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
     assert "what listens there is no Ray cluster" in said(silent)
 
 
 @pytest.mark.usefixtures("_unconnected")
 @pytest.mark.slow
-def test_rays_own_words_for_what_is_no_ray_come_within_the_limit(silent: str) -> None:
+def test_an_address_that_is_not_ray_is_reported_in_rays_words_within_the_limit(silent: str) -> None:
     assert "does not answer as a Ray cluster" in said(silent)
 
 
@@ -99,7 +99,7 @@ def test_auto_without_a_name_starts_a_ray_of_its_own(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("_unconnected")
-def test_a_cluster_started_here_that_is_gone_is_passed_over_with_a_word(
+def test_a_cluster_started_here_that_is_gone_is_skipped_with_a_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -137,7 +137,7 @@ def test_a_folder_that_ray_cannot_use_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_the_handler_of_sigterm_stays_the_programs_own() -> None:
+def test_the_programs_sigterm_handler_is_kept() -> None:
     import signal
 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -155,7 +155,7 @@ except AuthenticationError:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_local_ray_takes_no_orders_from_strangers() -> None:
+def test_a_local_ray_rejects_other_users() -> None:
     """Other users of the machine reach it; whoever has not its token is refused."""
     address = ray.get_runtime_context().gcs_address
     environment = {name: value for name, value in os.environ.items() if name not in tokens.TOKEN}
@@ -167,7 +167,7 @@ def test_a_local_ray_takes_no_orders_from_strangers() -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_local_ray_listens_on_loopback_alone() -> None:
+def test_a_local_ray_listens_only_on_loopback() -> None:
     ray.get(ray.remote(num_cpus=0.1)(lambda: None).remote())  # a worker listens too
     own = psutil.Process()
     processes = [own, *own.children(recursive=True)]
@@ -182,7 +182,7 @@ def test_a_local_ray_listens_on_loopback_alone() -> None:
 
 
 @pytest.mark.usefixtures("_unconnected")
-def test_a_cluster_that_merely_runs_here_is_joined_only_where_the_user_says_so(
+def test_a_cluster_running_here_is_joined_only_on_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -200,7 +200,7 @@ def test_a_cluster_that_merely_runs_here_is_joined_only_where_the_user_says_so(
 
 @pytest.mark.usefixtures("_unconnected")
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
-def test_another_users_cluster_is_passed_over_with_a_word(
+def test_another_users_cluster_is_skipped_with_a_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -212,7 +212,7 @@ def test_another_users_cluster_is_passed_over_with_a_word(
     assert "(127.0.0.1:6379) is another user's; using a Ray of our own" in caplog.text
 
 
-def test_two_threads_may_ask_and_only_the_main_one_touches_signals() -> None:
+def test_two_threads_may_connect_and_only_the_main_one_touches_signals() -> None:
     failed: list[BaseException] = []
 
     def enter() -> None:

@@ -29,7 +29,7 @@ def assignments() -> list[Assignment]:
     ]
 
 
-def test_each_assignment_is_trained_from_theta_and_comes_back_in_order() -> None:
+def test_each_assignment_is_trained_from_theta_and_returned_in_order() -> None:
     tracks = at_start()
     with InlinePool(SUITE, SUITE.draw(0), 0) as pool:
         found = pool.run(assignments(), tracks, 4)
@@ -47,7 +47,7 @@ def test_the_order_of_assignments_does_not_matter() -> None:
     assert forwards == backwards
 
 
-def test_nothing_to_do_is_nothing_done() -> None:
+def test_no_work_does_nothing() -> None:
     assert InlinePool(SUITE, SUITE.draw(0), 0).run([], {}, 0) == []
 
 

@@ -30,7 +30,7 @@ def work(track: str) -> Assignment:
     )
 
 
-def test_a_copy_of_what_is_kept_holds_its_key_alone() -> None:
+def test_a_copy_of_a_kept_state_holds_only_its_key() -> None:
     kept = Kept("4/main/main", dict)
     assert pickle.loads(pickle.dumps(kept)).key == "4/main/main"
     with pytest.raises(RuntimeError, match="'4/main/main' is with another process"):
@@ -61,7 +61,7 @@ def test_states_follow_their_tracks_from_worker_to_worker_and_old_ones_are_forgo
         assert not any(key.startswith("0/") for key in pool._holders._ranks)
 
 
-def test_a_state_that_nobody_has_any_more_is_said() -> None:
+def test_a_state_that_is_lost_is_reported() -> None:
     theta = initial_model(tiny_suite(), 0).vector()
     with RayPool(tiny_suite(), 0, 1, Slots(1, {"CPU": 0.5})) as pool:
         track = replace(Track(theta), optimizer=Kept("gone"))

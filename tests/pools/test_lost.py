@@ -23,12 +23,14 @@ def raised(cause: Exception) -> RayTaskError:
         (raised(PeerLost("timed out")), OF_PEER),
     ],
 )
-def test_a_death_says_more_than_an_error_and_that_more_than_of_one_that_waited(error: RayError, expected: int) -> None:
+def test_a_death_explains_more_than_an_error_and_an_error_more_than_a_waiting_worker(
+    error: RayError, expected: int
+) -> None:
     assert weight(error) == expected
     assert OF_PEER < OWN < DEATH
 
 
-def test_a_users_mistake_stays_one() -> None:
+def test_a_users_mistake_stays_a_user_error() -> None:
     assert isinstance(failure(raised(UserError("wrong data")), "round 3"), UserError)
     told = failure(raised(ValueError("broken")), "round 3")
     assert isinstance(told, WorkFailed)

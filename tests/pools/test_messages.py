@@ -42,7 +42,7 @@ def same(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_what_the_first_rank_tells_all_have(size: int) -> None:
+def test_all_ranks_receive_the_first_ranks_value(size: int) -> None:
     def run(world: World) -> list[Any]:
         return [tell(world, value if world.rank == 0 else None) for value in VALUES]
 
@@ -64,7 +64,7 @@ def test_one_rank_sends_to_another_and_what_arrives_may_be_written_to() -> None:
     assert found[1][0] == 7
 
 
-def test_an_array_that_stands_at_two_places_travels_once_and_none_of_some_length_is_pickled() -> None:
+def test_an_array_that_appears_twice_is_sent_once_and_long_arrays_are_not_pickled() -> None:
     theta = np.arange(10_000, dtype=np.float32)
     head, *arrays = messages._taken_apart({"track": theta, "question": theta, "small": np.arange(3)})
     assert [len(array) for array in arrays] == [theta.nbytes]

@@ -32,7 +32,7 @@ def test_the_driver_comes_first_and_zero_is_left_out() -> None:
     assert bundles({"CPU": 1}, {"CPU": 2}, 1) == [{"CPU": 2.0}], "a single worker drives"
 
 
-def test_a_total_adds_up_by_name() -> None:
+def test_a_total_sums_by_name() -> None:
     assert total([{"CPU": 1, "GPU": 0.5}, {"CPU": 2}, {}]) == {"CPU": 3, "GPU": 0.5}
     assert total([]) == {}
 
@@ -64,18 +64,18 @@ def test_a_total_adds_up_by_name() -> None:
         ([], [], None),
     ],
 )
-def test_what_is_missing_is_said(parts: list[Bundle], nodes: list[Bundle], said: str | None) -> None:
+def test_missing_resources_are_named(parts: list[Bundle], nodes: list[Bundle], said: str | None) -> None:
     assert missing(parts, nodes) == said
 
 
-def test_nodes_are_not_used_up_by_asking() -> None:
+def test_checking_does_not_consume_node_resources() -> None:
     nodes = [{"CPU": 2.0}]
     assert missing([TINY, TINY], nodes) is None
     assert nodes == [{"CPU": 2.0}]
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_it_never_promises_what_no_placement_gives(seed: int) -> None:
+def test_it_never_promises_an_impossible_placement(seed: int) -> None:
     """Against all ways to place up to four bundles on two or three nodes."""
     generator = np.random.default_rng(seed)
     parts = [{"CPU": int(generator.integers(1, 4)), "GPU": int(generator.integers(0, 2))} for _ in range(4)]
@@ -93,17 +93,17 @@ def test_it_never_promises_what_no_placement_gives(seed: int) -> None:
 @pytest.mark.parametrize(
     ("cpus", "wanted", "slots"), [(1, 3, 1), (2, 3, 1), (3, 3, 2), (4, 3, 3), (100, 3, 3), (0.5, 1, 0), (9, 0, 0)]
 )
-def test_as_many_slots_as_fit_beside_the_driver(cpus: float, wanted: int, slots: int) -> None:
+def test_as_many_slots_as_fit_alongside_the_driver(cpus: float, wanted: int, slots: int) -> None:
     assert most_slots(TINY, TINY, [{"CPU": cpus}], wanted) == slots
 
 
-def test_slots_on_the_gpus_of_several_nodes() -> None:
+def test_slots_are_placed_on_gpus_of_several_nodes() -> None:
     nodes = [{"CPU": 2, "GPU": 2}, {"CPU": 8, "GPU": 1}]
     assert most_slots(TINY, {"CPU": 1, "GPU": 1}, nodes, 8) == 3
     assert most_slots(TINY, {"CPU": 1, "GPU": 0.5}, nodes, 8) == 4
 
 
-def test_how_often_bundles_fit_side_by_side() -> None:
+def test_how_many_bundles_fit_at_the_same_time() -> None:
     nodes = [{"CPU": 3.0}, {"CPU": 2.0}]
     assert at_once([{"CPU": 1.0}] * 2, nodes, 9) == 2
     assert at_once([{"CPU": 1.0}] * 2, nodes, 1) == 1
@@ -121,16 +121,16 @@ def test_how_often_bundles_fit_side_by_side() -> None:
         ({"GPU": 1, "accelerator_type:H100": 0.001}, "1 GPU and an accelerator of type H100"),
     ],
 )
-def test_a_bundle_in_words(bundle: Bundle, words: str) -> None:
+def test_a_bundle_is_described_in_words(bundle: Bundle, words: str) -> None:
     assert describe(bundle) == words
 
 
 @pytest.mark.parametrize(("amount", "text"), [(1.0, "1"), (0.25, "0.25"), (0.1 + 0.2, "0.3"), (128, "128")])
-def test_amounts_without_needless_digits(amount: float, text: str) -> None:
+def test_amounts_have_no_trailing_zeros(amount: float, text: str) -> None:
     assert number(amount) == text
 
 
-def test_no_ray_of_our_own_has_room_for_more_ranks_than_this_machine_bears() -> None:
+def test_a_local_ray_has_no_room_for_more_ranks_than_this_machine_supports() -> None:
     there = os.cpu_count() or 1
     assert [own_cpus(asked) for asked in (1, there + 1, 900 * there)] == [there, there + 1, CROWD * there]
 
@@ -139,7 +139,7 @@ def test_no_ray_of_our_own_has_room_for_more_ranks_than_this_machine_bears() -> 
     ("condition", "zones"),
     [("a", "a"), ("!a", "bc-"), ("in(a, b)", "ab"), ("!in(a,b)", "c-"), ("in(c)", "c"), ("d", "")],
 )
-def test_a_label_selector_takes_the_nodes_that_it_says(condition: str, zones: str) -> None:
+def test_a_label_selector_selects_matching_nodes(condition: str, zones: str) -> None:
     """A node without the label, "-" here, is taken by denials alone."""
     nodes = {"-": {"kind": "a"}, **{zone: {"zone": zone, "kind": "x"} for zone in "abc"}}
     assert {zone for zone, labels in nodes.items() if selects({"zone": condition}, labels)} == set(zones)

@@ -112,7 +112,7 @@ def started(target: Any, size: int, folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_every_method_gives_the_bits_of_one_process_and_every_rank_reports_every_round(
+def test_every_method_is_bit_identical_to_one_process_and_every_rank_reports_every_round(
     size: int, tmp_path: Path
 ) -> None:
     first, *others = started(one, size, tmp_path)
@@ -137,5 +137,5 @@ def leaves(rank: int, size: int, folder: Path) -> None:
     (folder / f"{rank}.json").write_text(json.dumps({"kind": kind}))
 
 
-def test_a_rank_that_is_gone_is_told_apart_from_what_fails_by_itself(tmp_path: Path) -> None:
+def test_a_lost_rank_is_distinguished_from_a_failing_one(tmp_path: Path) -> None:
     assert started(leaves, 2, tmp_path)[0]["kind"] == PeerLost.__name__

@@ -110,7 +110,7 @@ def test_a_round_that_starts_from_several_tracks_equals_the_inline_pools_to_the_
             }
 
 
-def test_a_worker_killed_in_the_middle_is_replaced_and_nothing_changes() -> None:
+def test_a_worker_killed_during_a_round_is_replaced_and_nothing_changes() -> None:
     start, work = at_start(), assignments(steps=(400, 400, 400))
     expected = InlinePool(tiny_suite(), tiny_suite().draw(0), 0).run(work, start, 0)
     with opened(2) as pool:
@@ -159,13 +159,13 @@ def test_an_assignment_that_raises_names_itself() -> None:
         pool.run([Assignment(name="z", weights={"z": 1.0}, steps=1, learning=avil.Learning())], at_start(), 3)
 
 
-def test_a_suite_that_cannot_travel_is_the_users_to_mend() -> None:
+def test_a_suite_that_cannot_be_sent_is_a_user_error() -> None:
     suite = replace(tiny_suite(), options={"lock": threading.Lock()})
     with pytest.raises(avil.UserError, match=r"cannot be sent to workers: .*lock"):
         RayPool(suite, 0, 1, Slots(1, {"CPU": 0.5})).__enter__()
 
 
-def test_the_longest_assignment_of_the_last_round_goes_first() -> None:
+def test_the_longest_assignment_of_the_last_round_is_scheduled_first() -> None:
     with opened(1) as pool:
         pool.run(assignments(steps=(1, 300, 50)), at_start(), 0)
         plan, _ = pool._planner.plan(assignments(steps=(2, 300, 50)), (), 1, 10)
@@ -228,7 +228,7 @@ def test_a_run_on_ray_equals_an_inline_run() -> None:
     assert shares.tolist() == pytest.approx([2] * len(shares), rel=0.05)
 
 
-def test_more_workers_than_a_running_cluster_has_is_the_users_mistake() -> None:
+def test_more_workers_than_a_running_cluster_has_are_a_user_error() -> None:
     with pytest.raises(avil.UserError, match="99 workers of 1 CPU: one trial asks 99 CPU at once, the cluster has 4"):
         local_pool(tiny_suite(), 0, 1, 99).__enter__()
     with pytest.raises(avil.UserError, match="workers must be at least 1, not 0"):

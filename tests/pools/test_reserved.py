@@ -22,7 +22,7 @@ print(gpu_reserved(), *ray.get(asked))
 """
 
 
-def test_a_process_that_is_no_worker_of_ray_may_use_what_is_there() -> None:
+def test_a_process_that_is_not_a_ray_worker_may_use_any_device() -> None:
     assert gpu_reserved() is None
     assert own_device() == ("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -38,13 +38,11 @@ def test_a_process_that_is_no_worker_of_ray_may_use_what_is_there() -> None:
         (False, False, "cpu"),
     ],
 )
-def test_a_worker_uses_a_gpu_only_where_it_has_reserved_one(
-    available: bool, reserved: bool | None, device: str
-) -> None:
+def test_a_worker_uses_a_gpu_only_if_it_has_reserved_one(available: bool, reserved: bool | None, device: str) -> None:
     assert device_of(available, reserved) == device
 
 
 @pytest.mark.slow
-def test_workers_of_ray_know_what_they_have_reserved() -> None:
+def test_ray_workers_know_what_they_have_reserved() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["None", "False", "True"]

@@ -74,12 +74,12 @@ def same(found: avil.Result, expected: avil.Result) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "alignment"])
-def test_every_method_gives_the_bits_of_one_process(name: str, pool: RayPool) -> None:
+def test_every_method_is_bit_identical_to_one_process(name: str, pool: RayPool) -> None:
     method = build_method(name, {"weights": {"right": 0.5}} if name == "static" else {})
     same(avil.train(SUITE, method, **RUN, pool=partial(nullcontext, pool)), avil.train(SUITE, method, **RUN))
 
 
-def test_a_gradient_may_be_added_up_in_another_order_where_it_is_asked_for() -> None:
+def test_a_gradient_is_summed_in_another_order_on_request() -> None:
     """By `all_reduce`, which is faster on GPUs: the same within rounding over a round."""
     method, run = build_method("equal", {}), {**RUN, "rounds": 1}
     suite = replace(SUITE, learning=replace(SUITE.learning, reduction="all_reduce"))
@@ -91,7 +91,9 @@ def test_a_gradient_may_be_added_up_in_another_order_where_it_is_asked_for() -> 
 @pytest.mark.parametrize(
     "name", ["equal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "alpha-vil"))]
 )
-def test_a_worker_killed_in_a_teams_step_changes_nothing_and_no_round_is_told_twice(name: str, tmp_path: Path) -> None:
+def test_a_worker_killed_in_a_teams_step_changes_nothing_and_no_round_is_reported_twice(
+    name: str, tmp_path: Path
+) -> None:
     method, told = build_method(name, {}), []
     run = {**RUN, "steps_per_round": 30}
     expected = avil.train(SUITE, method, **run)

@@ -49,7 +49,9 @@ def ranks_now() -> list[int]:
 
 
 @pytest.mark.parametrize(("name", "count"), [("alpha-vil", 3), ("gcs", 2)])
-def test_a_run_has_the_bits_of_one_process_and_each_round_is_told_here(name: str, count: int, tmp_path: Path) -> None:
+def test_a_run_is_bit_identical_to_one_process_and_each_round_is_reported_here(
+    name: str, count: int, tmp_path: Path
+) -> None:
     method, told = build_method(name, {}), list[Round]()
     expected = avil.train(SUITE, method, **RUN)
     pool = replace(TWO, count=count)
@@ -65,7 +67,7 @@ def test_a_run_has_the_bits_of_one_process_and_each_round_is_told_here(name: str
 
 
 @pytest.mark.parametrize("which", [0, -1])
-def test_a_rank_that_is_killed_changes_nothing_and_no_round_is_told_twice(which: int, tmp_path: Path) -> None:
+def test_a_killed_rank_changes_nothing_and_no_round_is_reported_twice(which: int, tmp_path: Path) -> None:
     method, told = build_method("equal", {}), list[int]()
     run = {**RUN, "rounds": 20, "steps_per_round": 60}
     expected, killed = avil.train(SUITE, method, **run), list[int]()
@@ -118,7 +120,7 @@ def draw_broken(seed: int) -> list[avil.Task]:
     return [replace(task, loss=broken) for task in small.draw(seed)]
 
 
-def test_a_mistake_that_shows_on_a_rank_is_one_line_here_and_not_tried_again(tmp_path: Path) -> None:
+def test_a_mistake_found_on_a_rank_is_one_line_here_and_not_retried(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(avil.UserError, match="there is no row 7") as caught:
         avil.train(replace(SUITE, tasks=draw_broken), avil.Equal(), **RUN, pool=TWO, output=tmp_path)
@@ -126,7 +128,7 @@ def test_a_mistake_that_shows_on_a_rank_is_one_line_here_and_not_tried_again(tmp
     assert time.monotonic() - started < 60
 
 
-def test_mistakes_in_what_is_asked_are_one_line_each() -> None:
+def test_mistakes_in_the_arguments_are_one_line_each() -> None:
     def asked(line: str, suite: avil.Suite = SUITE, **options: Any) -> None:
         with pytest.raises(avil.UserError, match=line):
             avil.train(suite, avil.Equal(), **RUN, **options)
@@ -146,6 +148,6 @@ def test_mistakes_in_what_is_asked_are_one_line_each() -> None:
     )
 
 
-def test_as_many_ranks_start_as_there_is_room_for() -> None:
+def test_as_many_ranks_start_as_fit() -> None:
     expected = avil.train(SUITE, avil.Equal(), **RUN)
     same(avil.train(SUITE, avil.Equal(), **RUN, pool="train", workers=(1, 9)), expected)

@@ -9,7 +9,7 @@ from avil_ray.learning.judging import Piece
 from avil_ray.pools.worker import Order
 
 
-def test_an_order_takes_each_worker_its_own_pieces() -> None:
+def test_an_order_sends_each_worker_only_its_own_pieces() -> None:
     pieces = {place: (place % 3, Piece(("select",), (torch.tensor([place]),), place, NOTHING), 0) for place in range(7)}
     order = Order(4, (), {}, pieces)
     mine = order.of(1)

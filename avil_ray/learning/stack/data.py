@@ -1,4 +1,4 @@
-"""What the rows of a stack see: the batches of a round, each seed's in its own order, and splits to evaluate on."""
+"""The data of a stack's rows: the batches of a round, in each seed's own order, and the splits for evaluation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from avil_ray.tasks.order import batches
 from avil_ray.tasks.task import Task
 
 MOST_AT_ONCE = 1 << 24
-"""So many numbers of inputs are gathered at a time, about: 64 MiB."""
+"""About how many input numbers are gathered at a time: 64 MiB."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Which examples a row sees in a round, in what order. Rows with one seed mostly share it.
+    """Which examples a row sees in a round, and in what order. Rows with the same seed usually share it.
 
     Attributes
     ----------
     seed, first
-        What everything random derives from, and the number of the round's first step.
+        The seed from which all random choices derive, and the number of the round's first step.
     dev
-        How the target's dev examples are spent.
+        How the target's dev examples are used.
     """
 
     seed: int
@@ -36,12 +36,12 @@ class Order:
 
 
 class Data:
-    """The tasks' examples of one seed, in memory, on the device.
+    """The tasks' examples for one seed, in the device's memory.
 
     Parameters
     ----------
     tasks
-        The suite's data for that seed; every source `Examples` with inputs and labels in tensors.
+        The suite's data for that seed; every source must be `Examples` with tensors as inputs and labels.
     """
 
     def __init__(self, tasks: Mapping[str, Task], target: str, device: str | torch.device = "cpu") -> None:
@@ -49,7 +49,7 @@ class Data:
         self._splits: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
 
     def split(self, task: str, *splits: str) -> tuple[Tensor, Tensor]:
-        """The inputs [N, …] and labels [N, …] of some splits, one after the other."""
+        """The inputs [N, …] and labels [N, …] of some splits, concatenated."""
         if (task, *splits) not in self._splits:
             examples = Source(self._tasks[task], *splits).data
             assert isinstance(examples, Examples)
@@ -57,7 +57,7 @@ class Data:
         return self._splits[task, *splits]
 
     def rows(self, task: str, order: Order, size: int, steps: int, skip: int) -> Tensor:
-        """The rows [steps, B] of a task's batches, `skip` steps after the order's first one: those of `Learner`."""
+        """The rows [steps, B] of a task's batches, from `skip` steps after the order's first: those of `Learner`."""
         which = self._tasks[task]
         if task == self._target:
             assert which.dev is not None
@@ -77,9 +77,9 @@ class Data:
 def steps_of(
     data: Mapping[int, Data], orders: Sequence[Order], tasks: Sequence[str], size: int, steps: int
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Step by step: task -> inputs [K, B, …] and task -> labels [K, B, …], for rows with these orders.
+    """Yields, for each step, task -> inputs [K, B, …] and task -> labels [K, B, …] for rows with these orders.
 
-    Rows with the same order have the same examples, which are gathered once for all of them.
+    Rows with the same order share examples, which are gathered once for all of them.
     """
     known = list(dict.fromkeys(orders))
     row_of = {order: index for index, order in enumerate(known)}
@@ -95,7 +95,7 @@ def steps_of(
 
 
 def _of_step(values: Mapping[str, Tensor], step: int, where: Tensor) -> dict[str, Tensor]:
-    """Of [orders, steps, B, …], what each row sees in a step: [K, B, …]; a view where all see the same."""
+    """What each row sees in a step, [K, B, …], from [orders, steps, B, …]; a view if all see the same."""
     return {
         task: one[:, step].expand(len(where), *one.shape[2:]) if len(one) == 1 else one[:, step][where.to(one.device)]
         for task, one in values.items()
@@ -103,6 +103,6 @@ def _of_step(values: Mapping[str, Tensor], step: int, where: Tensor) -> dict[str
 
 
 def _at_once(data: Data, tasks: Sequence[str], examples: int) -> int:
-    """How many steps are gathered at a time, of so many examples of each task."""
+    """The number of steps gathered at a time, given the number of examples per task."""
     numbers = sum(data.split(task, "train")[0][:1].numel() for task in tasks) * examples
     return max(1, MOST_AT_ONCE // max(1, numbers))

@@ -1,4 +1,4 @@
-"""K assignments at once: what `Learner.train` and `Target.evaluate` do for one run, for the rows of a stack."""
+"""K assignments at once: does for the rows of a stack what `Learner.train` and `Target.evaluate` do for one run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from avil_ray.learning.track import Track
 from avil_ray.tasks.task import Task
 
 EVALUATED = 1024
-"""Examples that go through all rows' models at a time where they are evaluated, unless `evaluation_batch` says."""
+"""Examples evaluated at a time by all rows' models, unless `evaluation_batch` is set."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row's part of a round: its assignment, where it starts from, and its seed."""
+    """One row's part of a round: its assignment, its starting point and its seed."""
 
     seed: int
     assignment: Assignment
@@ -35,13 +35,13 @@ class Job:
 class StackLearner:
     """One model for many rows, and the data of their seeds.
 
-    Like `Learner` it keeps nothing between calls that could change a result: a row may be in the stack in one round,
-    and in another stack, or by itself, in the next.
+    Like `Learner`, it keeps no state between calls that could change a result: a row may be in this stack in one round,
+    and in another stack or on its own in the next.
 
     Parameters
     ----------
     flat
-        A model of the suite; only its kind counts.
+        A model of the suite; its parameter values do not matter.
     target
         The name of the target.
     tasks
@@ -54,20 +54,20 @@ class StackLearner:
         self._data = {seed: Data(of_seed, target, flat.device) for seed, of_seed in tasks.items()}
 
     def train(self, jobs: Sequence[Job], tasks: Sequence[str]) -> list[Update]:
-        """Train every row from where its track stands; the tracks are not changed.
+        """Train every row from its track's current state; the tracks are not changed.
 
         Parameters
         ----------
         jobs
-            All with one number of steps, one batch size and one kind of optimizer.
+            They must have the same number of steps, batch size and kind of optimizer.
         tasks
-            What is computed for all rows; those that a row has no weight for leave it as it is.
+            The tasks computed for all rows; a row is unaffected by tasks that it has no weight for.
 
         Returns
         -------
         list of Update
-            As of `Learner`, but for `seconds`. One in which anything was not finite has a `trouble`: what exactly broke
-            is not looked for here.
+            As from `Learner`, except for `seconds`. An update with values that are not finite has a `trouble`; the
+            exact cause is not determined here.
         """
         first = jobs[0].assignment
         theta = torch.stack([torch.from_numpy(job.track.theta) for job in jobs]).to(self._device)
@@ -95,7 +95,7 @@ class StackLearner:
     def evaluate(
         self, split: Literal["select", "test"], asked: Sequence[tuple[int, Vector]], at_once: int | None = None
     ) -> list[Figures]:
-        """The target's figures at each (seed, theta [P]) on a whole split of that seed, as of `Target.evaluate`."""
+        """The target's figures at each (seed, theta [P]) on a whole split of that seed, as from `Target.evaluate`."""
         found: dict[int, Figures] = {}
         for seed in dict.fromkeys(seed for seed, _ in asked):
             rows = [row for row, (of_row, _) in enumerate(asked) if of_row == seed]
@@ -104,7 +104,7 @@ class StackLearner:
         return [found[row] for row in range(len(asked))]
 
     def _figures(self, split: str, seed: int, theta: Tensor, at_once: int) -> list[Figures]:
-        """The figures of rows of one seed."""
+        """The figures of rows with the same seed."""
         task, (inputs, labels) = self._tasks[seed][self._target], self._data[seed].split(self._target, split)
         judged: list[list[Judged]] = [[] for _ in theta]
         for part in torch.arange(len(labels), device=inputs.device).tensor_split(max(1, -(-len(labels) // at_once))):
@@ -116,7 +116,7 @@ class StackLearner:
         return [joined(task, of_row) for of_row in judged]
 
     def _follows(self, job: Job) -> Follows:
-        """What of theta a row moves, and how: the trunk and the heads of its own tasks."""
+        """Which slices of theta a row trains, and how: the trunk and the heads of its own tasks."""
         assignment, space = job.assignment, self.model.space
         parts = {"trunk": space.trunk, **{f"head of {task}": space.head(task) for task in assignment.weights}}
         state = job.track.optimizer if assignment.continues else {}
@@ -141,7 +141,7 @@ def _update(
 
 
 def _judged(task: Task, outputs: Tensor, targets: Tensor, loss: float, finite: bool) -> Judged:
-    """What a row's outputs for a part of a split come to; its metrics see no output that is not finite."""
+    """The result of a row's outputs for a part of a split; its metrics ignore outputs that are not finite."""
     made = {measure.name: measure.make() for measure in task.measures}
     for name, metric in made.items() if finite else ():
         with one_line(f"task {task.name!r}: the metric {name} failed"):

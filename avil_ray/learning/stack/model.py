@@ -1,6 +1,6 @@
-"""K models of one kind as one: parameters stacked in [K, P], every pass vectorised over the rows.
+"""K models with the same architecture as one: parameters stacked in [K, P], every pass vectorised over the rows.
 
-`torch.func.vmap` turns the products of K small models into stacked ones, which cost little more than one of them.
+`torch.func.vmap` batches the products of K small models; a batched product costs little more than a single one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from avil_ray.tasks.losses import AbsoluteError, BinaryCrossEntropy, CrossEntrop
 from avil_ray.tasks.task import Task
 
 OF_EXAMPLES = (CrossEntropy, BinaryCrossEntropy, SquaredError, AbsoluteError)
-"""Losses that look at each example by itself, so one call serves several tasks."""
+"""Losses that treat each example separately, so one call can serve several tasks."""
 
 Batches = Mapping[str, Tensor]
 """Task -> a batch for each row: [K, B, …]."""
@@ -30,10 +30,10 @@ class StackedModel:
     Parameters
     ----------
     flat
-        A model as `initial_model` makes it. Its own parameters are not used, but its frozen ones and its buffers would
-        be: `stackable.why_not` refuses models that have some.
+        A model as made by `initial_model`. Its trainable parameters are not used; its frozen ones and its buffers would
+        be, so `stackable.why_not` rejects models that have any.
     tasks
-        Task -> its loss (and its data, which are not used).
+        Task -> its loss (the data are not used).
     """
 
     def __init__(self, flat: FlatModel, tasks: Mapping[str, Task]) -> None:
@@ -68,23 +68,23 @@ class StackedModel:
             )
 
         with torch.no_grad():
-            # inputs stacked too, at no cost: one large product of all rows would be rounded otherwise for other K
+            # inputs are stacked too, at no cost: rounding in one large product over all rows would depend on K
             found: Tensor = vmap(of_one, randomness="error")(
                 self._parameters(theta), inputs.expand(len(theta), *inputs.shape)
             )
         return found
 
     def _parameters(self, theta: Tensor) -> list[Tensor]:
-        """Theta [K, P] as the model's parameters, each [K, …]: views."""
+        """Views of theta [K, P] as the model's parameters, each [K, …]."""
         parts = theta.split(self._sizes, dim=1)
         return [part.view(len(theta), *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
 
 class _Losses(nn.Module):
-    """The mean losses of one row on all its tasks: what is vectorised.
+    """The mean losses of one row on all its tasks: the function that is vectorised.
 
-    Tasks that go through one trunk go through it together, and so do those with the same loss: a step of small models
-    costs what its calls cost.
+    Tasks share one pass through the trunk, and tasks with the same loss share one call of it: for small models, the
+    number of calls dominates the cost of a step.
     """
 
     def __init__(self, model: nn.Module, tasks: Mapping[str, Task]) -> None:
@@ -116,7 +116,7 @@ class _Losses(nn.Module):
         return {task: heads[task](part) if heads else part for task, part in zip(inputs, features, strict=True)}
 
     def _alike(self, outputs: Mapping[str, Any], targets: Mapping[str, Tensor]) -> list[list[str]]:
-        """The tasks, those together whose losses can be computed in one call."""
+        """The tasks, grouped by those whose losses can be computed in one call."""
         groups: dict[Any, list[str]] = {}
         for task, found in outputs.items():
             loss, goal = self._loss[task], targets[task]

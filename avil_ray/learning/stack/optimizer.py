@@ -1,7 +1,7 @@
-"""SGD, Adam and AdamW on K rows of parameters [K, P], each row with numbers of its own.
+"""SGD, Adam and AdamW on K rows of parameters [K, P], each row with its own hyperparameters.
 
-The steps are those of `torch.optim`, whose optimizers have one number for all rows. A row's state goes in and out as
-`FlatOptimizer` names it, so a run may go on in a stack or by itself.
+The steps are those of `torch.optim`, whose optimizers would use the same hyperparameters for all rows. A row's state
+uses the names of `FlatOptimizer`, so a run can continue in a stack or on its own.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.optimizer_names import optimizer_class
 
 KEEPS = {"SGD": ("momentum_buffer",), "Adam": ("exp_avg", "exp_avg_sq"), "AdamW": ("exp_avg", "exp_avg_sq")}
-"""The optimizers that have a form here, and what they keep for each parameter."""
+"""The supported optimizers, and their state for each parameter."""
 
 OPTIONS = {"SGD": ("momentum", "nesterov"), "Adam": ("betas", "eps"), "AdamW": ("betas", "eps")}
-"""Their options (`Learning.optimizer_options`) that it knows."""
+"""Their supported options (`Learning.optimizer_options`)."""
 
 BETAS, EPS = (0.9, 0.999), 1e-8
-"""PyTorch's own values."""
+"""PyTorch's defaults."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Follows:
     Attributes
     ----------
     learning
-        Its numbers; the kind of optimizer must be that of the other rows.
+        Its hyperparameters; the kind of optimizer must be the same for all rows.
     parts
-        The slices of theta that it may move, by name, as of `FlatOptimizer`.
+        The slices of theta to train, by name, as in `FlatOptimizer`.
     first, total_steps
-        The number of its next step, and the planned length that a schedule runs over.
+        The number of its next step, and the planned length of the schedule.
     state
-        Where it continues from; empty for a fresh start.
+        The state to continue from; empty for a fresh start.
     """
 
     learning: Learning
@@ -77,7 +77,7 @@ class StackedOptimizer:
             self._eps = self._column(lambda row: row.learning.optimizer_options.get("eps", EPS))
 
     def step(self, number: int, theta: Tensor, gradient: Tensor) -> Tensor:
-        """One step, the `number`-th from here (0 first), along `gradient` [K, P], which may be overwritten.
+        """Take the `number`-th step from here (counted from 0) along `gradient` [K, P], which may be overwritten.
 
         Returns the norm of each row's gradient before clipping, [K].
         """
@@ -132,13 +132,13 @@ class StackedOptimizer:
                 self._count[row] = float(follows.state.get(f"{piece.name}.step", 0.0))
 
     def _column(self, number: Callable[[Follows], float]) -> Tensor:
-        """A number of each row, [K, 1]."""
+        """One number per row, [K, 1]."""
         return torch.tensor([[float(number(row))] for row in self._rows], device=self._device)
 
     def _of_pieces(self, name: str, *, masked: bool = False) -> Any:
-        """A number of each piece: [K, 1] where no row has groups, else [K, P].
+        """One number per piece: [K, 1] if no row has groups, otherwise [K, P].
 
-        `masked`: 0 outside of what a row moves, [K, P]; None where all are 0.
+        `masked`: 0 outside the slices that a row trains, [K, P]; None if all are 0.
         """
         numbers = [
             [self._number(row, piece, name) for piece in own] for row, own in zip(self._rows, self._pieces, strict=True)

@@ -1,4 +1,4 @@
-"""Which suites can train in a stack, for which it pays, and what the runs of one stack must have in common."""
+"""Which suites can be trained in a stack, when that is faster, and what the runs of a stack must have in common."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
 
 AGREES = 1e-4
-"""The largest difference of a stack's gradients and outputs from those of single models, relative to their norm."""
+"""The largest allowed difference between the gradients and outputs of a stack and of single models, relative to their
+norm."""
 
 LINEAR = (nn.Linear, nn.Embedding, nn.LayerNorm)
-"""Layers whose products gain on a CPU by being stacked."""
+"""Layers whose products are faster on a CPU when stacked."""
 
 LARGEST = 100_000
-"""Models with more parameters keep a core busy by themselves: stacking them gains little (`benchmarks/grid.py`)."""
+"""A single model with more parameters keeps a core busy, so stacking gains little (`benchmarks/grid.py`)."""
 
 
 def alike(learning: Learning) -> tuple[Any, ...]:
-    """What must be equal for runs to be rows of one stack; their other numbers may differ."""
+    """The settings that must be equal for runs to share a stack; other numbers may differ."""
     nesterov = bool(learning.optimizer_options.get("nesterov", False))
     name = optimizer_class(learning.optimizer).__name__
     return learning.batch_size, name, nesterov, learning.evaluation_batch
 
 
 def pays(suite: Suite) -> str | None:
-    """Why a stack of the suite's model would not be much faster than one model after another; None where it would be.
+    """Why a stack of the suite's model would not be much faster than one model after another; None if it would.
 
-    It depends on the kinds of layers and on the number of parameters alone.
+    Depends only on the kinds of layers and the number of parameters.
     """
     flat = initial_model(suite, 0)
     for name, module in flat.model.named_modules():
@@ -51,7 +52,7 @@ def pays(suite: Suite) -> str | None:
 
 
 def why_not(suite: Suite, tasks: Mapping[str, Task]) -> str | None:
-    """Why runs of the suite, learned as it says, cannot be rows of a stack; None where they can.
+    """Why runs of the suite, with its learning settings, cannot share a stack; None if they can.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def _why_not_data(suite: Suite, tasks: Mapping[str, Task]) -> str | None:
 
 
 def _tried_out(suite: Suite, tasks: Mapping[str, Task], flat: FlatModel) -> str | None:
-    """Two rows take a step's gradient, and give outputs, in a stack and by themselves: why not, or how they differ."""
+    """Compare the gradients and outputs of two rows in a stack and alone: why it fails, or how they differ."""
     size = min(suite.learning.batch_size, 8)
     batches = {name: Source(tasks[name], "train").sample(size) for name in suite.task_names}
     theta = torch.stack([flat.values * scale for scale in (1.0, 0.9)]).requires_grad_()
@@ -116,7 +117,7 @@ def _tried_out(suite: Suite, tasks: Mapping[str, Task], flat: FlatModel) -> str 
             stacked = StackedModel(flat, tasks)
             (gradients,) = torch.autograd.grad(stacked.losses(theta, inputs, targets).sum(), theta)
             outputs = stacked.outputs(theta.detach(), inputs[suite.target][0], suite.target)
-        except Exception as error:  # noqa: BLE001 (whatever a model does that cannot be vectorised)
+        except Exception as error:  # noqa: BLE001 (a model that cannot be vectorised may raise anything)
             if "random operation" in str(error):
                 return "its model or losses draw random numbers"
             return f"its model or losses cannot be vectorised ({' '.join(str(error).split())[:200]})"

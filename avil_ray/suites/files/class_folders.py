@@ -1,4 +1,4 @@
-"""A folder that holds a folder of images for each class: as a table of image files and labels."""
+"""A folder with a subfolder of images for each class, as a table of image files and labels."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ IMAGE, LABEL = "image", "label"
 
 @dataclass(frozen=True)
 class ClassFolders(Source):
-    """Such a folder as the source of a table."""
+    """Such a folder, as the source of a table."""
 
     def read(self, columns: Sequence[str]) -> Table:
-        """See `read_class_folders`; it has no other columns."""
+        """See `read_class_folders`; there are no other columns."""
         del columns
         return read_class_folders(Path(self.name))
 
     def files(self) -> list[Path]:
-        """None: the rows are the images themselves."""
+        """Empty, as the rows are the images themselves."""
         return []
 
     def version(self) -> tuple[int, ...]:
-        """What changes when an image comes into a class's folder, or leaves it."""
+        """A value that changes when an image is added to a class's folder or removed."""
         folder = Path(self.name)
         return tuple(path.stat().st_mtime_ns for path in sorted([folder, *folder.iterdir()]) if path.is_dir())
 
 
 def read_class_folders(folder: Path) -> Table:
-    """The images below each of a folder's folders, at any depth, in the order of their paths.
+    """The images below each subfolder, at any depth, ordered by path.
 
-    Folders whose names begin with a point are left out, and files that are no images by their ending; how many is said.
+    Folders with names starting with a dot are skipped, as are files without an image suffix; their number is logged.
 
     Raises
     ------

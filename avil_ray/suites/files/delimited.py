@@ -1,4 +1,4 @@
-"""CSV and TSV files: a line of column names, then a row each; every cell is text."""
+"""CSV and TSV files: a header of column names, then one row each; every cell is text."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from avil_ray.suites.files.table import Table, one_source
 
 
 def read_delimited(file: Path, columns: Sequence[str] | None) -> Table:
-    """Some columns of a CSV file, or of a TSV file by its ending; all of them where None are named.
+    """Read some columns of a CSV file (or TSV, by its suffix); None: all columns.
 
-    Cells of a CSV file may have semicolons, tabs or bars between them too.
+    Cells of a CSV file may also be separated by semicolons, tabs or bars.
 
-    A row's number is that of the line it begins in: a quoted cell may hold line ends.
+    A row's number is that of its first line, as a quoted cell may contain line breaks.
 
     Raises
     ------
     UserError
-        A column is missing, a row has more or fewer cells than the header, or the file is no such table.
+        A column is missing, a row has more or fewer cells than the header, or the file is not such a table.
     """
     with _long_cells():
         rows = _rows(file)
@@ -59,7 +59,7 @@ def _place(file: Path, header: Sequence[str], column: str) -> int:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row that is not blank, and the number of its first line."""
+    """The cells of each non-blank row, and the number of its first line."""
     source = lines(file)
     first = next(source)
     begin = 1
@@ -82,7 +82,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separator(file: Path, header: str) -> str:
-    """What stands between cells: a comma, or what the header has in its place."""
+    """The separator of cells: a comma, or what the header uses instead."""
     if file.suffix.lower() == ".tsv":
         return "\t"
     return next((sign for sign in ",;\t|" if sign in header), ",")
@@ -98,7 +98,7 @@ def _no_table(file: Path, row: int, why: str) -> UserError:
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """A block in which a cell may be as long as a line; Python's own limit is 128 KiB."""
+    """A context in which a cell may be as long as a line; Python's default limit is 128 KiB."""
     before = csv.field_size_limit(MOST_BYTES)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What was found in a user's files, in lines for `avil-ray check`."""
+"""Descriptions of a user's files, as lines for `avil-ray check`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.named_metrics import METRICS
 
 UNWIELDY = 10.0
-"""Numbers that spread by more than this, or by less than its inverse, take an encoder long to learn."""
+"""Numbers with a larger spread than this, or a smaller one than its inverse, take an encoder long to learn."""
 
 MOST_SHOWN = 8
-"""So many labels are shown with their shares; the others are counted."""
+"""The number of labels shown with their frequencies; the others are counted."""
 
 
 def rows_line(table: Table) -> str:
-    """How many rows there are, and the files that they are from."""
+    """The number of rows, and their files."""
     return f"{len(table):,} rows of {', '.join(dict.fromkeys(table.sources))}"
 
 
 def labels_line(labels: Labels) -> str:
-    """What a task's head answers, how often there is which label, and what kind they were taken for."""
+    """The output of a task's head, the labels' frequencies, and the kind they were taken for."""
     taken = f"; taken for {labels.note}" if labels.note else ""
     return f"head of {head(labels)}: {_spread(labels)}{_alike(labels.names)}{taken}"
 
 
 def head(labels: Labels) -> str:
-    """What the head of a task with such labels answers."""
+    """The output of the head of a task with such labels."""
     count = len(labels.names)
     of_kind: Mapping[str, str] = {
         "classes": f"{count} classes",
@@ -43,21 +43,21 @@ def head(labels: Labels) -> str:
 
 
 def positive_line(labels: Labels, metric: str) -> list[str]:
-    """Which of two classes a metric is about, where it is about one of them."""
+    """The positive class of a metric that treats one of two classes as positive."""
     if labels.kind != "classes" or len(labels.names) != 2 or METRICS[metric].kind != "two classes":
         return []
     return [f"{metric} is that of {labels.names[1]!r}"]
 
 
 def lengths_line(tokens: Tokens) -> str:
-    """How long texts are in tokens, and how many of them are cut."""
+    """The lengths of texts in tokens, and the number truncated."""
     cut, longest = int(tokens.cut.sum()), int(tokens.lengths.max())
     share = f"{cut:,} of {len(tokens):,} texts ({100 * cut / len(tokens):.1f} %) are cut" if cut else "none is cut"
     return f"tokens: {int(np.median(tokens.lengths))} in the median, {longest} at most; {share}"
 
 
 def splits_line(parts: Mapping[str, Integers], given: Integers | None) -> str:
-    """How many rows each split has, and what decided that."""
+    """The number of rows in each split, and how it was determined."""
     sizes = ", ".join(f"{split} {len(parts[split]):,}" for split in SPLITS)
     told = set() if given is None else {SPLITS[index] for index in given}
     drawn = [split for split in SPLITS[1:] if split not in told]
@@ -65,7 +65,7 @@ def splits_line(parts: Mapping[str, Integers], given: Integers | None) -> str:
 
 
 def _alike(names: Sequence[str]) -> str:
-    """Two labels that differ in case alone, which may be meant as one."""
+    """Two labels that differ only in case, which may be meant to be the same."""
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(name.casefold(), name)
@@ -75,7 +75,7 @@ def _alike(names: Sequence[str]) -> str:
 
 
 def _spread(labels: Labels) -> str:
-    """How labels, or numbers, are spread."""
+    """The distribution of labels or numbers."""
     if labels.kind == "regression":
         values = labels.values.astype(np.float64)
         spread = f"from {values.min():g} to {values.max():g}, mean {values.mean():.4g}, deviation {values.std():.4g}"

@@ -1,4 +1,4 @@
-"""The data of a suite on a user's files: a target whose rows are divided, and auxiliaries without what it holds out."""
+"""Draws a suite's data from a user's files: splits the target's rows, and drops held-out ones from auxiliaries."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from avil_ray.tasks.task import Task
 log = logging.getLogger(__name__)
 
 RATES = {"none": 5e-5, "lora": 3e-4, "frozen": 1e-3}
-"""The usual learning rates of AdamW: of a whole encoder, of adapters, and of what stands above a frozen one."""
+"""Default learning rates for AdamW: for a whole encoder, for adapters, and for the layers above a frozen encoder."""
 
 T = TypeVar("T", bound=FileTask)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(ABC, Generic[T]):
-    """What the tasks' data are drawn by; small enough to travel.
+    """How the tasks' data are drawn: a small description that is cheap to send.
 
     Parameters
     ----------
     tasks
         The target, then the auxiliaries.
     auxiliary_labels
-        How many rows an auxiliary has at most; None: all.
+        The maximum number of rows of an auxiliary; None: all.
     """
 
     suite: ClassVar[str]
     """The suite's name, for messages and random choices."""
     item: ClassVar[str]
-    """What one input is called."""
+    """The word for one input in messages."""
 
     tasks: tuple[T, ...]
     division: Division
@@ -58,19 +58,19 @@ class Plan(ABC, Generic[T]):
 
     @property
     def target(self) -> T:
-        """The task that counts."""
+        """The target task."""
         return self.tasks[0]
 
     @abstractmethod
     def examples(self, task: T, parts: Mapping[str, Integers]) -> dict[str, Any]:
-        """What `Task` is given for some splits of a task: the examples of each, and collate or augment if needed."""
+        """The arguments of `Task` for some splits: the examples of each, and collate or augment if needed."""
 
     @abstractmethod
     def inputs_line(self, task: T) -> str:
-        """What was found of a task's inputs, in a line."""
+        """A line that describes a task's inputs."""
 
     def draws(self) -> dict[str, Callable[[int], Task]]:
-        """What a suite draws each task by."""
+        """Task -> the function of the seed that draws it."""
         first, *others = self.tasks
         return {first.name: self.draw_target, **{task.name: partial(self.draw_auxiliary, task=task) for task in others}}
 
@@ -79,7 +79,7 @@ class Plan(ABC, Generic[T]):
         return self._task(self.target, self.parts(seed))
 
     def draw_auxiliary(self, seed: int, *, task: T) -> Task:
-        """An auxiliary's data for one seed, without the rows an input of which the target holds out."""
+        """An auxiliary's data for one seed, without rows that have an input held out by the target."""
         kept, dropped = self.without_overlap(task, seed)
         if len(kept) == 0:
             raise UserError(
@@ -96,14 +96,14 @@ class Plan(ABC, Generic[T]):
         return _parts(self, seed, self.target.version())
 
     def without_overlap(self, task: T, seed: int) -> tuple[Integers, int]:
-        """The rows of an auxiliary no input of which is in the target's dev, select or test; and how many are."""
+        """The rows of an auxiliary without inputs in the target's dev, select or test, and the number of other rows."""
         parts, rows = self.parts(seed), task.read()
         held_out = np.concatenate([parts["dev"], parts["select"], parts["test"]])
         found = rows.keys.overlap(self.target.read().keys, held_out)
         return np.setdiff1d(np.arange(len(rows.table)), found), len(found)
 
     def details(self, seed: int) -> list[str]:
-        """What was found in the files of each task, in lines."""
+        """Lines that describe the files of each task."""
         lines = []
         for task in self.tasks:
             rows = task.read()
@@ -117,7 +117,7 @@ class Plan(ABC, Generic[T]):
         return lines
 
     def dropped_line(self, task: T, dropped: int) -> str:
-        """What is said about an auxiliary's rows that are left out."""
+        """A line about an auxiliary's dropped rows."""
         if dropped == 0:
             return f"no row's {self.item} is in dev, select or test of {self.target.name}"
         rows = f"{dropped:,} of {len(task.read().table):,} rows are dropped"
@@ -131,7 +131,7 @@ class Plan(ABC, Generic[T]):
 
 @lru_cache(maxsize=16)
 def _parts(plan: Plan[Any], seed: int, version: tuple[int, ...]) -> Mapping[str, Integers]:
-    del version  # a part of what memory is searched by
+    del version  # part of the cache key
     rows, generator = plan.target.read(), numpy_generator(seed, plan.suite, "splits")
     with told_of(plan.suite), told_of("target"):
         found = divided(rows.table, rows.keys.rows(), rows.labels, rows.given, plan.division, generator, plan.item)
@@ -143,17 +143,17 @@ def find_tasks(
     auxiliaries: Mapping[str, Mapping[str, Any]] | None,
     make: Callable[[str | None, Mapping[str, Any]], T],
 ) -> tuple[T, ...]:
-    """The target and the auxiliaries that a user describes, with their files found and read.
+    """The target and auxiliaries specified by a user, with their files located and read.
 
     Parameters
     ----------
     make
-        A name (None for the target, which may say its own) and options -> the task.
+        A name (None for the target, whose options may name it) and options -> the task.
 
     Raises
     ------
     UserError
-        At its place: `auxiliaries.topic: …`.
+        A specification is wrong: `auxiliaries.topic: …`.
     """
     with told_of("target"):
         tasks = [make(None, target)]
@@ -170,7 +170,7 @@ def find_tasks(
 
 
 def encoder_learning(peft: str) -> Learning:
-    """What is usual for an encoder, for adapters, or for what stands above a frozen one."""
+    """Default learning settings for an encoder, for adapters, or for the layers above a frozen encoder."""
     return Learning(
         optimizer="adamw",
         learning_rate=RATES[peft],
@@ -184,7 +184,7 @@ def encoder_learning(peft: str) -> Learning:
 
 @contextmanager
 def told_of(place: str) -> Iterator[None]:
-    """A block whose mistakes are told at their place."""
+    """A context that adds the place to the messages of mistakes."""
     try:
         yield
     except UserError as error:

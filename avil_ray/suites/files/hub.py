@@ -1,4 +1,4 @@
-"""Tables that the library `datasets` knows: Parquet files, folders of `save_to_disk`, names on the hub."""
+"""Tables read by the library `datasets`: Parquet files, folders of `save_to_disk`, names on the hub."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from avil_ray.suites.files.table import Table, one_source
 log = logging.getLogger(__name__)
 
 USUAL_SPLIT = "train"
-"""The split of a dataset that is taken where none is named."""
+"""The default split of a dataset."""
 
 
 def read_parquet(file: Path, columns: Sequence[str]) -> Table:
-    """Some columns of a Parquet file; classes that `datasets` wrote have their names.
+    """Read some columns of a Parquet file; classes written by `datasets` are converted to names.
 
     Raises
     ------
     UserError
-        A column is missing, or the file is no Parquet file.
+        A column is missing, or the file is not a Parquet file.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -46,7 +46,7 @@ def read_parquet(file: Path, columns: Sequence[str]) -> Table:
 
 
 def read_saved(folder: Path, split: str | None, columns: Sequence[str]) -> Table:
-    """Some columns of a dataset that was saved with `save_to_disk`."""
+    """Read some columns of a dataset saved with `save_to_disk`."""
     with quiet_datasets(bars=False) as datasets:
         try:
             loaded = datasets.load_from_disk(str(folder))
@@ -56,7 +56,7 @@ def read_saved(folder: Path, split: str | None, columns: Sequence[str]) -> Table
 
 
 def read_hub(name: str, split: str | None, columns: Sequence[str], configuration: str | None = None) -> Table:
-    """Some columns of a dataset on the hub; of one that has several parts, `configuration` names one."""
+    """Read some columns of a dataset on the hub; `configuration` names one of several parts."""
     with quiet_datasets() as datasets:
         try:
             loaded = datasets.load_dataset(name, configuration)
@@ -95,7 +95,7 @@ def _values(name: str, table: Any, column: str) -> list[Any]:
 
 
 def _named(feature: Any, values: list[Any]) -> list[Any]:
-    """The values, with names in place of the numbers of classes; -1 stands for a class that nobody knows."""
+    """The values, with class numbers replaced by names; -1 means unknown."""
     inner = getattr(feature, "feature", None)
     names = getattr(feature if inner is None else inner, "names", None)
     if names is None:
@@ -134,7 +134,7 @@ def quiet_datasets(bars: bool = True) -> Iterator[Any]:
 
 
 def one_line_of(error: Exception) -> str:
-    """An error and what caused it, in one line: readers wrap the cause in an error that says nothing."""
+    """An error and its cause, in one line: readers wrap the cause in an uninformative error."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     text = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {text if len(text) < 200 else text[:197] + '...'}"

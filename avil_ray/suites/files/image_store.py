@@ -1,4 +1,4 @@
-"""The one reader of image files: scaled to one shape, read when they are first asked for, standardised in batches."""
+"""Reads image files: scaled to one shape, loaded on first access, standardised in batches."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ Pixels = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""How the names of image files end."""
+"""Suffixes of image files."""
 
 WIDE_MODES = ("I", "F")
-"""How the modes of images begin that have more than 8 bits for each channel."""
+"""Prefixes of the modes of images with more than 8 bits per channel."""
 
 
 class Scale(Hashable, Protocol):
-    """What makes images of any size ones of `shape`: (channels, height, width)."""
+    """Converts images of any size to `shape`: (channels, height, width)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The shape of every image."""
 
     def __call__(self, image: Image.Image) -> Pixels:
-        """An image as [channels, height, width] of uint8."""
+        """An image as uint8 [channels, height, width]."""
 
 
 @dataclass(frozen=True)
 class Square:
-    """Images stretched to a square.
+    """Stretches images to a square.
 
     Parameters
     ----------
     size
         Its height and width in pixels.
     colour
-        Three channels, or one grey one.
+        Three channels, or a single grey one.
     """
 
     size: int
@@ -74,28 +74,28 @@ class Square:
 
 
 class ImageStore:
-    """Images read when they are first asked for, and kept as uint8: one store for all tasks of a process.
+    """Images read on first access and kept as uint8: one store for all tasks in a process.
 
     Parameters
     ----------
     paths
-        The files, N of them.
+        The N files.
     scale
-        What gives them one shape.
+        Converts them to one shape.
     keep
-        Whether to keep in memory (N x channels x height x width bytes) what has been read once.
+        Whether to keep images in memory once read (N x channels x height x width bytes).
     places
-        What messages call each file, where its path alone does not say where it comes from.
+        Each file's name in messages, if its path alone does not show where it comes from.
     """
 
     def __init__(self, paths: Sequence[Path], scale: Scale, *, keep: bool, places: Sequence[str] | None = None) -> None:
         self.paths, self.scale, self.places = paths, scale, places or [str(path) for path in paths]
         self._there = np.zeros(len(paths), dtype=bool)
-        # not yet written to, so it takes no memory: the system gives pages as images come in
+        # takes no memory until written to: the system allocates pages as images are read
         self._kept = np.empty((len(paths), *scale.shape), dtype=np.uint8) if keep else None
 
     def pixels(self, rows: Integers) -> Pixels:
-        """The images at `rows` [B]: [B, channels, height, width] of uint8."""
+        """The images at `rows` [B]: uint8 [B, channels, height, width]."""
         if self._kept is None:
             return np.stack([self._read(row) for row in rows])
         for row in np.unique(rows[~self._there[rows]]):
@@ -110,12 +110,12 @@ class ImageStore:
 
 @dataclass(frozen=True)
 class ImageRows:
-    """Inputs of a task: some rows of a store, standardised by fixed numbers.
+    """Inputs of a task: some rows of a store, standardised by fixed constants.
 
     Parameters
     ----------
     mean, deviation
-        Each channel's, in units of a pixel's value, [channels, 1, 1].
+        Per channel, in units of pixel values, [channels, 1, 1].
     """
 
     store: ImageStore
@@ -132,13 +132,13 @@ class ImageRows:
         return (torch.from_numpy(pixels).float() - self.mean) / self.deviation
 
     def join(self, other: ImageRows) -> ImageRows:
-        """These rows, then the other ones of the same store."""
+        """These rows followed by other ones of the same store."""
         return ImageRows(self.store, np.concatenate([self.rows, other.rows]), self.mean, self.deviation)
 
 
 @dataclass(frozen=True)
 class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
-    """Images with their labels [N, …], read one by one: by several processes at once, and augmented by themselves."""
+    """Images with labels [N, …], read one by one, so that several processes can load and augment them."""
 
     inputs: ImageRows
     labels: Tensor
@@ -153,14 +153,14 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found in N image files.
+    """Facts about N image files.
 
     Parameters
     ----------
     keys
-        [N]: equal for files of equal content.
+        [N], equal for files with equal content.
     sizes
-        [N, 2]: width and height in pixels.
+        [N, 2], width and height in pixels.
     """
 
     keys: Integers
@@ -168,19 +168,19 @@ class Found:
 
 
 def check_images(paths: Sequence[Path], places: Sequence[str] | None = None) -> Found:
-    """Every image decoded once, to check it, to measure it and to tell equal ones.
+    """Decode every image once, to check it, measure it and detect duplicates.
 
-    What was found is kept in the cache for as long as no file's size or time of change differs.
+    The result is cached as long as no file's size or modification time changes.
 
     Parameters
     ----------
     places
-        What messages call each file; its path where not given.
+        Each file's name in messages; by default its path.
 
     Raises
     ------
     UserError
-        A file is not there or cannot be read as an image; the first is named, and how many there are.
+        A file is missing or cannot be read as an image; the message names the first one and their number.
     """
     places = places or [str(path) for path in paths]
     missing = [place for path, place in zip(paths, places, strict=True) if not path.is_file()]
@@ -218,12 +218,12 @@ def _checked(path: Path, place: str) -> tuple[int, int, int] | str:
 
 @contextmanager
 def opened(path: Path, place: str) -> Iterator[Image.Image]:
-    """An image, upright, in a block in which whatever is wrong with it becomes one line; `place` is what it is called.
+    """Open an image, upright, in a context that turns errors into one line; `place` is its name in messages.
 
     Raises
     ------
     UserError
-        It is not there, is damaged, or has more than 8 bits for each channel.
+        It is missing, damaged, or has more than 8 bits per channel.
     """
     from PIL import Image, ImageOps
 

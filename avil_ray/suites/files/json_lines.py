@@ -1,4 +1,4 @@
-"""JSONL files: an object a line."""
+"""JSONL files: one object per line."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from avil_ray.suites.files.lines import lines
 from avil_ray.suites.files.table import Table, one_source
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""An escaped half of a surrogate pair, which stands for a character only beside its other half."""
+"""An escaped half of a surrogate pair, which is a character only together with its other half."""
 
 
 def read_json_lines(file: Path, columns: Sequence[str]) -> Table:
-    """Some keys of a JSONL file's objects; None where a row lacks one.
+    """Read some keys of a JSONL file's objects; None if a row lacks one.
 
     Raises
     ------
     UserError
-        No row has one of the keys, or a line is no JSON object.
+        No row has one of the keys, or a line is not a JSON object.
     """
     found: list[list[Any]] = [[] for _ in columns]
     numbers, keys = [], dict[str, None]()
@@ -52,7 +52,7 @@ def _object(file: Path, number: int, line: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         kind = {list: "a list", str: "text", type(None): "null", bool: "true or false"}.get(type(row), "a number")
         raise UserError(f"{file}, row {number}: holds {kind}; {needed}")
-    if HALF.search(line):  # the other lines, nearly all, need no second look
+    if HALF.search(line):  # nearly all lines need no further check
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:

@@ -1,7 +1,7 @@
-"""The labels in a table's columns; by name, in an order that hangs on all rows alone.
+"""The labels in a table's columns, by name, in an order that depends only on the set of all rows.
 
-What kind they are may be left open: words, and a few whole numbers, are classes; numbers with a fraction are a
-regression; lists, and several columns, are several labels at once. What was taken then is said in `Labels.note`.
+If their kind is not given, it is inferred: words, and a few different integers, are classes; fractional numbers are a
+regression; lists, and several columns, are multi-label. The decision is recorded in `Labels.note`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from avil_ray.suites.files.several_labels import from_cells, from_columns, from_
 from avil_ray.suites.files.table import Column, Table
 
 MOST_NUMBERS = 20
-"""So many different whole numbers are classes where nobody says what they are."""
+"""Up to this many different integers are taken for classes by default."""
 
 MOST_CLASSES = 1000
-"""More different names than this are no classes."""
+"""The maximum number of different names taken for classes."""
 
 EMPTY = {"", "nan", "na", "n/a", "<na>", "#n/a", "null", "none"}
-"""What stands for a label that nobody knows, whatever the case."""
+"""Values for unknown labels, ignoring case."""
 
 NUMBER = re.compile(r"[+-]?(\.\d+|(0|[1-9]\d*)(\.\d*)?)([eE][+-]?\d+)?")
-"""A number as text; one that begins with a zero too many, such as 007, is a name."""
+"""A number as text; one with leading zeros, such as 007, is a name."""
 
 
 def read_labels(table: Table, column: str | Sequence[str], kind: Kind | None, separator: str | None = None) -> Labels:
@@ -38,8 +38,8 @@ def read_labels(table: Table, column: str | Sequence[str], kind: Kind | None, se
     Raises
     ------
     UserError
-        A label is empty, is not of the kind, or of another type than the others; there is one label only. The message
-        names file and row.
+        A label is empty, does not match the kind, or differs in type from the others; or there is only one label. The
+        message names file and row.
     """
     if not isinstance(column, str):
         return from_columns(table, column, kind)
@@ -59,7 +59,7 @@ def read_labels(table: Table, column: str | Sequence[str], kind: Kind | None, se
 
 
 class _Different:
-    """The different values of a column, the first row of each, and which of them a row has."""
+    """The distinct values of a column, the first row of each, and the index of each row's value."""
 
     def __init__(self, table: Table, column: str, values: Column) -> None:
         self.table, self.column, self.values = table, column, values
@@ -72,7 +72,7 @@ class _Different:
         }
 
     def _read(self, row: int, value: Any) -> str | float | int:
-        """A name or a number; `UserError` where it is neither."""
+        """A name or a number; `UserError` if it is neither."""
         if value is None or (isinstance(value, float) and math.isnan(value)) or str(value).strip().lower() in EMPTY:
             empty = sum(1 for other in self.values if other is None or str(other).strip().lower() in EMPTY)
             several = f" ({empty} of {len(self.values)} rows have none)" if empty > 1 else ""
@@ -89,14 +89,14 @@ class _Different:
 
     @property
     def kinds(self) -> dict[type, int]:
-        """Whether they are words or numbers, and the first row of either."""
+        """Their types (words or numbers), and the first row of each."""
         found: dict[type, int] = {}
         for row, value in zip(self.rows, self.read.values(), strict=True):
             found.setdefault(str if isinstance(value, str) else float, row)
         return found
 
     def numbers(self) -> Values:
-        """Each row's number, [N]; `UserError` where one is a word, or is not finite in single precision."""
+        """Each row's number, [N]; `UserError` if one is a word, or is not finite in float32."""
         for row, value in zip(self.rows, self.read.values(), strict=True):
             if isinstance(value, str):
                 hint = "give kind: classes if labels are words"
@@ -111,12 +111,12 @@ class _Different:
         return found
 
     def order(self) -> tuple[str, ...]:
-        """The names of classes: numbers by size, then words by letters."""
+        """The names of classes: numbers by value, then words alphabetically."""
         return tuple(map(str, sorted(set(self.read.values()), key=lambda value: (isinstance(value, str), value))))
 
 
 def _plain(number: float) -> float | int:
-    """A number without a fraction as a whole one."""
+    """Converts a float with an integer value to int."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 

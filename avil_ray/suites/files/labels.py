@@ -1,4 +1,4 @@
-"""Labels of a table's rows: classes, several labels at once, numbers, or a tag for each word."""
+"""Labels of a table's rows: classes, multiple labels, numbers, or a tag for each word."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Labels:
     kind
         classes, multi-label, regression or tokens.
     names
-        The labels by name, in the order of the model's outputs; none for a regression.
+        The labels' names, in the order of the model's outputs; empty for regression.
     values
-        Classes [N] of int64; several labels [N, labels] of float32, 0 or 1; numbers [N] of float32; of tokens the tags
-        of all words, one row after the other, [words] of int64.
+        Classes: int64 [N]; multiple labels: float32 [N, labels], 0 or 1; numbers: float32 [N]; tokens: the concatenated
+        tags of all rows' words, int64 [words].
     ends
-        Of tokens, [N]: where each row's tags end; None otherwise.
+        For tokens, [N], the end of each row's tags; None otherwise.
     note
-        What was decided for the user; nothing where the user said it.
+        What was inferred; empty if the user specified it.
     """
 
     kind: Kind
@@ -47,13 +47,13 @@ class Labels:
         return len(self.values if self.ends is None else self.ends)
 
     def strata(self) -> Integers:
-        """[N]: a number for each row by which rows are divided evenly: its label, of several the rarest one."""
+        """[N], each row's stratum for stratified splits: its label, or its rarest one if it has several."""
         if self.kind == "regression":
             return np.zeros(self.rows, dtype=np.int64)
         if self.kind == "classes":
             return self.values
         rows, labels = self.named()
-        order = np.argsort(-np.bincount(labels, minlength=len(self.names)), kind="stable")  # the rarest comes last
+        order = np.argsort(-np.bincount(labels, minlength=len(self.names)), kind="stable")  # the rarest is last
         rank = np.empty_like(order)
         rank[order] = np.arange(1, len(order) + 1)
         found = np.zeros(self.rows, dtype=np.int64)
@@ -61,7 +61,7 @@ class Labels:
         return found
 
     def named(self) -> tuple[Integers, Integers]:
-        """The rows and the labels of all places at which a row has a label."""
+        """The (row, label) indices of all labels that rows have."""
         if self.kind == "multi-label":
             rows, labels = np.nonzero(self.values)
             return rows, labels
@@ -70,7 +70,7 @@ class Labels:
         return np.arange(len(self.values)), self.values
 
     def counts(self, rows: Integers) -> Integers:
-        """How often some rows have each label, [labels]."""
+        """The frequency of each label among some rows, [labels]."""
         there, labels = self.named()
         wanted = np.zeros(self.rows, dtype=bool)
         wanted[rows] = True
@@ -78,6 +78,6 @@ class Labels:
 
 
 def ordered_names(values: Iterable[Any]) -> tuple[str, ...]:
-    """Different names: whole numbers by size, then words by letters."""
+    """Distinct names: integers by value, then words alphabetically."""
     found = {str(value).strip() for value in values}
     return tuple(sorted(found, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))

@@ -1,4 +1,4 @@
-"""Lines of a text file, gzipped or not: UTF-8, with or without a byte order mark, none too long for memory."""
+"""Lines of a text file, gzipped or not: UTF-8, with or without a byte order mark, with a limited length."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from avil_ray.errors import UserError
 
 MOST_BYTES = 1 << 24
-"""No line is longer: 16 MiB hold a thick book, and a file without line ends is refused before memory is full."""
+"""The maximum length of a line: 16 MiB hold a long book, and a file without line breaks is rejected in time."""
 
 MARK = b"\xef\xbb\xbf"
 
 
 def lines(file: Path) -> Iterator[str]:
-    """The lines of a file with their ends.
+    """The lines of a file, including line breaks.
 
     Raises
     ------

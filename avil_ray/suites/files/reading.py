@@ -1,6 +1,6 @@
 """A user's data as a table: CSV, TSV, JSONL and Parquet files, folders of `save_to_disk`, names on the hub.
 
-A split of a dataset that has several is named behind a colon: `folder:validation`, `owner/name:test`.
+The split of a dataset with several is given after a colon: `folder:validation`, `owner/name:test`.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ READERS: dict[str, Callable[[Path, Sequence[str]], Table]] = {
     ".jsonl": read_json_lines,
     ".parquet": read_parquet,
 }
-"""A file's ending -> what reads it."""
+"""A file's suffix -> its reader."""
 
 SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
-"""What a folder of `save_to_disk` holds one of."""
+"""Files of which a folder of `save_to_disk` contains one."""
 
 HUB_NAME = re.compile(r"[\w-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a table is read from.
+    """The source of a table.
 
     Parameters
     ----------
     name
         An absolute path, or a name on the hub.
     split
-        The split of a dataset that has several; None: see `hub.USUAL_SPLIT`.
+        The split of a dataset with several; None: see `hub.USUAL_SPLIT`.
     on_hub
         Whether it is a name on the hub.
     """
@@ -54,7 +54,7 @@ class Source:
         return self.name if self.split is None else f"{self.name}:{self.split}"
 
     def read(self, columns: Sequence[str]) -> Table:
-        """Some columns; from memory if nothing has changed since they were read.
+        """Read some columns; from memory if nothing has changed since they were read.
 
         Raises
         ------
@@ -64,12 +64,12 @@ class Source:
         return _read(self, tuple(dict.fromkeys(columns)), self.version())
 
     def files(self) -> list[Path]:
-        """The files that hold its rows; none of the hub."""
+        """The files with its rows; empty for the hub."""
         path = Path(self.name)
         return [] if self.on_hub else [path] if path.is_file() else sorted(path.rglob("*.arrow"))
 
     def version(self) -> tuple[int, ...]:
-        """What changes when a file does: its size and when it was last written to; nothing of the hub."""
+        """A value that changes with a file: its size and modification time; empty for the hub."""
         if self.on_hub:
             return ()
         path = Path(self.name)
@@ -78,12 +78,12 @@ class Source:
 
 
 def find_source(text: object) -> Source:
-    """The source that a user's text names; paths are made absolute, as workers may stand in another folder.
+    """The source specified by a user's text; paths are made absolute, as workers may run in another folder.
 
     Raises
     ------
     UserError
-        There is no such file, or it is none that can be read.
+        There is no such file, or its format is not supported.
     """
     if not isinstance(text, str) or not text.strip() or not text.isprintable():
         raise UserError(f"data must name a file, a folder of save_to_disk or a dataset on the hub, not {text!r}")
@@ -125,7 +125,7 @@ def _not_there(path: Path) -> UserError:
 
 @lru_cache(maxsize=16)
 def _read(source: Source, columns: tuple[str, ...], version: tuple[int, ...]) -> Table:
-    del version  # a part of what memory is searched by
+    del version  # part of the cache key
     if source.on_hub:
         return read_hub(source.name, source.split, columns)
     path = Path(source.name)

@@ -1,4 +1,4 @@
-"""Several labels a row at once: a list, a cell with a separator between labels, or a column of 0 and 1 for each."""
+"""Multiple labels per row: a list, a cell with a separator between labels, or a column of 0 and 1 for each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from avil_ray.suites.files.labels import Kind, Labels, Values, ordered_names
 from avil_ray.suites.files.table import Column, Table
 
 SEPARATOR = "|"
-"""What stands between several labels in one cell, where nobody says what does."""
+"""The default separator of multiple labels in a cell."""
 
 
 def from_lists(table: Table, column: str, values: Column, kind: Kind | None) -> Labels:
-    """Several labels a row, from a list each."""
+    """Multiple labels per row, from lists."""
     if kind not in (None, "multi-label"):
         row = next(row for row, value in enumerate(values) if isinstance(value, list))
         raise table.wrong(row, f"label {column!r} is a list, but kind is {kind}; give kind: multi-label")
@@ -36,7 +36,7 @@ def from_lists(table: Table, column: str, values: Column, kind: Kind | None) -> 
 
 
 def from_cells(table: Table, column: str, values: Column, separator: str | None) -> Labels:
-    """Several labels a row, from a cell with a separator between them; an empty cell has none."""
+    """Multiple labels per row, from cells with a separator; an empty cell has none."""
     for row, value in enumerate(values):
         if not isinstance(value, str):
             what = "is empty" if value is None else f"is {shown(value)}"
@@ -56,7 +56,7 @@ def from_cells(table: Table, column: str, values: Column, separator: str | None)
 
 
 def from_columns(table: Table, columns: Sequence[str], kind: Kind | None) -> Labels:
-    """Several labels a row, from a column of 0 and 1 each."""
+    """Multiple labels per row, from columns of 0 and 1."""
     if kind not in (None, "multi-label"):
         raise UserError(
             f"label names {len(columns)} columns, but kind is {kind}; give one column, or kind: multi-label"
@@ -74,7 +74,7 @@ def from_columns(table: Table, columns: Sequence[str], kind: Kind | None) -> Lab
 
 
 def _several(table: Table, names: tuple[str, ...], values: Values, note: str) -> Labels:
-    """Several labels a row, once it is sure that each of them is there and not everywhere."""
+    """Multiple labels per row, after checking that each label occurs in some rows but not in all."""
     counts = values.sum(axis=0)
     for index, name in enumerate(names):
         if counts[index] in (0, len(values)):

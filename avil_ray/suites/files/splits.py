@@ -1,8 +1,8 @@
-"""Train, dev, select and test of a table's rows: as a column or files say, the rest by share and seed.
+"""Splits a table's rows into train, dev, select and test: by a column or files, the rest by fraction and seed.
 
-Rows of one key (of equal texts, say) are never in two splits. What is not given beforehand is cut off the rows that
-are left to train on: test, then select, then dev, each with about the same shares of labels. Rows with a label that is
-rare go to train first.
+Rows with the same key (such as equal texts) are never in two splits. Splits that are not given are taken from the
+training rows: test, then select, then dev, each with about the same label frequencies. Rows with rare labels go to
+train first.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from avil_ray.tasks.checks import SPLITS
 
 SHARES = {"select": 0.2, "test": 0.2}
 MOST = {"dev": 1000, "select": 2000, "test": 10_000}
-"""The usual shares of the splits, and how many rows each has at most where no share is given."""
+"""The default fractions of the splits, and the maximum number of rows if no fraction is given."""
 
 USUAL_DEV = 1 / 3
-"""The usual share of dev among the target's labelled rows."""
+"""The default fraction of dev among the target's labelled rows."""
 
 SYNONYMS = {
     "train": ("train", "training"),
@@ -31,21 +31,21 @@ SYNONYMS = {
     "select": ("select", "selection", "validation", "valid", "val", "eval"),
     "test": ("test", "testing"),
 }
-"""What a column of splits usually holds."""
+"""Common values of a column of splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """How many rows each split has; None: the usual share.
+    """The number of rows in each split; None: the default fraction.
 
     Parameters
     ----------
     target_labels
-        How many labelled rows there are to learn from, train and dev together; None: all that are left.
+        The number of labelled rows in train and dev together; None: all remaining.
     dev_fraction
-        The share of them that is dev.
+        The fraction of them used as dev.
     select_fraction, test_fraction
-        The shares of all rows that select and test have.
+        The fractions of all rows used as select and test.
     """
 
     target_labels: int | None = None
@@ -61,31 +61,31 @@ class Division:
                 between(name, getattr(self, name), 0, 1)
 
     def count(self, split: str, rows: int) -> int:
-        """How many of so many rows are select or test."""
+        """The number of rows in select or test, out of `rows`."""
         share = getattr(self, f"{split}_fraction")
         return (
             max(round(rows * share), 1) if share is not None else min(max(round(rows * SHARES[split]), 1), MOST[split])
         )
 
     def dev(self, labels: int) -> int:
-        """How many of so many labelled rows are dev."""
+        """The number of rows in dev, out of `labels` labelled ones."""
         if self.dev_fraction is not None:
             return dev_labels(labels, self.dev_fraction)
         return min(dev_labels(labels, USUAL_DEV), MOST["dev"])
 
 
 def named_splits(table: Table, column: str, names: Mapping[str, Sequence[str]]) -> Integers:
-    """The split of each row [N], as an index of `SPLITS`, that a column says.
+    """The split of each row [N] given by a column, as an index into `SPLITS`.
 
     Parameters
     ----------
     names
-        Split -> the values that stand for it; where it is empty, the usual ones (`SYNONYMS`) do.
+        Split -> its values; if empty, the common ones (`SYNONYMS`).
 
     Raises
     ------
     UserError
-        A value stands for no split.
+        A value matches no split.
     """
     known = names or SYNONYMS
     split = {str(value): SPLITS.index(name) for name, values in known.items() for value in values}
@@ -113,17 +113,18 @@ def divided(
     Parameters
     ----------
     keys
-        [N]: equal for rows that may not be in two splits.
+        [N], equal for rows that must be in the same split.
     given
-        [N]: the split that each row is in, as an index of `SPLITS`; a split that has no row there is cut off train.
-        None: none is given.
+        [N], the split of each row, as an index into `SPLITS`; splits without rows are taken from train. None: no split
+        is given.
     item
-        What the message calls what rows of one key share.
+        The word in messages for what rows with the same key share.
 
     Raises
     ------
     UserError
-        Rows of one key were given to two splits; there are too few rows; a label is in none of the rows to learn from.
+        Rows with the same key are given in two splits; there are too few rows; or a label is missing in the training
+        rows.
     """
     given = np.zeros(len(table), dtype=np.int64) if given is None else given
     _require_apart(table, keys, given, item)
@@ -154,7 +155,7 @@ def divided(
 
 
 def _require_apart(table: Table, keys: Integers, given: Integers, item: str) -> None:
-    """Raise `UserError` where two rows of one key were given to two splits."""
+    """Raise `UserError` if two rows with the same key are given in different splits."""
     order = np.lexsort((given, keys))
     same = (keys[order][1:] == keys[order][:-1]) & (given[order][1:] != given[order][:-1])
     if not same.any():
@@ -172,9 +173,9 @@ def _require_apart(table: Table, keys: Integers, given: Integers, item: str) -> 
 
 
 def _evenly(rows: Integers, keys: Integers, strata: Integers, generator: np.random.Generator) -> Integers:
-    """The rows in a random order of which every stretch has about the same shares of strata; equal keys stay together.
+    """The rows in a random stratified order: every section has about the same strata; equal keys stay together.
 
-    The last of each stratum come last.
+    The last rows of each stratum come last.
     """
     if len(rows) == 0:
         return rows
@@ -192,7 +193,7 @@ def _evenly(rows: Integers, keys: Integers, strata: Integers, generator: np.rand
 
 
 def _taken(rows: Integers, keys: Integers, count: int) -> tuple[Integers, Integers]:
-    """The first `count` rows, and more where the last one's key goes on; and the others."""
+    """The first `count` rows, extended to the end of the last one's key; and the others."""
     end = min(count, len(rows))
     while 0 < end < len(rows) and keys[rows[end]] == keys[rows[end - 1]]:
         end += 1
@@ -200,7 +201,7 @@ def _taken(rows: Integers, keys: Integers, count: int) -> tuple[Integers, Intege
 
 
 def _require_learned(table: Table, labels: Labels, parts: Mapping[str, Integers], hint: str) -> None:
-    """Raise `UserError` where select or test has a label that no row to learn from has."""
+    """Raise `UserError` if select or test has a label that no training row has."""
     if labels.kind == "regression":
         return
     learned = labels.counts(np.concatenate([parts["train"], parts["dev"]]))

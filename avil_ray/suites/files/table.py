@@ -1,4 +1,4 @@
-"""Rows of a file with named columns, each of which knows where it stands in its file."""
+"""Rows of a file with named columns, and each row's place in its file."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from avil_ray.errors import UserError, unknown
 Integers = npt.NDArray[np.int64]
 
 Column = Sequence[Any]
-"""The values of a column: text from CSV, else what JSON or Arrow holds; None where there is none."""
+"""The values of a column: text from CSV, otherwise values from JSON or Arrow; None if missing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """N rows of one source, or of several, one after the other.
+    """N rows of one or several concatenated sources.
 
     Parameters
     ----------
     columns
         Name -> its values [N].
     sources
-        What messages call the files that the rows are from.
+        The names of the rows' files in messages.
     source
-        [N]: which of them a row is from.
+        [N], the index of each row's source.
     numbers
-        [N]: a row's number in its file, as an editor shows it: lines count from 1, a header among them.
+        [N], each row's number in its file, as shown in an editor: lines count from 1, including a header.
     """
 
     columns: Mapping[str, Column]
@@ -54,11 +54,11 @@ class Table:
         return self.columns[name]
 
     def place(self, row: int) -> str:
-        """What messages call a row: `churn.csv, row 17`."""
+        """A row's name in messages: `churn.csv, row 17`."""
         return f"{self.sources[self.source[row]]}, row {self.numbers[row]}"
 
     def wrong(self, row: int, text: str) -> UserError:
-        """The error that says what is wrong with a row."""
+        """An error about a row."""
         return UserError(f"{self.place(row)}: {text}")
 
     def take(self, rows: Integers) -> Table:
@@ -81,7 +81,7 @@ def one_source(name: str, columns: Mapping[str, Column], numbers: Integers) -> T
 
 
 def stacked(tables: Sequence[Table]) -> Table:
-    """The rows of several tables, one table after the other; columns that all of them have."""
+    """The concatenated rows of several tables, with the columns that all of them have."""
     shared = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
     before = np.cumsum([0, *(len(table.sources) for table in tables)])
     return Table(

@@ -1,4 +1,4 @@
-"""Words and their labels: a list of either in each row, or text with spaces between."""
+"""Words and their labels: lists in each row, or text separated by spaces."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from avil_ray.suites.files.table import Table
 
 
 def read_tags(table: Table, words: str, tags: str) -> tuple[list[list[str]], Labels]:
-    """The words of each row, and a label for each: lists, or text with spaces between words and between tags.
+    """The words of each row and a label for each word: lists, or text with words and tags separated by spaces.
 
     Raises
     ------
     UserError
-        A row has no words, or another number of tags; the message names file and row.
+        A row has no words, or a different number of tags; the message names file and row.
     """
     sentences, found = read_words(table, words), read_words(table, tags)
     for row, (one, other) in enumerate(zip(sentences, found, strict=True)):
@@ -33,7 +33,7 @@ def read_tags(table: Table, words: str, tags: str) -> tuple[list[list[str]], Lab
 
 
 def read_words(table: Table, column: str) -> list[list[str]]:
-    """The words of each row, or their labels: a list, or text with spaces between.
+    """The words of each row, or their labels: a list, or text separated by spaces.
 
     Raises
     ------

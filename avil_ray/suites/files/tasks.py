@@ -1,4 +1,4 @@
-"""A task on a user's files: what a user says about it, and the rows and labels that are read for it."""
+"""A task on a user's files: its options, and the rows and labels read for it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ LOSSES = {
     "regression": ("mean_squared_error", "mean_absolute_error"),
     "tokens": ("token_cross_entropy",),
 }
-"""The losses that each kind may have, the usual one first."""
+"""The possible losses of each kind, the default first."""
 
 METRICS = {"classes": "accuracy", "multi-label": "accuracy", "regression": "rmse", "tokens": "accuracy"}
-"""Each kind's metric where none is given."""
+"""Each kind's default metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuxiliaryOptions:
-    """What a user says about any auxiliary."""
+    """The options of any auxiliary."""
 
     data: str | Mapping[str, str]
     label: str | Sequence[str]
@@ -47,7 +47,7 @@ class AuxiliaryOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions(AuxiliaryOptions):
-    """What a user says about any target."""
+    """The options of any target."""
 
     name: str | None = None
     split: str | Mapping[str, Any] | None = None
@@ -60,9 +60,9 @@ class FileRows:
     Parameters
     ----------
     keys
-        Which inputs are equal.
+        Keys that identify equal inputs.
     given
-        [N]: the split of each, as an index of `SPLITS`, where the user says it; None otherwise.
+        [N], the split of each row, as an index into `SPLITS`, if given by the user; None otherwise.
     """
 
     table: Table
@@ -73,20 +73,20 @@ class FileRows:
 
 @dataclass(frozen=True, kw_only=True)
 class FileTask(ABC):
-    """A task's files and columns; small enough to travel.
+    """A task's files and columns: a small description that is cheap to send.
 
     Parameters
     ----------
     sources
-        Where its rows are from; of several files the split that each holds.
+        The sources of its rows; for several files, the split that each contains.
     label
-        The column of labels; several columns of 0 and 1 each.
+        The column of labels, or several columns of 0 and 1.
     kind, separator
-        What labels are, and what stands between several in a cell; None: see `read_labels`.
+        The kind of labels, and the separator of several in a cell; None: see `read_labels`.
     loss, metric, also
-        None: the kind's usual one.
+        None: the kind's default.
     split_column, split_values
-        The column that says which split a row is in, and the values of each split; the usual ones where none are given.
+        The column with each row's split, and the values of each split, by default the common ones.
     """
 
     name: str
@@ -107,10 +107,10 @@ class FileTask(ABC):
 
     @abstractmethod
     def read(self) -> FileRows:
-        """Its rows, from memory if no file has changed since they were read; `UserError` where they are wrong."""
+        """Its rows, from memory if no file has changed since they were read; `UserError` if they are wrong."""
 
     def table(self) -> tuple[Table, Integers | None]:
-        """Its columns, and the split of each row where the user says it, as an index of `SPLITS`."""
+        """Its columns, and the split of each row, as an index into `SPLITS`, if given by the user."""
         label = [self.label] if isinstance(self.label, str) else self.label
         columns = [*self.inputs, *label, *([] if self.split_column is None else [self.split_column])]
         tables = [source.read(columns) for _, source in self.sources]
@@ -122,39 +122,39 @@ class FileTask(ABC):
         return table, np.repeat([SPLITS.index(split or "train") for split, _ in self.sources], list(map(len, tables)))
 
     def labels(self, table: Table) -> Labels:
-        """The labels in its table, but of tokens; `UserError` where they are wrong."""
+        """The labels in its table, except for tokens; `UserError` if they are wrong."""
         return read_labels(table, self.label, self.kind, self.separator)
 
     def output(self) -> Output:
-        """What its head answers; the number of a regression is called by its column."""
+        """The output of its head; the number of a regression is named by its column."""
         labels = self.read().labels
         if self.loss is not None and self.loss not in LOSSES[labels.kind]:
             raise unknown("loss", self.loss, LOSSES[labels.kind], f"kind: {labels.kind}")
         return Output(labels.kind, (str(self.label),) if labels.kind == "regression" else labels.names)
 
     def digest(self) -> str:
-        """What differs when a file's contents do; of the hub its name."""
+        """A value that changes with the content of its files; for the hub, its name."""
         return content_key([str(source) + "".join(map(checksum, source.files())) for _, source in self.sources])
 
     def version(self) -> tuple[int, ...]:
-        """What changes when one of its files does."""
+        """A value that changes when one of its files does."""
         return tuple(number for _, source in self.sources for number in source.version())
 
 
 def options_of(read: AuxiliaryOptions, name: str | None, find: Any) -> dict[str, Any]:
-    """What a user's options mean for a `FileTask`; a target is named by its label unless they say otherwise.
+    """The arguments of a `FileTask` given by a user's options; by default a target is named by its label.
 
     Parameters
     ----------
     name
         An auxiliary's name; None for a target.
     find
-        `find(data)` gives the `Source` that a text in `data` names.
+        `find(data)` returns the `Source` specified by a text in `data`.
 
     Raises
     ------
     UserError
-        An option is unknown or wrong, or a file is not there.
+        An option is unknown or wrong, or a file is missing.
     """
     chosen: dict[str, Any] = {}
     if isinstance(read, TargetOptions):
@@ -207,11 +207,11 @@ def _sources(data: str | Mapping[str, str], splits: Sequence[str], find: Any) ->
 
 
 def listed(value: Any) -> tuple[Any, ...]:
-    """A list as a tuple; anything else as the one part of a tuple."""
+    """A list as a tuple; anything else as a one-element tuple."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _name_of(label: str | Sequence[str]) -> str:
-    """A label's column as a task is named: what is no letter, digit, `_`, `-` or space becomes `_`."""
+    """A label's column as a task's name: characters other than letters, digits, `_`, `-` and spaces become `_`."""
     text = label if isinstance(label, str) else "labels"
     return "".join(sign if sign.isalnum() or sign in "_- " else "_" for sign in text).strip() or "target"

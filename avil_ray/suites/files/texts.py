@@ -1,4 +1,4 @@
-"""The texts in a table's columns, and the keys that tell which of them are equal."""
+"""The texts in a table's columns, and the keys that identify equal ones."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from avil_ray.suites.files.table import Integers, Table
 from avil_ray.suites.held_out import text_keys
 
 JOINT = "\n"
-"""What stands between columns that are read as one text."""
+"""The separator of columns joined into one text."""
 
 
 @dataclass(frozen=True, eq=False)
 class Keys:
-    """What is equal for texts that differ in case, spaces and punctuation only.
+    """Keys that are equal for texts that differ only in case, spaces and punctuation.
 
     Parameters
     ----------
     texts
-        [N, texts]: of each text that the encoder is given, one, or two where texts are pairs.
+        [N, texts], a key for each text given to the encoder: one, or two for pairs.
     columns
-        [N, columns]: of each column that they are made of.
+        [N, columns], a key for each column that makes up the texts.
     """
 
     texts: Integers
     columns: Integers
 
     def rows(self) -> Integers:
-        """[N]: equal for rows all of whose texts are equal."""
+        """[N], equal for rows with equal texts."""
         if self.texts.shape[1] == 1:
             return self.texts[:, 0]
         _, found = np.unique(self.texts, axis=0, return_inverse=True)
         return found.reshape(-1)
 
     def overlap(self, other: Keys, rows: Integers) -> Integers:
-        """The rows here a text of which stands in some rows of the other: as a text of either, or as a part of one."""
+        """The rows that share a text, or a column that is part of one, with given rows of the other."""
         texts, columns = other.texts[rows], other.columns[rows]
         whole = np.isin(self.texts, np.concatenate([texts.ravel(), columns.ravel()])).any(axis=1)
         return np.flatnonzero(whole | np.isin(self.columns, texts).any(axis=1))
 
 
 def read_texts(table: Table, columns: Sequence[str]) -> list[str]:
-    """The text of each row: of several columns, one after the other; what is empty in some of them is left out.
+    """The text of each row; several columns are concatenated, without empty cells.
 
     Raises
     ------
     UserError
-        A value is no text, or a row's text is empty; the message names file and row.
+        A value is not text, or a row's text is empty; the message names file and row.
     """
     parts = [table.column(column) for column in columns]
     for column, values in zip(columns, parts, strict=True):
         row = next((row for row, value in enumerate(values) if not isinstance(value, str | None)), None)
-        if row is not None and values[row] == values[row]:  # NaN, as pandas writes for nothing, is not equal to itself
+        if row is not None and values[row] == values[row]:  # false for NaN, pandas's missing value
             raise table.wrong(row, f"text {column!r} must be text, not {shown(values[row])}")
     if len(parts) == 1:
         texts = [value if isinstance(value, str) else "" for value in parts[0]]
@@ -71,7 +71,7 @@ def read_texts(table: Table, columns: Sequence[str]) -> list[str]:
 
 
 def keys_of(table: Table, texts: Sequence[Sequence[str]], columns: Sequence[str]) -> Keys:
-    """The keys of rows: of their texts, and of the columns where a text is made of several."""
+    """The keys of rows: of their texts, and of the columns if a text consists of several."""
     found = np.stack([text_keys(each) for each in texts], axis=1)
     if len(columns) == len(texts):
         return Keys(found, found)

@@ -56,7 +56,7 @@ def gradient(theta: torch.Tensor, parts: Any, number: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_row_takes_the_steps_of_pytorchs_optimizer_and_its_state_goes_on_in_either(kind: str) -> None:
+def test_every_row_takes_pytorchs_steps_and_its_state_continues_in_either(kind: str) -> None:
     rows = follows(kind, flat().space)
     theta = torch.stack([flat().values] * len(rows))
     singles = []

@@ -63,18 +63,18 @@ def refused(trunk: Callable[[], nn.Module] = plain, **learning: Any) -> str | No
 
 @pytest.mark.parametrize("own_heads", [True, False])
 @pytest.mark.parametrize("regression", [True, False])
-def test_an_mlp_can(own_heads: bool, regression: bool) -> None:
+def test_an_mlp_can_be_stacked(own_heads: bool, regression: bool) -> None:
     suite = small_suite(regression=regression, own_heads=own_heads)
     assert why_not(suite, suite.draw(0)) is None
     assert pays(suite) is None
 
 
-def test_a_convolution_can_but_it_does_not_pay() -> None:
+def test_a_convolution_can_be_stacked_but_is_not_faster() -> None:
     assert refused(convolution) is None
     assert "layer of kind Conv1d (trunk.1)" in str(pays(small_suite(convolution)))
 
 
-def test_a_large_model_can_but_it_does_not_pay() -> None:
+def test_a_large_model_can_be_stacked_but_is_not_faster() -> None:
     def large() -> nn.Module:
         return nn.Sequential(nn.Linear(5, LARGEST // 10), nn.Linear(LARGEST // 10, 8))
 
@@ -92,7 +92,7 @@ def test_a_large_model_can_but_it_does_not_pay() -> None:
         (Frozen, "trunk.layer.bias is frozen"),
     ],
 )
-def test_a_model_that_cannot_says_why(trunk: Callable[[], nn.Module], reason: str) -> None:
+def test_a_model_that_cannot_be_stacked_has_a_reason(trunk: Callable[[], nn.Module], reason: str) -> None:
     assert reason in str(refused(trunk))
 
 
@@ -105,16 +105,16 @@ def test_a_model_that_cannot_says_why(trunk: Callable[[], nn.Module], reason: st
         ({"micro_batch": 4}, "learning.micro_batch is set"),
     ],
 )
-def test_a_way_of_learning_that_cannot_says_why(learning: dict[str, Any], reason: str) -> None:
+def test_learning_settings_that_cannot_be_stacked_have_a_reason(learning: dict[str, Any], reason: str) -> None:
     assert reason in str(refused(**learning))
 
 
-def test_a_loss_that_gives_the_mean_can() -> None:
+def test_a_loss_that_gives_the_mean_can_be_stacked() -> None:
     suite = replace(small_suite(), tasks=partial(changed, loss=lambda outputs, targets: outputs.square().mean()))
     assert why_not(suite, suite.draw(0)) is None
 
 
-def test_data_that_are_augmented_or_read_item_by_item_cannot() -> None:
+def test_data_that_are_augmented_or_read_item_by_item_cannot_be_stacked() -> None:
     @batched
     def flip(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return -inputs, targets
@@ -136,7 +136,7 @@ def in_rows(seed: int) -> list[avil.Task]:
     return [replace(first, train=rows, dev=dev), *others]
 
 
-def test_what_rows_must_have_in_common() -> None:
+def test_settings_that_rows_must_have_in_common() -> None:
     first = avil.Learning()
     for change in ({"learning_rate": 0.1}, {"momentum": 0.0}, {"clip": 1.0}, {"warmup": 3}, {"schedule": "cosine"}):
         assert alike(first) == alike(replace(first, **change))
