@@ -19,9 +19,9 @@ NOTE = (
     "that is best on select, test is read. test: the mean over the search's repetitions ± half the 95 % interval "
     "over seeds. From search to search: half the 95 % interval of that mean over repetitions, and where 90 % of "
     "them lie. grid: evenly spaced values of each option, as many as can be paid for. random: drawn at random. "
-    "asha: successive halving of configurations drawn at random, by their mean over seeds. optuna: a tree-"
-    "structured Parzen estimator, which may propose a configuration again for free. surrogate: a Gaussian process. "
-    "Intervals of differences are not corrected for the number of searches."
+    "asha: successive halving of configurations drawn at random, by their mean over seeds. optuna: the "
+    "tree-structured Parzen estimator, which may propose a configuration again for free. surrogate: a Gaussian "
+    "process, which always goes the same way. Intervals of differences are not corrected for the number of searches."
 )
 """What the section rests on."""
 

@@ -162,16 +162,12 @@ def halved(grid: Grid, budget: float, repeat: int) -> Found:
     took part in. Configurations are compared by the mean over their seeds, and those stopped cannot be chosen.
     """
     order = numpy_generator(repeat, "replay", "asha", grid.label).permutation(len(grid.points)).tolist()
-    best, begun = Found(None, (), 0.0), 0.0
-    for count in range(1, len(order) + 1):
-        first = grid.points[order[count - 1]]
-        begun += first.rungs[0].cost if first.rungs and first.score is not None else first.cost
-        if begun > budget:
-            break
+    begun = np.cumsum([_least(grid.points[place]) for place in order])
+    for count in range(int(np.searchsorted(begun, budget, side="right")), 0, -1):
         finished, cost = _halve(grid, order[:count])
         if cost <= budget:
-            best = Found(_best(grid, finished), tuple(order[:count]), cost)
-    return best
+            return Found(_best(grid, finished), tuple(order[:count]), cost)
+    return Found(None, (), 0.0)
 
 
 def proposed(make: Callable[[Mapping[str, Distribution], str], Proposer]) -> Search:
@@ -206,7 +202,7 @@ class Kind:
     search
         One repetition of it.
     repeats
-        How many are averaged: proposers take longer, and the surrogate hardly draws anything.
+        How many are averaged: proposers take longer, and the surrogate depends on next to no chance.
     lacks
         Why it cannot run on a grid; None where it can.
     """
@@ -229,7 +225,7 @@ KINDS: Mapping[str, Kind] = {
     "random": Kind(drawn, 200),
     "asha": Kind(halved, 200, _lacks_rungs),
     "optuna": Kind(proposed(Optuna), 20, _lacks_optuna),
-    "surrogate": Kind(proposed(Surrogate), 3),
+    "surrogate": Kind(proposed(Surrogate), 1),
 }
 """The searches that a sweep can do, by the words of a search space."""
 
@@ -248,6 +244,11 @@ def _settled(grid: Grid, tried: Sequence[int]) -> Found:
 def _best(grid: Grid, finished: Sequence[int]) -> int | None:
     scores = {place: score for place in sorted(finished) if (score := grid.points[place].score) is not None}
     return max(scores, key=lambda place: scores[place], default=None)
+
+
+def _least(point: Measured) -> float:
+    """What a configuration takes at least, where it is stopped as early as can be."""
+    return point.rungs[0].cost if point.rungs and point.score is not None else point.cost
 
 
 def _halve(grid: Grid, started: Sequence[int]) -> tuple[list[int], float]:
