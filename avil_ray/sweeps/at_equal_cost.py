@@ -66,9 +66,9 @@ def _not_whole(method: MethodSummary, axes: Mapping[str, Sequence[Any]]) -> str 
     expected = math.prod(map(len, axes.values()))
     if len(method.configurations) != expected:
         return f"{len(method.configurations)} of its {counted(expected, 'configuration')} are there"
-    for status, what in (("unfinished", "have no result yet"), ("stopped", "were stopped early")):
+    for status, what in (("unfinished", "without a result yet"), ("stopped", "that was stopped early")):
         if count := method.count(status):
-            return f"{counted(count, 'trial')} of its grid {what}"
+            return f"it has {counted(count, 'trial')} {what if count == 1 else what.replace('was', 'were')}"
     return "no configuration finished on every seed" if method.chosen is None else None
 
 
@@ -83,7 +83,7 @@ def _searches(comparison: Comparison, method: MethodSummary, budget: int) -> Ite
     if within or len(tried) < 2:
         return
     for name, kind in KINDS.items():
-        if lacking := kind.lacks(grid):
+        if lacking := kind.lacks(grid, budget):
             yield AtCost(method.label, name, why_not=lacking)
         else:
             yield _averaged(comparison, method, name, repeated(kind, grid, budget))

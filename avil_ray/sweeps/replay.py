@@ -27,6 +27,9 @@ from avil_ray.sweeps.stages import PROPOSALS
 IDLE = 25
 """So many batches without a new configuration end a search that proposes what it has tried already."""
 
+MOST_FITTED = 100
+"""Of more configurations the surrogate, which is fitted anew for each, would keep the report waiting for minutes."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -204,28 +207,33 @@ class Kind:
     repeats
         How many are averaged: proposers take longer, and the surrogate depends on next to no chance.
     lacks
-        Why it cannot run on a grid; None where it can.
+        Why it cannot run on a grid within a budget; None where it can.
     """
 
     search: Search
     repeats: int
-    lacks: Callable[[Grid], str | None] = lambda grid: None
+    lacks: Callable[[Grid, float], str | None] = lambda grid, budget: None
 
 
-def _lacks_optuna(grid: Grid) -> str | None:
+def _lacks_optuna(grid: Grid, budget: float) -> str | None:
     return None if find_spec("optuna") else "optuna is not installed: pip install 'avil-ray[optuna]'"
 
 
-def _lacks_rungs(grid: Grid) -> str | None:
+def _lacks_rungs(grid: Grid, budget: float) -> str | None:
     return None if all(point.rungs for point in grid.points if point.score is not None) else "no history is stored"
+
+
+def _lacks_time(grid: Grid, budget: float) -> str | None:
+    payable = int(budget * len(grid.points) / math.fsum(point.cost for point in grid.points))
+    return f"{payable} configurations, {MOST_FITTED} at most are replayed" if payable > MOST_FITTED else None
 
 
 KINDS: Mapping[str, Kind] = {
     "grid": Kind(coarse, 200),
     "random": Kind(drawn, 200),
-    "asha": Kind(halved, 200, _lacks_rungs),
+    "asha": Kind(halved, 100, _lacks_rungs),
     "optuna": Kind(proposed(Optuna), 20, _lacks_optuna),
-    "surrogate": Kind(proposed(Surrogate), 1),
+    "surrogate": Kind(proposed(Surrogate), 1, _lacks_time),
 }
 """The searches that a sweep can do, by the words of a search space."""
 
