@@ -57,10 +57,8 @@ class Purse:
 
     def told(self, label: str, most: int) -> str:
         """That it is spent, in one line."""
-        tried = f"{self.tried} of at most {counted(most, 'configuration')}"
-        return (
-            f"{label}: the budget of {self.steps:,} gradient steps is spent: {tried} tried, {self.spent:,} steps taken"
-        )
+        tried = f"{self.tried} of at most {counted(most, 'configuration')} tried"
+        return f"{label}: {tried}, as the budget of {self.steps:,} gradient steps is spent ({self.spent:,} taken)"
 
     def _payable(self, configurations: Sequence[Configuration]) -> int:
         """How many of them, from the first on, can be paid for."""

@@ -1,4 +1,4 @@
-"""The searches of a sweep's grids at the cost of its reference: the grid's own figures, chosen by select within budget."""
+"""The searches of a sweep's grids at the cost of its reference: the figures of the grid itself, chosen by select."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_finish_makes_runs_longer_and_stands_beside() -> None:
             make_record(label, configuration=place, cost=Cost(10 * rounds), history=history[:rounds])
             for place in range(3)
         ]
-    grids = dict.fromkeys(("static", "static-finish"), {"weights.right": (0, 1, 2)})
+    grids = {label: {"weights.right": (0, 1, 2)} for label in ("static", "static-finish")}
     labels = ("alpha-vil", "static", "static-finish")
     comparison = compare(records, make_facts(labels, seeds=(0,), algorithm="grid", grids=grids))
     points = [measured(comparison, comparison.by_label[label]).points[0].rungs for label in labels[1:]]

@@ -1,4 +1,4 @@
-"""Searches replayed on a small grid find what closed forms and brute force say, and never spend more than the budget."""
+"""Searches replayed on a small grid find what closed forms and brute force say, and spend no more than the budget."""
 
 from __future__ import annotations
 
