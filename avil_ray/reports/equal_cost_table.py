@@ -78,7 +78,7 @@ def _row(comparison: Comparison, reference: str, one: AtCost) -> Row:
     cells = {
         "method": one.label,
         "search": one.search if one.within else f"{one.search}, above the budget",
-        "configurations": formats.number(one.configurations, 0 if one.configurations.is_integer() else 1),
+        "configurations": formats.number(one.configurations, 1 if one.configurations % 1 else 0),
         "gradient steps": f"{one.cost:,.0f}",
         "test": formats.estimate(one.test, decimals) if one.why_not is None else one.why_not,
         "from search to search": _spread(one, decimals),
