@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
+from html import unescape
+from pathlib import Path
 
 import pytest
 from simulated import make_facts, make_record
@@ -66,7 +68,7 @@ def test_sentences_name_the_budget_the_strongest_search_within_it_and_what_is_mi
 
 
 def test_both_reports_say_it_all(told: Comparison) -> None:
-    page = " ".join(html_report(told, []).replace("\N{NO-BREAK SPACE}", " ").split())
+    page = " ".join(unescape(html_report(told, [])).replace("\N{NO-BREAK SPACE}", " ").split())
     text = markdown_report(told)
     for expected in (*equal_cost_table.sentences(told), equal_cost_table.NOTE, "no history is stored", "At equal cost"):
         assert expected in text
@@ -96,7 +98,7 @@ def test_the_strongest_is_by_select_whichever_way_is_better() -> None:
     assert EqualCost(1, True).strongest(larger_is_better=True) is None
 
 
-def test_csv_has_every_number_and_is_removed_where_there_is_none(tmp_path, comparison: Comparison) -> None:
+def test_csv_has_every_number_and_is_removed_where_there_is_none(tmp_path: Path) -> None:
     records, facts = [make_record("alpha-vil"), make_record("static")], make_facts(("alpha-vil", "static"), seeds=(0,))
     write_report(tmp_path, records, facts, lambda compared: FOUND)
     rows = list(csv.DictReader(io.StringIO((tmp_path / TABLE).read_text())))
