@@ -260,6 +260,7 @@ def report(
     from avil_ray.reports.records import read_records
     from avil_ray.reports.tables import terminal_table
     from avil_ray.reports.write import write_report
+    from avil_ray.sweeps.at_equal_cost import at_equal_cost
     from avil_ray.sweeps.storage import FACTS, read_facts, tracking_folder
     from avil_ray.tracking.missing import send_missing
     from avil_ray.tracking.store import tracking_uri
@@ -272,7 +273,7 @@ def report(
         there = [sweep for sweep in sweeps.names() if (sweeps / sweep).exists(FACTS)]
         raise unknown("sweep", name, there, storage)
     facts = read_facts(folder)
-    comparison = write_report(folder, read_records(folder), facts)
+    comparison = write_report(folder, read_records(folder), facts, at_equal_cost)
     Console().print(terminal_table(comparison))
     for failure in (failure for method in comparison.methods for failure in method.failures):
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)

@@ -34,6 +34,7 @@ SPACES: list[dict[str, Any]] = [
             {"method": "equal", "label": "rates", "learning_rate": {"loguniform": [0.001, 0.1]}},
         ],
         "search": {"algorithm": "random", "scheduler": "asha", "trials": 4},
+        "budget": {"gradient_steps": 5000},
     },
     {
         "name": "nested",

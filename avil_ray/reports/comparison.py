@@ -10,6 +10,7 @@ from typing import Any
 from avil_ray.reports.choosing import MethodSummary as MethodSummary
 from avil_ray.reports.choosing import summarise
 from avil_ray.reports.differences import PairedDifference, decide, difference
+from avil_ray.reports.equal_cost import EqualCost
 from avil_ray.reports.facts import SweepFacts as SweepFacts
 from avil_ray.reports.records import TrialRecord
 from avil_ray.reports.statistics import Mode
@@ -31,6 +32,8 @@ class Comparison:
         The first method with a result that never trained a task but the target; None where there is none.
     against_alone, against_best
         Each other method minus `alone`, and minus `best`.
+    equal_cost
+        What searches of the static baselines would have found for what the reference took; None where nobody asked.
     """
 
     facts: SweepFacts
@@ -40,6 +43,7 @@ class Comparison:
     alone: MethodSummary | None
     against_alone: tuple[PairedDifference, ...]
     against_best: tuple[PairedDifference, ...]
+    equal_cost: EqualCost | None = None
 
     @cached_property
     def by_label(self) -> dict[str, MethodSummary]:
@@ -77,7 +81,7 @@ def compare(records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
     every = [difference(a, b, facts.mode) for group in pairs.values() for a, b in group]
     decided = decide(every, {method.label: method for method in methods}, facts.mode)
     found = {name: tuple(decided[a.label, b.label] for a, b in group) for name, group in pairs.items()}
-    return Comparison(facts, methods, best=best, alone=alone, **found)
+    return Comparison(facts, methods, best=best, alone=alone, equal_cost=None, **found)
 
 
 def _best(methods: Sequence[MethodSummary], mode: Mode) -> MethodSummary | None:

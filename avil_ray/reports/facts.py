@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from avil_ray.reports.statistics import Mode
 
@@ -68,8 +68,20 @@ class Start:
 class SweepFacts:
     """What a report needs to know of a sweep beside its trials; `labels` in the order of the search space.
 
-    `reference` is the label that is compared with every other one; the first where it is None. `setup` is None, and
-    `starts` empty, for a sweep of an earlier version.
+    Attributes
+    ----------
+    reference
+        The label that is compared with every other one; the first where it is None.
+    setup, starts
+        None, and empty, for a sweep of an earlier version.
+    algorithm
+        How free options were searched; None for a sweep of an earlier version.
+    budget
+        What a search may cost, in gradient steps over all seeds: so many, as many as the reference took, or None where
+        the search space does not say.
+    grids
+        Label -> dotted option -> its values, for methods of fixed weights that run every combination of them;
+        configuration c is combination c, with the last option the fastest. Without options there is one combination.
     """
 
     name: str
@@ -83,6 +95,9 @@ class SweepFacts:
     reference: str | None = None
     setup: Setup | None = None
     starts: tuple[Start, ...] = ()
+    algorithm: str | None = None
+    budget: int | Literal["reference"] | None = None
+    grids: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.reference is not None and self.reference not in self.labels:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from avil_ray.reports import advice, alphas, drawing, findings, formats, page_tables
+from avil_ray.reports import advice, alphas, drawing, equal_cost_table, findings, formats, page_tables
 from avil_ray.reports import provenance as origins
 from avil_ray.reports.comparison import Comparison
 
@@ -62,6 +62,9 @@ def _outcome(comparison: Comparison) -> dict[str, Any]:
         "reference": comparison.reference.label if comparison.reference else "",
         "statements": findings.statements(comparison),
         "rows": page_tables.rows(comparison),
+        "equal_cost": equal_cost_table.rows(comparison),
+        "equal_cost_sentences": equal_cost_table.sentences(comparison),
+        "equal_cost_note": equal_cost_table.NOTE,
     }
 
 

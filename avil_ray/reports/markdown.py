@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from avil_ray.plain import plain
-from avil_ray.reports import advice, alphas, findings, formats, page_tables
+from avil_ray.reports import advice, alphas, equal_cost_table, findings, formats, page_tables
 from avil_ray.reports.comparison import Comparison
 from avil_ray.reports.page_tables import Row
 from avil_ray.reports.provenance import mlflow_link, provenance
@@ -31,6 +31,7 @@ def markdown_report(comparison: Comparison, figures: Sequence[tuple[str, str]] =
         _table_section("The auxiliary tasks", page_tables.auxiliary_rows(comparison)),
         _statements(comparison),
         _table_section("Test and cost", page_tables.rows(comparison)),
+        _equal_cost(comparison),
         _figures(figures),
         _dev(comparison),
         _choices(comparison),
@@ -65,6 +66,14 @@ def _statements(comparison: Comparison) -> list[str]:
 
 def _table_section(title: str, rows: Sequence[Row]) -> list[str]:
     return [f"## {title}", "", *_table(rows)] if rows else []
+
+
+def _equal_cost(comparison: Comparison) -> list[str]:
+    said, rows = equal_cost_table.sentences(comparison), equal_cost_table.rows(comparison)
+    if not said:
+        return []
+    lines = ["## At equal cost", "", *(f"- {_safe(sentence)}" for sentence in said)]
+    return [*lines, "", *_table(rows), "", _safe(equal_cost_table.NOTE)] if rows else lines
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def summary(comparison: Comparison) -> dict[str, Any]:
     """Every method, every comparison, what is recommended, and where it all ran."""
     from avil_ray.reports.advice import command, given
+    from avil_ray.reports.equal_cost_table import as_json
 
     facts, best, alone = comparison.facts, comparison.best, comparison.alone
     told = {name: getattr(facts, name) for name in ("suite", "target", "metric", "mode", "tasks", "seeds")}
@@ -33,6 +34,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "comparisons": [_difference_json(difference) for difference in comparison.differences],
         "against_target_alone": [_difference_json(difference) for difference in comparison.against_alone],
         "against_recommended": [_difference_json(difference) for difference in comparison.against_best],
+        "equal_cost": _plain(as_json(comparison)),
         "starts": _plain([asdict(start) for start in facts.starts]),
     }
 

@@ -16,6 +16,7 @@ from avil_ray.config import flatten
 from avil_ray.methods.method import Method
 from avil_ray.pools.placement import ACCELERATOR, at_once, bundles, describe, missing, most_slots, number, total
 from avil_ray.reports.formats import counted, options
+from avil_ray.spaces import budget
 from avil_ray.spaces.entries import Entry
 from avil_ray.spaces.resources import shares
 from avil_ray.spaces.search_space import SearchSpace
@@ -117,6 +118,7 @@ class Preview:
             *(f"       {row.parameters:,} parameters with {row.label}" for row in self.rows if row.parameters),
             *([f"learning: {options(flatten(space.learning))}"] if space.learning else []),
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
+            *budget.told(space),
             *([self.vectorize] if self.vectorize else []),
             *([self._loading()] if self.loaders else []),
             *([f"compared with each other method: {space.reference}"] if len(space.entries) > 1 else []),
@@ -155,6 +157,8 @@ class Preview:
             every += ", dev passes counted (about)"
         if self.space.search.scheduler != "none":
             every += f"; {self.space.search.scheduler} will spare some"
+        if any(budget.limits(self.space, entry) for entry in self.space.entries):
+            every += "; fewer where the budget ends a search"
         if self.patient:
             every += "; fewer where patience ends a run"
         narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]
@@ -186,7 +190,7 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
     Raises
     ------
     UserError
-        The suite's data are not available.
+        The suite's data are not available, or the budget pays for no configuration of a search.
     """
     nodes = [there] if isinstance(there, Mapping) else list(there)
     suite, tasks = build_suite(space.suite), space.draw()
@@ -200,6 +204,8 @@ def preview(space: SearchSpace, there: Bundle | Sequence[Bundle]) -> Preview:
         _row(space, entry, of_entry, tasks, nodes, asked)
         for entry, of_entry in zip(space.entries, trained, strict=True)
     )
+    for entry, row in zip(space.entries, rows, strict=True):
+        budget.require_payable(space, entry, row.works)
     size = parameters_of(suite)
     details = () if suite.details is None else tuple(suite.details(space.seeds[0]))
     frozen = frozen_in(suite)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, PlainValidator, ValidationInfo
@@ -16,6 +16,7 @@ from avil_ray.catalog import build_suite, build_trial, learning_line
 from avil_ray.config import short
 from avil_ray.errors import UserError, unknown
 from avil_ray.spaces import reading
+from avil_ray.spaces.budget import REFERENCE, read_budget
 from avil_ray.spaces.entries import Configuration, Entry, Search, TrialPlan, plan
 from avil_ray.spaces.fields import NAME, STRICT, Rule, distinct, filled, keys, must, read, whole
 from avil_ray.spaces.resources import Resources
@@ -85,6 +86,9 @@ class Contents:
     """The methods, in the order of tables and figures."""
     reference: Annotated[str, PlainValidator(_reference)] = ""
     """The label of the method that the report compares all others with; by default the first."""
+    budget: Annotated[int | Literal["reference"] | None, PlainValidator(read_budget)] = None
+    """What each search may cost, in gradient steps over all seeds: a number, or as many as the reference takes. A grid
+    still runs in full: the report then says what each kind of search would have found at that cost."""
 
     def __post_init__(self) -> None:
         if not self.reference:
@@ -169,6 +173,8 @@ class SearchSpace(Contents):
         """The settings that must match to resume a sweep, except the methods' options."""
         names = ("name", "suite", "learning", "rounds", "steps_per_round", "search")
         same = {name: getattr(self, name) for name in names}
+        if self.search.algorithm != "grid":
+            same["budget"] = f"as {self.reference} takes" if self.budget == REFERENCE else self.budget
         labels = [entry.label for entry in self.entries]
         return same | {"seeds": list(self.seeds), "threads": self.resources.threads, "methods": labels}
 
@@ -257,7 +263,8 @@ def _document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {'no such file' if missing else f'cannot be read: {error.strerror}'}") from None
     document = read_yaml(text, path.name)
     if document is None:
-        least = [key for key in keys(Contents) if key not in ("learning", "resources", "search", "reference")]
+        optional = ("learning", "resources", "search", "reference", "budget")
+        least = [key for key in keys(Contents) if key not in optional]
         raise UserError(f"{path.name}: is empty; a search space has at least {', '.join(least)}")
     if not isinstance(document, dict):
         raise UserError(f"{path.name}: must be a mapping such as {{name: …, suite: …}}, not {short(document)}")

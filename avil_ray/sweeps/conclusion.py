@@ -20,6 +20,7 @@ from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.reports.write import write_report
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.storage import Place, Storage, at
+from avil_ray.sweeps.at_equal_cost import at_equal_cost
 from avil_ray.sweeps.trial import load_theta, make_record
 from avil_ray.tasks.suite import Suite
 from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
@@ -84,7 +85,7 @@ def conclude(place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Sui
     records = read_records(folder)
     there = {record.key for record in records}
     lacking = [make_record(asdict(plan), "unfinished", []) for plan in plans if plan.key not in there]
-    comparison = write_report(folder, [*records, *lacking], facts)
+    comparison = write_report(folder, [*records, *lacking], facts, at_equal_cost)
     failed = any(record.status == "failed" for record in records)
     status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
     best = {record.key: record for record in best_trials(comparison)}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, product
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +40,20 @@ class Proposer(Protocol):
     def tell(self, scores: Sequence[float | None]) -> None:
         """The scores of the points that were asked for last, larger is better; None where there is none."""
         ...
+
+
+class Drawn:
+    """Points that do not depend on any score."""
+
+    def __init__(self, points: Iterable[Point]) -> None:
+        self._points = iter(points)
+
+    def ask(self, count: int) -> list[Point]:
+        """See `Proposer`."""
+        return list(islice(self._points, count))
+
+    def tell(self, scores: Sequence[float | None]) -> None:
+        """See `Proposer`."""
 
 
 class Optuna:

@@ -73,7 +73,7 @@ def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch
             asdict(trials.job),
             [asdict(plan) for plan in chunk],
             [plan.key for plan in chunk if plan.key in there],
-            rungs(stage) if halving else (),
+            rungs(stage.rounds) if halving else (),
             str(Path.cwd()),
         )
         for chunk in made

@@ -1,26 +1,27 @@
 """In what batches a sweep's trials go to Ray Tune.
 
 A plain sweep is one batch. Early stopping compares trials with one another, and must not compare methods: each entry is
-a batch of its own. Where configurations are proposed, each batch is learned from before the next.
+a batch of its own. Where configurations are proposed, each batch is learned from before the next. A search that is held
+to a budget goes in batches that this pays for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from avil_ray.catalog import build_suite, build_trial
-from avil_ray.errors import WorkFailed
 from avil_ray.methods.method import Setting
 from avil_ray.reports.comparison import SweepFacts
-from avil_ray.reports.records import RESULT, read_without_history, trial_folder
+from avil_ray.spaces.budget import REFERENCE, limits
 from avil_ray.spaces.distributions import Distribution
 from avil_ray.spaces.entries import Configuration, Entry, TrialPlan, plan
 from avil_ray.spaces.vectorize import ROWS, of_fixed_weights
-from avil_ray.storage import Storage, Unreachable
-from avil_ray.sweeps.proposals import Optuna, Proposer, Surrogate
+from avil_ray.storage import Storage
+from avil_ray.sweeps.budget import Purse, purse, read_result, unknown_budget
+from avil_ray.sweeps.proposals import Drawn, Optuna, Proposer, Surrogate
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -44,15 +45,40 @@ class Stage:
     rounds: int
 
 
-def stages(space: SearchSpace, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
-    """The batches in order; each is made when the last one has its results in `folder`."""
+def stages(
+    space: SearchSpace, folder: Storage, facts: SweepFacts, say: Callable[[str], object] = lambda line: None
+) -> Iterator[Stage]:
+    """The batches in order; each is made when the last one has its results in `folder`.
+
+    Where the reference sets the budget of the others, it comes first. `say` is told, in a line, where a search ends
+    because its budget is spent.
+    """
+    ran: list[TrialPlan] = []
+    for stage in _batches(space, folder, facts, say, ran):
+        yield stage
+        ran += stage.plans
+
+
+def _batches(
+    space: SearchSpace, folder: Storage, facts: SweepFacts, say: Callable[[str], object], ran: Sequence[TrialPlan]
+) -> Iterator[Stage]:
+    """See `stages`; `ran` are the trials of the batches before, and grows with them."""
     together = space.search.scheduler == "none"
-    known = [(entry, entry.configurations(space.search)) for entry in space.entries]
+    order = sorted(space.entries, key=lambda entry: space.budget == REFERENCE and entry.label != space.reference)
+    known = [(entry, [] if limits(space, entry) else entry.configurations(space.search)) for entry in order]
     if together:
         yield _stage(space, [one for _, configurations in known for one in configurations])
     for entry, configurations in known:
-        if entry.asked(space.search):
-            yield from _proposed(space, entry, folder, facts)
+        if limits(space, entry):
+            held = purse(space, folder, [one for one in ran if one.label == space.reference])
+            if held is None:
+                say(unknown_budget(entry.label, space.reference))
+            else:
+                yield from _searched(space, entry, folder, facts, held)
+                if held.over:
+                    say(held.told(entry.label, entry.count(space.search)))
+        elif entry.asked(space.search):
+            yield from _searched(space, entry, folder, facts, None)
         elif not together:
             yield _stage(space, configurations)
 
@@ -78,10 +104,10 @@ def scheduler(space: SearchSpace, stage: Stage, mode: str) -> TrialScheduler | N
     )
 
 
-def rungs(stage: Stage) -> tuple[int, ...]:
+def rungs(rounds: int) -> tuple[int, ...]:
     """The numbers of rounds after which a third goes on, as of `scheduler`, where a stack's rows are compared."""
-    grace = max(1, math.ceil(stage.rounds / 4))
-    return tuple(rung for rung in (grace, 3 * grace) if rung < stage.rounds)
+    grace = max(1, math.ceil(rounds / 4))
+    return tuple(rung for rung in (grace, 3 * grace) if rung < rounds)
 
 
 def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
@@ -92,17 +118,32 @@ def _stage(space: SearchSpace, configurations: list[Configuration]) -> Stage:
     return Stage([plan(one, seed) for one in configurations for seed in space.seeds], rounds)
 
 
-def _proposed(space: SearchSpace, entry: Entry, folder: Storage, facts: SweepFacts) -> Iterator[Stage]:
-    """Batches of configurations that are proposed from the mean of select over seeds of those before."""
-    proposer: Proposer = PROPOSERS[space.search.algorithm](entry.free, entry.label)
+def _searched(
+    space: SearchSpace, entry: Entry, folder: Storage, facts: SweepFacts, held: Purse | None
+) -> Iterator[Stage]:
+    """Batches of configurations that are proposed from the mean of select over seeds of those before.
+
+    Where the search is held to a budget, it ends before the first configuration that this does not pay for.
+    """
     count, sign = entry.count(space.search), 1.0 if facts.mode == "max" else -1.0
-    at_once = _proposals(space, entry)
+    proposer = _proposer(space, entry)
+    at_once = _proposals(space, entry) if entry.asked(space.search) else count
     for first in range(0, count, at_once):
         points = proposer.ask(min(at_once, count - first))
         configurations = [entry.configuration(first + index, point) for index, point in enumerate(points)]
-        yield _stage(space, configurations)
+        for part in held.parts(configurations) if held else [configurations]:
+            yield _stage(space, part)
+        if held and held.over:
+            return
         scores = [_mean([_select(folder, plan(one, seed)) for seed in space.seeds]) for one in configurations]
         proposer.tell([None if score is None else sign * score for score in scores])
+
+
+def _proposer(space: SearchSpace, entry: Entry) -> Proposer:
+    """Who proposes an entry's configurations; where they are drawn, they are those of a search without a budget."""
+    if not entry.asked(space.search):
+        return Drawn(entry.points(space.search))
+    return PROPOSERS[space.search.algorithm](entry.free, entry.label)
 
 
 def _proposals(space: SearchSpace, entry: Entry) -> int:
@@ -122,10 +163,5 @@ def _mean(scores: list[float | None]) -> float | None:
 
 def _select(folder: Storage, one: TrialPlan) -> float | None:
     """A trial's figure on select; None where it failed, was stopped or has no result."""
-    stored = trial_folder(folder, one.key)
-    try:
-        return read_without_history(stored)[0].select if stored.exists(RESULT) else None
-    except Unreachable:
-        raise
-    except WorkFailed:  # damaged since it was written: the report says so
-        return None
+    record = read_result(folder, one)
+    return record.select if record else None

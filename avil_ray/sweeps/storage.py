@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from avil_ray.catalog import build_trial
 from avil_ray.errors import UserError
 from avil_ray.locking import LOCK
 from avil_ray.reports.facts import Start, SweepFacts
 from avil_ray.reports.records import TRIALS, checked
 from avil_ray.spaces.search_space import SearchSpace, read_search_space
+from avil_ray.spaces.vectorize import of_fixed_weights
 from avil_ray.staging import copied
 from avil_ray.storage import Place, Storage, at, why
 from avil_ray.tasks.suite import Suite
@@ -66,6 +69,9 @@ def store(place: Place, space: SearchSpace, suite: Suite, target: Task, fresh: b
         labels=tuple(entry.label for entry in space.entries),
         reference=space.reference,
         starts=() if fresh else _earlier_starts(place),
+        algorithm=space.search.algorithm,
+        budget=space.budget,
+        grids=_grids(space, suite),
     )
     folder = at(place)
     for name in set(folder.names()) - {LOCK} if fresh else ():
@@ -75,6 +81,18 @@ def store(place: Place, space: SearchSpace, suite: Suite, target: Task, fresh: b
     if folder.exists(TRIALS) and not (folder / TRIALS).is_there():
         folder.delete(TRIALS)
     return facts
+
+
+def _grids(space: SearchSpace, suite: Suite) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """The full grids of methods of fixed weights: see `SweepFacts`."""
+    found = {}
+    for entry in space.entries:
+        whole = space.search.algorithm == "grid" and all(one.kind == "grid" for one in entry.free.values())
+        example = entry.examples(space.search)[0]
+        fixed = of_fixed_weights(build_trial(suite, example.method, example.options)[1])
+        if fixed and (whole or not entry.free):
+            found[entry.label] = {name: one.values for name, one in entry.free.items()}
+    return found
 
 
 def as_run(place: Place, space: SearchSpace) -> SearchSpace:

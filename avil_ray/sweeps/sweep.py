@@ -110,7 +110,7 @@ def run_sweep(
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
-            for stage in stages(seen.space, folder, facts):
+            for stage in stages(seen.space, folder, facts, trials.say):
                 trials.run(stage)
             return conclude(folder, facts, trials.plans, suite, tracker)
 
@@ -189,7 +189,7 @@ class Trials:
         folder = trial_folder(at(self.job.folder), plan.key)
         folder.delete(RESULT)  # a failure of an earlier start is no longer the last word
         for line in make_ready(folder):
-            self._say(f"{plan.key}: {line}")
+            self.say(f"{plan.key}: {line}")
 
     def _ended_well(self, plan: TrialPlan) -> bool:
         """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
@@ -198,11 +198,12 @@ class Trials:
         except Unreachable:
             raise
         except WorkFailed as error:
-            self._say(f"{plan.key} runs again: {error}")
+            self.say(f"{plan.key} runs again: {error}")
             return False
         return ended is not None and ended.well
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line beside the progress."""
         self.console.print(Text(line), soft_wrap=True)
 
     def _tune(self, stage: Stage, watch: Watch, state: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,29 @@ def test_damaged_facts_are_a_line_and_are_written_anew(
     require_usable(sweep, space, resume=True, fresh=False)
     written(sweep, space)
     assert read_facts(sweep) == facts
+
+
+def test_the_full_grids_of_fixed_weights_are_stored_with_the_budget(space: SearchSpace, tmp_path: Path) -> None:
+    weights = {"helpful_1": {"grid": [0, 0.5, 1]}, "noise_1": {"grid": [0, 1]}}
+    document: dict[str, Any] = {
+        **space.document,
+        "budget": {"gradient_steps": 100_000},
+        "methods": [
+            {"method": "alpha-vil", "learning_rate": {"grid": [0.01, 0.1]}},
+            {"method": "equal"},
+            {"method": "static", "weights": weights},
+            {"method": "static", "label": "drawn", "weights": {"helpful_1": {"uniform": [0, 1]}}},
+        ],
+    }
+    facts = written(tmp_path / "grid", read_search_space(document))
+    assert (facts.algorithm, facts.budget) == ("grid", 100_000)
+    grid = {"weights.helpful_1": (0, 0.5, 1), "weights.noise_1": (0, 1)}
+    assert facts.grids == {"equal": {}, "static": grid}
+    assert read_facts(tmp_path / "grid") == facts
+    proposing = {**document, "budget": "reference", "search": {"algorithm": "random", "trials": 4}}
+    facts = written(tmp_path / "random", read_search_space(proposing))
+    assert (facts.algorithm, facts.budget, facts.grids) == ("random", "reference", {"equal": {}})
+    assert read_facts(tmp_path / "random") == facts
 
 
 def test_where_no_sweep_is_stored_that_is_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,6 +223,43 @@ class TestSweep:
         again = by_key(sweep(space, storage, resume=True).folder)
         assert [record.options for _, record in sorted(again.items())] == chosen
         assert len({json.dumps(dict(options)) for options in chosen}) == 6
+
+    @pytest.mark.slow
+    def test_a_search_ends_with_its_budget_and_again_there_when_resumed(self, write: Write, storage: Path) -> None:
+        methods = [{"method": "static", "weights": {"b": {"uniform": [0.1, 2]}}}, {"method": "alpha-vil"}]
+        space = write(
+            methods=methods, reference="alpha-vil", budget="reference", seeds=[0, 1],
+            search={"algorithm": "surrogate", "trials": 30},
+        )  # fmt: skip
+        console = Console(file=io.StringIO(), width=200)
+        outcome = sweep(space, storage, console=console)
+        cost = {one.label: one.cost.gradient_steps for one in outcome.comparison.methods}
+        each = 2 * 2 * 3 * 4  # two seeds, two tasks, three rounds of four steps
+        assert cost["alpha-vil"] - each < cost["static"] <= cost["alpha-vil"]
+        assert f"of at most 30 configurations tried, as the budget of {cost['alpha-vil']:,}" in console.file.getvalue()
+        assert "searched with surrogate, each within the budget" in (outcome.folder / "report.md").read_text()
+        records = by_key(outcome.folder)
+        shutil.rmtree(trial_folder(outcome.folder, "static/c001/s1"))
+        again = sweep(space, storage, resume=True)
+        assert {key: untimed(one) for key, one in by_key(again.folder).items()} == {
+            key: untimed(one) for key, one in records.items()
+        }
+
+    @pytest.mark.slow
+    def test_a_full_grid_is_replayed_at_the_cost_of_the_reference(self, write: Write, storage: Path) -> None:
+        weights = {"b": {"grid": [0, 0.5, 1]}, "c": {"grid": [0, 0.5, 1]}}
+        methods = [{"method": "equal"}, *({"method": "static", "label": label, "weights": weights, "finish": finish}
+                   for label, finish in (("static", "none"), ("finished", "fine-tune")))]  # fmt: skip
+        outcome = sweep(write(methods=methods, seeds=[0, 1]), storage)
+        found = json.loads((outcome.folder / "summary.json").read_text())["equal_cost"]
+        assert found["budget"] == outcome.comparison.methods[0].cost.gradient_steps == 2 * 3 * 3 * 4
+        searches = {(one["label"], one["search"]): one for one in found["found"]}
+        assert len(searches) == 2 * 6
+        assert (
+            searches["static", "random"]["cost"] <= found["budget"] < searches["static", "every configuration"]["cost"]
+        )
+        assert "## At equal cost" in (outcome.folder / "report.md").read_text()
+        assert len((outcome.folder / "equal-cost.csv").read_text().splitlines()) == 13
 
 
 def command(path: Path, storage: Path, *more: str) -> subprocess.Popen[str]:
