@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,22 +19,18 @@ from avil_ray.keeping import InMemory, Keeper, Stored
 from avil_ray.launching import Ranks, launched
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
-from avil_ray.learning.parameters import Vector, initial_model
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.locking import locked
 from avil_ray.methods.method import Method, Run, Setting
-from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Evaluating, Pool
 from avil_ray.pools.reserved import own_device
+from avil_ray.result import Result as Result
 from avil_ray.rounds import Round, run_rounds
 from avil_ray.storage import Place, Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 OpenPool = Callable[[], AbstractContextManager[Pool]]
 """A function that gives a pool for the duration of a run."""
@@ -46,76 +41,6 @@ LET_GO = 30.0
 
 DAY = 86_400
 """Seconds: a checkpoint is written at least so often."""
-
-
-@dataclass(frozen=True, repr=False)
-class Result:
-    """What a run led to.
-
-    Attributes
-    ----------
-    suite
-        What was trained: the suite as the method prepares it.
-    test
-        The target's figures on test at the best round: its metric and `loss`. Read once.
-    best_round, best_track
-        The round with the best figure on select, and the track that it was reached on: the main one, or one that a
-        method continued, whose figures stand in columns under its name.
-    select
-        That figure.
-    theta
-        The parameters of that round, float32 [P].
-
-    Examples
-    --------
-    >>> import avil_ray as avil
-    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
-    >>> result = avil.train(suite, avil.Equal(), rounds=3, steps_per_round=2)
-    >>> result.best_round in (0, 1, 2), sorted(result.test)
-    (True, ['accuracy', 'loss'])
-    """
-
-    suite: Suite
-    method: Method
-    seed: int
-    test: Mapping[str, float]
-    best_round: int
-    select: float
-    theta: Vector
-    rows: tuple[Mapping[str, float], ...]
-    best_track: str = MAIN
-
-    def __repr__(self) -> str:
-        what = f"suite={self.suite.name!r}, method={type(self.method).__name__}, seed={self.seed}"
-        return f"Result({what}, best_round={self.best_round}, select={self.select}, test={dict(self.test)})"
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row a round; `docs/history.md` says what each column holds."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows))
-
-    def explain(self) -> str:
-        """Whose result it is, which tasks were used, turned down and kept, in words, with the evidence.
-
-        Read the caveat at its end: alpha is not a task's importance.
-        """
-        from avil_ray.reports.alphas import explain
-
-        return explain(self.history, self.suite.task_names, self.suite.target)
-
-    def model(self) -> SingleTask:
-        """The target's model at the best round, in evaluation mode: `model(inputs)` -> outputs."""
-        flat = initial_model(self.suite, self.seed)
-        flat.load(self.theta)
-        return SingleTask(flat.model, self.suite.target).eval()
-
-    def save(self, folder: Place) -> None:
-        """Save the target's model at the best round, and what is needed to use it; see `export.save`."""
-        from avil_ray import export
-
-        export.save(self, folder)
 
 
 def train(

@@ -11,7 +11,7 @@ from tiny_suite import tiny_suite
 
 from avil_ray import cli
 from avil_ray.catalog import build_method, label_of, settled_options, with_options
-from avil_ray.checking import described, names_suite
+from avil_ray.checking import facts_of, lines_of, names_suite
 from avil_ray.errors import UserError
 from avil_ray.methods.alignment import Alignment
 from avil_ray.methods.alpha_vil import AlphaVIL
@@ -26,12 +26,12 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_suite_is_told_task_by_task() -> None:
-    lines = list(described(tiny_suite()))
+    lines = list(lines_of(facts_of(tiny_suite())))
     assert lines[:-1] == [
         "suite tiny: target a, auxiliaries b, c",
-        "  a: train 40, dev 20, select 50, test 50; head of 18 parameters; loss cross_entropy, metric accuracy (max)",
-        "  b: train 60; head of 18 parameters; loss cross_entropy",
-        "  c: train 60; head of 18 parameters; loss cross_entropy",
+        "  a: train 40, dev 20, select 50, test 50; head with 18 parameters; loss cross_entropy, metric accuracy (max)",
+        "  b: train 60; head with 18 parameters; loss cross_entropy",
+        "  c: train 60; head with 18 parameters; loss cross_entropy",
         "model: 110 parameters",
     ]
     assert lines[-1].startswith("learning: learning_rate = 0.05, batch_size = 32, optimizer = sgd")

@@ -303,9 +303,10 @@ class Silent:
 
 def test_a_result_is_shown_on_one_short_line() -> None:
     result = avil.train(small.small_suite(), avil.Equal(), **RUN)
+    test = ", ".join(f"{name!r}: {value:.4g}" for name, value in result.test.items())
     assert repr(result) == (
-        f"Result(suite='small', method=Equal, seed=4, best_round={result.best_round}, select={result.select}, "
-        f"test={dict(result.test)})"
+        f"Result(suite='small', method=Equal, seed=4, best_round={result.best_round}, "
+        f"select={result.select:.4g}, test={{{test}}})"
     )
 
 

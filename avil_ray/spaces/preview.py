@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -102,6 +103,28 @@ class Preview:
                 )
         return None
 
+    def summary(self) -> dict[str, Any]:
+        """The whole as plain values, for `avil-ray check --json`."""
+        space, suite = self.space, self.suite
+        names = ("label", "configurations", "trials", "gradient_steps", "slots", "assignments", "at_once", "lacking")
+        return {
+            "sweep": space.name,
+            "suite": suite.name,
+            "target": suite.target,
+            "auxiliaries": list(suite.auxiliaries),
+            "parameters": self.parameters,
+            "rounds": space.rounds,
+            "steps_per_round": space.steps_per_round,
+            "seeds": list(space.seeds),
+            "search": vars(space.search),
+            "gradient_steps": sum(row.gradient_steps for row in self.rows),
+            "cluster": dict(self.there),
+            "methods": [
+                {**{name: getattr(row, name) for name in names}, "asked": dict(row.asked)} for row in self.rows
+            ],
+            "lacking": self.lacking,
+        }
+
     def before(self) -> list[str]:
         """What stands above the table."""
         space, tasks = self.space, ", ".join(self.suite.auxiliaries) or "none"
@@ -158,7 +181,7 @@ class Preview:
         if self.patient:
             every += "; fewer where patience ends a run"
         narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]
-        queued = [f"not all tasks at a time, as not all fit: {', '.join(narrow)}"] if narrow else []
+        queued = [f"fewer workers than tasks fit, so tasks queue: {', '.join(narrow)}"] if narrow else []
         return [every, there, *queued, self.lacking or "every trial has room"]
 
     def lines(self) -> list[str]:

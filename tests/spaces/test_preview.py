@@ -93,7 +93,7 @@ def test_what_is_printed(tmp_path):
 def test_slots_shrink_to_what_there_is(tmp_path):
     row = seen(tmp_path, {"CPU": 3.0}).rows[0]
     assert (row.slots, row.assignments, row.lacking) == (2, 3, None)
-    assert "not all tasks at a time, as not all fit: alpha-vil" in seen(tmp_path, {"CPU": 3.0}).lines()
+    assert "fewer workers than tasks fit, so tasks queue: alpha-vil" in seen(tmp_path, {"CPU": 3.0}).lines()
 
 
 def test_a_number_of_slots_is_taken_as_said(tmp_path):

@@ -73,7 +73,7 @@ def test_sigterm_ends_a_sweep_in_order_and_no_file_holds_a_secret(
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
     assert "report.html" in output
-    assert "have no result yet: go on with --resume" in errors
+    assert "no result yet: continue with --resume" in errors
     assert (storage / "small" / "report.md").exists()
     client = open_store(f"sqlite:///{storage}/mlflow.db")
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])

@@ -263,7 +263,7 @@ def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> 
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
-    assert "have no result yet: go on with --resume" in errors
+    assert "no result yet: continue with --resume" in errors
     assert runs(storage)["tiny"].info.status == "KILLED"
     done = len(list(storage.glob("tiny/trials/*/result.json")))
     assert 2 <= done < 10
