@@ -88,7 +88,7 @@ def test_an_outcome_is_one_line_and_a_notebook_shows_the_table_and_the_curves(tm
     for part in (headline(comparison), "<svg", "reserved device time", str(tmp_path / "digits" / "report.html")):
         assert part in shown
     [axes] = outcome.plot().axes
-    assert len([line for line in axes.lines if len(line.get_xdata())]) == 2
+    assert len([line for line in axes.lines if line.get_transform() == axes.transData]) == 2
 
 
 def test_an_outcome_without_results_has_no_curves_and_says_so(tmp_path: Path) -> None:
