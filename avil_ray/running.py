@@ -140,7 +140,7 @@ def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tupl
         if not homes:
             raise unknown("option", name, [*of_suite, *of_method], f"--set {key}")
         if len(homes) > 1:
-            raise UserError(f"--set {key}: suite and method both have it; write suite.{name} or method.{name}")
+            raise UserError(f"--set {key}: both the suite and the method have it; write suite.{name} or method.{name}")
         chosen[homes[0]][rest] = value
     return nest(chosen[0]), nest(chosen[1])
 

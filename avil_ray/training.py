@@ -139,7 +139,7 @@ def train(
             run = Run(setting, {MAIN: Track(target.flat.vector())}, memory)
             target.check_evaluation(run.main.theta)
         if len(run.main.theta) != target.space.size:
-            sizes = f"{len(run.main.theta)} parameters, the suite's model has {target.space.size}"
+            sizes = f"{len(run.main.theta)} parameters, but the suite's model has {target.space.size}"
             raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
             if not callable(getattr(opened, "run", None)):
@@ -192,7 +192,7 @@ def _opened(output: Place | None, resume: bool, wait: float = 0.0) -> Iterator[S
     """Where checkpoints go, closed to other processes for the block; see `locked` for `wait`."""
     if output is None:
         if resume:
-            raise UserError("resume needs the output folder of the run to go on with")
+            raise UserError("resume needs the output folder of the run to continue")
         yield None
         return
     storage = at(output)
@@ -219,5 +219,5 @@ def _open(
         return local_pool(suite, seed, threads, workers)
     opened = pool()
     if not isinstance(opened, AbstractContextManager):
-        raise UserError(f"pool must be a function that gives a context manager, but gave {kind_of(opened)}")
+        raise UserError(f"pool must be a function that returns a context manager, but returned {kind_of(opened)}")
     return opened

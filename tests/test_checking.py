@@ -60,7 +60,7 @@ def test_what_is_a_suite_and_what_is_the_path_of_a_search_space() -> None:
         ),
         (
             ["check", TINY, "--set", "learning.groups.trnk.weight_decay=0"],
-            "learning: groups.trnk: no parameter's name begins with it; there are: heads.a, heads.b, heads.c, trunk.0",
+            "learning: groups.trnk: no parameter name starts with it; available: heads.a, heads.b, heads.c, trunk.0",
         ),
         (["run", "tiny_suite:TASKS"], "suite factory tiny_suite:TASKS: it is a tuple, not a function"),
         (["run", "tiny_suite:"], "'tiny_suite:': write a factory as 'package.module:function'"),
@@ -81,7 +81,7 @@ def test_what_is_a_suite_and_what_is_the_path_of_a_search_space() -> None:
         ),
         (
             ["run", TINY, "--method", "own_methods:Path"],
-            "own_methods: unknown name 'Path'; there are: ",
+            "own_methods: unknown name 'Path'; available: ",
         ),
         (
             ["run", TINY, "--method", "own_methods:Unfinished"],

@@ -54,7 +54,7 @@ methods:
         (["run", "synthetic", "--rounds", "0"], "rounds must be a whole number, 1 or more, not 0"),
         (["run", "synthetic", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
         (["run", "multimnist", "--set", "target_labels=99999"], "target_labels"),
-        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; there are: inline, ray, train"),
+        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; available: inline, ray, train"),
         (["run", "synthetic", "--pool", "rya"], "--pool: unknown pool 'rya'; did you mean 'ray'?"),
         (["run", "synthetic", "--set", "suite.name=glue"], "--set: unknown option 'name'"),
         (["data", "synthetic", "--set", "name=multimnist"], "--set: unknown option 'name'"),
@@ -65,7 +65,7 @@ methods:
         ),
         (
             ["run", "synthetic", "--method", "static", "--set", "weights=3", "--set", "weights.helpful_1=1"],
-            "weights is 3 already",
+            "weights is already 3",
         ),
         (["run", "synthetic", "--method", "alignment", "--set", "options=3"], "options should be a mapping"),
         (["run", "synthetic", "--output", "/dev/null/x"], "cannot be written"),
@@ -110,7 +110,7 @@ def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(
         (SPACE, ["--seeds", "0,x"], "expected whole numbers"),
         (SPACE, ["--max-concurrent", "0"], "--max-concurrent must be at least 1"),
         (SPACE, ["--storage", "/dev/null/x"], "cannot be written"),
-        (SPACE, ["--resume", "--fresh"], "exclude each other"),
+        (SPACE, ["--resume", "--fresh"], "cannot be combined"),
         (SPACE, ["--set", "suite.target_labels=70"], "target_labels"),
     ],
 )
@@ -256,11 +256,11 @@ def test_a_method_is_listed_with_the_values_in_force(capsys: pytest.CaptureFixtu
     listed = capsys.readouterr().out
     assert "  alpha_steps = 10: most steps" in listed
     assert "  dev = crossfit: " in listed
-    assert "  learning_rate: learning rate of the gradient steps; the suite's own where not given" in listed
+    assert "  learning_rate: learning rate of the gradient steps; default: the suite's own" in listed
     assert "None" not in listed
     assert call("list", "methods", "alignment") == 0
     listed = capsys.readouterr().out
-    assert "  weighting = equal: the method that weighs the tasks" in listed
+    assert "  weighting = equal: the method that weights the tasks" in listed
     assert "  options = {}: " in listed
 
 

@@ -84,7 +84,7 @@ class AuxTS(Joint):
     source: ClassVar[str] = "Han, Huang, An, Bai, KDD 2021, arXiv 2107.08765; a reconstruction from its equations"
 
     weight_rate: Annotated[float, Above(0), Doc("learning rate of the weighting network, with Adam")] = 5e-3
-    folds: Annotated[int, AtLeast(2), Doc("parts of the target's batch, of which each step holds out one in turn")] = 3
+    folds: Annotated[int, AtLeast(2), Doc("number of parts of the target's batch; each step holds out one in turn")] = 3
 
     def check(self, suite: Suite) -> None:
         """Every fold must have an example."""

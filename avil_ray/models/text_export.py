@@ -64,7 +64,7 @@ class TextExporter:
         adapters = getattr(classifier.base_model, "peft_config", None)
         if adapters is not None and not self.merge:
             if plain is not model:
-                raise UserError("merge: false has no place for alignment matrices; leave it out, or merge: true")
+                raise UserError("merge: false cannot store alignment matrices; use merge: true")
             self._save_adapters(classifier, adapters["default"], folder)
         else:
             if adapters is not None:
@@ -117,7 +117,7 @@ def classifier_of(model: nn.Module, target: str) -> MultitaskModel:
             return MultitaskModel(trunk, {target: own.head})
     if not (isinstance(model, MultitaskModel) and isinstance(model.trunk, ClassifierTrunk)):
         raise UserError(
-            f"the method has made a {type(model).__name__} of the suite's model, which no format is known for"
+            f"the method has made a {type(model).__name__} of the suite's model, which has no export format"
         )
     return model
 

@@ -91,7 +91,7 @@ class Preview:
 
     @property
     def lacking(self) -> str | None:
-        """The line that says what the cluster lacks, None where every trial has room."""
+        """The line that says what the cluster lacks, None where there is room for every trial."""
         resources = self.space.resources
         for row in self.rows:
             if row.lacking:
@@ -99,7 +99,7 @@ class Preview:
                 slots = "" if resources.slots == "auto" else f", slots {resources.slots}"
                 return (
                     f"{self.space.file}: resources: {row.lacking} (trials of {row.label!r}); "
-                    f"ask less: per_task is {describe(_some(per_task))}, driver {describe(_some(driver))}{slots}"
+                    f"request less: per_task is {describe(_some(per_task))}, driver {describe(_some(driver))}{slots}"
                 )
         return None
 
@@ -142,13 +142,13 @@ class Preview:
             f"search: {space.search.algorithm}, scheduler {space.search.scheduler}",
             *([self.vectorize] if self.vectorize else []),
             *([self._loading()] if self.loaders else []),
-            *([f"compared with each other method: {space.reference}"] if len(space.entries) > 1 else []),
+            *([f"reference, compared with every other method: {space.reference}"] if len(space.entries) > 1 else []),
         ]
 
     def _loading(self) -> str:
         """How many processes load data, and whether the CPUs that a worker asks for cover them."""
         cpu = self.shares[1]["CPU"]
-        short = "" if cpu >= 1 + self.loaders else "; that is fewer than one for each and one for the worker"
+        short = "" if cpu >= 1 + self.loaders else "; that is too few for the worker and its loaders"
         processes = "loader process" if self.loaders == 1 else "loader processes"
         return f"workers: {number(cpu)} CPU each, {self.loaders} {processes} at most{short}"
 
@@ -158,7 +158,7 @@ class Preview:
         kinds = [name for name in asked if not name.startswith(ACCELERATOR)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("method", no_wrap=True)
-        for name in ("trials", "steps\na trial", "steps\nin all", "slots", *kinds, "at\nonce"):
+        for name in ("trials", "steps per\ntrial", "steps\nin total", "slots", *kinds, "at\nonce"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             slots = str(row.slots) if row.slots == row.assignments else f"{row.slots} of {row.assignments}"
@@ -172,17 +172,17 @@ class Preview:
         """What stands below the table."""
         asked = ("CPU", "GPU", *(name for row in self.rows for name in row.asked))
         there = f"the cluster has {describe({name: self.there[name] for name in asked if self.there.get(name)})}"
-        every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
+        every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in total"
         works = [work for row in self.rows for work in row.works]
         if any(work.dev_steps for work in works):
-            every += ", dev passes counted (about)"
+            every += ", dev passes included (approximate)"
         if self.space.search.scheduler != "none":
-            every += f"; {self.space.search.scheduler} will spare some"
+            every += f"; {self.space.search.scheduler} will save some"
         if self.patient:
             every += "; fewer where patience ends a run"
         narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]
         queued = [f"fewer workers than tasks fit, so tasks queue: {', '.join(narrow)}"] if narrow else []
-        return [every, there, *queued, self.lacking or "every trial has room"]
+        return [every, there, *queued, self.lacking or "there is room for every trial"]
 
     def lines(self) -> list[str]:
         """The whole as plain text."""

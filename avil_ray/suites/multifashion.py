@@ -90,7 +90,7 @@ def multifashion(
     """
     check_choices(multifashion, locals(), "multifashion")
     if (left, right) == ("mnist", "mnist"):
-        raise UserError("multifashion: left and right are both mnist, which is the suite multimnist; name that one")
+        raise UserError("multifashion: left and right are both mnist, which is the suite multimnist; use that one")
     if mnist_dir is not None and "mnist" not in (left, right):
         raise UserError("multifashion: mnist_dir is given, but no side is mnist; leave it out, or give right: mnist")
     folders = {"fashion": _folder(data_dir), "mnist": _folder(mnist_dir)}

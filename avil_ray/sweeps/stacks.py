@@ -81,7 +81,7 @@ def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch
     for one, trouble in _ended([one for one in work if one.waiting], trials, watch):
         left = [key for key in one.waiting if not trial_folder(folder, key).exists(RESULT)]
         if trouble:
-            line = f"{counted(len(left), 'trial')} of a stack run by themselves, as it failed: {trouble}"
+            line = f"{counted(len(left), 'trial')} of a stack that failed run one by one: {trouble}"
             trials.console.print(Text(line), soft_wrap=True)
         watch.left(left)
         for key in one.waiting:

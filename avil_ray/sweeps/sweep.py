@@ -84,7 +84,8 @@ def run_sweep(
     folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
     if storage.local is None and not os.environ.get("MLFLOW_TRACKING_URI"):
-        console.print(Text(f"runs are tracked in {tracking_folder(storage).absolute()}, as a database needs a disk"))
+        tracked = tracking_folder(storage).absolute()
+        console.print(Text(f"runs are tracked in {tracked}, since a database needs a local disk"))
     space = as_run(folder, space) if resume else space
     suite, tasks = build_suite(space.suite), space.draw()
     target = tasks[suite.target]
@@ -172,7 +173,7 @@ class Trials:
         self.progress.expect(plans, done)
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
-            self._say(f"{len(done)} of {len(plans)} trials are done already")
+            self._say(f"{len(done)} of {len(plans)} trials are already done")
         if not waiting or self.interruption.asked:
             return
         over(folder, self._make_ready, [plan for plan in earlier if plan.key not in done])
@@ -182,8 +183,8 @@ class Trials:
                 with state_of_tune(folder) as state, quiet_tune():
                     self._tune(Stage(single, stage.rounds), watch, state)
         if not folder.exists(SPACE):
-            advice = "where its storage is only away, bring it back and go on with --resume"
-            raise WorkFailed(f"{folder}: {SPACE} is not there any more; {advice}")
+            advice = "if its storage is only disconnected, reconnect it and continue with --resume"
+            raise WorkFailed(f"{folder}: {SPACE} is gone; {advice}")
         over(folder, partial(self._settle, watch=watch), waiting)
         self.index.write()
 
@@ -250,7 +251,7 @@ class Trials:
             with orphans, few_waiting(max(row.at_once for row in self.seen.rows)):
                 tuner.fit()
         except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
-            advice = "see to the disk, then go on with --resume: what was stored before is kept"
+            advice = "check the disk, then continue with --resume: earlier data is kept"
             raise WorkFailed(f"{folder}: Ray Tune cannot keep its state there ({why(error)}); {advice}") from error
 
     def _most_at_once(self, facts: Sequence[Mapping[str, Any]]) -> int | None:
@@ -271,7 +272,7 @@ def settle(folder: Place, plan: TrialPlan, failed: str | None, stopped: str | No
     try:
         rows = checkpoint.rows(place / CHECKPOINT)
     except UserError as error:
-        note = f"; what it cost is not known: {error}"
+        note = f"; its cost is unknown: {error}"
     if failed:
         record = make_record(asdict(plan), "failed", rows, reason=failed + note)
     else:

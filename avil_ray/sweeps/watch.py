@@ -182,7 +182,7 @@ def _key(trial: Trial) -> str:
 def reason(trial: Trial) -> str:
     """Why a trial failed, in one line: the last line of the error that the trial raised."""
     lines = [line.strip() for line in str(_local_error(trial) or trial.get_error() or "").split("\n") if line.strip()]
-    text = lines[-1] if lines else "it left no message"
+    text = lines[-1] if lines else "it left no error message"
     for known in ("avil_ray.errors.", "WorkFailed: ", "UserError: "):
         text = text.removeprefix(known)
     return plain(text)

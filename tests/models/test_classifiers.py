@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_model_and_what_starts_anew_is_said_once(en
     with caplog.at_level(logging.WARNING):
         one, two = (made(encoders["distilbert"], OUTPUTS) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    line = f"model {encoders['distilbert']}: its checkpoint has no values for pre_classifier; they start anew"
+    line = f"model {encoders['distilbert']}: its checkpoint has no values for pre_classifier; initialised randomly"
     assert [record.message for record in caplog.records] == [line]
     torch.manual_seed(1)
     other = text_model(encoders["distilbert"], OUTPUTS)
@@ -154,7 +154,7 @@ def test_frozen_trains_what_stands_above_the_encoder_which_never_drops_out(encod
 
 
 def test_frozen_needs_something_that_tasks_share(encoders) -> None:
-    with pytest.raises(UserError, match=r"gpt2: peft: frozen leaves nothing that the tasks share to train.*peft: lora"):
+    with pytest.raises(UserError, match=r"gpt2: peft: frozen leaves no shared parameters to train.*peft: lora"):
         text_model(encoders["gpt2"], TEXT_OUTPUTS, peft="frozen")
 
 

@@ -127,7 +127,7 @@ class TestSweep:
         models = [key for key, run in stored.items() if run.data.tags.get("avil.model", "").startswith("models:/")]
         assert sorted(key.split("/")[1] for key in models) == ["alpha-vil", "static"]
 
-        with pytest.raises(avil.UserError, match="a sweep of this name is there; add --resume"):
+        with pytest.raises(avil.UserError, match="a sweep of this name already exists; add --resume"):
             sweep(write(), storage)
         with pytest.raises(avil.UserError, match="was run with rounds 3, but this one has 4"):
             sweep(write(rounds=4), storage, resume=True)
@@ -148,7 +148,7 @@ class TestSweep:
         ):
             assert re.search(f"{key} runs again: .*{reason}", said), said
         assert "static/c000/s1: " in said
-        assert "the trial starts again from its first round" in said
+        assert "the trial restarts from its first round" in said
 
     @pytest.mark.slow
     def test_a_trial_that_diverges_is_reported_with_its_reason_and_the_others_are_kept(
@@ -183,7 +183,7 @@ class TestSweep:
 
     def test_more_than_the_cluster_has_is_refused_before_anything_is_written(self, write: Write, storage: Path) -> None:
         greedy = {"per_task": {"cpu": 64}, "driver": {"cpu": 1}}
-        with pytest.raises(avil.UserError, match="one trial asks 64 CPU at once, the cluster has 4"):
+        with pytest.raises(avil.UserError, match="each trial needs 64 CPU, but the cluster has 4"):
             sweep(write(resources=greedy), storage)
         assert not (storage / "tiny").exists()
 
