@@ -45,7 +45,7 @@ def test_ranks_of_train_share_out_a_single_assignment_too_and_no_driver_stands_b
     rows = seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train"}).rows
     assert [(row.slots, row.asked["CPU"], row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (3, 3, 1)]
     assert [row.slots for row in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 2}).rows] == [2] * 3
-    assert "asks 5 CPU" in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 5}).lacking
+    assert "each trial needs 5 CPU" in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 5}).lacking
 
 
 def test_a_trial_that_runs_inline_asks_one_worker(tmp_path):
