@@ -148,7 +148,7 @@ def test_a_factory_in_the_current_folder_is_found_by_the_command() -> None:
     run = ["run", "mine:suite", "--method", "equal", "--rounds", "1", "--steps-per-round", "1"]
     command = [sys.executable, "-P", "-m", "avil_ray", *run]  # -P: the folder is not on Python's own path
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].startswith("test (target, best round 0 by select)")
+    assert done.stdout.splitlines()[-1].startswith("test (target, round 0, best on select)")
 
 
 def test_labels_of_ones_own_methods_are_names_that_folders_may_have() -> None:
