@@ -34,7 +34,7 @@ def test_assignments_that_no_pool_could_run_are_refused() -> None:
 def test_tracks_must_not_change_while_their_figures_are_still_to_come() -> None:
     run = small.new_run(small.small_suite(), avil.Equal(), 0)
     assert require_settled(run, replace(run, rows=({},)), 3).rows == ({},)
-    with pytest.raises(UserError, match=r"begin\(\) of round 3 changes tracks before .*reads_select\(\) must return True"):
+    with pytest.raises(UserError, match=r"begin\(\) of round 3 changes tracks .*reads_select\(\) must return True"):
         require_settled(run, run.with_main(run.main.rewound()), 3)
     with pytest.raises(UserError, match="changes tracks"):
         require_settled(run, run.with_tracks({"side": run.main}), 3)
