@@ -162,7 +162,7 @@ def test_fewer_layers(encoders) -> None:
     names = [name for name, _ in made(encoders["bert"], TEXT_OUTPUTS, layers=1).named_parameters()]
     assert any(".layer.0." in name for name in names)
     assert not any(".layer.1." in name for name in names)
-    with pytest.raises(UserError, match="it has 2 layers, but 3 are asked for"):
+    with pytest.raises(UserError, match="it has 2 layers, but 3 were requested"):
         text_model(encoders["bert"], TEXT_OUTPUTS, layers=3)
 
 
@@ -182,7 +182,7 @@ def test_a_kind_without_such_a_classifier_is_refused(tmp_path: Path) -> None:
     folder = str(tmp_path / "vit")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=16, patch_size=8)).save_pretrained(folder)
-    with pytest.raises(UserError, match="transformers has no SequenceClassification for its kind, vit"):
+    with pytest.raises(UserError, match="transformers has no SequenceClassification for model type vit"):
         text_model(folder, TEXT_OUTPUTS)
     model = image_model(folder, {"digit": Output("classes", ("0", "1", "2"))}).eval()
     images = torch.rand(2, 3, 16, 16)

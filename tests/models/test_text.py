@@ -90,7 +90,7 @@ def test_an_encoder_may_be_cut_to_its_first_layers(encoders) -> None:
     assert any("layer.1." in name for name, _ in whole.named_parameters())
     assert not any("layer.1." in name for name in kept)
     assert all(torch.equal(kept[name], value) for name, value in whole.named_parameters() if name in kept)
-    with pytest.raises(UserError, match="it has 2 layers, but 3 are asked for"):
+    with pytest.raises(UserError, match="it has 2 layers, but 3 were requested"):
         load_encoder(encoders["bert"], layers=3)
 
 

@@ -113,7 +113,7 @@ def test_keys_are_worked_out_once_until_a_file_changes(
     paths: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = check_images(paths).keys
-    assert "reading 4 images, once" in caplog.text
+    assert "reading 4 images once" in caplog.text
     caplog.clear()
     assert np.array_equal(check_images(paths).keys, first)
     assert not caplog.text
