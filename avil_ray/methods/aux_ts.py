@@ -1,4 +1,4 @@
-"""AUX-TS: a small network weighs every example, and learns to from a held-out part of the target's batch.
+"""AUX-TS: a small network weights every example, and learns to from a held-out part of the target's batch.
 
     V(x; phi)  = sigmoid(MLP(x))            x = [loss, which task, cos(g_*, g_i) for every auxiliary i]
     theta^     = theta - eta grad sum_i mean_e V_e L_e             over the target's training folds and the auxiliaries
@@ -70,7 +70,7 @@ PHI = "phi"
 
 @dataclass(frozen=True, kw_only=True)
 class AuxTS(Joint):
-    """A small network weighs every example; held-out parts of the target's batches teach it.
+    """A small network weights every example; held-out parts of the target's batches teach it.
 
     Examples
     --------

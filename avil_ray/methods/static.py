@@ -17,7 +17,7 @@ __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 
 @dataclass(frozen=True, kw_only=True)
 class Static(FixedWeights):
-    """Fixed weights: the target's is 1 unless said otherwise, an auxiliary's is 0 unless said otherwise.
+    """Fixed weights: by default 1 for the target and 0 for auxiliaries.
 
     Examples
     --------

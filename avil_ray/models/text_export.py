@@ -43,7 +43,7 @@ class TextExporter:
     columns
         The columns of a file that each text is made of: one group of columns, or two where texts are pairs.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; longer ones are truncated.
     merge
         Whether LoRA adapters are added to the encoder's weights. Otherwise they are saved alone, as PEFT does, and the
         encoder is loaded from `model`.
@@ -149,7 +149,7 @@ class TextPredictor(nn.Module):
     columns
         The columns of a file that each text is made of; two groups of them where texts are pairs.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; longer ones are truncated.
     """
 
     def __init__(

@@ -103,27 +103,27 @@ def glue(
     ----------
     target
         The task that counts: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, boolq, cb, copa, multirc, wic or wsc.
-        Not given: rte; with data_dir, the smallest that is there.
+        Default: rte; with data_dir, the smallest that is there.
     auxiliaries
-        The tasks that may help it. Not given: mnli, mrpc and stsb; with data_dir, all others that are there.
+        The tasks that may help it. Default: mnli, mrpc and stsb; with data_dir, all others that are there.
     data_dir
         A folder with a folder for each task, and train and validation in it as parquet, jsonl or save_to_disk. Not
         given: the hub.
     model
         The encoder: a folder, or a name on the hub.
     pooling
-        What stands for a text: cls (its first token), mean (of its tokens) or last (its last token). Not given: as is
+        What stands for a text: cls (its first token), mean (of its tokens) or last (its last token). Default: as is
         usual for the encoder; last for a decoder, whose first token sees no other.
     max_length
-        Tokens of a text or pair; of a longer pair the longer text is cut. Not given: 128, or what the encoder takes.
+        Tokens of a text or pair; of a longer pair the longer text is cut. Default: 128, or what the encoder takes.
     target_labels
-        How many labelled examples the target has to learn from, train and dev together. Not given: all that there are.
+        How many labelled examples the target has to learn from, train and dev together. Default: all that there are.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
         The share of the target's labelled examples that is its dev split, above 0 and below 1.
     select
-        How many examples choose the best round and configuration. Not given: a fifth of the train split, 1000 at most.
+        How many examples choose the best round and configuration. Default: a fifth of the train split, 1000 at most.
     batch_size
         Examples of each task in a step.
     precision
@@ -131,7 +131,7 @@ def glue(
     optimizer
         adamw or sgd.
     learning_rate
-        Not given: 2e-5 for adamw and 1e-3 for sgd; with LoRA 3e-4 and 1e-2.
+        Default: 2e-5 for adamw and 1e-3 for sgd; with LoRA 3e-4 and 1e-2.
     warmup
         Steps over which the learning rate rises to its value.
     weight_decay

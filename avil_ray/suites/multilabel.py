@@ -64,15 +64,15 @@ def multilabel(
     Parameters
     ----------
     table
-        A CSV file with a line of column names, gzipped or not. Not given: yeast, of the package river; with `images`,
+        A CSV file with a line of column names, gzipped or not. Default: yeast, of the package river; with `images`,
         the folder's Data_Entry*.csv.
     labels
-        Columns of 1, 0 or nothing (nobody knows), or the one column of names with | between them. Not given: yeast's
+        Columns of 1, 0 or nothing (nobody knows), or the one column of names with | between them. Default: yeast's
         Class1 to Class14; with `images`, Finding Labels.
     features
-        The columns that are inputs, where there are no images. Not given: all others.
+        The columns that are inputs, where there are no images. Default: all others.
     group
-        The column whose equal values keep examples in one split. Not given: none; with `images`, Patient ID if there.
+        The column whose equal values keep examples in one split. Default: none; with `images`, Patient ID if there.
     images
         A folder of PNG or JPEG images, at any depth. Where it has train_val_list.txt and test_list.txt, these say what
         is test.
@@ -85,15 +85,15 @@ def multilabel(
     keep_images
         Whether images stay in memory (as bytes, at their scaled size) once they are read; else a batch reads its own.
     target
-        The label that counts. Not given: the one whose share of yes is nearest to 1/4.
+        The label that counts. Default: the one whose share of yes is nearest to 1/4.
     auxiliaries
-        The labels that may help it. Not given: all the others.
+        The labels that may help it. Default: all the others.
     metric
         auc (the area under the ROC curve) or f1.
     target_labels
-        How many labelled examples the target has to learn from, train and dev together. Not given: all that there are.
+        How many labelled examples the target has to learn from, train and dev together. Default: all that there are.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
         The share of the target's labelled examples that is its dev split, above 0 and below 1.
     select_fraction, test_fraction

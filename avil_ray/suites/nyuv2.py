@@ -58,11 +58,11 @@ def nyuv2(
     target
         The task that counts: segmentation, depth or normals.
     auxiliaries
-        The tasks that may help it. Not given: the others.
+        The tasks that may help it. Default: the others.
     target_labels
-        How many images the target has to learn from, train and dev together. Not given: all that are not in select.
+        How many images the target has to learn from, train and dev together. Default: all that are not in select.
     auxiliary_labels
-        How many images each auxiliary has at most. Not given: all that are neither in select nor in dev.
+        How many images each auxiliary has at most. Default: all that are neither in select nor in dev.
     dev_fraction
         The share of the target's labelled images that is its dev split, above 0 and below 1.
     select_fraction

@@ -77,11 +77,11 @@ def scenes(
     target
         The task that counts: segmentation, depth, normals or noise (random classes).
     auxiliaries
-        The tasks that may help it. Not given: all the others but noise.
+        The tasks that may help it. Default: all the others but noise.
     target_labels
-        How many labelled scenes the target has, train and dev together, up to `train`. Not given: `train`.
+        How many labelled scenes the target has, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        How many labelled scenes each auxiliary has, up to `train`. Not given: `train`.
+        How many labelled scenes each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The share of the target's labelled scenes that is its dev split, above 0 and below 1.
     size

