@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from avil_ray.methods.static import TargetOnly as TargetOnly
     from avil_ray.models.multitask import MultitaskModel as MultitaskModel
     from avil_ray.reports.affinity import Affinity as Affinity
+    from avil_ray.result import Result as Result
     from avil_ray.sweeps.conclusion import Outcome as Outcome
     from avil_ray.sweeps.start import sweep as sweep
     from avil_ray.sweeps.trainable import trainable as trainable
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from avil_ray.tasks.losses import SquaredError as SquaredError
     from avil_ray.tasks.suite import Suite as Suite
     from avil_ray.tasks.task import Task as Task
-    from avil_ray.training import Result as Result
     from avil_ray.training import train as train
 
 __version__ = "0.1.0"
@@ -65,7 +65,7 @@ _HOMES = {
     "Method": "methods.method",
     "MultitaskModel": "models.multitask",
     "Outcome": "sweeps.conclusion",
-    "Result": "training",
+    "Result": "result",
     "Run": "methods.method",
     "Setting": "methods.method",
     "SquaredError": "tasks.losses",

@@ -29,7 +29,7 @@ def check_kinds(suite: Any, method: Any, pool: Any, output: Any, resume: Any, on
     if not isinstance(resume, bool):
         raise UserError(f"resume must be True or False, not {kind_of(resume)}")
     if on_round is not None and not callable(on_round):
-        raise UserError(f"on_round must be a function of a round, not {kind_of(on_round)}")
+        raise UserError(f"on_round must be a function that takes a round, not {kind_of(on_round)}")
 
 
 def check_numbers(**numbers: int) -> None:
@@ -46,9 +46,7 @@ def check_workers(workers: Any, pool: Any) -> None:
     for one in workers if isinstance(workers, tuple) and pool == "train" else (workers,):
         check_numbers(workers=one)
     if pool == "inline":
-        raise UserError(
-            "workers: pool 'inline' is this process alone; leave workers out, or take pool 'ray' or 'train'"
-        )
+        raise UserError("workers: pool 'inline' runs in this process only; omit workers, or use pool 'ray' or 'train'")
 
 
 def kind_of(value: Any) -> str:

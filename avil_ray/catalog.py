@@ -128,7 +128,7 @@ def find_factory(specification: Mapping[str, Any]) -> tuple[Callable[..., Suite]
     key = "name" if "name" in specification else "factory"
     reference = specification[key]
     if not isinstance(reference, str):
-        raise UserError(f"suite: {key} must be a word, not {reference!r}")
+        raise UserError(f"suite: {key} must be text, not {reference!r}")
     if key == "name" and ":" not in reference:
         return suite_factory(reference), f"suite {reference}"
     load(reference)  # raises unless it is written as a reference
@@ -214,7 +214,7 @@ def _with_inner(cls: type[Method], options: Mapping[str, Any], where: str) -> Ma
         raise UserError(said(where, f"{INNER} should be a mapping such as {{name: value}}, not {short(parts)}"))
     try:
         if name == method_name(cls()):
-            raise UserError(f"{name} cannot weigh the tasks; name another method, such as equal")
+            raise UserError(f"{name} cannot weight the tasks; choose another, such as equal")
         return {**options, inner: build_method(name, parts)}
     except UserError as error:
         raise UserError(said(where, f"{inner}: {error}")) from None
@@ -272,7 +272,7 @@ def learned(suite: Suite, options: Mapping[str, Any]) -> Suite:
             continue
         inner = nested.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UserError(f"{LEARNING}.{key}: {name} is {inner!r} already; give it one value, or its parts")
+            raise UserError(f"{LEARNING}.{key}: {name} is already {inner!r}; set it or its parts")
         group, dot, option = rest.rpartition(".")
         if name == "groups" and dot and not isinstance(value, Mapping):
             inner = inner.setdefault(group, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ def names_suite(name: str) -> bool:
     return called_so and not name.endswith((".yaml", ".yml")) and not Path(name).exists()
 
 
-def described(suite: Suite, seed: int = 0) -> Iterator[str]:
-    """The suite's tasks, data, heads, losses, metrics, model and learning settings, one line each.
+def facts_of(suite: Suite, seed: int = 0) -> dict[str, Any]:
+    """The suite's tasks, data, heads, losses, metrics, model and way of learning, as plain values.
+
+    `examples` are the sizes of a task's splits, None for a stream of unknown length.
 
     Raises
     ------
@@ -33,32 +35,59 @@ def described(suite: Suite, seed: int = 0) -> Iterator[str]:
     tasks = suite.draw(seed)
     target = Target(suite, tasks, seed)
     target.check_evaluation(target.flat.vector())
-    yield f"suite {suite.name}: target {suite.target}, auxiliaries {', '.join(suite.auxiliaries) or 'none'}"
-    for name, task in tasks.items():
-        head = target.space.head(name)
-        owned = f"head of {head.stop - head.start:,} parameters" if head.stop > head.start else "no head of its own"
-        metrics = ", ".join(f"{measure.name} ({measure.mode})" for measure in task.measures)
-        judged = f", metric {metrics}" if name == suite.target else ""
-        yield f"  {name}: {sizes(task)}; {owned}; loss {_named(task.loss)}{judged}"
-    if suite.details is not None:
+    heads = {name: target.space.head(name) for name in tasks}
+    return {
+        "suite": suite.name,
+        "target": suite.target,
+        "auxiliaries": list(suite.auxiliaries),
+        "tasks": {
+            name: {
+                "examples": dict(_sizes(task)),
+                "head_parameters": heads[name].stop - heads[name].start,
+                "loss": _named(task.loss),
+                "metrics": {measure.name: measure.mode for measure in task.measures},
+            }
+            for name, task in tasks.items()
+        },
+        "data": [] if suite.details is None else list(suite.details(seed)),
+        "parameters": target.space.size,
+        "frozen": frozen_in(suite),
+        "learning": {name: value for name, value in vars(suite.learning).items() if value not in (None, {})},
+    }
+
+
+def lines_of(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The facts, a line each."""
+    target = facts["target"]
+    yield f"suite {facts['suite']}: target {target}, auxiliaries {', '.join(facts['auxiliaries']) or 'none'}"
+    for name, task in facts["tasks"].items():
+        owned = f"head with {task['head_parameters']:,} parameters" if task["head_parameters"] else "no head of its own"
+        metrics = ", ".join(f"{metric} ({mode})" for metric, mode in task["metrics"].items())
+        judged = f", metric {metrics}" if name == target else ""
+        yield f"  {name}: {_listed(task['examples'])}; {owned}; loss {task['loss']}{judged}"
+    if facts["data"]:
         yield "data:"
-        yield from suite.details(seed)
-    yield f"model: {target.space.size:,} parameters"
-    frozen = frozen_in(suite)
-    if frozen:
-        yield f"       {frozen}"
-    learning = suite.learning
-    yield "learning: " + options({name: value for name, value in vars(learning).items() if value not in (None, {})})
+        yield from facts["data"]
+    yield f"model: {facts['parameters']:,} parameters"
+    if facts["frozen"]:
+        yield f"       {facts['frozen']}"
+    yield f"learning: {options(facts['learning'])}"
 
 
 def sizes(task: Task) -> str:
-    """The number of examples in each split: `train 40, dev 20`."""
-    found = ((split, getattr(task, split)) for split in SPLITS)
-    return ", ".join(f"{split} {_size(examples)}" for split, examples in found if examples is not None)
+    """How many examples each split has: `train 40, dev 20`."""
+    return _listed(dict(_sizes(task)))
 
 
-def _size(examples: Any) -> str:
-    return f"{len(examples)}" if hasattr(examples, "__len__") else "a stream"
+def _sizes(task: Task) -> Iterator[tuple[str, int | None]]:
+    for split in SPLITS:
+        examples = getattr(task, split)
+        if examples is not None:
+            yield split, len(examples) if hasattr(examples, "__len__") else None
+
+
+def _listed(examples: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{split} {'a stream' if size is None else size}" for split, size in examples.items())
 
 
 def _named(loss: Any) -> str:

@@ -120,13 +120,13 @@ def _last(vectors: Vectors) -> tuple[str, Container | None]:
         return FILE, _read(vectors, FILE)
     except Damaged as error:
         if not storage.exists(PREVIOUS):
-            raise Damaged(f"{error}, and there is no previous one; remove it to start again") from error
+            raise Damaged(f"{error}, and there is no previous one; delete it to start over") from error
         last = error
     try:
         found = _read(vectors, PREVIOUS)
     except Damaged as error:
-        raise Damaged(f"{last}, and the previous one too; remove both to start again") from error
-    log.warning("%s; the previous one is used, with its %d rounds", last, len(found.facts["rows"]))
+        raise Damaged(f"{last}, and the previous one is damaged too; delete both to start over") from error
+    log.warning("%s; using the previous checkpoint, which has %d rounds", last, len(found.facts["rows"]))
     return PREVIOUS, found
 
 
@@ -169,7 +169,7 @@ def _reading(place: str) -> Iterator[None]:
     except Damaged as error:
         raise Damaged(f"{place}: the checkpoint is damaged ({error})") from error
     except UserError as error:
-        raise UserError(f"{place}: {error}; remove it to start again") from error
+        raise UserError(f"{place}: {error}; delete it to start over") from error
     except OSError as error:
         lost = isinstance(error, FileNotFoundError | IsADirectoryError) or error.errno == errno.EIO
         kind = Damaged if lost else UserError  # a file that may be readable later is not damaged

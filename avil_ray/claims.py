@@ -142,10 +142,8 @@ def _acquire(claim: Claim, wait: float) -> None:
         if there and not told:
             told = True
             known, most = who(min(there.values())), max(wait, DEAD)
-            log.warning(
-                "%s: in use by %s, or by nobody since it was killed; waiting for up to %.0f s", where, known, most
-            )
-        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two processes do not stay in step)
+            log.warning("%s: in use by %s, or by a process that was killed; waiting up to %.0f s", where, known, most)
+        time.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311 (so that two do not meet again and again)
 
 
 class Others:

@@ -111,13 +111,13 @@ def nest(options: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in options.items():
         if not isinstance(key, str) or "" in key.split("."):
-            raise UserError(said(where, f"an option's name must be a word, not {key!r}"))
+            raise UserError(said(where, f"an option's name must be text, not {key!r}"))
         *above, last = key.split(".")
         inner = nested
         for part in above:
             found = inner.setdefault(part, {})
             if not isinstance(found, Mapping):
-                raise UserError(said(where, f"{key}: {part} is {found!r} already; give it one value, or its parts"))
+                raise UserError(said(where, f"{key}: {part} is already {found!r}; set it or its parts"))
             inner[part] = inner = dict(found)
         if isinstance(value, Mapping) and isinstance(inner.get(last), Mapping):
             value = {**inner[last], **value}
@@ -244,7 +244,7 @@ def explain(error: ValidationError, name: str = "") -> str:
         either = [should, *(_should(other).removeprefix("should be ") for other in others)]
         first, should = (deepest, _should(deepest)) if inside else (first, " or ".join(either))
     if inside and inside[-1] == "[key]":
-        return f"{place or 'input'} should have words as keys, not {first['input']!r}"
+        return f"{place or 'input'} should have text as keys, not {first['input']!r}"
     if first["type"] == "missing" and inside and isinstance(inside[-1], int):
         inside = inside[:-1]
     for part in inside:
@@ -267,7 +267,7 @@ def _should(error: ErrorDetails) -> str:
     if kind == "too_long":
         return f"should have {context['max_length']} items at most"
     if kind == "missing":
-        return f"has too few items: number {int(error['loc'][-1]) + 1} is missing"
+        return f"has too few items: item {int(error['loc'][-1]) + 1} is missing"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("\n", " ")
     return message[:1].lower() + message[1:]
 

@@ -80,7 +80,7 @@ def unpack(content: bytes) -> Container:
     except SafetensorError as error:
         raise Damaged(f"not a whole safetensors file: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise Damaged("not a file of avil_ray" if content else "the file is empty") from error
+        raise Damaged("not an avil_ray file" if content else "the file is empty") from error
 
 
 def pack_vector(array: npt.NDArray[Any]) -> tuple[bytes, memoryview]:

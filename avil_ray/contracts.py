@@ -13,16 +13,16 @@ from avil_ray.methods.method import Run
 def check_assignments(work: Sequence[Assignment], run: Run) -> Sequence[Assignment]:
     """The assignments of a method; `UserError` if no pool could run them."""
     if not work or not all(isinstance(one, Assignment) for one in work):
-        raise UserError("assign() must give a list of Assignment objects, at least one")
+        raise UserError("assign() must return a list with at least one Assignment")
     for place, one in enumerate(work):
         if (one.track, one.name) in ((other.track, other.name) for other in work[:place]):
             raise UserError(f"assign(): two assignments on track {one.track!r} are called {one.name!r}")
         if one.track not in run.tracks:
             raise UserError(
-                f"assign(): {one.name!r} starts from track {one.track!r}; there are: {', '.join(run.tracks)}"
+                f"assign(): {one.name!r} starts from track {one.track!r}; available: {', '.join(run.tracks)}"
             )
         for task in sorted(set(one.weights) - set(run.setting.suite.task_names)):
-            raise UserError(f"assign(): {one.name!r} trains {task!r}, which is no task of the suite")
+            raise UserError(f"assign(): {one.name!r} trains {task!r}, which is not a task of the suite")
     return work
 
 
@@ -31,7 +31,7 @@ def check_updates(updates: Any, work: Sequence[Assignment]) -> Sequence[Update]:
     names = [assignment.name for assignment in work]
     fine = isinstance(updates, Sequence) and all(isinstance(update, Update) for update in updates)
     if not fine or [update.assignment for update in updates] != names:
-        raise UserError(f"pool: run() must give one Update for each assignment, in their order ({', '.join(names)})")
+        raise UserError(f"pool: run() must return one Update per assignment, in the same order ({', '.join(names)})")
     found: Sequence[Update] = updates
     return found
 
@@ -42,6 +42,6 @@ def require_settled(before: Run, after: Run, number: int) -> Run:
         any(after.tracks.get(name) is not track for name, track in before.tracks.items())
         or after.tracks.keys() - before.tracks
     ):
-        hint = "reads_select() must be True of such a round"
+        hint = "reads_select() must return True for such a round"
         raise UserError(f"begin() of round {number} changes tracks before their figures on select are known; {hint}")
     return after

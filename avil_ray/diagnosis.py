@@ -87,9 +87,9 @@ def affinity(suite: Suite, *, steps: int = 60, seeds: Sequence[int] = SEEDS) -> 
     for seed in seeds:
         whole("seed", seed, 0)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds must be different whole numbers, at least one, not {list(seeds)}")
+        raise UserError(f"seeds must be distinct whole numbers, at least one, not {list(seeds)}")
     if not suite.auxiliaries:
-        raise UserError(f"suite {suite.name!r} has no auxiliary, so there is nothing to find out; give it one")
+        raise UserError(f"suite {suite.name!r} has no auxiliary task, so there is nothing to measure; add one")
     with cpu_threads(1):
         found = [_one_seed(suite, steps, seed) for seed in seeds]
     scores = [one.scores for one in found if one.scores is not None]
@@ -199,14 +199,14 @@ def covariance_scores(tasks: Mapping[str, Task], target: str, seed: int) -> tupl
     odd = [name for name, inputs in first.items() if not (isinstance(inputs, Tensor) and inputs.is_floating_point())]
     if odd:
         what = "token ids or the like, not vectors of numbers"
-        return None, f"The similarity of inputs is not defined here: the inputs of {odd[0]} are {what}."
+        return None, f"Input similarity is undefined here: the inputs of {odd[0]} are {what}."
     sizes = {inputs.numel(): name for name, inputs in first.items()}
     if len(sizes) > 1:
-        told = " and ".join(f"{name} has {size:,} numbers an input" for size, name in list(sizes.items())[:2])
-        return None, f"The similarity of inputs is not defined here: {told}."
+        told = " and ".join(f"{name} has {size:,} numbers per input" for size, name in list(sizes.items())[:2])
+        return None, f"Input similarity is undefined here: {told}."
     streams = [name for name, task in tasks.items() if isinstance(task.source("train"), Stream)]
     if streams:
-        return None, f"The similarity of inputs is not measured: nobody knows how many examples {streams[0]} has."
+        return None, f"Input similarity is not measured: the number of examples is unknown for {streams[0]}."
     drawn: list[Tensor] = []
     factors: list[Tensor] = []
     for task in tasks.values():
@@ -249,5 +249,5 @@ def _said_of_shared(tasks: Mapping[str, Task], target: str) -> str:
         if not torch.equal(Source(task, "train").batch(rows).inputs, own.batch(rows).inputs):
             return ""
     same = len({len(task.train) for task in tasks.values()}) == 1
-    told = "" if same else " (less only because some have fewer of them)"
-    return f"All tasks share their inputs, so the similarity of inputs is 1 by definition{told} and tells none apart."
+    told = "" if same else " (less only where a task has fewer of them)"
+    return f"All tasks share their inputs, so input similarity is 1 by definition{told} and does not tell them apart."

@@ -30,7 +30,7 @@ def dropped_parts(updates: Sequence[Update], target: str, number: int) -> dict[s
         gone += [task for task, loss in update.losses.items() if task != target and not math.isfinite(loss)]
         if update.trouble is not None:
             gone.append(update.trouble.task)
-            log.warning("round %d: nothing was learned in a step: %s", number, update.trouble.text)
+            log.warning("round %d: a step was skipped: %s", number, update.trouble.text)
     return {f"dropped/{task}": 1.0 for task in gone if task}
 
 
@@ -48,7 +48,7 @@ def require_learning(run: Run, updates: Sequence[Update], target: Target, patien
     why = (
         known[0].text if known else target.not_finite(run.main.theta, "train", "dev") or "its loss on dev is not finite"
     )
-    raise WorkFailed(f"what the target {name!r} learned was dropped in every round so far ({len(dropped)}): {why}")
+    raise WorkFailed(f"the target's update ({name!r}) was dropped in every round so far ({len(dropped)}): {why}")
 
 
 def require_finite(theta: Vector, updates: Sequence[Update], number: int) -> None:

@@ -50,7 +50,7 @@ def unknown(kind: str, name: object, choices: Iterable[str], where: str = "") ->
     names = sorted(choices)
     near = nearest(name, names)
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    hint = f"there are: {', '.join(names[:MOST_NAMED]) or 'none'}{more}" if near is None else f"did you mean {near!r}?"
+    hint = f"available: {', '.join(names[:MOST_NAMED]) or 'none'}{more}" if near is None else f"did you mean {near!r}?"
     return UserError(f"{where + ': ' if where else ''}unknown {kind} {str(name)!r}; {hint}")
 
 
@@ -112,7 +112,7 @@ def at_least(where: str, value: object, low: float, high: float = math.inf) -> f
     """`value` if it is a finite number, at least `low` and below `high`; a `UserError` otherwise."""
     if _is_number(value) and low <= value < high:
         return _single(where, value)
-    raise UserError(f"{where} must be a number of at least {low:g}{_below(high)}, not {shown(value)}")
+    raise UserError(f"{where} must be a number, at least {low:g}{_below(high)}, not {shown(value)}")
 
 
 def shown(value: object) -> str:

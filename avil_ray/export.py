@@ -160,7 +160,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         hint = "result.save(folder) and `avil-ray run --output FOLDER` write one"
         raise UserError(f"{folder}: holds no exported model (no {FACTS}); {hint}") from None
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder / FACTS}: cannot be read ({why(error)}); save the model anew") from error
+        raise UserError(f"{folder / FACTS}: cannot be read ({why(error)}); save the model again") from error
     if version != FORMAT or reader not in (*READERS, MODULE):
         raise UserError(
             f"{folder / FACTS}: was written by another avil_ray (format {version}, {reader}); this one reads format "
@@ -170,9 +170,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
         try:
             found = _checksum(folder / name)
         except OSError as error:
-            raise UserError(f"{folder / name}: cannot be read ({why(error)}); save the model anew") from error
+            raise UserError(f"{folder / name}: cannot be read ({why(error)}); save the model again") from error
         if found != checksum:
-            raise UserError(f"{folder / name}: is not what was written (the checksum is wrong); save the model anew")
+            raise UserError(f"{folder / name}: is not what was written (the checksum is wrong); save the model again")
     return facts
 
 
@@ -201,7 +201,7 @@ def _module(folder: Path, facts: Mapping[str, Any], suite: Suite | None) -> Sing
         specification = facts["suite"]["specification"]
         if specification is None:
             name = facts["suite"]["name"]
-            raise UserError(f"{folder}: suite {name!r} was made in Python; give it, as load(folder, suite=…)")
+            raise UserError(f"{folder}: suite {name!r} was made in Python; pass it: load(folder, suite=…)")
         suite = build_suite(specification)
     method = facts["method"]
     if method["prepares"] and method["options"] is None:
@@ -212,7 +212,7 @@ def _module(folder: Path, facts: Mapping[str, Any], suite: Suite | None) -> Sing
     stored, wanted = load_file(folder / WEIGHTS), _own_state(model)
     for name in sorted({*stored, *wanted}):
         if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape:
-            raise UserError(f"{folder / WEIGHTS}: {name} is not as in suite {suite.name!r}; was it changed since?")
+            raise UserError(f"{folder / WEIGHTS}: {name} does not match suite {suite.name!r}; has the suite changed?")
     model.load_state_dict(stored, strict=False)
     return model.eval()
 

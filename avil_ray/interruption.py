@@ -5,28 +5,57 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-WORDS = "\navil-ray: stopping; what is done is kept, a second Ctrl-C ends at once\n"
 SHOW_CURSOR = "\x1b[?25h"
 _TUNES_OWN = "TUNE_DISABLE_SIGINT_HANDLER"
+_plan = ""
+"""What happens after the first signal outside of an `Interruption`. Like the handlers, it belongs to the process."""
+
+
+@contextmanager
+def interrupted_with(plan: str) -> Iterator[None]:
+    """While the block runs, the answer to the first signal says this: what happens now, and how to resume."""
+    global _plan
+    before, _plan = _plan, plan
+    try:
+        yield
+    finally:
+        _plan = before
+
+
+def answer(plan: str) -> str:
+    """The answer to the first signal, in one line."""
+    return f"avil-ray: stopping{plan and f': {plan}'}; press Ctrl-C again to quit now"
 
 
 class Interruption:
     """A context that continues after the first signal, which only requests its end.
 
+    Parameters
+    ----------
+    plan
+        What happens then, and how to resume.
+
     Attributes
     ----------
+    answer
+        What the first signal is answered.
     asked
-        Whether the end was requested.
+        Whether the end was asked for.
+    shown
+        Whether a live display shows the answer, which it would wipe out if it were written to the terminal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plan: str = "") -> None:
+        self.answer = answer(plan)
         self.asked = False
+        self.shown = False
         self._before: dict[int, Any] = {}
         self._tunes_own: str | None = None
 
@@ -54,7 +83,8 @@ class Interruption:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
             self.asked = True
-            _say(WORDS)
+            if not self.shown:
+                _say(f"\n{self.answer}\n")
         elif self._before[number] is end_the_command:
             _exit()
         else:
@@ -65,7 +95,7 @@ def end_the_command(number: int, frame: FrameType | None) -> NoReturn:
     """The command line's handler: the first signal unwinds the stack; the next one does not wait for that."""
     for one in SIGNALS:
         signal.signal(one, lambda *_: _exit())
-    _say(WORDS)
+    _say(f"\n{answer(_plan)}\n")
     raise KeyboardInterrupt
 
 

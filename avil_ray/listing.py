@@ -58,7 +58,7 @@ def _method(name: str) -> Iterator[str]:
         value = values.get(field.name)
         yield f"  {field.name}{'' if value is None else f' = {value}'}{': ' if docs else ''}{'; '.join(docs)}"
     if INNER in method_options(name):
-        yield f"  {INNER} = {{}}: options of that method, such as {{learning_rate: 0.1}}; those left out are its own"
+        yield f"  {INNER} = {{}}: options of that method, such as {{learning_rate: 0.1}}; others keep their defaults"
 
 
 def _defaults(name: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _held(folder: Path, wait: float) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             if wait:
-                log.warning("%s: in use by %s; waiting for up to %.0f s", folder, _holder(path), wait)
+                log.warning("%s: in use by %s; waiting up to %.0f s", folder, _holder(path), wait)
             lock.acquire(timeout=wait, poll_interval=0.2)
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
     except Timeout:
@@ -90,7 +90,7 @@ def _held(folder: Path, wait: float) -> Iterator[None]:
         if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
             lock.release()
             raise _unusable(folder, error) from error
-        log.warning("%s: this file system has no locks, so a second process there would not be noticed", folder)
+        log.warning("%s: this file system does not support locks, so a second process there would go unnoticed", folder)
     try:
         yield
     finally:

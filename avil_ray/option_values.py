@@ -81,7 +81,7 @@ def _wrong(value: Any, kind: Any) -> str | None:
     if kind is float:
         if not _number(value, Real) or not math.isfinite(value):
             return "a finite number"
-        return None if abs(value) <= LARGEST else f"at most {LARGEST:g} in size"
+        return None if abs(value) <= LARGEST else f"at most {LARGEST:g} in absolute value"
     kind, inside = get_origin(kind), [one for one in get_args(kind) if one in (int, float)]
     if kind not in _INSIDE or not inside:
         return None

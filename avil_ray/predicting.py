@@ -50,7 +50,7 @@ def predict(folder: Place, data: str, output: Path | None) -> str | None:
     elif isinstance(model, TextPredictor):
         answers = _of_texts(model, data)
     else:
-        raise UserError(f"{folder}: holds a model without texts or files to read; use it as avil_ray.load(folder)")
+        raise UserError(f"{folder}: this model does not read files; use it from Python with avil_ray.load(folder)")
     if output is None:
         return _as_csv(answers)
     replace_file(output, WRITERS[output.suffix](answers).encode())

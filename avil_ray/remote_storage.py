@@ -77,14 +77,14 @@ class RemoteStorage:
         probe = f".probe-{uuid.uuid4().hex}"
         try:
             if self._lacks(bucket):
-                raise UserError(f"{self.where()}: there is no bucket {bucket!r}; make it first, or choose another")
+                raise UserError(f"{self.where()}: there is no bucket {bucket!r}; create it first, or choose another")
             self.make()
             self.write(probe, b"")
             self.delete(probe)
         except Unreachable as error:
             cause = error.__cause__
             assert isinstance(cause, Exception)
-            advice = "see to the store, its address and your credentials, or choose another one"
+            advice = "check the store, its address and your credentials, or choose another one"
             raise UserError(f"{self.where()}: cannot be written ({reason(cause)}); {advice}") from error
 
     def _lacks(self, bucket: str) -> bool:
@@ -242,4 +242,4 @@ def _answered(where: str, what: str) -> Iterator[None]:
     except Exception as error:  # a store's client may raise anything
         if isinstance(error, FileNotFoundError) and what != WRITING:
             raise
-        raise Unreachable(f"{where}: {what} ({reason(error)}); what was stored before is kept") from error
+        raise Unreachable(f"{where}: {what} ({reason(error)}); earlier data is kept") from error

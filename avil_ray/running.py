@@ -1,17 +1,26 @@
-"""`avil-ray run`: one run from the command line, its lines on the terminal and its files in a folder."""
+"""`avil-ray run`: one run from the command line, and its files in a folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from avil_ray.catalog import LEARNING, build_method, build_suite, learned, method_options, suite_factory
-from avil_ray.config import flatten, nest, option_names, parse_setting, short
+from avil_ray.catalog import (
+    LEARNING,
+    build_method,
+    build_suite,
+    learned,
+    method_options,
+    settled_options,
+    suite_factory,
+)
+from avil_ray.config import flatten, nest, option_names, short
 from avil_ray.errors import UserError, unknown
 from avil_ray.export import FACTS, WEIGHTS
-from avil_ray.plain import plain
-from avil_ray.rounds import Round
+from avil_ray.methods.method import Setting
+from avil_ray.round_lines import Rounds
 from avil_ray.storage import Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
@@ -20,46 +29,66 @@ HISTORY, RESULT = "history.csv", "result.json"
 POOLS = ("inline", "ray", "train")
 
 
-def run_once(
-    suite_name: str,
-    method_name: str,
-    target: str | None,
-    rounds: int,
-    steps_per_round: int,
-    seed: int,
-    pool: str,
-    workers: int | None,
-    settings: Sequence[str],
-    output: str | None,
-    resume: bool,
-) -> None:
-    """Train, print a line a round and the figures at the end, and write the results to `output`."""
-    if pool not in POOLS:
-        raise unknown("pool", pool, POOLS, "--pool")
-    of_learning, others = learning_settings(parse_setting(text) for text in settings)
-    of_suite, of_method = divide(suite_name, method_name, others)
-    suite = named_suite(suite_name, {**of_suite, LEARNING: of_learning}, target)
-    method = build_method(method_name, of_method)
-    if output is not None:
-        require_writable(at(output))
-    result = train(
-        suite,
-        method,
-        rounds=rounds,
-        steps_per_round=steps_per_round,
-        seed=seed,
-        pool=cast(Literal["inline", "ray", "train"], pool),
-        workers=workers,
-        output=output,
-        resume=resume,
-        on_round=print_round,
-    )
-    figures = ", ".join(f"{name} {value:.6f}" for name, value in result.test.items())
-    steps = sum(int(row["cost/gradient_steps"]) for row in result.rows)
-    print(f"test ({plain(suite.target)}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
-    if output is not None:
-        write_result(at(output), result)
-        print(f"written to {plain(output)}")
+@dataclass(frozen=True)
+class Settings:
+    """What `avil-ray run` was asked for; `settings` are the options of `--set`, as (key, value)."""
+
+    suite: str
+    method: str
+    target: str | None
+    rounds: int
+    steps_per_round: int
+    seed: int
+    pool: str
+    workers: int | None
+    settings: Sequence[tuple[str, Any]]
+    output: str | None
+    resume: bool
+
+
+def run_once(asked: Settings, *, quiet: bool = False) -> Result:
+    """Train, and show each round as it ends unless that should be `quiet`."""
+    if asked.pool not in POOLS:
+        raise unknown("pool", asked.pool, POOLS, "--pool")
+    of_learning, others = learning_settings(asked.settings)
+    of_suite, of_method = divide(asked.suite, asked.method, others)
+    suite = named_suite(asked.suite, {**of_suite, LEARNING: of_learning}, asked.target)
+    method = build_method(asked.method, of_method)
+    if asked.output is not None:
+        require_writable(at(asked.output))
+    total = method.rounds(Setting(suite, {}, asked.rounds, asked.steps_per_round))
+    with Rounds(total, quiet) as shown:
+        return train(
+            suite,
+            method,
+            rounds=asked.rounds,
+            steps_per_round=asked.steps_per_round,
+            seed=asked.seed,
+            pool=cast(Literal["inline", "ray", "train"], asked.pool),
+            workers=asked.workers,
+            output=asked.output,
+            resume=asked.resume,
+            on_round=shown.show,
+        )
+
+
+def document(asked: Settings, result: Result) -> dict[str, Any]:
+    """A run as plain values, for `--json`."""
+    return {
+        "suite": result.suite.name,
+        "target": result.suite.target,
+        "method": asked.method,
+        "options": settled_options(result.method),
+        "seed": asked.seed,
+        "rounds": asked.rounds,
+        "steps_per_round": asked.steps_per_round,
+        "best_round": result.best_round,
+        "select": result.select,
+        "test": dict(result.test),
+        "gradient_steps": result.gradient_steps,
+        "output": asked.output,
+        "history": [dict(row) for row in result.rows],
+    }
 
 
 def named_suite(name: str, options: Mapping[str, Any], target: str | None = None) -> Suite:
@@ -111,18 +140,9 @@ def divide(suite: str, method: str, settings: Sequence[tuple[str, Any]]) -> tupl
         if not homes:
             raise unknown("option", name, [*of_suite, *of_method], f"--set {key}")
         if len(homes) > 1:
-            raise UserError(f"--set {key}: suite and method both have it; write suite.{name} or method.{name}")
+            raise UserError(f"--set {key}: both the suite and the method have it; write suite.{name} or method.{name}")
         chosen[homes[0]][rest] = value
     return nest(chosen[0]), nest(chosen[1])
-
-
-def print_round(done: Round) -> None:
-    """One plain line: the round, its figures on select, alpha where there is one."""
-    row: Mapping[str, Any] = done.row
-    figures = [f"{name.removeprefix('select/')} {row[name]:.4f}" for name in row if name.startswith("select/")]
-    alphas = [f"{plain(name.removeprefix('alpha/'))} {row[name]:.3f}" for name in row if name.startswith("alpha/")]
-    line = f"round {done.number:3d}  select: {', '.join(figures)}"
-    print(f"{line}  alpha: {', '.join(alphas)}" if alphas else line, flush=True)
 
 
 def write_result(storage: Storage, result: Result) -> None:

@@ -107,7 +107,7 @@ def at(place: Place) -> Storage:
 
         return opened(text)
     if isinstance(place, PathLike) and re.match(r"[a-z][a-z0-9+.-]+:/", text):
-        raise UserError(f"{text}: a URI is given as text, as a Path loses one of its slashes")
+        raise UserError(f"{text}: pass a URI as text, since a Path drops one of its slashes")
     return LocalStorage(Path(text))
 
 
@@ -245,9 +245,9 @@ def make_folder(folder: Path) -> None:
 
 
 def cannot_write(path: Path | str, error: OSError) -> WorkFailed:
-    """The error for a file that cannot be written."""
-    advice = "free some space, then go on; " if error.errno in FULL else ""
-    return WorkFailed(f"{path}: cannot be written ({why(error)}); {advice}what was stored before is kept")
+    """What to raise where a file cannot be written."""
+    advice = "free some space, then resume; " if error.errno in FULL else ""
+    return WorkFailed(f"{path}: cannot be written ({why(error)}); {advice}earlier data is kept")
 
 
 def why(error: Exception) -> str:

@@ -33,10 +33,10 @@ def opened(uri: str) -> Storage:
         parts = urlsplit(uri)
         secret = parts.password is not None or _SECRET.search(parts.query) is not None
     except ValueError as error:
-        raise UserError(f"{uri!r}: is no URI ({error})") from error
+        raise UserError(f"{uri!r}: is not a URI ({error})") from error
     if secret:
         shown = f"{parts.scheme}://…{parts.path}"
-        advice = "a URI stands in files and logs: leave them to the store's environment variables, files or roles"
+        advice = "URIs appear in files and logs; use the store's environment variables, files or roles instead"
         raise UserError(f"{shown}: holds credentials; {advice}")
     filesystem, path = _resolved(parts)
     if isinstance(filesystem, LocalFileSystem):

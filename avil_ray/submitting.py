@@ -136,7 +136,7 @@ def variables_of(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-_INSTEAD = "Ray writes what it is told into its logs, so give it by the cluster's own secrets or roles (docs/how-to/)"
+_INSTEAD = "Ray writes it to its logs; use the cluster's own secrets or roles instead (docs/how-to/)"
 
 
 def _require_no_password(what: str, text: str) -> None:
@@ -152,7 +152,7 @@ def entrypoint(space: Path, working_dir: Path, options: Sequence[str]) -> str:
         raise UserError(f"{plain(space)}: no such file")
     inside = space.resolve()
     if not inside.is_relative_to(working_dir.resolve()):
-        raise UserError(f"{plain(space)} is not in --working-dir {plain(working_dir)}, which is what the job has")
+        raise UserError(f"{plain(space)} is not in --working-dir {plain(working_dir)}; the job gets only that folder")
     path = inside.relative_to(working_dir.resolve())
     if any(part.startswith(".") for part in path.parts):
         raise UserError(f"{plain(path)}: hidden files and folders are not uploaded; rename it")
@@ -191,11 +191,11 @@ def _answering(address: str) -> JobSubmissionClient:
         requests.get(f"{address}/api/version", timeout=ANSWER_SECONDS, allow_redirects=False)
         return sdk.JobSubmissionClient(address)
     except AuthenticationError as error:
-        advice = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to what the cluster has"
-        raise UserError(f"{where}: the cluster asks for its token; {advice}") from error
-    except Exception as error:  # no dashboard there: a refused connection, a certificate error, no JSON
+        advice = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to match the cluster"
+        raise UserError(f"{where}: the cluster requires a token; {advice}") from error
+    except Exception as error:  # of what is no dashboard, or not there: a refused connection, a certificate, no JSON
         reason = plain(f"{type(error).__name__}: {error}".split("\n")[0])[:200]
-        advice = "a head that serves only itself is reached by: ray dashboard cluster.yaml, or kubectl port-forward"
+        advice = "if the head listens locally only, use ray dashboard cluster.yaml or kubectl port-forward"
         raise UserError(f"{where}: no Ray dashboard answers there ({reason}); {advice}") from error
 
 
@@ -222,13 +222,13 @@ def _watched(client: JobSubmissionClient, job: str) -> int:
     try:
         return asyncio.run(_follow(client, job))
     except asyncio.CancelledError:
-        print(f"\ndetached: job {job} goes on", flush=True)
+        print(f"\ndetached: job {job} keeps running", flush=True)
         return 1
     except (OSError, RuntimeError) as error:
         if isinstance(error, WorkFailed):
             raise
         reason = plain(f"{type(error).__name__}: {error}".split("\n")[0])[:200]
-        raise WorkFailed(f"the connection to job {job} is lost ({reason}); the job itself goes on") from error
+        raise WorkFailed(f"lost the connection to job {job} ({reason}); the job itself keeps running") from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,22 +19,18 @@ from avil_ray.keeping import InMemory, Keeper, Stored
 from avil_ray.launching import Ranks, launched
 from avil_ray.learning.evaluation import Target
 from avil_ray.learning.learner import cpu_threads
-from avil_ray.learning.parameters import Vector, initial_model
+from avil_ray.learning.parameters import Vector
 from avil_ray.learning.track import MAIN, Best, Track
 from avil_ray.locking import locked
 from avil_ray.methods.method import Method, Run, Setting
-from avil_ray.models.multitask import SingleTask
 from avil_ray.pools.inline import InlinePool
 from avil_ray.pools.pool import Evaluating, Pool
 from avil_ray.pools.reserved import own_device
+from avil_ray.result import Result as Result
 from avil_ray.rounds import Round, run_rounds
 from avil_ray.storage import Place, Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 OpenPool = Callable[[], AbstractContextManager[Pool]]
 """A function that opens a pool for the duration of a run."""
@@ -46,76 +41,6 @@ LET_GO = 30.0
 
 DAY = 86_400
 """The longest interval between checkpoints, in seconds."""
-
-
-@dataclass(frozen=True, repr=False)
-class Result:
-    """The result of a run.
-
-    Attributes
-    ----------
-    suite
-        The suite as prepared and trained by the method.
-    test
-        The target's figures on test at the best round: its metric and `loss`. Read once.
-    best_round, best_track
-        The round with the best score on select, and its track: the main one, or one that a method continued, whose
-        figures are in columns with its name.
-    select
-        That score.
-    theta
-        The parameters of that round, float32 [P].
-
-    Examples
-    --------
-    >>> import avil_ray as avil
-    >>> suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
-    >>> result = avil.train(suite, avil.Equal(), rounds=3, steps_per_round=2)
-    >>> result.best_round in (0, 1, 2), sorted(result.test)
-    (True, ['accuracy', 'loss'])
-    """
-
-    suite: Suite
-    method: Method
-    seed: int
-    test: Mapping[str, float]
-    best_round: int
-    select: float
-    theta: Vector
-    rows: tuple[Mapping[str, float], ...]
-    best_track: str = MAIN
-
-    def __repr__(self) -> str:
-        what = f"suite={self.suite.name!r}, method={type(self.method).__name__}, seed={self.seed}"
-        return f"Result({what}, best_round={self.best_round}, select={self.select}, test={dict(self.test)})"
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row per round; `docs/history.md` describes the columns."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows))
-
-    def explain(self) -> str:
-        """A description in words: the result, which tasks were used, down-weighted and kept, and the evidence.
-
-        Note the caveat at its end: alpha is not a task's importance.
-        """
-        from avil_ray.reports.alphas import explain
-
-        return explain(self.history, self.suite.task_names, self.suite.target)
-
-    def model(self) -> SingleTask:
-        """The target's model at the best round, in evaluation mode: `model(inputs)` -> outputs."""
-        flat = initial_model(self.suite, self.seed)
-        flat.load(self.theta)
-        return SingleTask(flat.model, self.suite.target).eval()
-
-    def save(self, folder: Place) -> None:
-        """Save the target's model at the best round, and what is needed to use it; see `export.save`."""
-        from avil_ray import export
-
-        export.save(self, folder)
 
 
 def train(
@@ -214,7 +139,7 @@ def train(
             run = Run(setting, {MAIN: Track(target.flat.vector())}, memory)
             target.check_evaluation(run.main.theta)
         if len(run.main.theta) != target.space.size:
-            sizes = f"{len(run.main.theta)} parameters, the suite's model has {target.space.size}"
+            sizes = f"{len(run.main.theta)} parameters, but the suite's model has {target.space.size}"
             raise UserError(f"{output}: holds a run with {sizes}; choose another output folder")
         with _open(pool, suite, tasks, seed, device, threads, workers) as opened:
             if not callable(getattr(opened, "run", None)):
@@ -267,7 +192,7 @@ def _opened(output: Place | None, resume: bool, wait: float = 0.0) -> Iterator[S
     """The storage for checkpoints, locked within the block; see `locked` for `wait`."""
     if output is None:
         if resume:
-            raise UserError("resume needs the output folder of the run to go on with")
+            raise UserError("resume needs the output folder of the run to continue")
         yield None
         return
     storage = at(output)
@@ -294,5 +219,5 @@ def _open(
         return local_pool(suite, seed, threads, workers)
     opened = pool()
     if not isinstance(opened, AbstractContextManager):
-        raise UserError(f"pool must be a function that gives a context manager, but gave {kind_of(opened)}")
+        raise UserError(f"pool must be a function that returns a context manager, but returned {kind_of(opened)}")
     return opened

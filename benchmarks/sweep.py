@@ -112,7 +112,7 @@ class Stamped(io.StringIO):
 
     def write(self, text: str) -> int:
         """Note the time at which the trials are looked through."""
-        if "are done already" in text:
+        if "are already done" in text:
             self.started = time.time()
         return len(text)
 

@@ -115,7 +115,7 @@ def test_every_method_accumulates_and_computes_in_bfloat16(name: str) -> None:
 
 def test_a_group_that_no_parameter_is_in_is_refused() -> None:
     suite = own_tasks.classes(groups={"trunc": {"learning_rate": 0.1}})
-    with pytest.raises(avil.UserError, match=r"groups\.trunc: no parameter's name begins with it; there are: .*trunk"):
+    with pytest.raises(avil.UserError, match=r"groups\.trunc: no parameter name starts with it; available: .*trunk"):
         avil.train(suite, avil.Equal())
 
 

@@ -164,7 +164,7 @@ def test_a_mistake_in_a_dataset_is_one_line_with_and_without_processes() -> None
 def test_scalar_losses_train_but_single_examples_cannot_be_weighed() -> None:
     suite = own_tasks.dense()
     avil.train(suite, avil.AlphaVIL(), rounds=1, steps_per_round=2)
-    with pytest.raises(avil.UserError, match="this method weighs single examples, but the loss gives their mean"):
+    with pytest.raises(avil.UserError, match="this method weights single examples, but the loss is a mean"):
         avil.train(suite, build_method("aux-ts", {}), rounds=1, steps_per_round=2)
 
 
@@ -184,7 +184,7 @@ def test_an_augmentation_with_a_generator_of_its_own_is_refused(auxiliary: str) 
         goal, other = own_tasks.pair(seed, auxiliary=auxiliary)
         return [goal, avil.Task("aux", other.train, augment=Shaky())]
 
-    with pytest.raises(avil.UserError, match=r"task 'aux': .* data or their augmentation have a state of their own"):
+    with pytest.raises(avil.UserError, match=r"task 'aux': .* data or their augmentation keep state"):
         avil.train(own_tasks.suite(tasks, own_tasks.classifier), avil.Equal(), **RUN)
 
 

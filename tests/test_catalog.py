@@ -35,7 +35,7 @@ def test_a_suite_remembers_its_options():
     ("specification", "message"),
     [
         ({"name": "multimist"}, "unknown suite 'multimist'; did you mean 'multimnist'?"),
-        ({"name": ["multimnist"]}, "suite: name must be a word, not ['multimnist']"),
+        ({"name": ["multimnist"]}, "suite: name must be text, not ['multimnist']"),
         ({}, "suite: give either a name or a factory ('package.module:function')"),
         ({"name": "synthetic", "factory": "a:b"}, "suite: give either a name or a factory ('package.module:function')"),
         (

@@ -11,7 +11,7 @@ from tiny_suite import tiny_suite
 
 from avil_ray import cli
 from avil_ray.catalog import build_method, label_of, settled_options, with_options
-from avil_ray.checking import described, names_suite
+from avil_ray.checking import facts_of, lines_of, names_suite
 from avil_ray.errors import UserError
 from avil_ray.methods.alignment import Alignment
 from avil_ray.methods.alpha_vil import AlphaVIL
@@ -26,12 +26,12 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_suite_is_told_task_by_task() -> None:
-    lines = list(described(tiny_suite()))
+    lines = list(lines_of(facts_of(tiny_suite())))
     assert lines[:-1] == [
         "suite tiny: target a, auxiliaries b, c",
-        "  a: train 40, dev 20, select 50, test 50; head of 18 parameters; loss cross_entropy, metric accuracy (max)",
-        "  b: train 60; head of 18 parameters; loss cross_entropy",
-        "  c: train 60; head of 18 parameters; loss cross_entropy",
+        "  a: train 40, dev 20, select 50, test 50; head with 18 parameters; loss cross_entropy, metric accuracy (max)",
+        "  b: train 60; head with 18 parameters; loss cross_entropy",
+        "  c: train 60; head with 18 parameters; loss cross_entropy",
         "model: 110 parameters",
     ]
     assert lines[-1].startswith("learning: learning_rate = 0.05, batch_size = 32, optimizer = sgd")
@@ -60,7 +60,7 @@ def test_what_is_a_suite_and_what_is_the_path_of_a_search_space() -> None:
         ),
         (
             ["check", TINY, "--set", "learning.groups.trnk.weight_decay=0"],
-            "learning: groups.trnk: no parameter's name begins with it; there are: heads.a, heads.b, heads.c, trunk.0",
+            "learning: groups.trnk: no parameter name starts with it; available: heads.a, heads.b, heads.c, trunk.0",
         ),
         (["run", "tiny_suite:TASKS"], "suite factory tiny_suite:TASKS: it is a tuple, not a function"),
         (["run", "tiny_suite:"], "'tiny_suite:': write a factory as 'package.module:function'"),
@@ -81,7 +81,7 @@ def test_what_is_a_suite_and_what_is_the_path_of_a_search_space() -> None:
         ),
         (
             ["run", TINY, "--method", "own_methods:Path"],
-            "own_methods: unknown name 'Path'; there are: ",
+            "own_methods: unknown name 'Path'; available: ",
         ),
         (
             ["run", TINY, "--method", "own_methods:Unfinished"],
@@ -148,7 +148,7 @@ def test_a_factory_in_the_current_folder_is_found_by_the_command() -> None:
     run = ["run", "mine:suite", "--method", "equal", "--rounds", "1", "--steps-per-round", "1"]
     command = [sys.executable, "-P", "-m", "avil_ray", *run]  # -P: the folder is not on Python's own path
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].startswith("test (target, best round 0 by select)")
+    assert done.stdout.splitlines()[-1].startswith("test (target, round 0, best on select)")
 
 
 def test_labels_of_ones_own_methods_are_names_that_folders_may_have() -> None:

@@ -233,7 +233,7 @@ def test_where_the_last_one_is_damaged_the_previous_one_is_used_and_that_is_said
     with caplog.at_level(logging.WARNING):
         found = loaded(storage)
     assert equal(found.rows, first.rows)
-    assert caplog.text.count("the previous one is used, with its 1 rounds") == 1
+    assert caplog.text.count("using the previous checkpoint, which has 1 rounds") == 1
     assert str(tmp_path / checkpoint.FILE) in caplog.text
 
     # the next one must not push the damaged one to where the only good one stands
@@ -252,9 +252,9 @@ def test_where_all_are_damaged_it_is_the_users_to_remove_them(damage: Callable[[
         damage(tmp_path / name)
     with pytest.raises(Damaged):
         checkpoint.rows(storage)
-    assert "and the previous one too; remove both to start again" in refused(tmp_path)
+    assert "and the previous one is damaged too; delete both to start over" in refused(tmp_path)
     storage.delete(checkpoint.PREVIOUS)
-    assert "and there is no previous one; remove it to start again" in refused(tmp_path)
+    assert "and there is no previous one; delete it to start over" in refused(tmp_path)
     checkpoint.remove(storage)
     assert load(storage) is None
 

@@ -212,7 +212,7 @@ def test_after_damage_the_previous_one_is_used_and_the_run_ends_as_if_nothing_ha
     assert len(checkpoint.rows(LocalStorage(tmp_path))) == 4
     with caplog.at_level(logging.WARNING), Checkpoints(LocalStorage(tmp_path), {}, 1.0) as checkpoints:
         run = checkpoints.load(SETTING, Memory)
-        assert "the previous one is used, with its 4 rounds" in caplog.text
+        assert "using the previous checkpoint, which has 4 rounds" in caplog.text
         assert run is not None
         for _ in range(2):  # the first of them has the bits, and so the names, of what was damaged
             run = step(run)
@@ -226,7 +226,9 @@ def test_a_vector_that_both_name_cannot_be_done_without(tmp_path: Path) -> None:
     stored(LocalStorage(tmp_path), 2)
     for path in set(vector_files(tmp_path)) - set(new_vectors(tmp_path)):
         path.unlink()
-    with pytest.raises(Damaged, match=r"vectors/.* is missing.*, and the previous one too; remove both") as caught:
+    with pytest.raises(
+        Damaged, match=r"vectors/.* is missing.*, and the previous one is damaged too; delete both"
+    ) as caught:
         loaded(tmp_path)
     assert "\n" not in str(caught.value)
 

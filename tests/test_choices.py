@@ -30,7 +30,7 @@ def test_other_words_are_refused() -> None:
     for name, value, said in [
         ("kind", "Two", "x: unknown kind 'Two'; did you mean 'two'?"),
         ("kind", None, "x: unknown kind 'None'; did you mean 'one'?"),
-        ("open", 1, "x: unknown open '1'; there are: three"),
+        ("open", 1, "x: unknown open '1'; available: three"),
         ("flag", "no", "x: flag must be true or false, not 'no'"),
         ("flag", 1, "x: flag must be true or false, not 1"),
     ]:

@@ -95,7 +95,7 @@ def test_a_living_process_is_waited_for_with_a_word(folder: Storage, caplog: pyt
     began = time.monotonic()
     with living(folder, 1.5), locked(folder, wait=30):
         assert 1 < time.monotonic() - began < 20
-    assert f"{folder.where()}: in use by process 1 on elsewhere, or by nobody" in caplog.text
+    assert f"{folder.where()}: in use by process 1 on elsewhere, or by a process that was killed" in caplog.text
 
 
 @pytest.mark.usefixtures("quick")

@@ -54,7 +54,7 @@ methods:
         (["run", "synthetic", "--rounds", "0"], "rounds must be a whole number, 1 or more, not 0"),
         (["run", "synthetic", "--seed", "-1"], "seed must be a whole number, 0 or more, not -1"),
         (["run", "multimnist", "--set", "target_labels=99999"], "target_labels"),
-        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; there are: inline, ray, train"),
+        (["run", "synthetic", "--pool", "cloud"], "--pool: unknown pool 'cloud'; available: inline, ray, train"),
         (["run", "synthetic", "--pool", "rya"], "--pool: unknown pool 'rya'; did you mean 'ray'?"),
         (["run", "synthetic", "--set", "suite.name=glue"], "--set: unknown option 'name'"),
         (["data", "synthetic", "--set", "name=multimnist"], "--set: unknown option 'name'"),
@@ -65,7 +65,7 @@ methods:
         ),
         (
             ["run", "synthetic", "--method", "static", "--set", "weights=3", "--set", "weights.helpful_1=1"],
-            "weights is 3 already",
+            "weights is already 3",
         ),
         (["run", "synthetic", "--method", "alignment", "--set", "options=3"], "options should be a mapping"),
         (["run", "synthetic", "--output", "/dev/null/x"], "cannot be written"),
@@ -107,10 +107,10 @@ def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(
         (SPACE.replace("rounds: 2\n", "rounds: 0\n", 1), [], "rounds"),
         (SPACE.replace("seeds: [0]", "seeds: [-1]"), [], "seeds"),
         (SPACE.replace("rounds: 2\n", "round: 2\n", 1), [], "did you mean 'rounds'?"),
-        (SPACE, ["--seeds", "0,x"], "write whole numbers"),
+        (SPACE, ["--seeds", "0,x"], "expected whole numbers"),
         (SPACE, ["--max-concurrent", "0"], "--max-concurrent must be at least 1"),
         (SPACE, ["--storage", "/dev/null/x"], "cannot be written"),
-        (SPACE, ["--resume", "--fresh"], "exclude each other"),
+        (SPACE, ["--resume", "--fresh"], "cannot be combined"),
         (SPACE, ["--set", "suite.target_labels=70"], "target_labels"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_run_prints_a_line_a_round_and_writes_its_files(tmp_path: Path, capsys
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("round   0  select: accuracy ")
     assert "alpha: target" in lines[0]
-    assert lines[-2].startswith("test (target, best round")
+    assert lines[-2].startswith("test (target, round ")
     written = {path.name for path in (tmp_path / "out").iterdir()}
     kept = {"checkpoint.safetensors", "checkpoint.previous.safetensors"}
     assert written == {*kept, "history.csv", "result.json", "avil.json", "model.safetensors"}
@@ -256,11 +256,11 @@ def test_a_method_is_listed_with_the_values_in_force(capsys: pytest.CaptureFixtu
     listed = capsys.readouterr().out
     assert "  alpha_steps = 10: most steps" in listed
     assert "  dev = crossfit: " in listed
-    assert "  learning_rate: learning rate of the gradient steps; the suite's own where not given" in listed
+    assert "  learning_rate: learning rate of the gradient steps; default: the suite's own" in listed
     assert "None" not in listed
     assert call("list", "methods", "alignment") == 0
     listed = capsys.readouterr().out
-    assert "  weighting = equal: the method that weighs the tasks" in listed
+    assert "  weighting = equal: the method that weights the tasks" in listed
     assert "  options = {}: " in listed
 
 
@@ -304,7 +304,7 @@ def test_what_the_machine_refuses_is_one_line(
 
     monkeypatch.setattr("avil_ray.listing.listing", refuse)
     assert call("list", "suites") == 1
-    assert capsys.readouterr().err == f"avil-ray: results/a b: {os.strerror(number)}; what was done is kept\n"
+    assert capsys.readouterr().err == f"avil-ray: results/a b: {os.strerror(number)}\n"
 
 
 def test_our_own_mistakes_stay_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,11 +323,11 @@ def test_our_own_mistakes_stay_tracebacks(monkeypatch: pytest.MonkeyPatch) -> No
         ("avil list suites >&-; exit $?", 0, ""),
         ("avil list suites <&- >/dev/null; exit $?", 0, ""),
         ("PYTHONIOENCODING=ascii avil list methods alpha-vil >/dev/null; exit $?", 0, ""),
-        ("avil list suites >/dev/full; exit $?", 1, "avil-ray: No space left on device; what was done is kept\n"),
+        ("avil list suites >/dev/full; exit $?", 1, "avil-ray: No space left on device\n"),
         (
             "rmdir $PWD; avil list suites; exit $?",
             2,
-            "avil-ray: the current folder cannot be read (No such file or directory); start in one that exists\n",
+            "avil-ray: cannot read the current folder (No such file or directory); change to one that exists\n",
         ),
     ],
 )
@@ -350,8 +350,11 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_says_so_at_once(tmp_path: P
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.stderr.readline() == "\n"
-    assert process.stderr.readline() == "avil-ray: stopping; what is done is kept, a second Ctrl-C ends at once\n"
+    assert process.stderr.readline() == (
+        "avil-ray: stopping: the last checkpoint stays in out; continue later with --resume; "
+        "press Ctrl-C again to quit now\n"
+    )
     assert time.monotonic() - began < 1
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (1, "avil-ray: interrupted; what was done is kept\n")
+    assert (process.returncode, errors) == (1, "avil-ray: interrupted\n")
     assert (tmp_path / "out" / "checkpoint.safetensors").exists()

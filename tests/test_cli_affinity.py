@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from avil_ray import cli
+from avil_ray.commands import look
+from avil_ray.commands.options import seeds_of
 from avil_ray.diagnosis import affinity
 
 SMALL = ["affinity", "synthetic", "--steps", "4", "--set", "train=60", "--set", "target_labels=40"]
@@ -36,8 +38,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["affinity", "synthetic", "--set", "helpfull=3"], "unknown option 'helpfull'; did you mean 'helpful'?"),
         (["affinity", "synthetic", "--set", "helpful"], "write it as key=value"),
         (["affinity", "synthetic", "--steps", "0"], "steps must be a whole number, 1 or more, not 0"),
-        (["affinity", "synthetic", "--seeds", "0,x"], "write whole numbers with commas between"),
-        (["affinity", "synthetic", "--seeds", "1,1"], "seeds must be different whole numbers"),
+        (["affinity", "synthetic", "--seeds", "0,x"], "expected whole numbers separated by commas"),
+        (["affinity", "synthetic", "--seeds", "1,1"], "seeds must be distinct whole numbers"),
         (["affinity", "multimnist", "--set", "auxiliaries=[]"], "has no auxiliary"),
         (["affinity", "synthetic", "--output", "/dev/null/x"], "cannot be written"),
         (["affinity", "synthetic", "--step", "3"], "No such option: --step"),
@@ -110,6 +112,6 @@ def test_the_store_and_the_experiment_of_the_environment_are_used(
 def test_it_has_help_with_an_example_and_the_defaults_of_the_function(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("affinity", "--help") == 0
     assert "avil-ray affinity multimnist" in capsys.readouterr().out
-    ours, theirs = (inspect.signature(function).parameters for function in (cli.affinity, affinity))
+    ours, theirs = (inspect.signature(function).parameters for function in (look.affinity, affinity))
     assert ours["steps"].default == theirs["steps"].default
-    assert tuple(cli._seeds(ours["seeds"].default)) == theirs["seeds"].default
+    assert tuple(seeds_of(ours["seeds"].default)) == theirs["seeds"].default

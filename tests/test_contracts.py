@@ -20,11 +20,11 @@ def test_assignments_that_no_pool_could_run_are_refused() -> None:
     other = replace(fine, name="two")
     assert check_assignments([fine, other], run) == [fine, other]
     for work, said in (
-        ([], "assign() must give a list of Assignment objects, at least one"),
-        ([fine, None], "assign() must give a list of Assignment objects, at least one"),
+        ([], "assign() must return a list with at least one Assignment"),
+        ([fine, None], "assign() must return a list with at least one Assignment"),
         ([fine, other, fine], "assign(): two assignments on track 'main' are called 'one'"),
-        ([replace(fine, track="side")], "assign(): 'one' starts from track 'side'; there are: main"),
-        ([replace(fine, weights={"up": 1.0})], "assign(): 'one' trains 'up', which is no task of the suite"),
+        ([replace(fine, track="side")], "assign(): 'one' starts from track 'side'; available: main"),
+        ([replace(fine, weights={"up": 1.0})], "assign(): 'one' trains 'up', which is not a task of the suite"),
     ):
         with pytest.raises(UserError) as caught:
             check_assignments(work, run)  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def test_assignments_that_no_pool_could_run_are_refused() -> None:
 def test_tracks_must_not_change_while_their_figures_are_still_to_come() -> None:
     run = small.new_run(small.small_suite(), avil.Equal(), 0)
     assert require_settled(run, replace(run, rows=({},)), 3).rows == ({},)
-    with pytest.raises(UserError, match=r"begin\(\) of round 3 changes tracks before .*reads_select\(\) must be True"):
+    with pytest.raises(UserError, match=r"begin\(\) of round 3 changes tracks .*reads_select\(\) must return True"):
         require_settled(run, run.with_main(run.main.rewound()), 3)
     with pytest.raises(UserError, match="changes tracks"):
         require_settled(run, run.with_tracks({"side": run.main}), 3)

@@ -104,15 +104,14 @@ def test_for_token_ids_there_is_no_score_and_that_is_said(ids: object) -> None:
     scores, said = covariance_scores(tasks_of(goal=torch.zeros(3, 4), text=ids), "goal", 0)
     assert scores is None
     assert said == (
-        "The similarity of inputs is not defined here: the inputs of text are token ids or the like, not vectors of "
-        "numbers."
+        "Input similarity is undefined here: the inputs of text are token ids or the like, not vectors of numbers."
     )
 
 
 def test_for_inputs_of_different_sizes_there_is_no_score_and_that_is_said() -> None:
     scores, said = covariance_scores(tasks_of(goal=torch.zeros(3, 4), other=torch.zeros(3, 2, 3)), "goal", 0)
     assert scores is None
-    assert said.endswith("not defined here: goal has 4 numbers an input and other has 6 numbers an input.")
+    assert said.endswith("undefined here: goal has 4 numbers per input and other has 6 numbers per input.")
 
 
 def test_shared_inputs_are_alike_by_definition_and_that_is_said() -> None:
@@ -120,9 +119,9 @@ def test_shared_inputs_are_alike_by_definition_and_that_is_said() -> None:
     scores, said = covariance_scores(tasks_of(goal=inputs, other=inputs.clone()), "goal", 0)
     assert scores is not None
     assert len(set(scores.ravel())) == 1
-    assert said == "All tasks share their inputs, so the similarity of inputs is 1 by definition and tells none apart."
+    assert said == "All tasks share their inputs, so input similarity is 1 by definition and does not tell them apart."
     _, said = covariance_scores(tasks_of(goal=inputs[:20], other=inputs), "goal", 0)
-    assert "1 by definition (less only because some have fewer of them)" in said
+    assert "1 by definition (less only where a task has fewer of them)" in said
     _, said = covariance_scores(tasks_of(goal=inputs, other=inputs.flip(0)), "goal", 0)
     assert said == ""
 
@@ -248,7 +247,7 @@ def test_a_suite_of_token_ids_is_diagnosed_without_the_score() -> None:
     suite = dataclasses.replace(small.small_suite(), tasks=worded, model=reading)
     found = affinity(suite, steps=3, seeds=(0, 1))
     assert found.scores is None
-    assert found.inputs.startswith("The similarity of inputs is not defined here")
+    assert found.inputs.startswith("Input similarity is undefined here")
     assert np.isfinite(found.loss_changes).all()
     assert not [name for name in found.frame().columns if "covariance" in name or "similarity" in name]
 
@@ -262,12 +261,12 @@ def heads_only() -> nn.Module:
     [
         (small.small_suite, {"steps": 0}, "steps must be a whole number, 1 or more, not 0"),
         (small.small_suite, {"seeds": (0, -1)}, "seed must be a whole number, 0 or more, not -1"),
-        (small.small_suite, {"seeds": ()}, "seeds must be different whole numbers, at least one, not []"),
-        (small.small_suite, {"seeds": (1, 1)}, "seeds must be different whole numbers, at least one, not [1, 1]"),
+        (small.small_suite, {"seeds": ()}, "seeds must be distinct whole numbers, at least one, not []"),
+        (small.small_suite, {"seeds": (1, 1)}, "seeds must be distinct whole numbers, at least one, not [1, 1]"),
         (
             small.constant_suite,
             {},
-            "suite 'constant' has no auxiliary, so there is nothing to find out; give it one",
+            "suite 'constant' has no auxiliary task, so there is nothing to measure; add one",
         ),
         (
             lambda: dataclasses.replace(small.small_suite(), model=heads_only),

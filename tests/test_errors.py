@@ -11,8 +11,8 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 def test_where_nothing_is_near_all_names_are_listed_in_order() -> None:
-    assert str(unknown("method", "xyz", ["static", "equal"])) == "unknown method 'xyz'; there are: equal, static"
-    assert str(unknown("task", "xyz", [])) == "unknown task 'xyz'; there are: none"
+    assert str(unknown("method", "xyz", ["static", "equal"])) == "unknown method 'xyz'; available: equal, static"
+    assert str(unknown("task", "xyz", [])) == "unknown task 'xyz'; available: none"
 
 
 @pytest.mark.parametrize("name", [3, None, True])

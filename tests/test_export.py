@@ -85,11 +85,11 @@ def test_the_suite_is_built_as_it_was_asked_for(tmp_path: Path) -> None:
 def test_a_suite_that_was_made_in_python_is_given_again(tmp_path: Path) -> None:
     result = trained(tiny_suite())
     result.save(tmp_path / "out")
-    with pytest.raises(UserError, match=r"suite 'tiny' was made in Python; give it, as load\(folder, suite=…\)"):
+    with pytest.raises(UserError, match=r"suite 'tiny' was made in Python; pass it: load\(folder, suite=…\)"):
         avil.load(tmp_path / "out")
     loaded = avil.load(tmp_path / "out", tiny_suite())
     assert torch.equal(loaded(inputs_of(result)), result.model()(inputs_of(result)))
-    with pytest.raises(UserError, match=r"model\.safetensors: model\.heads\.a\.bias is not as in suite 'synthetic'"):
+    with pytest.raises(UserError, match=r"model\.safetensors: model\.heads\.a\.bias does not match suite 'synthetic'"):
         avil.load(tmp_path / "out", avil.suites.synthetic(**SIZES))
 
 

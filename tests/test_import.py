@@ -78,11 +78,12 @@ FLOORS = [
     | {"checkpoint", "checkpoint_vectors", "checkpoint_writer", "keeping"},
     {"launching"},
     {"arguments"},
-    {"training", "stacked", "diagnosis", "export"},
+    {"result", "training", "stacked", "diagnosis", "export"},
     {"suites"},
     {"spaces"},
     {"sweeps"},
-    {"running", "submitting", "listing", "checking", "predicting"},
+    {"running", "round_lines", "submitting", "listing", "checking", "predicting"},
+    {"commands"},
     {"cli"},
 ]
 """From the ground up. A package may import from its own floor and from those below."""

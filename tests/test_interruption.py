@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from avil_ray.interruption import SIGNALS, WORDS, Interruption
+from avil_ray.interruption import SIGNALS, Interruption, end_the_command, interrupted_with
+
+WORDS = "\navil-ray: stopping; press Ctrl-C again to quit now\n"
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -26,6 +28,33 @@ def test_the_first_signal_is_answered_and_the_block_goes_on_the_second_ends_it(
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+SAID = "avil-ray: stopping: it is stored; resume with --resume; press Ctrl-C again to quit now\n"
+
+
+def test_the_answer_says_what_happens_and_how_to_resume(capfd: pytest.CaptureFixture[str]) -> None:
+    plan = "it is stored; resume with --resume"
+    with Interruption(plan):
+        signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == f"\n{SAID}"
+    before = signal.signal(signal.SIGTERM, end_the_command)
+    both = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with interrupted_with(plan), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in (both | {signal.SIGTERM: before}).items():
+            signal.signal(number, handler)
+    assert capfd.readouterr().err == f"\n{SAID}"
+
+
+def test_a_live_display_shows_the_answer_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    with Interruption() as interruption:
+        interruption.shown = True
+        signal.raise_signal(signal.SIGINT)
+    assert interruption.asked
+    assert capfd.readouterr().err == ""
 
 
 def test_tune_is_told_only_after_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_a_lock_is_waited_for_with_a_word(tmp_path: Path, caplog: pytest.LogCapt
     with locked(tmp_path, wait=30):
         assert time.monotonic() - before < 10
     assert f"{tmp_path}: in use by process {process.pid} on " in caplog.text
-    assert "waiting for up to 30 s" in caplog.text
+    assert "waiting up to 30 s" in caplog.text
     process.wait()
 
 

@@ -28,7 +28,7 @@ from avil_ray.methods.svd_reweighting import SVDReweighting
         (avil.Equal, {"learning_rate": "0.1"}, "learning_rate must be a finite number, not '0.1'"),
         (avil.Equal, {"learning_rate": math.nan}, "learning_rate must be a finite number, not nan"),
         (avil.Equal, {"learning_rate": math.inf}, "learning_rate must be a finite number, not inf"),
-        (avil.Equal, {"learning_rate": 1e300}, "learning_rate must be at most 1e+38 in size, not 1e+300"),
+        (avil.Equal, {"learning_rate": 1e300}, "learning_rate must be at most 1e+38 in absolute value, not 1e+300"),
         (avil.Equal, {"learning_rate": True}, "learning_rate must be a finite number, not True"),
         (avil.Equal, {"learning_rate": -1.0}, "learning_rate must be above 0, not -1.0"),
         (avil.Static, {"weights": 3}, "weights must be a mapping of names to numbers, not 3"),
@@ -37,7 +37,7 @@ from avil_ray.methods.svd_reweighting import SVDReweighting
         (
             avil.Static,
             {"weights": {"a": -math.inf}},
-            "weights: a: a weight must be a number of at least 0, and finite, not -inf",
+            "weights: a: a weight must be a number, at least 0, and finite, not -inf",
         ),
         (ForkMerge, {"top_k": 3}, "top_k must be a list of numbers, such as [0, 1], not 3"),
         (ForkMerge, {"top_k": [0.5]}, "top_k must be a list of numbers, such as [0, 1], not [0.5]"),

@@ -119,5 +119,5 @@ def test_mistakes_are_one_line_and_status_2(files: Path, tmp_path: Path, capsys:
 def test_a_model_that_reads_no_files_says_how_it_is_used(tmp_path: Path) -> None:
     suite = avil.suites.synthetic(train=50, target_labels=30, select=20, test=20)
     avil.train(suite, avil.TargetOnly(), rounds=1, steps_per_round=1).save(tmp_path / "out")
-    with pytest.raises(UserError, match=r"holds a model without texts or files to read; use it as avil_ray\.load"):
+    with pytest.raises(UserError, match=r"this model does not read files; use it from Python with avil_ray\.load"):
         predict(tmp_path / "out", "new.csv", None)

@@ -133,17 +133,17 @@ def test_a_store_that_is_gone_is_a_line_and_what_was_there_is_there_when_it_is_b
         storage.write("a", b"1")
         server.stop()
         began = time.monotonic()
-        with pytest.raises(Unreachable, match=r"s3://bucket/x/a: cannot be written .*; what was stored before is kept"):
+        with pytest.raises(Unreachable, match=r"s3://bucket/x/a: cannot be written .*; earlier data is kept"):
             storage.write("a", b"2")
         with pytest.raises(Unreachable, match=r"s3://bucket/x/a: cannot be reached .*AWS Error NETWORK_CONNECTION"):
             storage.exists("a")
-        with pytest.raises(UserError, match=r"s3://bucket/x: cannot be written .*; see to the store"):
+        with pytest.raises(UserError, match=r"s3://bucket/x: cannot be written .*; check the store"):
             storage.require_writable()
         assert time.monotonic() - began < 120
 
 
 def test_a_bucket_that_is_not_there_is_the_users_to_make(s3: Server) -> None:
-    with pytest.raises(UserError, match=r"s3://nowhere/x: there is no bucket 'nowhere'; make it first"):
+    with pytest.raises(UserError, match=r"s3://nowhere/x: there is no bucket 'nowhere'; create it first"):
         at(s3.uri("nowhere/x")).require_writable()
     assert at(s3.uri("nowhere/x")).names() == []
 
@@ -151,7 +151,7 @@ def test_a_bucket_that_is_not_there_is_the_users_to_make(s3: Server) -> None:
 def test_credentials_that_fail_are_a_line() -> None:
     with served(strict=True) as server:
         with pytest.raises(
-            UserError, match=r"s3://bucket/x: cannot be written .*AWS Error .*; see to the store"
+            UserError, match=r"s3://bucket/x: cannot be written .*AWS Error .*; check the store"
         ) as caught:
             at(server.uri("bucket/x")).require_writable()
         with pytest.raises(Unreachable, match=r"s3://bucket/x/a: cannot be reached .AWS Error ACCESS_DENIED"):

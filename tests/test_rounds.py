@@ -270,7 +270,7 @@ def test_a_pool_that_answers_in_another_order_or_lacks_an_update_is_refused(answ
     start = started(method, 2)
     with pytest.raises(UserError) as caught:
         run(method, start, Odd(start.setting.suite, start.setting.tasks, 0))
-    said = "pool: run() must give one Update for each assignment, in their order (on main, on side by side)"
+    said = "pool: run() must return one Update per assignment, in the same order (on main, on side by side)"
     assert str(caught.value) == said
 
 

@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(TypeError):
         replace_file(tmp_path / "file", "no bytes")  # type: ignore[arg-type]
     (tmp_path / "folder").mkdir()
-    with pytest.raises(WorkFailed, match=r"folder: cannot be written .Is a directory.; what was stored before is kept"):
+    with pytest.raises(WorkFailed, match=r"folder: cannot be written .Is a directory.; earlier data is kept"):
         replace_file(tmp_path / "folder", b"new")
     with pytest.raises(WorkFailed, match=r"gone/file: cannot be written .No such file or directory."):
         replace_file(tmp_path / "gone" / "file", b"new")
@@ -88,7 +88,5 @@ def test_a_disk_that_takes_no_more_keeps_the_old_file(tmp_path: Path) -> None:
     write += f"replace_file(Path({str(tmp_path / 'file')!r}), bytes(5000))"
     done = subprocess.run([sys.executable, "-c", NARROW + write, "4096"], capture_output=True, text=True)
     last = done.stderr.strip().splitlines()[-1]
-    assert last.endswith(
-        f"WorkFailed: {tmp_path / 'file'}: cannot be written (File too large); what was stored before is kept"
-    )
+    assert last.endswith(f"WorkFailed: {tmp_path / 'file'}: cannot be written (File too large); earlier data is kept")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]

@@ -14,10 +14,10 @@ WRONG = {
     "s3://": r"s3://: names no bucket or folder; write it as s3://bucket/folder",
     "s3a://bucket/x": r"s3a://bucket/x: a package for s3a:// is missing .*s3fs.*; install it with pip, in the env",
     "sftp://host/x": r"sftp://host/x: a package for sftp:// is missing .*paramiko.*; install it with pip",
-    "s3://KEY:planted@bucket/x": r"s3://…/x: holds credentials; a URI stands in files and logs",
+    "s3://KEY:planted@bucket/x": r"s3://…/x: holds credentials; URIs appear in files and logs",
     "abfs://b@a.dfs.core.windows.net/x?client_secret=planted": r"abfs://…/x: holds credentials",
     "s3://bucket/x?nonsense=1": r"s3://bucket/x\?nonsense=1: cannot be opened .*nonsense",
-    "s3://[bucket/x": r"is no URI",
+    "s3://[bucket/x": r"is not a URI",
 }
 
 
@@ -30,7 +30,7 @@ def test_a_uri_that_cannot_be_opened_is_a_line(uri: str) -> None:
 
 
 def test_a_path_of_a_uri_is_refused_and_a_file_uri_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a URI is given as text"):
+    with pytest.raises(UserError, match="pass a URI as text"):
         at(Path("s3://bucket/x"))
     assert at(f"file://{tmp_path}/x") == LocalStorage(tmp_path / "x")
     assert at(tmp_path) == LocalStorage(tmp_path)

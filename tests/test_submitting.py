@@ -125,7 +125,7 @@ def test_a_space_that_would_not_be_uploaded_is_refused(tmp_path: Path) -> None:
     outside.touch()
     (inside / ".hidden" / "space.yaml").touch()
     for space, folder, said in [
-        (outside, inside, f"{outside} is not in --working-dir {inside}, which is what the job has"),
+        (outside, inside, f"{outside} is not in --working-dir {inside}; the job gets only that folder"),
         (inside / ".hidden" / "space.yaml", inside, ".hidden/space.yaml: hidden files and folders are not uploaded"),
         (inside / "none.yaml", inside, f"{inside}/none.yaml: no such file"),
         (outside, tmp_path / "none", f"--working-dir {tmp_path}/none: no such folder"),
@@ -298,6 +298,6 @@ def test_a_stranger_is_refused_in_one_line(head: Head, tmp_path: Path) -> None:
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (2, "")
     assert errors.startswith(
-        f"avil-ray: --address {head.address}: the cluster asks for its token; set RAY_AUTH_MODE=token"
+        f"avil-ray: --address {head.address}: the cluster requires a token; set RAY_AUTH_MODE=token"
     )
     assert errors.count("\n") == 1

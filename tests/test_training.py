@@ -164,11 +164,11 @@ def refused(**options: Any) -> str:
         ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
         ({"pool": "rai"}, "pool must be 'inline', 'ray' or 'train', not 'rai'"),
         ({"pool": 3}, "pool must be 'inline', 'ray' or 'train', not 3"),
-        ({"pool": lambda: 5}, "pool must be a function that gives a context manager, but gave 5 (int)"),
+        ({"pool": lambda: 5}, "pool must be a function that returns a context manager, but returned 5 (int)"),
         ({"pool": lambda: nullcontext(5)}, "pool must open something with a method run(), not 5 (int)"),
         (
             {"pool": lambda: nullcontext(Silent())},
-            "pool: run() must give one Update for each assignment, in their order (main)",
+            "pool: run() must return one Update per assignment, in the same order (main)",
         ),
         ({"seed": 1.5}, "seed must be a whole number, 0 or more, not 1.5"),
         ({"seed": 2**63}, "seed must be at most 9,223,372,036,854,775,807"),
@@ -179,7 +179,7 @@ def refused(**options: Any) -> str:
         ({"output": 5}, "output must be the path of a folder or a URI, not 5 (int)"),
         ({"output": ""}, "output must be the path of a folder or a URI, not '' (str)"),
         ({"resume": "yes"}, "resume must be True or False, not 'yes' (str)"),
-        ({"on_round": 5}, "on_round must be a function of a round, not 5 (int)"),
+        ({"on_round": 5}, "on_round must be a function that takes a round, not 5 (int)"),
         (
             {"method": "alpha-vil"},
             "method must be an avil_ray.Method, not 'alpha-vil' (str); avil_ray.AlphaVIL() is one",
@@ -193,8 +193,8 @@ def refused(**options: Any) -> str:
             {"suite": avil.suites.multimnist},
             "suite must be an avil_ray.Suite, not a function; call multimnist(…), which makes one",
         ),
-        ({"method": avil.Static(weights={"x": 1.0})}, "weights: unknown task 'x'; there are: left, noise, right"),
-        ({"resume": True, "output": None}, "resume needs the output folder of the run to go on with"),
+        ({"method": avil.Static(weights={"x": 1.0})}, "weights: unknown task 'x'; available: left, noise, right"),
+        ({"resume": True, "output": None}, "resume needs the output folder of the run to continue"),
         ({"checkpoint_every": 0}, "checkpoint_every must be a number above 0 and below 86400, not 0"),
         ({"checkpoint_every": "5"}, "checkpoint_every must be a number above 0 and below 86400, not '5'"),
         ({"checkpoint_every": math.nan}, "checkpoint_every must be a number above 0 and below 86400, not nan"),
@@ -224,7 +224,7 @@ def test_another_run_is_not_overwritten_and_another_configuration_not_gone_on_wi
 def test_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
     avil.train(small.small_suite(), avil.TargetOnly(), **RUN, output=tmp_path)
     said = refused(suite=small.small_suite(small.batch_norm), output=tmp_path, resume=True)
-    assert said.startswith(f"{tmp_path}: holds a run with 129 parameters, the suite's model has 162")
+    assert said.startswith(f"{tmp_path}: holds a run with 129 parameters, but the suite's model has 162")
 
 
 def test_a_damaged_checkpoint_costs_a_round_and_two_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -237,7 +237,7 @@ def test_a_damaged_checkpoint_costs_a_round_and_two_are_said(tmp_path: Path, cap
     assert again.test == whole.test
     for path in (last, previous):
         path.write_bytes(path.read_bytes()[:-1])
-    assert "and the previous one too; remove both to start again" in refused(output=tmp_path, resume=True)
+    assert "and the previous one is damaged too; delete both to start over" in refused(output=tmp_path, resume=True)
 
 
 def test_an_output_folder_that_another_process_uses_is_refused(tmp_path: Path) -> None:
@@ -303,9 +303,10 @@ class Silent:
 
 def test_a_result_is_shown_on_one_short_line() -> None:
     result = avil.train(small.small_suite(), avil.Equal(), **RUN)
+    test = ", ".join(f"{name!r}: {value:.4g}" for name, value in result.test.items())
     assert repr(result) == (
-        f"Result(suite='small', method=Equal, seed=4, best_round={result.best_round}, select={result.select}, "
-        f"test={dict(result.test)})"
+        f"Result(suite='small', method=Equal, seed=4, best_round={result.best_round}, "
+        f"select={result.select:.4g}, test={{{test}}})"
     )
 
 

@@ -39,7 +39,9 @@ def trouble(step: Step, weights: Weights, start: Tensor) -> Trouble:
         if not bool(torch.isfinite(torch.as_tensor(weights[task])).all()):
             return Trouble(task, f"the weight of task {task!r} is not finite {when}; {LOWER}")
         if not _finite_gradient(step, task, step.theta):
-            early = f"at the round's start neither; {_LOOK}" if not _finite_gradient(step, task, start) else LOWER
+            early = LOWER
+            if not _finite_gradient(step, task, start):
+                early = f"and it was not finite when the round began; {_LOOK}"
             return Trouble(task, f"the gradient of task {task!r} is not finite {when}, although its loss is; {early}")
     return Trouble("", f"the gradient is not finite {when}, although the losses are; {LOWER}")
 

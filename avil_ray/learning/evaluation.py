@@ -118,9 +118,9 @@ class Target:
         """Check that the model can be trained on these tasks, and evaluated on dev."""
         start = self.flat.vector()
         if len({self._try_out(tasks) for _ in range(2)}) > 1:
-            hint = "draw them in model(), which is seeded, or anew in every pass"
+            hint = "draw them in model(), which is seeded, or redraw them in every pass"
             raise UserError(
-                f"suite {self.suite.name!r}: the model or the data keep random numbers of their first use; {hint}"
+                f"suite {self.suite.name!r}: the model or the data keep random numbers drawn on first use; {hint}"
             )
         self.flat.zero_gradient()
         changed = self.flat.changed(start)

@@ -142,8 +142,8 @@ def _unchanged(batch: Any) -> Any:
 def _require_single(source: Source, items: Items) -> None:
     """Raise `UserError` if single examples cannot be read: a user's own inputs support only batches."""
     if items.augment is not None and isinstance(items.data, Examples) and not isinstance(items.data.inputs, Tensor):
-        hint = "mark the callable with avil_ray.tasks.augmentation.batched, and it gets whole batches"
-        raise UserError(f"{source.where}: augment needs inputs in a tensor to take single examples of; {hint}")
+        hint = "mark the callable with avil_ray.tasks.augmentation.batched, to pass it whole batches"
+        raise UserError(f"{source.where}: augment needs tensor inputs to process single examples; {hint}")
 
 
 def augmented(source: Source, augment: Augment, inputs: Any, targets: Any) -> Pair:
@@ -220,5 +220,5 @@ class StreamLoader:
                 index += 1
                 yield found
             if index == before:
-                raise UserError(f"{self._source.where} gave no example; give at least one")
+                raise UserError(f"{self._source.where} has no examples; at least one is needed")
             number += 1

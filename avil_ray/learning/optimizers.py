@@ -174,7 +174,7 @@ def check_groups(space: ParameterSpace, learning: Learning) -> None:
         if not any(group_of(name, learning) == group for name in names):
             roots = sorted({".".join(name.split(".")[:2]) for name in names})
             raise UserError(
-                f"learning: groups.{group}: no parameter's name begins with it; there are: {', '.join(roots[:12])}"
+                f"learning: groups.{group}: no parameter name starts with it; available: {', '.join(roots[:12])}"
             )
 
 

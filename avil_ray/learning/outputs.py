@@ -60,7 +60,7 @@ def _first(task: Task, split: str) -> Batch | None:
     for _, found in tensors_of("inputs", batch.inputs):
         if not isinstance(found, Tensor):
             wrong = kind_of(batch.inputs) + ("" if found is batch.inputs else f" with {kind_of(found)} in it")
-            raise UserError(f"{source.where}: inputs must come as a tensor or a mapping of tensors, not {wrong}")
+            raise UserError(f"{source.where}: inputs must be a tensor or a mapping of tensors, not {wrong}")
     return batch
 
 
@@ -79,7 +79,7 @@ def _check_outputs(task: Task, split: str, outputs: Any, batch: Batch) -> None:
     where = f"task {task.name!r}"
     for _, values in tensors_of("outputs", outputs):
         if not isinstance(values, Tensor):
-            raise UserError(f"{where}: the model must give a tensor of outputs, not {kind_of(values)}")
+            raise UserError(f"{where}: the model must return a tensor, not {kind_of(values)}")
         if not values.is_floating_point():
             raise UserError(f"{where}: the model's outputs must be floating-point numbers, not {values.dtype}")
     if of_classes(task.loss) or task.loss in NUMBERS:
@@ -100,7 +100,7 @@ def _device(outputs: Any) -> torch.device:
 def _check_shape(task: Task, outputs: Any, batch: Batch) -> None:
     """Check the requirements of the named losses, and mismatches that broadcasting would hide."""
     if isinstance(outputs, Mapping) or isinstance(batch.targets, Mapping):
-        raise UserError(f"task {task.name!r}: loss {task.loss!r} needs tensors; give a loss of your own for mappings")
+        raise UserError(f"task {task.name!r}: loss {task.loss!r} needs tensors; for mappings, pass your own loss")
     shape, wanted, count = list(outputs.shape), list(batch.targets.shape), batch.count
     found = f"task {task.name!r}: the model's outputs for {count} examples have shape {shape}"
     if not of_classes(task.loss):
@@ -137,6 +137,6 @@ def _check_classes(task: Task, outputs: int, loss: CrossEntropy) -> None:
         two = isinstance(metric, str) and METRICS[metric].kind == "two classes"
         if two and outputs != 2 and task.test is not None:
             raise UserError(
-                f"task {task.name!r}: metric {metric!r} knows classes 0 and 1 only, but its head has {outputs} "
+                f"task {task.name!r}: metric {metric!r} supports only classes 0 and 1, but its head has {outputs} "
                 "outputs; give the head 2, or the metric f1_macro or matthews"
             )

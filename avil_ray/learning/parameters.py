@@ -169,7 +169,7 @@ class FlatModel:
         """Set every parameter and buffer from theta [P]; copies nothing if theta is `values` itself."""
         source = torch.from_numpy(np.array(theta)) if isinstance(theta, np.ndarray) else theta
         if source.shape != self.values.shape:
-            raise ValueError(f"theta has {tuple(source.shape)} numbers, the model {tuple(self.values.shape)}")
+            raise ValueError(f"theta has shape {tuple(source.shape)}, but the model needs {tuple(self.values.shape)}")
         if source is not self.values:
             self.values.copy_(source)
         self.push()

@@ -88,7 +88,7 @@ class Source:
         if isinstance(self.data, Stream):
             items = list(islice(self.data.items(), count))
             if not items:
-                raise UserError(f"{self.where} gave no example; give at least one")
+                raise UserError(f"{self.where} has no examples; at least one is needed")
             return self.checked(*self.data.collated(items), None, len(items))
         return self.batch(self.ends(count))
 

@@ -62,7 +62,7 @@ def check_repeatable(
         lost = flat.replaced()
         if lost is not None:
             hint = "change parameters and buffers in place (copy_, lerp_, add_)"
-            raise UserError(f"the model's training pass puts another tensor in the place of {lost!r}; {hint}")
+            raise UserError(f"the model's training pass replaces the tensor of {lost!r}; {hint}")
         before = _remembered(flat, [*trained, *evaluated])
         one_more = _passes(flat, trained[:1], evaluated[:1], learning, seed, theta)  # shifts alternating state
         between = _remembered(flat, [*trained, *evaluated])
@@ -87,10 +87,7 @@ def check_repeatable(
 
 def _said_of(what: str) -> str:
     if what in ("inputs", "labels"):
-        return (
-            "the same examples, read twice with the same seed, are not the same; the data or their augmentation have "
-            "a state of their own"
-        )
+        return "the same examples, read twice with the same seed, differ; the data or their augmentation keep state"
     if what == "random numbers":
         return (
             "from the same parameters and seed, a second one draws other random numbers, so it keeps some of the "

@@ -155,8 +155,8 @@ class Step:
         """
         found = self.losses(task)
         if len(found) == 1 and self._learning.batch_size > 1:
-            hint = "give a loss that returns a tensor [batch], one for each example"
-            raise UserError(f"task {task!r}: this method weighs single examples, but the loss gives their mean; {hint}")
+            hint = "use a loss that returns one value per example, [batch]"
+            raise UserError(f"task {task!r}: this method weights single examples, but the loss is a mean; {hint}")
         return found
 
     def gradient(self, task: str) -> Tensor:

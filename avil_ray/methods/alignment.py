@@ -61,14 +61,14 @@ class Alignment(Method):
             "in odd ones; frozen: the trunk never trains"
         ),
     ] = "joint"
-    weighting: Annotated[Method, Doc("the method that weighs the tasks")] = field(default_factory=Equal)
+    weighting: Annotated[Method, Doc("the method that weights the tasks")] = field(default_factory=Equal)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.weighting, Method):
             raise UserError(f"weighting must be a method such as Equal(), not {self.weighting!r}")
         if isinstance(self.weighting, Alignment):
-            raise UserError("weighting: alignment cannot weigh the tasks; name another method, such as equal")
+            raise UserError("weighting: alignment cannot weight the tasks; choose another, such as equal")
         rate, own = self.learning_rate, self.weighting.learning_rate
         if rate is not None and own not in (None, rate):
             raise UserError(f"learning_rate is {rate}, but that of the weighting {own}; give one")

@@ -237,7 +237,7 @@ def _check_vectors(theta: Tensor, deltas: Tensor) -> None:
         raise UserError(f"fit_alpha: theta must be [P] and deltas [n, P] with n at least 1, not {shapes}")
     if theta.dtype != deltas.dtype or theta.device != deltas.device:
         kinds = f"{theta.dtype} on {theta.device} and {deltas.dtype} on {deltas.device}"
-        raise UserError(f"fit_alpha: theta and deltas must be of one type and on one device, not {kinds}")
+        raise UserError(f"fit_alpha: theta and deltas must have the same dtype and device, not {kinds}")
 
 
 def _checked(

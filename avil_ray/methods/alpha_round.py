@@ -61,7 +61,7 @@ class Recipe:
         for name in ("alpha_bounds", "weight_bounds"):
             low, high = getattr(self, name)
             if not low <= high:
-                raise UserError(f"{name}: the least must not lie above the greatest, as in [{low}, {high}]")
+                raise UserError(f"{name}: the lower bound exceeds the upper one in [{low}, {high}]")
 
     @property
     def dev_use(self) -> DevUse:
@@ -91,16 +91,16 @@ class FitsAlpha(Method):
     ] = "robust"
     dev: Annotated[
         Literal["crossfit", "hold"] | None,
-        Doc("crossfit: each round another part of train and dev fits alpha; hold: dev fits alpha, train trains"),
+        Doc("crossfit: each round a different part of train and dev fits alpha; hold: dev fits alpha, train trains"),
     ] = None
     crossfit_fraction: Annotated[float | None, Doc("share of train and dev that trains in a cross-fitted round")] = None
-    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("what fits alpha: adam, lbfgs or sgd")] = None
-    alpha_steps: Annotated[int | None, AtLeast(1), Doc("most steps of that optimizer in a round")] = None
+    alpha_optimizer: Annotated[AlphaOptimizer | None, Doc("optimizer that fits alpha: adam, lbfgs or sgd")] = None
+    alpha_steps: Annotated[int | None, AtLeast(1), Doc("maximum steps of that optimizer per round")] = None
     alpha_bounds: Annotated[
-        tuple[float, float] | None, Doc("least and greatest alpha, in units of 1/n (1 for paper)")
+        tuple[float, float] | None, Doc("lower and upper bound of alpha, in units of 1/n (1 for paper)")
     ] = None
-    learn_weights: Annotated[bool | None, Doc("whether alpha moves the weights of the tasks' losses")] = None
-    weight_bounds: Annotated[tuple[float, float] | None, Doc("least and greatest weight")] = None
+    learn_weights: Annotated[bool | None, Doc("whether alpha updates the weights of the tasks' losses")] = None
+    weight_bounds: Annotated[tuple[float, float] | None, Doc("lower and upper bound of a weight")] = None
     auxiliary_heads: Annotated[
         Literal["full", "scaled"] | None,
         Doc("full: an auxiliary's own head takes its whole delta; scaled: alpha scales it like the trunk"),

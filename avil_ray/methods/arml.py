@@ -62,7 +62,7 @@ class ARML(Joint):
     source: ClassVar[str] = "Shi et al., NeurIPS 2020, arXiv 2010.08244"
 
     weight_rate: Annotated[float, Above(0), Doc("beta: learning rate of the weights, with plain SGD")] = 0.05
-    interval: Annotated[int, AtLeast(1), Doc("N: steps between two moves of the weights")] = 1
+    interval: Annotated[int, AtLeast(1), Doc("N: steps between weight updates")] = 1
 
     def rule(self, setting: Setting) -> Rule:
         """The weights learned so far."""

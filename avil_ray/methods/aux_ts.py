@@ -1,4 +1,4 @@
-"""AUX-TS: a small network weights every example; it is trained on a held-out part of the target's batch.
+"""AUX-TS: a small network weights every example, and learns to from a held-out part of the target's batch.
 
     V(x; phi)  = sigmoid(MLP(x))            x = [loss, which task, cos(g_*, g_i) for every auxiliary i]
     theta^     = theta - eta grad sum_i mean_e V_e L_e             over the target's training folds and the auxiliaries
@@ -72,7 +72,7 @@ PHI = "phi"
 
 @dataclass(frozen=True, kw_only=True)
 class AuxTS(Joint):
-    """A small network weights every example; it is trained on held-out parts of the target's batches.
+    """A small network weights every example; held-out parts of the target's batches teach it.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class AuxTS(Joint):
     source: ClassVar[str] = "Han, Huang, An, Bai, KDD 2021, arXiv 2107.08765; a reconstruction from its equations"
 
     weight_rate: Annotated[float, Above(0), Doc("learning rate of the weighting network, with Adam")] = 5e-3
-    folds: Annotated[int, AtLeast(2), Doc("parts of the target's batch, of which each step holds out one in turn")] = 3
+    folds: Annotated[int, AtLeast(2), Doc("number of parts of the target's batch; each step holds out one in turn")] = 3
 
     def check(self, suite: Suite) -> None:
         """Check that every fold has an example."""

@@ -78,12 +78,12 @@ class ForkMerge(Method):
 
     dev: Annotated[
         Literal["crossfit", "hold"],
-        Doc("crossfit: each merge sees another part of train and dev; hold: merges see dev, train trains"),
+        Doc("crossfit: each merge uses a different part of train and dev; hold: merges use dev only"),
     ] = "crossfit"
-    top_k: Annotated[
-        list[int], Doc("how many of the best auxiliaries each branch has; more than there are means all")
-    ] = field(default_factory=lambda: [0, 3, 5])
-    interval: Annotated[int, AtLeast(1), Doc("rounds between two merges")] = 2
+    top_k: Annotated[list[int], Doc("number of best auxiliaries in each branch; all of them if there are fewer")] = (
+        field(default_factory=lambda: [0, 3, 5])
+    )
+    interval: Annotated[int, AtLeast(1), Doc("rounds between merges")] = 2
     coefficients: Annotated[list[float], Doc("shares of a branch that a merge tries, from 0 to 1")] = field(
         default_factory=lambda: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     )
@@ -92,9 +92,9 @@ class ForkMerge(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.top_k or min(self.top_k) < 0:
-            raise UserError(f"top_k must be whole numbers of at least 0, such as [0, 3, 5], not {self.top_k}")
+            raise UserError(f"top_k must be whole numbers, at least 0, such as [0, 3, 5], not {self.top_k}")
         if not self.coefficients or not all(0 <= share <= 1 for share in self.coefficients):
-            raise UserError(f"coefficients must be shares from 0 to 1, such as [0, 0.5, 1], not {self.coefficients}")
+            raise UserError(f"coefficients must be fractions from 0 to 1, such as [0, 0.5, 1], not {self.coefficients}")
 
     @property
     def dev_use(self) -> DevUse:

@@ -78,7 +78,7 @@ class Adaptive(Joint):
 
     dev: Annotated[
         Literal["crossfit", "hold"],
-        Doc("crossfit: each round another part of train and dev moves the weights; hold: dev does, train trains"),
+        Doc("crossfit: each round a different part of train and dev updates the weights; hold: dev does, train trains"),
     ] = "crossfit"
 
 

@@ -73,7 +73,7 @@ class MetaTartan(Adaptive):
 
     weight_rate: Annotated[float, Above(0), Doc("beta: how far a cosine of 1 moves a task's logit in one step")] = 0.05
     head_rate: Annotated[float, Above(0), Doc("learning rate of the dev head, with AdamW")] = 1e-3
-    head_steps: Annotated[int, AtLeast(1), Doc("most steps that fit the dev head, each a pass over a dev batch")] = 10
+    head_steps: Annotated[int, AtLeast(1), Doc("maximum steps to fit the dev head, one dev batch each")] = 10
 
     def rule(self, setting: Setting) -> Rule:
         """The softmax of the logits, which are updated at every step."""

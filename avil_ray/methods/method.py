@@ -171,7 +171,7 @@ class Method(ABC):
     """The paper or other origin, for `avil-ray list methods`."""
 
     learning_rate: Annotated[
-        float | None, Above(0), Doc("learning rate of the gradient steps; the suite's own where not given")
+        float | None, Above(0), Doc("learning rate of the gradient steps; default: the suite's own")
     ] = None
 
     def __post_init__(self) -> None:

@@ -58,10 +58,11 @@ class OLAux(Joint):
 
     source: ClassVar[str] = "Lin, Baweja, Kantor, Held, NeurIPS 2019"
 
-    weight_rate: Annotated[float, Above(0), Doc("beta: what a mean similarity of 1 adds to a weight in a move")] = 0.1
-    interval: Annotated[int, AtLeast(1), Doc("N: steps between two moves of the weights")] = 5
+    weight_rate: Annotated[float, Above(0), Doc("beta: what a mean similarity of 1 adds to a weight per update")] = 0.1
+    interval: Annotated[int, AtLeast(1), Doc("N: steps between weight updates")] = 5
     similarity: Annotated[
-        Literal["cosine", "dot"], Doc("cosine: of the two gradients; dot: their product, whose unit is the losses'")
+        Literal["cosine", "dot"],
+        Doc("cosine: of the two gradients; dot: their product, which scales with the losses"),
     ] = "cosine"
 
     def rule(self, setting: Setting) -> Rule:

@@ -17,7 +17,7 @@ __all__ = ["Equal", "EqualFineTune", "Static", "TargetOnly"]
 
 @dataclass(frozen=True, kw_only=True)
 class Static(FixedWeights):
-    """Fixed weights, by default 1 for the target and 0 for auxiliaries.
+    """Fixed weights: by default 1 for the target and 0 for auxiliaries.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class Static(FixedWeights):
     )
 
     weights: Annotated[
-        Mapping[str, float], Doc("task -> weight of its loss; target 1 and auxiliaries 0 where not given")
+        Mapping[str, float], Doc("task -> weight of its loss; by default 1 for the target and 0 for auxiliaries")
     ] = field(default_factory=dict)
     finish: Annotated[
         Literal["fine-tune", "none"], Doc("fine-tune: train the best theta on the target alone at the end")

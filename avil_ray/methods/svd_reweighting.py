@@ -75,12 +75,12 @@ class SVDReweighting(FixedWeights):
     rank: Annotated[
         int | None,
         AtLeast(1),
-        Doc("how many directions count as shared; the target's classes less one (1 for a number) where not given"),
+        Doc("number of shared directions; default: the target's classes minus one (1 for regression)"),
     ] = None
-    centred: Annotated[bool, Doc("take the means off inputs and labels first; the paper's text does not")] = True
-    scaled: Annotated[
-        bool, Doc("divide inputs and labels by their standard deviations first; the paper's text does not")
-    ] = True
+    centred: Annotated[bool, Doc("subtract the means of inputs and labels first; the paper does not")] = True
+    scaled: Annotated[bool, Doc("divide inputs and labels by their standard deviations first; the paper does not")] = (
+        True
+    )
 
     def start(self, setting: Setting) -> Weights:
         """The weights, from the tasks' train examples (and the target's dev examples, if used for training)."""
@@ -91,7 +91,7 @@ class SVDReweighting(FixedWeights):
         moments = {name: _moments(source) for name, source in sources.items()}
         if len({len(found.inputs) for found in moments.values()}) > 1:
             sizes = ", ".join(f"{name} {len(found.inputs)}" for name, found in moments.items())
-            raise UserError(f"svd-reweighting: tasks need as many numbers per example as each other, but have {sizes}")
+            raise UserError(f"svd-reweighting: all tasks need the same number of inputs per example, but have {sizes}")
         rank = self.rank or max(1, len(moments[target.name].labels) - 1)
         return Weights(_weights(self._thetas(moments), rank))
 

@@ -83,7 +83,7 @@ class TAPS(Method):
 
     source: ClassVar[str] = "Wallingford et al., CVPR 2022, arXiv 2203.16708; on deltas, a reconstruction"
 
-    sparsity: Annotated[float, AtLeast(0), Doc("lambda: how strongly scores are drawn to 0, which shuts gates")] = 0.01
+    sparsity: Annotated[float, AtLeast(0), Doc("lambda: strength of the penalty on scores, which closes gates")] = 0.01
 
     @property
     def plans_ahead(self) -> bool:

@@ -231,7 +231,7 @@ def _multitask(
         parameter.requires_grad_(True)
     if peft == "frozen" and not rest:
         raise UserError(
-            f"model {model}: peft: frozen leaves nothing that the tasks share to train, as its classifier has no layer "
+            f"model {model}: peft: frozen leaves no shared parameters to train, as its classifier has no layer "
             "between the encoder and the output layer; give peft: lora or none"
         )
     trunk = ClassifierTrunk(classifiers, frozen=peft == "frozen")

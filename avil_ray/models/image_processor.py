@@ -46,7 +46,7 @@ class ImageProcessor:
         shapes = {self._processed(_plain(0, size)).shape for size in PROBES}
         self.shape: tuple[int, int, int] = next(iter(shapes))
         if len(shapes) > 1 or len(self.shape) != 3:
-            raise UserError(f"model {model}: its image processor does not bring images to one size; give another model")
+            raise UserError(f"model {model}: its image processor does not resize images to one size; use another model")
         _, height, width = self.shape
         black, white = (self._processed(_plain(shade))[:, height // 2, width // 2] for shade in (0, 255))
         deviation = 255 / (white - black).astype(np.float64)
@@ -55,7 +55,7 @@ class ImageProcessor:
         image = _coloured()
         standardised = (self(image) - self._mean) / self._deviation
         if not np.allclose(standardised, self._processed(image), atol=1e-4):
-            raise UserError(f"model {model}: its image processor does more than scale and standardise; give another")
+            raise UserError(f"model {model}: its image processor does more than scale and standardise; use another")
 
     def __call__(self, image: Any) -> npt.NDArray[np.uint8]:
         """A PIL image as [channels, height, width], resized and cropped as by the model's own processor."""

@@ -51,8 +51,8 @@ def load_classifier(model: str, auto: str, changes: Mapping[str, Any]) -> tuple[
 
 @cache
 def _say_new(model: str, layers: tuple[str, ...]) -> None:
-    """Log it once per process."""
-    log.warning("model %s: its checkpoint has no values for %s; they start anew", model, ", ".join(layers))
+    """Say it once in a process."""
+    log.warning("model %s: its checkpoint has no values for %s; initialised randomly", model, ", ".join(layers))
 
 
 @cache
@@ -69,13 +69,13 @@ def output_layer(model: str, auto: str) -> str:
         two, three = (_without_values(auto, config, labels) for labels in (2, 3))
     except (ValueError, TypeError) as error:
         of = auto.removeprefix("AutoModelFor")
-        raise UserError(f"model {model}: transformers has no {of} for its kind, {config.model_type}") from error
+        raise UserError(f"model {model}: transformers has no {of} for model type {config.model_type}") from error
     shapes = {name: parameter.shape for name, parameter in three.named_parameters()}
     differ = [name for name, parameter in two.named_parameters() if parameter.shape != shapes[name]]
     layers = {name.rpartition(".")[0] for name in differ}
     layer = next(iter(layers), "")
     if len(layers) != 1 or not isinstance(two.get_submodule(layer), nn.Linear):
-        raise UserError(f"model {model}: its classifier does not end in one linear layer; give another kind of model")
+        raise UserError(f"model {model}: its classifier does not end in one linear layer; use another model")
     return layer
 
 

@@ -25,7 +25,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, inputs: int, hidden: Sequence[int], *, dropout: float = 0.0) -> None:
         if not hidden or min(inputs, *hidden) < 1:
-            raise UserError(f"MLP: widths must be 1 or more, and there must be one at least, not {[inputs, *hidden]}")
+            raise UserError(f"MLP: at least one width is needed, and all must be 1 or more, not {[inputs, *hidden]}")
         at_least("MLP: dropout", dropout, 0, 1)
         layers: list[nn.Module] = []
         for before, after in pairwise([inputs, *hidden]):

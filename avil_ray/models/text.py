@@ -178,7 +178,7 @@ def fewer_layers(model: str, layers: int | None) -> dict[str, int]:
     """The changes to an encoder's configuration for its first `layers` layers only; `UserError` if it has fewer."""
     config = load_config(model)
     if layers is not None and layers > config.num_hidden_layers:
-        raise UserError(f"model {model}: it has {config.num_hidden_layers} layers, but {layers} are asked for")
+        raise UserError(f"model {model}: it has {config.num_hidden_layers} layers, but {layers} were requested")
     return {} if layers is None else {"num_hidden_layers": layers}
 
 
@@ -216,7 +216,7 @@ def load_config(model: str) -> Any:
     with from_transformers(model) as transformers:
         config = transformers.AutoConfig.from_pretrained(model)
     if config.is_encoder_decoder:
-        raise UserError(f"model {model}: it is a {config.model_type} with encoder and decoder; give an encoder alone")
+        raise UserError(f"model {model}: {config.model_type} has a decoder; use an encoder-only model")
     return config
 
 
@@ -236,8 +236,8 @@ def load_tokenizer(model: str, max_length: int | None = None) -> tuple[Any, int]
     with from_transformers(model) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
-        raise UserError(f"model {model}: its tokenizer has no tokenizer.json; save it anew with a current transformers")
-    if tokenizer.pad_token is None:  # as for many decoders: pad with the end-of-text token
+        raise UserError(f"model {model}: its tokenizer has no tokenizer.json; save it again with a recent transformers")
+    if tokenizer.pad_token is None:  # of many decoders; what ends a text is then what fills it up
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or USUAL_LENGTH)
@@ -261,8 +261,8 @@ def settled_pooling(model: str, encoder: nn.Module, pooling: Pooling | None = No
     causal = pooling in ("cls", None) and is_causal(encoder)
     if causal and pooling == "cls":
         raise UserError(
-            f"model {model}: pooling cls takes a text's first token, but this is a decoder, whose first token sees no "
-            "other; give pooling last or mean, or an encoder"
+            f"model {model}: pooling cls uses a text's first token, but in a decoder it attends to no "
+            "other; use pooling last or mean, or an encoder"
         )
     if pooling is not None:
         return pooling
@@ -323,7 +323,7 @@ def from_transformers(model: str) -> Iterator[Any]:
         try:
             yield transformers
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            hint = "" if Path(model).is_dir() else "; where there is no internet, give a folder: model=PATH"
+            hint = "" if Path(model).is_dir() else "; without internet access, pass a folder: model=PATH"
             raise UserError(f"model {model}: it cannot be loaded ({_line(error)}){hint}") from error
 
 

@@ -43,7 +43,7 @@ class TextExporter:
     columns
         The columns of a file that make up each text: one group of columns, or two for pairs of texts.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; longer ones are truncated.
     merge
         Whether to merge LoRA adapters into the encoder's weights. Otherwise only they are saved, as by PEFT, and the
         encoder is loaded from `model`.
@@ -64,7 +64,7 @@ class TextExporter:
         adapters = getattr(classifier.base_model, "peft_config", None)
         if adapters is not None and not self.merge:
             if plain is not model:
-                raise UserError("merge: false has no place for alignment matrices; leave it out, or merge: true")
+                raise UserError("merge: false cannot store alignment matrices; use merge: true")
             self._save_adapters(classifier, adapters["default"], folder)
         else:
             if adapters is not None:
@@ -117,7 +117,7 @@ def classifier_of(model: nn.Module, target: str) -> MultitaskModel:
             return MultitaskModel(trunk, {target: own.head})
     if not (isinstance(model, MultitaskModel) and isinstance(model.trunk, ClassifierTrunk)):
         raise UserError(
-            f"the method has made a {type(model).__name__} of the suite's model, which no format is known for"
+            f"the method has made a {type(model).__name__} of the suite's model, which has no export format"
         )
     return model
 
@@ -149,7 +149,7 @@ class TextPredictor(nn.Module):
     columns
         The columns of a file that make up each text; two groups for pairs of texts.
     max_length
-        Tokens of a text; what is longer is cut.
+        Tokens of a text; longer ones are truncated.
     """
 
     def __init__(

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 AUTO, LOCAL = "auto", "local"
 REACH_SECONDS, ANSWER_SECONDS = 3.0, 30.0
-"""Seconds to wait for a connection to an address, and then for Ray's answer; Ray itself would wait for minutes."""
-WITHOUT = "--address local does without that cluster"
+"""How long to wait for a connection to an address, and then for Ray's answer; Ray itself would wait for minutes."""
+WITHOUT = "--address local starts a local Ray"
 LONGEST_FOLDER = 38
 """Maximum length in bytes of a temporary folder's path, so that Ray's socket paths fit the system's limit of 107."""
 
@@ -100,7 +100,7 @@ def _meant(address: str | None) -> tuple[str, str | None]:
     if address is None:
         address = named_by_environment()
         if address == LOCAL and Path(get_ray_address_file(None)).exists():
-            log.warning("using a Ray of our own; --address auto joins the cluster that `ray start` has started here")
+            log.warning("starting a local Ray; use --address auto to join the cluster that `ray start` started here")
     named = f"--address {address}"
     if address == AUTO and (given := os.environ.get("RAY_ADDRESS", "")) not in ("", AUTO):
         named, address = f"RAY_ADDRESS={given}", given
@@ -112,23 +112,23 @@ def _meant(address: str | None) -> tuple[str, str | None]:
         return named, address
     file = Path(get_ray_address_file(None))
     if not file.exists():
-        log.warning("no Ray cluster was started here, nor does RAY_ADDRESS name one; using a Ray of our own")
+        log.warning("no Ray cluster was started here, and RAY_ADDRESS is not set; starting a local Ray")
         return named, None
     address = file.read_text().strip()
     if file.stat().st_uid != os.getuid():
-        log.warning("the Ray cluster that was started here (%s) is another user's; using a Ray of our own", address)
+        log.warning("the Ray cluster that was started here (%s) is another user's; starting a local Ray", address)
         return named, None
     try:  # the file outlives a cluster that was not shut down cleanly, so a stale one is not the user's mistake
         _require_host_and_port(named, address)
         _require_cluster(named, address)
     except UserError:
-        log.warning("the Ray cluster that was started here (%s) does not answer; using a Ray of our own", address)
+        log.warning("the Ray cluster that was started here (%s) does not answer; starting a local Ray", address)
         return named, None
     return named, address
 
 
 def _require_host_and_port(named: str, address: str) -> None:
-    right = "give HOST:PORT of its head (the port is 6379 unless `ray start` was told another)"
+    right = "give HOST:PORT of its head (the port is 6379 unless `ray start` was given another)"
     scheme, separator, _ = address.partition("://")
     if separator:
         kinds = {"ray": "Ray Client, which cannot run a sweep", "http": "a dashboard", "https": "a dashboard"}
@@ -144,7 +144,7 @@ def _require_cluster(named: str, address: str) -> None:
     Ray's client runs in a separate process that can be killed: it waits for minutes, and Python cannot interrupt it.
     """
     host, _, port = address.rpartition(":")
-    advice = "start one there, or use a Ray of your own (--address local, and no RAY_ADDRESS)"
+    advice = "start one there, or use a local Ray (--address local, RAY_ADDRESS unset)"
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
     except (OSError, UnicodeError) as error:
@@ -158,10 +158,10 @@ def _require_cluster(named: str, address: str) -> None:
             command, env=environment, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"{plain(named)}: what listens there is no Ray cluster; {advice}") from None
+        raise UserError(f"{plain(named)}: what listens there is not a Ray cluster; {advice}") from None
     if "AuthenticationError" in asked.stderr:
-        advice = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to what its head has"
-        raise UserError(f"{plain(named)}: that Ray cluster asks for another token; {advice}")
+        advice = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to match its head"
+        raise UserError(f"{plain(named)}: that Ray cluster requires a different token; {advice}")
     if asked.returncode != 0:
         reason = plain((asked.stderr.strip().splitlines() or ["no answer"])[-1])
         raise UserError(f"{plain(named)}: what listens there does not answer as a Ray cluster ({reason}); {advice}")
@@ -187,7 +187,7 @@ def _start(cpus: int | None) -> None:
     except Exception as error:
         reason = plain(str(error).strip().split("\n")[0])
         raise UserError(
-            f"Ray cannot start on this machine ({reason}); RAY_TMPDIR may name another folder for its files"
+            f"Ray cannot start on this machine ({reason}); set RAY_TMPDIR to use another folder for its files"
         ) from error
 
 

@@ -236,11 +236,11 @@ class Crew:
         counts.update(ranks)
         rank, times = max(counts.items(), key=lambda one: one[1], default=(0, 0))
         if times > most:
-            raise WorkFailed(f"the worker of slot {rank} was replaced {most} times, and again {what}")
+            raise WorkFailed(f"the worker in slot {rank} was replaced {most} times, and again {what}")
 
     def _start_anew(self, ranks: Iterable[int]) -> None:
         for rank in ranks:
-            log.warning("the worker of slot %d died or does not answer; another takes its place", rank)
+            log.warning("the worker in slot %d died or does not respond; it is being replaced", rank)
             ray.kill(self.workers[rank])
             self.workers[rank] = self._started(rank)
             self.replaced += 1

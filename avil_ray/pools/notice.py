@@ -47,7 +47,7 @@ class Notice:
             Always, with preemption as its cause, which Tune does not count as a failure.
         """
         nodes = ", ".join(node[:8] for node in self._leaving()) or "a node"
-        raise RayActorError(error_msg=f"{nodes} is about to be taken away; the trial goes on elsewhere", preempted=True)
+        raise RayActorError(error_msg=f"{nodes} will be preempted; the trial continues elsewhere", preempted=True)
 
     def _leaving(self) -> list[str]:
         """The ids of the trial's nodes that are being drained."""

@@ -44,9 +44,9 @@ def missing(parts: Sequence[Bundle], nodes: Sequence[Bundle]) -> str | None:
     for name, amount in asked.items():
         if name.startswith(ACCELERATOR) and not there.get(name):
             known = ", ".join(one.removeprefix(ACCELERATOR) for one in there if one.startswith(ACCELERATOR))
-            return f"no node has accelerator_type {name.removeprefix(ACCELERATOR)}; there are: {known or 'none'}"
+            return f"no node has accelerator_type {name.removeprefix(ACCELERATOR)}; available: {known or 'none'}"
         if amount > there.get(name, 0.0) + TOLERANCE:
-            return f"one trial asks {number(amount)} {name} at once, the cluster has {number(there.get(name, 0.0))}"
+            return f"each trial needs {number(amount)} {name}, but the cluster has {number(there.get(name, 0.0))}"
     room = [dict(node) for node in nodes]
     for part in sorted(parts, key=lambda part: sum(part.values()), reverse=True):
         node = next((node for node in room if _fits(part, node)), None)

@@ -98,7 +98,7 @@ def _helps(comparison: Comparison, best: MethodSummary) -> Answer:
     question = f"Do auxiliary tasks help {target}?"
     if alone is None:
         said = f"No method of this sweep trains {target} alone, so there is nothing to measure the auxiliaries against."
-        return Answer(question, "Cannot be said", (said,), "open")
+        return Answer(question, "Cannot tell", (said,), "open")
     if best is alone:
         rivals = [one for one in comparison.against_alone if one.estimate]
         said = f"{alone.label}, which trains {target} alone, is best on select."
@@ -122,7 +122,7 @@ def _helps(comparison: Comparison, best: MethodSummary) -> Answer:
 def _which(comparison: Comparison, best: MethodSummary) -> Answer:
     used = [one.task for one in auxiliaries.evidence(comparison) if one.used]
     if comparison.facts.auxiliaries and best.chosen and best.chosen.trained is None:
-        return Answer("Which ones?", "Not recorded", ("No history says which tasks were trained.",), "open")
+        return Answer("Which ones?", "Not recorded", ("The history does not say which tasks were trained.",), "open")
     short = formats.listed(used) if used else "None"
     return Answer("Which ones?", short, tuple(auxiliaries.sentences(comparison)), "plain")
 

@@ -165,7 +165,7 @@ def find(label: str, histories: Sequence[pd.DataFrame], tasks: Sequence[str]) ->
 def explain(history: pd.DataFrame, tasks: Sequence[str], target: str) -> str:
     """Which tasks were used and which were turned down in one run, in words, with the evidence and the caveat."""
     if not _known(history, tasks):
-        nothing = "This method fits no alpha: there is nothing to explain."
+        nothing = "This method does not fit alpha, so there is nothing to explain."
         return "\n".join([nothing, *(f"- {text}" for text in said_of_dropped(dropped_rounds([history], tasks)))])
     found = find("", [history], tasks)
     last = "round" if found.rounds == 1 else f"{found.rounds} rounds"

@@ -28,7 +28,7 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
     looks = drawing.styles([method.label for method in comparison.methods], theme)
     tuned = any(curve["fine_tuning"].any() for curve in curves.values())
     subtitle = f"mean over seeds; {findings.better(comparison)}{'; dotted: fine-tuning' * tuned}"
-    figure, axes = _panel(comparison, list(curves), "How they learn", subtitle, theme)
+    figure, axes = _panel(findings.metric_name(comparison), list(curves), "How they learn", subtitle, theme)
     best = comparison.best.label if comparison.best else ""
     ends = [_draw(axes, label, curve, looks[label], 2.8 if label == best else 1.8) for label, curve in curves.items()]
     _finish(axes, ends, [curve[MAIN] for curve in curves.values()])
@@ -43,23 +43,32 @@ def select_curves(comparison: Comparison, theme: Theme) -> Drawing | None:
 def track_curves(comparison: Comparison, method: MethodSummary, theme: Theme) -> Drawing | None:
     """Select over gradient steps for each track of one method; None where it has only the main one."""
     curve = select_curve(comparison, method)
-    tracks = [name for name in map(str, curve) if name not in ("steps", "fine_tuning")]
-    if len(tracks) < 2:
+    if len(tracks_of(curve)) < 2:
         return None
+    metric, better = findings.metric_name(comparison), f"mean over seeds; {findings.better(comparison)}"
+    figure = tracks_figure(curve, metric, f"Tracks of {method.label}", better, theme)
+    caption = f"{metric.capitalize()} on select of the tracks that {method.label} trains side by side, over the "
+    caption += "gradient steps of the whole run."
+    return Drawing(f"tracks-{file_name(method.label, comparison)}", caption, figure)
+
+
+def tracks_of(curve: pd.DataFrame) -> list[str]:
+    """The tracks of a curve, `main` first."""
+    return [name for name in map(str, curve) if name not in ("round", "steps", "fine_tuning")]
+
+
+def tracks_figure(curve: pd.DataFrame, metric: str, title: str, subtitle: str, theme: Theme) -> Figure:
+    """A line for each track of a curve, with its name at the end."""
+    tracks = tracks_of(curve)
     looks = drawing.styles(tracks, theme)
     tuned = bool(curve["fine_tuning"].any())
-    subtitle = f"mean over seeds; {findings.better(comparison)}{'; dotted: fine-tuning' * tuned}"
-    figure, axes = _panel(comparison, tracks, f"Tracks of {method.label}", subtitle, theme)
+    figure, axes = _panel(metric, tracks, title, f"{subtitle}{'; dotted: fine-tuning' * tuned}", theme)
     ends = []
     for track in tracks:
         shown = curve[["steps", "fine_tuning"]].assign(**{MAIN: curve[track]})
         ends.append(_draw(axes, track, shown.dropna(subset=MAIN), looks[track], 2.6 if track == MAIN else 1.8))
     _finish(axes, ends, [curve[track] for track in tracks])
-    caption = (
-        f"{findings.metric_name(comparison).capitalize()} on select of the tracks that {method.label} trains side "
-    )
-    caption += "by side, over the gradient steps of the whole run."
-    return Drawing(f"tracks-{file_name(method.label, comparison)}", caption, figure)
+    return figure
 
 
 def file_name(label: str, comparison: Comparison) -> str:
@@ -70,29 +79,30 @@ def file_name(label: str, comparison: Comparison) -> str:
 
 def select_curve(comparison: Comparison, method: MethodSummary) -> pd.DataFrame:
     """By round, means over seeds: `steps` spent by then, `fine_tuning`, and select for each track, `main` first."""
-    column = f"select/{comparison.facts.metric}"
-    parts = []
-    for history in (record.history for record in (method.chosen.records if method.chosen else ())):
-        if column in history and "cost/gradient_steps" in history:
-            ordered = history.sort_values("round")
-            tracks = {
-                name: name.removesuffix(f"/{column}") for name in map(str, ordered) if name.endswith(f"/{column}")
-            }
-            part = pd.DataFrame({"round": ordered["round"], "steps": ordered["cost/gradient_steps"].cumsum()})
-            part["fine_tuning"] = ordered.get("fine_tuning", pd.Series(0.0, index=ordered.index)).fillna(0.0)
-            part = part.assign(**{MAIN: ordered[column]}, **{track: ordered[name] for name, track in tracks.items()})
-            parts.append(part.dropna(subset=MAIN))
+    histories = [record.history for record in (method.chosen.records if method.chosen else ())]
+    parts = [curve for curve in (run_curve(history, comparison.facts.metric) for history in histories) if len(curve)]
     return pd.concat(parts).groupby("round").mean() if parts else pd.DataFrame()
 
 
-def _panel(
-    comparison: Comparison, names: Sequence[str], title: str, subtitle: str, theme: Theme
-) -> tuple[Figure, Axes]:
+def run_curve(history: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """As `select_curve`, of one run; empty where its history has no figures on select."""
+    column = f"select/{metric}"
+    if not {column, "cost/gradient_steps"} <= set(history):
+        return pd.DataFrame()
+    ordered = history.sort_values("round")
+    tracks = {name: name.removesuffix(f"/{column}") for name in map(str, ordered) if name.endswith(f"/{column}")}
+    part = pd.DataFrame({"round": ordered["round"], "steps": ordered["cost/gradient_steps"].cumsum()})
+    part["fine_tuning"] = ordered.get("fine_tuning", pd.Series(0.0, index=ordered.index)).fillna(0.0)
+    part = part.assign(**{MAIN: ordered[column]}, **{track: ordered[name] for name, track in tracks.items()})
+    return part.dropna(subset=MAIN)
+
+
+def _panel(metric: str, names: Sequence[str], title: str, subtitle: str, theme: Theme) -> tuple[Figure, Axes]:
     """One panel, with room for the names of its lines at the right."""
     right = labelling.widest(names, labelling.wrap) + 0.42
     height = max(2.6, 0.3 + 0.19 * labelling.line_count(names))
     figure, [axes] = drawing.sheet(title, subtitle, [height], theme, left=0.72, right=right)
-    drawing.axis_names(axes, "gradient steps of one run", f"{findings.metric_name(comparison)} on select", theme)
+    drawing.axis_names(axes, "gradient steps of one run", f"{metric} on select", theme)
     return figure, axes
 
 

@@ -81,6 +81,13 @@ class Drawing:
     figure: Figure
 
 
+class Sheet(Figure):
+    """A figure that a notebook shows, whether or not pyplot is used there."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 @contextmanager
 def own_look() -> Iterator[None]:
     """While figures are made: no text is taken for a formula, whatever the user's matplotlibrc says.
@@ -136,7 +143,7 @@ def sheet(
     titles = len(textwrap.wrap(heading, 38))
     above = 0.2 + 0.19 * titles + 0.165 * (len(lines) - titles)
     height = above + sum(heights) + gap * (len(heights) - 1) + below
-    figure = Figure(figsize=(NARROW, height), dpi=DOTS_PER_INCH, facecolor=theme.paper)
+    figure = Sheet(figsize=(NARROW, height), dpi=DOTS_PER_INCH, facecolor=theme.paper)
     FigureCanvasAgg(figure)
     down = 0.08
     for number, line in enumerate(lines):

@@ -141,7 +141,7 @@ def other_ends(comparison: Comparison) -> list[str]:
     for method in comparison.methods:
         if stopped := method.count("stopped"):
             trials = formats.counted(stopped, "trial")
-            said.append(f"{method.label}: the scheduler stopped {trials} early; paid for, but not to be chosen.")
+            said.append(f"{method.label}: the scheduler stopped {trials} early: counted in the cost, never chosen.")
         if unfinished := method.count("unfinished"):
             said.append(
                 f"{method.label}: {formats.counted(unfinished, 'trial')} has no result yet; resume the sweep to get it."

@@ -31,23 +31,32 @@ class Picture:
 
 def html_report(comparison: Comparison, pictures: list[Picture]) -> str:
     """The whole page, with the figures inside it."""
-    environment = Environment(
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            facts=comparison.facts,
+            light=drawing.css_colours(drawing.LIGHT),
+            dark=drawing.css_colours(drawing.DARK),
+            pictures=pictures,
+            **_outcome(comparison),
+            **_details(comparison),
+        )
+    )
+
+
+def environment() -> Environment:
+    """What templates are rendered with: every text in them is escaped."""
+    found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["counted"] = formats.counted
-    environment.filters["unbroken"] = lambda text: _WITHIN_A_FIGURE.sub("\N{NO-BREAK SPACE}", text)
-    return environment.get_template("report.html").render(
-        facts=comparison.facts,
-        light=drawing.css_colours(drawing.LIGHT),
-        dark=drawing.css_colours(drawing.DARK),
-        pictures=pictures,
-        **_outcome(comparison),
-        **_details(comparison),
-    )
+    found.filters["counted"] = formats.counted
+    found.filters["unbroken"] = lambda text: _WITHIN_A_FIGURE.sub("\N{NO-BREAK SPACE}", text)
+    return found
 
 
 def _outcome(comparison: Comparison) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class TrialRecord:
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
-            raise ValueError(f"trial {self.key}: no such status as {self.status!r}")
+            raise ValueError(f"trial {self.key}: unknown status {self.status!r}")
 
     def success(self, metric: str) -> bool:
         """Whether the trial finished with a finite figure on select and, for `metric`, on test."""

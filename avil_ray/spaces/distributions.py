@@ -62,7 +62,7 @@ def _mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
 
 def _plain(value: Any) -> Any:
     if any(key in KINDS for mapping in _mappings(value) for key in mapping):
-        raise UserError("a distribution cannot stand inside another")
+        raise UserError("distributions cannot be nested")
     return value
 
 
@@ -147,7 +147,7 @@ def read_distribution(value: Any, place: str) -> Distribution | None:
             raise unknown("distribution", key, KINDS, place)
         return None
     if len(value) > 1:
-        raise UserError(f"{place}: {', '.join(map(str, value))} stand together; give one of {', '.join(KINDS)}")
+        raise UserError(f"{place}: {', '.join(map(str, value))} conflict; use one of {', '.join(KINDS)}")
     written, mistakes = read(Written, value, place)
     if written is None:
         raise UserError(mistakes[0])

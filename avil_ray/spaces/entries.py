@@ -134,7 +134,7 @@ class Entry:
             raise UserError(f"{self.place}.samples: nothing is drawn here, so more than 1 would only repeat the grid")
         if different is not None and (self.samples or 1) > different:
             raise UserError(
-                f"{self.place}.samples: {self.samples} asked, but there are only {different} different draws"
+                f"{self.place}.samples: {self.samples} requested, but there are only {different} distinct draws"
             )
         points, wanted = 1, self.samples or 1
         if search.algorithm == "grid":
@@ -148,8 +148,8 @@ class Entry:
             wanted = search.trials if different is None else min(search.trials, different)
         if points * wanted > MOST_CONFIGURATIONS:
             raise UserError(
-                f"{self.place}: {points * wanted:,} configurations, and {MOST_CONFIGURATIONS:,} at most are run; "
-                "search fewer values, or with algorithm: random"
+                f"{self.place}: {points * wanted:,} configurations, but at most {MOST_CONFIGURATIONS:,} can run; "
+                "search fewer values, or use algorithm: random"
             )
         return points * wanted
 

@@ -91,7 +91,7 @@ def identity(value: Any) -> str:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHARACTERS = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
 _CALLED: Rule = (
-    f"must be {_CHARACTERS}, as folders and MLflow runs are called by it",
+    f"must be {_CHARACTERS}, as folders and MLflow runs are named after it",
     lambda value: isinstance(value, str) and _NAME.fullmatch(value),
 )
 NAME = must(_CALLED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -91,7 +92,7 @@ class Preview:
 
     @property
     def lacking(self) -> str | None:
-        """A line about what the cluster lacks; None if every trial fits."""
+        """The line that says what the cluster lacks, None where there is room for every trial."""
         resources = self.space.resources
         for row in self.rows:
             if row.lacking:
@@ -99,9 +100,31 @@ class Preview:
                 slots = "" if resources.slots == "auto" else f", slots {resources.slots}"
                 return (
                     f"{self.space.file}: resources: {row.lacking} (trials of {row.label!r}); "
-                    f"ask less: per_task is {describe(_some(per_task))}, driver {describe(_some(driver))}{slots}"
+                    f"request less: per_task is {describe(_some(per_task))}, driver {describe(_some(driver))}{slots}"
                 )
         return None
+
+    def summary(self) -> dict[str, Any]:
+        """The whole as plain values, for `avil-ray check --json`."""
+        space, suite = self.space, self.suite
+        names = ("label", "configurations", "trials", "gradient_steps", "slots", "assignments", "at_once", "lacking")
+        return {
+            "sweep": space.name,
+            "suite": suite.name,
+            "target": suite.target,
+            "auxiliaries": list(suite.auxiliaries),
+            "parameters": self.parameters,
+            "rounds": space.rounds,
+            "steps_per_round": space.steps_per_round,
+            "seeds": list(space.seeds),
+            "search": vars(space.search),
+            "gradient_steps": sum(row.gradient_steps for row in self.rows),
+            "cluster": dict(self.there),
+            "methods": [
+                {**{name: getattr(row, name) for name in names}, "asked": dict(row.asked)} for row in self.rows
+            ],
+            "lacking": self.lacking,
+        }
 
     def before(self) -> list[str]:
         """The lines above the table."""
@@ -121,13 +144,13 @@ class Preview:
             *budget.told(space),
             *([self.vectorize] if self.vectorize else []),
             *([self._loading()] if self.loaders else []),
-            *([f"compared with each other method: {space.reference}"] if len(space.entries) > 1 else []),
+            *([f"reference, compared with every other method: {space.reference}"] if len(space.entries) > 1 else []),
         ]
 
     def _loading(self) -> str:
         """The number of data loader processes, and whether a worker's CPUs cover them."""
         cpu = self.shares[1]["CPU"]
-        short = "" if cpu >= 1 + self.loaders else "; that is fewer than one for each and one for the worker"
+        short = "" if cpu >= 1 + self.loaders else "; that is too few for the worker and its loaders"
         processes = "loader process" if self.loaders == 1 else "loader processes"
         return f"workers: {number(cpu)} CPU each, {self.loaders} {processes} at most{short}"
 
@@ -137,7 +160,7 @@ class Preview:
         kinds = [name for name in asked if not name.startswith(ACCELERATOR)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("method", no_wrap=True)
-        for name in ("trials", "steps\na trial", "steps\nin all", "slots", *kinds, "at\nonce"):
+        for name in ("trials", "steps per\ntrial", "steps\nin total", "slots", *kinds, "at\nonce"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             slots = str(row.slots) if row.slots == row.assignments else f"{row.slots} of {row.assignments}"
@@ -151,19 +174,19 @@ class Preview:
         """The lines below the table."""
         asked = ("CPU", "GPU", *(name for row in self.rows for name in row.asked))
         there = f"the cluster has {describe({name: self.there[name] for name in asked if self.there.get(name)})}"
-        every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in all"
+        every = f"{sum(row.gradient_steps for row in self.rows):,} gradient steps in total"
         works = [work for row in self.rows for work in row.works]
         if any(work.dev_steps for work in works):
-            every += ", dev passes counted (about)"
+            every += ", dev passes included (approximate)"
         if self.space.search.scheduler != "none":
-            every += f"; {self.space.search.scheduler} will spare some"
+            every += f"; {self.space.search.scheduler} will save some"
         if any(budget.limits(self.space, entry) for entry in self.space.entries):
             every += "; fewer where the budget ends a search"
         if self.patient:
             every += "; fewer where patience ends a run"
         narrow = [row.label for row in self.rows if row.slots < row.assignments and not row.lacking]
-        queued = [f"not all tasks at a time, as not all fit: {', '.join(narrow)}"] if narrow else []
-        return [every, there, *queued, self.lacking or "every trial has room"]
+        queued = [f"fewer workers than tasks fit, so tasks queue: {', '.join(narrow)}"] if narrow else []
+        return [every, there, *queued, self.lacking or "there is room for every trial"]
 
     def lines(self) -> list[str]:
         """Everything as plain text."""

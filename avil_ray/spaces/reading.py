@@ -103,8 +103,8 @@ def read_entries(
         earlier = places.setdefault(entry.label.lower(), entry.place)  # some file systems ignore case
         if earlier != entry.place:
             lines.append(
-                f"{entry.place}: the label {entry.label!r} is that of {earlier} too; "
-                "give each a label of its own where one method is given twice"
+                f"{entry.place}: the label {entry.label!r} is also that of {earlier}; "
+                "entries of the same method need different labels"
             )
         lines += _entry_problems(entry, search, suite, rounds)
         entries.append(entry)

@@ -16,8 +16,8 @@ def _amount(value: Any) -> bool:
     return number(value) and bool(value >= 0)
 
 
-AMOUNT: Rule = ("must be a number of at least 0", _amount)
-OR_AUTO: Rule = ("must be 'auto' or a number of at least 0", lambda value: value == "auto" or _amount(value))
+AMOUNT: Rule = ("must be a number, at least 0", _amount)
+OR_AUTO: Rule = ("must be 'auto' or a number, at least 0", lambda value: value == "auto" or _amount(value))
 SLOTS: Rule = (
     "must be 'auto' or a whole number, 1 or more",
     lambda value: value == "auto" or (type(value) is int and value >= 1),
@@ -41,11 +41,11 @@ CUSTOM: Rule = (
     ),
 )
 KIND: Rule = (
-    "must be the name that Ray has for a kind of accelerator, such as H100",
+    "must be one of Ray's names of accelerators, such as H100",
     lambda value: value is None or (isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value)),
 )
 SELECTOR: Rule = (
-    "must map labels of nodes to what they must say: a value, '!value', 'in(a, b)' or '!in(a, b)'",
+    "must map node labels to the values they must have: a value, '!value', 'in(a, b)' or '!in(a, b)'",
     lambda value: (
         isinstance(value, dict)
         and all(isinstance(text, str) and text for pair in value.items() for text in pair)

@@ -257,7 +257,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except ValueError:
-        raise UserError(f"{path.name}: not YAML: it is no UTF-8 text") from None
+        raise UserError(f"{path.name}: not YAML: it is not UTF-8 text") from None
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise UserError(f"{path}: {'no such file' if missing else f'cannot be read: {error.strerror}'}") from None

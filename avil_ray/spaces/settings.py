@@ -36,7 +36,7 @@ def apply(
         where = f"--set {key}"
         parts: list[int | str] = [*key.split(".")]
         if "" in parts:
-            raise UserError(f"{where}: write a key as words between dots, such as suite.target_labels")
+            raise UserError(f"{where}: write a key as names separated by dots, such as suite.target_labels")
         if parts[0] == "methods" and len(parts) > 1:
             parts = _below_label(changed.get("methods"), key.removeprefix("methods."), where)
         _put(changed, parts, value, kind, where)

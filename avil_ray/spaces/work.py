@@ -79,5 +79,5 @@ def frozen_in(suite: Suite) -> str:
     frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     trained = {re.sub(r"\.\d+\.", ".*.", name) for name, one in model.named_parameters() if one.requires_grad}
     kinds = sorted(name.removeprefix("trunk.") for name in trained if name.startswith("trunk."))
-    shown = ", ".join([*kinds[:MOST_KINDS], *([f"{len(kinds) - MOST_KINDS} kinds more"] if kinds[MOST_KINDS:] else [])])
-    return f"{frozen:,} more are frozen; trained are the heads and {shown or 'nothing else'}" if frozen else ""
+    shown = ", ".join([*kinds[:MOST_KINDS], *([f"{len(kinds) - MOST_KINDS} more kinds"] if kinds[MOST_KINDS:] else [])])
+    return f"{frozen:,} more are frozen; only the heads{f' and {shown}' if shown else ''} are trained" if frozen else ""

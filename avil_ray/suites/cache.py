@@ -72,11 +72,11 @@ def kept_arrays(kind: str, key: str, make: Callable[[], Mapping[str, npt.NDArray
         try:
             return load_file(file)
         except (SafetensorError, OSError) as error:
-            log.warning("%s: the file is damaged (%s); it is made anew", file, error)
+            log.warning("%s: the file is damaged (%s); it is rebuilt", file, error)
     arrays = dict(make())
     try:
         make_folder(file.parent)
         replace_file(file, save(arrays))
     except WorkFailed as error:
-        log.warning("%s; the next process works it out again", error)
+        log.warning("%s; the next process computes it again", error)
     return arrays

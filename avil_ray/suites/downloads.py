@@ -57,7 +57,7 @@ class Download:
             It is not there, or it is damaged.
         """
         if not self.path.is_file():
-            raise UserError(f"{self.path}: not there yet; run: avil-ray data {self.suite}")
+            raise UserError(f"{self.path}: not downloaded yet; run: avil-ray data {self.suite}")
         require_sha256(self.path, self.sha256, self.suite)
         return self.path
 
@@ -80,12 +80,12 @@ class Download:
             fetched = Path(folder, self.file)
             if not fetched.is_file():
                 there = ", ".join(sorted(path.name for path in Path(folder).iterdir())) or "nothing"
-                raise WorkFailed(f"pip download {self.requirement}: {self.file} was expected, but {there} came")
+                raise WorkFailed(f"pip download {self.requirement}: expected {self.file}, but got {there}")
             found = sha256(fetched)
             if found != self.sha256:
                 raise WorkFailed(
-                    f"{self.file}: the file that was fetched has another checksum (sha256 {found}) than the one that "
-                    f"was tested ({self.sha256}); it is not used"
+                    f"{self.file}: the downloaded file has the wrong checksum (sha256 {found} instead of "
+                    f"{self.sha256}); it is not used"
                 )
             fetched.replace(self.path)
         return True
@@ -100,10 +100,10 @@ class Download:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_FETCH, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
-            raise WorkFailed(f"pip download {self.requirement}: not done within {LONGEST_FETCH} s") from None
+            raise WorkFailed(f"pip download {self.requirement}: did not finish within {LONGEST_FETCH} s") from None
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if line.upper().startswith("ERROR")]
-            said = (errors or done.stderr.strip().splitlines() or ["it said nothing"])[0]
+            said = (errors or done.stderr.strip().splitlines() or ["it printed nothing"])[0]
             raise WorkFailed(f"pip download {self.requirement}: {said}")
         wanted.unlink()
 
@@ -133,7 +133,7 @@ def require_contained(archive: tarfile.TarFile | zipfile.ZipFile, file: Path) ->
                 places[f"{member.name} -> {member.linkname}"] = start / member.linkname
     for name, place in places.items():
         if place.is_absolute() or re.match("[A-Za-z]:", str(place)) or _depth(place) < 0:
-            raise UserError(f"{file}: the archive has a member {name!r}, which leads out of it; it is not used")
+            raise UserError(f"{file}: the archive has a member {name!r}, which points outside it; it is not used")
 
 
 def _depth(place: PurePosixPath) -> int:

@@ -52,7 +52,7 @@ def embed(
 
     def make() -> dict[str, npt.NDArray[Any]]:
         where = cache_folder("embeddings")
-        log.warning("embedding the %s texts of %r, once: they are kept in %s", f"{len(texts):,}", name, where)
+        log.warning("embedding the %s texts of %r once; they are cached in %s", f"{len(texts):,}", name, where)
         place = model()
         tokens = tokenise(Texts(texts), place, max_length)
         return {"features": _features(load_encoder(place, layers).eval(), tokens)}

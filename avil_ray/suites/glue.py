@@ -100,30 +100,28 @@ def glue(
     Parameters
     ----------
     target
-        The target task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, boolq, cb, copa, multirc, wic or wsc.
-        Default: rte; with data_dir, the smallest one available.
+        The task that counts: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, boolq, cb, copa, multirc, wic or wsc.
+        Default: rte; with data_dir, the smallest that is there.
     auxiliaries
-        The auxiliary tasks. Default: mnli, mrpc and stsb; with data_dir, all others available.
+        The tasks that may help it. Default: mnli, mrpc and stsb; with data_dir, all others that are there.
     data_dir
         A folder with a subfolder for each task, containing train and validation as parquet, jsonl or save_to_disk.
         Default: the hub.
     model
         The encoder: a folder or a name on the hub.
     pooling
-        How a text is represented: cls (its first token), mean (of its tokens) or last (its last token). Default: as
+        What stands for a text: cls (its first token), mean (of its tokens) or last (its last token). Default: as is
         usual for the encoder; last for a decoder, whose first token sees no other.
     max_length
-        Maximum number of tokens of a text or pair; in longer pairs, the longer text is truncated. Default: 128, or the
-        encoder's limit.
+        Tokens of a text or pair; of a longer pair the longer text is cut. Default: 128, or what the encoder takes.
     target_labels
-        The target's number of labelled examples, train and dev together. Default: all.
+        How many labelled examples the target has to learn from, train and dev together. Default: all that there are.
     auxiliary_labels
-        The maximum number for each auxiliary. Default: all.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
         The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     select
-        The number of examples for choosing the best round and configuration. Default: a fifth of the train split, at
-        most 1000.
+        How many examples choose the best round and configuration. Default: a fifth of the train split, 1000 at most.
     batch_size
         Examples of each task per step.
     precision

@@ -84,7 +84,7 @@ def load(name: str, split: str, place: Place) -> Split:
     try:
         texts = task.encode(table.columns)
     except (TypeError, ValueError, KeyError) as error:
-        what = f"a row is not as on the hub ({type(error).__name__}: {error})"
+        what = f"a row differs from the hub's format ({type(error).__name__}: {error})"
         raise UserError(f"glue: {name}: {table.sources[0]}: {what}") from error
     keys = np.stack([text_keys(table.column(column)) for column in task.texts], axis=1)
     sources = _sentences(table.column(task.texts[0]), keys[:, 0]) if task.phrases else keys[:, 0]

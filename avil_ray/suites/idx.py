@@ -85,7 +85,7 @@ def read_idx(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     shape = [int(size) for size in np.frombuffer(content[4:header].ljust(header - 4, b"\0"), ">u4")]
     expected = header + prod(shape)
     if len(content) != expected or len(content) < header:
-        sizes, fetch = " x ".join(map(str, shape)), "fetch the file again"
+        sizes, fetch = " x ".join(map(str, shape)), "download the file again"
         raise UserError(f"{file}: {expected} bytes expected for {sizes} values, found {len(content)}; {fetch}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -95,4 +95,4 @@ def _content(file: Path) -> Any:
         content = file.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{file}: cannot be read ({error}); fetch the file again") from error
+        raise UserError(f"{file}: cannot be read ({error}); download the file again") from error

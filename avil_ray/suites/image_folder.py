@@ -76,6 +76,6 @@ def find_images(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     missing = [name for name in names if name not in places]
     if missing:
         count = f"{len(missing)} of {len(names)}"
-        hint = "fetch them, or remove their rows from the table"
-        raise UserError(f"{folder}: {count} images that the table names are not there, {missing[0]!r} first; {hint}")
+        hint = "download them, or remove their rows from the table"
+        raise UserError(f"{folder}: {count} images in the table are missing, {missing[0]!r} first; {hint}")
     return tuple(places[name] for name in names)

@@ -100,7 +100,7 @@ def image_task(name: str | None, options: Mapping[str, Any]) -> ImageTask:
     if read.image is None or not read.label:
         raise UserError("image and label must name the table's columns of paths and of labels")
     if read.kind == "tokens":
-        raise UserError("kind: tokens is for words; of images there are classes, multi-label and regression")
+        raise UserError("kind: tokens is for words; images support classes, multi-label and regression")
     return ImageTask(image=read.image, **options_of(read, name, find_images))
 
 

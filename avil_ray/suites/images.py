@@ -120,19 +120,19 @@ def images(
     Parameters
     ----------
     target
-        The target task: {data: pets, …}, a folder with a subfolder of images for each class; or {data: pets.csv, image:
-        file, label: species}, a table with image paths (relative ones start at its folder); or data with one of these
-        per split: {train: a.csv, test: b.csv}. Optional keys: name, kind, separator, loss, metric, also, split. A table
-        is a CSV, TSV, JSONL or Parquet file. label is a column, or several columns of 0 and 1. kind is classes,
-        multi-label or regression; by default it is inferred from the labels. split is a column with the values train,
-        dev, select or test, or {column: part, test: [held out], …}.
+        The task that counts: {data: pets, …}, a folder that holds a folder of images for each class; or {data:
+        pets.csv, image: file, label: species}, a table with their paths (relative ones start at its folder); or one of
+        them for each split: {train: a.csv, test: b.csv}. As is needed name, kind, separator, loss, metric, also, split.
+        A table is a CSV, TSV, JSONL or Parquet file. label is a column, or several of 0 and 1. kind is classes,
+        multi-label or regression; default: what the labels look like. split is a column that says train, dev, select
+        or test, or {column: part, test: [held out], …}.
     auxiliaries
         The auxiliary tasks, by name, described in the same way; all their rows are used for training.
     model
         cnn: two convolutions, for small images; or a vision encoder (a folder or a name on the hub), whose image
         processor determines how images are scaled and standardised.
     size
-        Height and width of images for cnn, at least 16. Default: 32.
+        Height and width of images for cnn, 16 or more. Default: 32.
     augment
         Augmentation of training images: flip, shift, noise, or a list of these.
     peft
@@ -141,14 +141,14 @@ def images(
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the fraction of their inputs dropped in training.
     target_labels
-        The target's number of labelled images, train and dev together. Default: all remaining.
+        How many labelled images the target has to learn from, train and dev together. Default: all that are left.
     auxiliary_labels
-        The maximum number for each auxiliary. Default: all.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
-        The fraction of the target's labelled images used as its dev split. Default: a third, at most 1,000 images.
+        The share of the target's labelled images that is its dev split. Default: a third, 1,000 images at most.
     select_fraction, test_fraction
-        The fractions of the target's images for choosing the best round and configuration, and for the test, which is
-        used once after selection. Default: a fifth each, at most 2,000 and 10,000 images.
+        The shares of the target's images that choose the best round and configuration, and that are read once after
+        that. Default: a fifth each, 2,000 and 10,000 images at most.
 
     Raises
     ------

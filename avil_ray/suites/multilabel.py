@@ -64,16 +64,15 @@ def multilabel(
     Parameters
     ----------
     table
-        A CSV file with a header of column names, gzipped or not. Default: yeast, from the package river; with `images`,
+        A CSV file with a line of column names, gzipped or not. Default: yeast, of the package river; with `images`,
         the folder's Data_Entry*.csv.
     labels
-        Columns of 1, 0 or empty cells (unknown), or a single column of names separated by |. Default: yeast's Class1 to
-        Class14; with `images`, Finding Labels.
+        Columns of 1, 0 or nothing (nobody knows), or the one column of names with | between them. Default: yeast's
+        Class1 to Class14; with `images`, Finding Labels.
     features
-        The input columns, if there are no images. Default: all others.
+        The columns that are inputs, where there are no images. Default: all others.
     group
-        The column whose equal values keep examples in the same split. Default: none; with `images`, Patient ID if it
-        exists.
+        The column whose equal values keep examples in one split. Default: none; with `images`, Patient ID if there.
     images
         A folder of PNG or JPEG images, at any depth. If it contains train_val_list.txt and test_list.txt, they define
         the test split.
@@ -86,15 +85,15 @@ def multilabel(
     keep_images
         Whether to keep images in memory once read (as bytes, at their scaled size); otherwise each batch reads its own.
     target
-        The target label. Default: the one whose fraction of positives is closest to 1/4.
+        The label that counts. Default: the one whose share of yes is nearest to 1/4.
     auxiliaries
-        The auxiliary labels. Default: all others.
+        The labels that may help it. Default: all the others.
     metric
         auc (the area under the ROC curve) or f1.
     target_labels
-        The target's number of labelled examples, train and dev together. Default: all.
+        How many labelled examples the target has to learn from, train and dev together. Default: all that there are.
     auxiliary_labels
-        The maximum number for each auxiliary. Default: all.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
         The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     select_fraction, test_fraction

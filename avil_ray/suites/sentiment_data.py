@@ -161,7 +161,7 @@ def packaged_encoder() -> Path:
     folder = encoder_folder()
     for name, expected in ENCODER_FILES.items():
         if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: not there yet; run: avil-ray data sentiment")
+            raise UserError(f"{folder / name}: not downloaded yet; run: avil-ray data sentiment")
         require_sha256(folder / name, expected, "sentiment")
     return folder
 

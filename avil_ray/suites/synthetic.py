@@ -68,19 +68,19 @@ def synthetic(
     helpful
         The number of auxiliaries with positive relatedness.
     neutral
-        The number of auxiliaries with relatedness 0, whose teacher is unrelated to the target's.
+        How many auxiliaries have relatedness 0: a teacher unrelated to the target's.
     harmful
-        The number of auxiliaries with negative relatedness. Default: 2 if the head is shared. Separate heads allow
-        none, as a separate head can invert a reversed teacher.
+        How many auxiliaries have negative relatedness. Default: 2 where the head is shared. Separate heads allow
+        none, as a head of its own turns a reversed teacher round.
     noise
         The number of auxiliaries with random labels.
     relatedness
         The relatedness of helpful_1, above 0 and below 1; the k-th of n has (n + 1 - k) / n of it, and harmful ones the
         negative.
     target_labels
-        The target's number of labelled examples, train and dev together, up to `train`. Default: 300; null: `train`.
+        How many labelled examples the target has, train and dev together, up to `train`. Default: 300; null: `train`.
     auxiliary_labels
-        The number of labelled examples of each auxiliary, up to `train`. Default: `train`.
+        How many labelled examples each auxiliary has, up to `train`. Default: `train`.
     dev_fraction
         The fraction of the target's labelled examples used as its dev split, above 0 and below 1.
     inputs

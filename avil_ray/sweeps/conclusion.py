@@ -27,6 +27,8 @@ from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
 from avil_ray.training import Result
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.runs import RunStatus
 
@@ -35,7 +37,7 @@ MODEL = "model"
 """Where a sweep's folder holds the model of its best trial, if its suite knows a format of the outside world."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What a sweep came to.
 
@@ -77,6 +79,42 @@ class Outcome:
     def failed(self) -> int:
         """How many trials failed."""
         return sum(method.count("failed") for method in self.comparison.methods)
+
+    def __repr__(self) -> str:
+        best, trials = self.comparison.best, sum(len(method.records) for method in self.comparison.methods)
+        what = f"sweep={self.comparison.facts.name!r}, best={best and best.label!r}, trials={trials}"
+        lacking = f"failed={self.failed}, unfinished={self.unfinished}"
+        return f"Outcome({what}, {lacking}, folder={at(self.folder).where()!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what to train with, a row for each method, and the learning curves."""
+        from avil_ray.reports import advice, curves, page_tables
+        from avil_ray.reports.cards import card
+        from avil_ray.reports.drawing import LIGHT, own_look
+
+        with own_look():
+            drawn = curves.select_curves(self.comparison, LIGHT)
+        lines = [advice.headline(self.comparison), f"report: {at(self.folder).where('report.html')}"]
+        lines += [f"not in MLflow yet: {self.trouble}"] if self.trouble else []
+        rows = [row.cells for row in page_tables.rows(self.comparison)]
+        return card(f"Sweep {self.comparison.facts.name}", lines, rows, drawn)
+
+    def plot(self) -> Figure:
+        """The learning curves of the methods: select over gradient steps, for each method's chosen configuration.
+
+        Raises
+        ------
+        UserError
+            No method has a result yet.
+        """
+        from avil_ray.reports import curves
+        from avil_ray.reports.drawing import LIGHT, own_look
+
+        with own_look():
+            drawn = curves.select_curves(self.comparison, LIGHT)
+        if drawn is None:
+            raise UserError("no method has finished on every seed, so there are no learning curves to plot")
+        return drawn.figure
 
 
 def conclude(place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, outbox: Outbox) -> Outcome:

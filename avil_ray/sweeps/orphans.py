@@ -55,7 +55,7 @@ def remove_orphans() -> bool:
     found = list(_groups())
     for group, alive in found:
         if not alive:
-            log.info("the placement group of a trial that has ended was left behind; it is removed")
+            log.info("removing a placement group that a finished trial left behind")
             remove_placement_group(group)
     return bool(found)
 

@@ -62,5 +62,5 @@ class Silence(Callback):
             elif now - self._news.setdefault(trial.trial_id, now) > self.limit:
                 self._news[trial.trial_id] = now
                 key = trial.config["trial"]["key"]
-                log.warning("%s: no news for %.0f s; its process is ended, as it seems to hang", key, self.limit)
+                log.warning("%s: no report for %.0f s; killing its process, which seems to hang", key, self.limit)
                 ray.kill(actor)

@@ -81,7 +81,7 @@ def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch
     for one, trouble in _ended([one for one in work if one.waiting], trials, watch):
         left = [key for key in one.waiting if not trial_folder(folder, key).exists(RESULT)]
         if trouble:
-            line = f"{counted(len(left), 'trial')} of a stack run by themselves, as it failed: {trouble}"
+            line = f"{counted(len(left), 'trial')} of a stack that failed run one by one: {trouble}"
             trials.console.print(Text(line), soft_wrap=True)
         watch.left(left)
         for key in one.waiting:
@@ -89,7 +89,8 @@ def run_stacks(trials: Trials, stage: Stage, waiting: Sequence[TrialPlan], watch
                 record = read_record(trial_folder(folder, key))
                 trials.index.look(key)
                 trials.tracker.end(key, "FINISHED")  # its record says all
-                watch.over(key, record.reason or f"{record.cost.wall_seconds:.1f} s in a stack")
+                how = record.reason or f"{record.cost.wall_seconds:.1f} s in a stack"
+                watch.over(key, how, record.select)
     return [plan for plan in waiting if not trial_folder(folder, plan.key).exists(RESULT)]
 
 
@@ -109,8 +110,9 @@ def _ended(work: Sequence[Work], trials: Trials, watch: Watch) -> Iterator[tuple
             while waiting and len(running) < most:
                 one = waiting.pop(0)
                 running[remote.remote(one)] = one
-                watch.running(one.waiting)
+                watch.running(one.waiting, per_task)
             trials.tracker.listen()
+            watch.tell()
             for done in ray.wait(list(running), timeout=POLL)[0]:
                 try:
                     ray.get(done)

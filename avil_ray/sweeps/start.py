@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from rich.console import Console
+
 from avil_ray.errors import UserError, whole
 from avil_ray.spaces.search_space import read_search_space
 from avil_ray.storage import Place
@@ -23,6 +25,7 @@ def sweep(
     resume: bool = False,
     fresh: bool = False,
     max_concurrent: int | None = None,
+    quiet: bool = False,
     settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
 ) -> Outcome:
     """Run every trial of a search space that has no result yet, and compare the methods, as `avil-ray sweep` does.
@@ -42,7 +45,9 @@ def sweep(
     resume, fresh
         Go on with the sweep of this name, or remove it and start again; without either its name must be new.
     max_concurrent
-        Most trials at a time; as many as fit where not given.
+        Maximum number of concurrent trials; as many as fit where not given.
+    quiet
+        Whether no progress is shown on stderr.
     settings
         Changes of the search space, dotted: `{"learning.batch_size": 16, "methods.static.weights.right": 1}`.
 
@@ -82,6 +87,7 @@ def sweep(
         storage,
         address=address,
         max_concurrent=max_concurrent,
+        console=Console(stderr=True, quiet=quiet),
         resume=resume,
         fresh=fresh,
     )

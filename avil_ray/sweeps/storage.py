@@ -35,7 +35,7 @@ def tracking_folder(storage: Place) -> Path:
 def require_usable(place: Place, space: SearchSpace, resume: bool, fresh: bool) -> None:
     """Raise `UserError` where the sweep may not be written there; leaves nothing behind."""
     if resume and fresh:
-        raise UserError("--resume and --fresh exclude each other: go on with what is there, or start again")
+        raise UserError("--resume and --fresh cannot be combined: continue the sweep, or start over")
     folder = at(place)
     if folder.local is not None and folder.local.exists() and not folder.is_there():
         raise UserError(f"{folder.where()}: is not a folder; choose another --name or --storage")
@@ -46,10 +46,10 @@ def require_usable(place: Place, space: SearchSpace, resume: bool, fresh: bool) 
     folder.require_writable()
     stored = folder.exists(SPACE)
     if not stored and set(folder.names()) - {LOCK}:
-        raise UserError(f"{folder.where()}: holds something else than a sweep; choose another --name or --storage")
+        raise UserError(f"{folder.where()}: holds something other than a sweep; choose another --name or --storage")
     if stored and not (resume or fresh):
-        choice = "add --resume to go on, --fresh to replace it, or --name for another"
-        raise UserError(f"{folder.where()}: a sweep of this name is there; {choice}")
+        choice = "add --resume to continue it, --fresh to replace it, or --name for another"
+        raise UserError(f"{folder.where()}: a sweep of this name already exists; {choice}")
     if stored and resume:
         with copied(folder, [SPACE]) as copy:
             _require_readable(copy / SPACE, folder.where(SPACE))
@@ -132,9 +132,9 @@ def read_facts(place: Place) -> SweepFacts:
     try:
         return checked(SweepFacts, json.loads(folder.read(FACTS).decode()))
     except FileNotFoundError:
-        raise UserError(f"{folder.where()}: no sweep is stored there; `avil-ray sweep` makes one") from None
+        raise UserError(f"{folder.where()}: no sweep is stored there; `avil-ray sweep` creates one") from None
     except (OSError, ValueError, RecursionError) as error:
-        advice = "run the sweep again with --resume, which writes it anew"
+        advice = "run the sweep again with --resume, which writes it again"
         raise UserError(f"{folder.where(FACTS)}: cannot be read ({why(error)}); {advice}") from error
 
 
@@ -142,5 +142,5 @@ def _require_readable(stored: Path, where: str) -> None:
     try:
         read_search_space(stored)
     except UserError as error:
-        advice = "put the search space there again, or start again with --fresh"
+        advice = "restore the search space, or start over with --fresh"
         raise UserError(f"{where}: the stored search space cannot be read ({error}); {advice}") from error

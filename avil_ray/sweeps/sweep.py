@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,12 +23,12 @@ from avil_ray.reports.comparison import SweepFacts
 from avil_ray.reports.records import RESULT, TRIALS, trial_folder, write_record
 from avil_ray.spaces.entries import TrialPlan
 from avil_ray.spaces.preview import Preview, preview
-from avil_ray.spaces.resources import Resources
 from avil_ray.spaces.search_space import SearchSpace
 from avil_ray.storage import Place, Storage, Unreachable, at, over, why
 from avil_ray.sweeps import provenance
 from avil_ray.sweeps.conclusion import Outcome, conclude
-from avil_ray.sweeps.index import Index
+from avil_ray.sweeps.index import Ended, Index
+from avil_ray.sweeps.progress import Progress, progress_of
 from avil_ray.sweeps.stacks import run_stacks
 from avil_ray.sweeps.stages import Stage, scheduler, stages
 from avil_ray.sweeps.storage import SPACE, as_run, require_usable, store, tracking_folder, write_facts
@@ -42,6 +38,9 @@ from avil_ray.telemetry import no_calls_home
 if TYPE_CHECKING:
     from avil_ray.sweeps.watch import Watch
     from avil_ray.tracking.outbox import Outbox
+
+PLAN = "running trials keep their last checkpoints, and the report is written; continue later with --resume"
+"""What happens after the first Ctrl-C."""
 
 
 def run_sweep(
@@ -85,7 +84,8 @@ def run_sweep(
     folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
     if storage.local is None and not os.environ.get("MLFLOW_TRACKING_URI"):
-        console.print(Text(f"runs are tracked in {tracking_folder(storage).absolute()}, as a database needs a disk"))
+        tracked = tracking_folder(storage).absolute()
+        console.print(Text(f"runs are tracked in {tracked}, since a database needs a local disk"))
     space = as_run(folder, space) if resume else space
     suite, tasks = build_suite(space.suite), space.draw()
     target = tasks[suite.target]
@@ -107,7 +107,7 @@ def run_sweep(
         started = provenance.start(there, tracker.link)
         facts = replace(facts, setup=provenance.setup(space, suite, tasks), starts=(*facts.starts, started))
         write_facts(folder, facts)
-        with Interruption() as interruption:
+        with Interruption(PLAN) as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
             for stage in stages(seen.space, folder, facts, trials.say):
@@ -154,30 +154,37 @@ class Trials:
         """How trials ended in earlier starts and in this one."""
         return Index(self.job.folder)
 
+    @cached_property
+    def progress(self) -> Progress:
+        """How far the whole sweep is."""
+        return progress_of(self.seen, self.facts.metric, self.facts.mode)
+
     def run(self, stage: Stage) -> None:
         """Run these trials; afterwards each has a record in its folder, unless the sweep was interrupted."""
+        from avil_ray.sweeps.tuning import quiet_tune, state_of_tune
         from avil_ray.sweeps.watch import Watch
 
         folder, plans = at(self.job.folder), stage.plans
         self.plans += plans
         begun = set((folder / TRIALS).names())
         earlier = [plan for plan in plans if trial_folder(Path(), plan.key).name in begun]
-        ended = over(folder, self._ended_well, earlier)
-        done = {plan.key for plan, well in zip(earlier, ended, strict=True) if well}
+        ended = zip(earlier, over(folder, self._ended_well, earlier), strict=True)
+        done = {plan.key: one.select for plan, one in ended if one is not None}
+        self.progress.expect(plans, done)
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
-            self.console.print(Text(f"{len(done)} of {len(plans)} trials are done already"))
+            self._say(f"{len(done)} of {len(plans)} trials are already done")
         if not waiting or self.interruption.asked:
             return
         over(folder, self._make_ready, [plan for plan in earlier if plan.key not in done])
-        with Watch(plans, done, self.console, self.interruption) as watch:
+        with Watch(self.progress, stage.rounds, self.console, self.interruption) as watch:
             single = run_stacks(self, stage, waiting, watch) if self.seen.space.search.vectorize else waiting
             if single and not self.interruption.asked:
-                with _state_of_tune(folder) as state, _quiet_tune():
+                with state_of_tune(folder) as state, quiet_tune():
                     self._tune(Stage(single, stage.rounds), watch, state)
         if not folder.exists(SPACE):
-            advice = "where its storage is only away, bring it back and go on with --resume"
-            raise WorkFailed(f"{folder}: {SPACE} is not there any more; {advice}")
+            advice = "if its storage is only disconnected, reconnect it and continue with --resume"
+            raise WorkFailed(f"{folder}: {SPACE} is gone; {advice}")
         over(folder, partial(self._settle, watch=watch), waiting)
         self.index.write()
 
@@ -191,16 +198,16 @@ class Trials:
         for line in make_ready(folder):
             self.say(f"{plan.key}: {line}")
 
-    def _ended_well(self, plan: TrialPlan) -> bool:
-        """Whether the trial finished, or was stopped on purpose, in an earlier start of the sweep."""
+    def _ended_well(self, plan: TrialPlan) -> Ended | None:
+        """How the trial ended in an earlier start of the sweep, if it finished or was stopped on purpose."""
         try:
             ended = self.index.look(plan.key)
         except Unreachable:
             raise
         except WorkFailed as error:
             self.say(f"{plan.key} runs again: {error}")
-            return False
-        return ended is not None and ended.well
+            return None
+        return ended if ended is not None and ended.well else None
 
     def say(self, line: str) -> None:
         """Print a line beside the progress."""
@@ -211,14 +218,14 @@ class Trials:
 
         from avil_ray.sweeps.orphans import Orphans
         from avil_ray.sweeps.silence import Silence
-        from avil_ray.sweeps.tuning import Indexed, Shared, few_waiting
+        from avil_ray.sweeps.tuning import Indexed, Shared, few_waiting, placement
         from avil_ray.tracking.callback import TrackingCallback
 
         folder, space, orphans = self.job.folder, self.seen.space, Orphans()
         slots = {row.label: row.slots for row in self.seen.rows}
         facts = [{**asdict(plan), "slots": slots[plan.label]} for plan in stage.plans]
         tuner = tune.Tuner(
-            tune.with_resources(_run_here, partial(_placement, job=self.job, resources=space.resources)),
+            tune.with_resources(_run_here, partial(placement, job=self.job, resources=space.resources)),
             param_space={"trial": tune.grid_search(Shared(facts)), "job": asdict(self.job), "folder": str(Path.cwd())},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self._most_at_once(facts),
@@ -242,10 +249,10 @@ class Trials:
             ),
         )
         try:
-            with _quiet_tune(), orphans, few_waiting(max(row.at_once for row in self.seen.rows)):
+            with orphans, few_waiting(max(row.at_once for row in self.seen.rows)):
                 tuner.fit()
         except (OSError, EOFError, UnpicklingError) as error:  # the last two: of its own files, cut off by a full disk
-            advice = "see to the disk, then go on with --resume: what was stored before is kept"
+            advice = "check the disk, then continue with --resume: earlier data is kept"
             raise WorkFailed(f"{folder}: Ray Tune cannot keep its state there ({why(error)}); {advice}") from error
 
     def _most_at_once(self, facts: Sequence[Mapping[str, Any]]) -> int | None:
@@ -266,7 +273,7 @@ def settle(folder: Place, plan: TrialPlan, failed: str | None, stopped: str | No
     try:
         rows = checkpoint.rows(place / CHECKPOINT)
     except UserError as error:
-        note = f"; what it cost is not known: {error}"
+        note = f"; its cost is unknown: {error}"
     if failed:
         record = make_record(asdict(plan), "failed", rows, reason=failed + note)
     else:
@@ -282,44 +289,3 @@ def _run_here(config: Mapping[str, Any]) -> None:
     if Path(config["folder"]).is_dir():
         os.chdir(config["folder"])
     run_trial(config)
-
-
-def _placement(config: Mapping[str, Any], job: Job, resources: Resources) -> Any:
-    """What Tune reserves for a trial; it drops a driver's bundle that asks for nothing.
-
-    Ranks of Train stand outside: then it reserves a byte of memory, as it must ask for something.
-    """
-    from ray.tune import PlacementGroupFactory
-
-    if job.pool == "train":
-        return PlacementGroupFactory([{"memory": 1.0}])
-    slots = config["trial"]["slots"]
-    parts = bundles(job.driver, job.per_task, slots)
-    workers = [resources.per_task] * slots
-    shares = workers if slots == 1 else [resources.driver, *workers]
-    labels = [dict(share.label_selector) for share, part in zip(shares, parts, strict=True) if part]
-    asked = {"bundle_label_selector": labels} if any(labels) else {}
-    return PlacementGroupFactory(parts, strategy=resources.strategy, **asked)
-
-
-@contextlib.contextmanager
-def _state_of_tune(folder: Storage) -> Iterator[Path]:
-    """Where Tune keeps its own state, which nobody reads again: in the sweep's folder, or else on this disk."""
-    if folder.local is not None:
-        shutil.rmtree(folder.local / "tune", ignore_errors=True)
-        yield folder.local
-        return
-    with tempfile.TemporaryDirectory() as spare:
-        yield Path(spare)
-
-
-@contextlib.contextmanager
-def _quiet_tune() -> Iterator[None]:
-    """Keep Tune's own advice out of the way of the sweep's words."""
-    logger = logging.getLogger("ray.tune")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

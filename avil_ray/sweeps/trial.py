@@ -127,8 +127,8 @@ def run_trial(config: Mapping[str, Any]) -> None:
 
 def unseen(sweep: Storage) -> str:
     """What is wrong where a node does not see the sweep's folder."""
-    advice = "the storage must be mounted" if sweep.local else "the store must be reached, with credentials,"
-    return f"{sweep} is not there on this node: {advice} on every node"
+    advice = "the storage must be mounted" if sweep.local else "the store must be reachable, with credentials,"
+    return f"{sweep} is not visible on this node: {advice} on every node"
 
 
 def make_ready(place: Place) -> list[str]:
@@ -147,7 +147,7 @@ def make_ready(place: Place) -> list[str]:
     try:
         checkpoint.rows(folder / CHECKPOINT)
     except Damaged as error:
-        said.append(f"{error}; the trial starts again from its first round")
+        said.append(f"{error}; the trial restarts from its first round")
         log.warning("%s", said[-1])
         folder.delete(CHECKPOINT)
     except UserError:  # of another version, say: the trial itself fails of it, with the reason

@@ -42,7 +42,7 @@ def require_seen(folder: Storage) -> None:
         except RayError:  # a node that is about to leave
             continue
         if trouble:
-            raise UserError(f"node {asked[reference]}: {trouble}; then go on with --resume")
+            raise UserError(f"node {asked[reference]}: {trouble}; then continue with --resume")
 
 
 def _works(resources: dict[str, float]) -> bool:

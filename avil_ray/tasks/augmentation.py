@@ -121,7 +121,7 @@ def find_augment(augment: str | Augment | Sequence[str | Augment] | None, where:
     Raises
     ------
     UserError
-        It is none of these.
+        Where it is not allowed.
     """
     if augment is None:
         return None

@@ -77,11 +77,11 @@ def check_targets(where: str, field: str, targets: Tensor, loss: str | LossFunct
         _check_classes(where, field, targets, cross_entropy_of(loss).ignore_index)
     unknown = _first_not_finite(targets)
     if unknown is not None:
-        hint = "leave out examples whose label nobody knows"
+        hint = "leave out examples whose label is unknown"
         raise UserError(f"{where}: {field}[{_index(unknown)}] is {targets[unknown].item()}; {hint}")
     if loss == BINARY and not bool(((targets >= 0) & (targets <= 1)).all()):
         low, high = targets.min().item(), targets.max().item()
-        raise UserError(f"{where}: {field} lie from {low:g} to {high:g}, but {BINARY} needs 0 to 1")
+        raise UserError(f"{where}: {field} range from {low:g} to {high:g}, but {BINARY} needs 0 to 1")
 
 
 def _check_inputs(where: str, inputs: Any) -> None:
@@ -229,10 +229,10 @@ def check_joinable(where: str, train: Any, dev: Any) -> None:
         return
     one, two = train.inputs, dev.inputs
     if isinstance(one, Tensor) != isinstance(two, Tensor):
-        raise UserError(f"{where}: its dev split: inputs must be of train's kind, {kind_of(one)}, not {kind_of(two)}")
+        raise UserError(f"{where}: its dev split: inputs must have train's type, {kind_of(one)}, not {kind_of(two)}")
     if isinstance(one, Tensor) and (one.shape[1:], one.dtype) != (two.shape[1:], two.dtype):
         shapes = [f"{_dtype(tensor)} {list(tensor.shape[1:])}" for tensor in (one, two)]
-        raise UserError(f"{where}: its dev split: an input must be as train's, {shapes[0]}, not {shapes[1]}")
+        raise UserError(f"{where}: its dev split: an input must have train's shape, {shapes[0]}, not {shapes[1]}")
 
 
 def check_target(where: str, task: Task) -> None:
@@ -250,7 +250,7 @@ def check_target(where: str, task: Task) -> None:
         raise UserError(f"{where}: the target {task.name!r} must have len(); a stream can only train an auxiliary")
     for one, two in combinations(SPLITS, 2):
         if _same(getattr(task, one), getattr(task, two)):
-            hint = "no example may stand in two splits"
+            hint = "no example may be in two splits"
             raise UserError(f"task {task.name!r}: its {one} and {two} splits have the same examples; {hint}")
 
 

@@ -138,7 +138,7 @@ def find_source(split: Any, collate: Collate | None, where: str) -> Examples | R
     if isinstance(split, IterableDataset):
         return Stream(split, collate)
     if hasattr(split, "batch_sampler") and hasattr(split, "dataset"):
-        hint = "give its dataset (and its collate_fn as the task's collate); order and batches are the run's"
+        hint = "give its dataset (and its collate_fn as the task's collate); the run decides on order and batches"
         raise UserError(f"{where} is a DataLoader; {hint}")
     sized = hasattr(split, "__len__") and hasattr(split, "__getitem__")
     if isinstance(split, Dataset) and not sized:

@@ -24,7 +24,7 @@ def check_name(where: str, name: object) -> None:
     # letters may include combining marks, such as Hindi's vowels
     rest = [sign for sign in name if not (sign.isalnum() or sign in "_- " or unicodedata.category(sign)[0] == "M")]
     if rest or name != name.strip() or not name:
-        found = f"; {rest[0]!r} is none of these" if rest else ", and neither begin nor end with a space"
+        found = f"; {rest[0]!r} is not allowed" if rest else ", and neither begin nor end with a space"
         raise UserError(f"{where}: a name must be letters, digits, '_', '-' and spaces{found}")
 
 
@@ -64,10 +64,10 @@ def check_heads(where: str, model: nn.Module, tasks: Collection[str]) -> None:
         return
     for task in tasks:
         if task not in there:
-            raise UserError(f"{where}: task {task!r} has no head; there are: {_listed(task, there)}")
+            raise UserError(f"{where}: task {task!r} has no head; available: {_listed(task, there)}")
     for head in sorted(there.difference(tasks)):
         hint = "leave it out, or keep what tasks share outside of heads"
-        raise UserError(f"{where}: the head {head!r} is no task's; tasks are: {_listed(head, tasks)}; {hint}")
+        raise UserError(f"{where}: the head {head!r} belongs to no task; tasks are: {_listed(head, tasks)}; {hint}")
 
 
 def _listed(name: str, names: Collection[str]) -> str:

@@ -117,7 +117,7 @@ class Learning:
     def _check_group(self, group: object, own: object) -> None:
         where = f"learning: groups.{group}"
         if not isinstance(group, str) or not group:
-            raise UserError(f"{where}: a group must be named by the beginning of its parameters' names")
+            raise UserError(f"{where}: a group must be named by a prefix of its parameters' names")
         if not isinstance(own, Mapping):
             raise UserError(f"{where} must be a mapping such as {{learning_rate: 0.001}}, not {own!r}")
         for name, value in own.items():

@@ -51,7 +51,7 @@ class CrossEntropy:
         if self.weights is not None:
             object.__setattr__(self, "weights", tuple(self.weights))
             if not all(0 <= weight < float("inf") for weight in self.weights or ()):
-                raise UserError(f"cross_entropy: weights must be numbers of at least 0, not {list(self.weights or ())}")
+                raise UserError(f"cross_entropy: weights must be numbers, at least 0, not {list(self.weights or ())}")
         if not 0 <= self.smoothing < 1:
             raise UserError(f"cross_entropy: smoothing must be at least 0 and below 1, not {self.smoothing}")
         if self.class_dimension not in (1, -1):
@@ -185,7 +185,7 @@ def example_losses(losses: Any, count: int, where: str) -> Tensor:
     if isinstance(losses, Tensor) and losses.ndim == 0:
         return losses[None]
     found = f"a tensor {list(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
-    raise UserError(f"{where}: the loss gave {found} for {count} examples; it must give [{count}] or one number")
+    raise UserError(f"{where}: the loss returned {found} for {count} examples; it must return [{count}] or one number")
 
 
 def per_example(losses: Tensor, counted: Tensor | None = None) -> Tensor:

@@ -64,10 +64,10 @@ def _check_targets(task: Task, metric: str, split: str, judged: bool) -> None:
     found = _different_targets(task, split, 3 if of_two or task.loss == BINARY else 2)
     other = next((value for value in found if value not in (0, 1)), None)
     if other is not None and task.loss == BINARY and judged and named.kind != "numbers":
-        raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; round them")
+        raise UserError(f"{where} supports only labels 0 and 1, but {split} has {other:g}; round them")
     if other is not None and of_two and task.loss != BINARY:
         hint = "give f1_macro or matthews"
-        raise UserError(f"{where} knows labels 0 and 1 only, but {split} has {other:g}; {hint}")
+        raise UserError(f"{where} supports only labels 0 and 1, but {split} has {other:g}; {hint}")
     column = _constant_label(task, split) if judged and named.varied else None
     if column is not None:
         raise UserError(

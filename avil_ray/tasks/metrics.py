@@ -149,7 +149,7 @@ def find_measure(
         raise UserError(f"{where}: metric must be {needed}, not {kind}")
     direction = mode or _direction(metric) or ("max" if beside else None)
     if direction is None:
-        raise UserError(f"{where}: metric {_name(metric)} does not tell which way is better; give mode='max' or 'min'")
+        raise UserError(f"{where}: metric {_name(metric)} does not say which way is better; pass mode='max' or 'min'")
     if isinstance(metric, Metric):
         return Measure(_name(metric), direction, lambda: _fresh(metric))
     function: Callable[[Any, Any], Any] = metric
@@ -170,7 +170,7 @@ def figure(metric: Metric, where: str) -> float:
         return float(found)
     except (TypeError, ValueError, RuntimeError):
         kind = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise UserError(f"{where}: the metric must give one number, not {kind}") from None
+        raise UserError(f"{where}: the metric must return one number, not {kind}") from None
 
 
 def _direction(metric: object) -> Mode | None:

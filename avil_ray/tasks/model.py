@@ -18,7 +18,7 @@ def check_model(where: str, model: Any) -> None:
     """Raise `UserError` unless `model` is a module whose parameters are dense real numbers and can be trained."""
     if not isinstance(model, nn.Module):
         hint = "; it must return the model" if model is None else ""
-        raise UserError(f"{where}: model() must give a torch.nn.Module, not {type(model).__name__}{hint}")
+        raise UserError(f"{where}: model() must return a torch.nn.Module, not {type(model).__name__}{hint}")
     for name, tensor in {**dict(model.named_parameters()), **dict(model.named_buffers())}.items():
         if is_lazy(tensor):
             module = type(model.get_submodule(name.rpartition(".")[0])).__name__

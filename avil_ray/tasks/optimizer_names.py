@@ -48,7 +48,7 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     found = known.get(name.lower()) if isinstance(name, str) else None
     usable = [one.__name__ for one in known.values() if one.__name__ not in REFUSED]
     if found is None:
-        raise UserError(f"learning: torch.optim has no optimizer {name!r}; there are: {', '.join(sorted(usable))}")
+        raise UserError(f"learning: torch.optim has no optimizer {name!r}; available: {', '.join(sorted(usable))}")
     if found.__name__ in REFUSED:
         raise UserError(
             f"learning: optimizer {found.__name__}: {REFUSED[found.__name__]}; choose another such as AdamW"

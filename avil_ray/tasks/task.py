@@ -94,7 +94,7 @@ class Task:
         names = [measure.name for measure in self.measures]
         twice = next((name for name in names if names.count(name) > 1 or name == "loss"), None)
         if twice is not None:
-            raise UserError(f"{where}: the metric name {twice!r} is taken; give each metric a name of its own")
+            raise UserError(f"{where}: the metric name {twice!r} is already used; give each metric its own name")
         check_choices(Task, {**vars(self), "mode": self.measure.mode}, where)
         find_augment(self.augment, where)
         if self.collate is not None and not callable(self.collate):

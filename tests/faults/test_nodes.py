@@ -97,8 +97,8 @@ def test_a_node_that_does_not_see_the_storage_says_so_and_resume_goes_on_elsewhe
     blind = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         assert one.run() == 2
-        said = f"{one.folder} is not there on this node: the storage must be mounted on every node"
-        assert f"{said}; then go on with --resume" in one.words()
+        said = f"{one.folder} is not visible on this node: the storage must be mounted on every node"
+        assert f"{said}; then continue with --resume" in one.words()
         assert one.records() == {}, "no training is wasted"
     finally:
         os.killpg(blind.pid, 9)

@@ -20,8 +20,8 @@ def test_sigterm_ends_a_sweep_in_order_and_resume_completes_it(sweep: Make) -> N
     one.reach(process, 1)
     end(process.pid, signal.SIGTERM)
     assert one.ended(process) == 1
-    assert "stopping; what is done is kept" in one.words()
-    assert "have no result yet: go on with --resume" in one.words()
+    assert "stopping: running trials keep their last checkpoints" in one.words()
+    assert "no result yet: continue with --resume" in one.words()
     assert 1 <= one.results() < one.count
     assert one.run("--resume") == 0, one.words()
     one.check()

@@ -46,7 +46,7 @@ def test_a_trial_whose_workers_are_killed_again_and_again_fails_with_the_reason(
     assert len(set(killed)) >= 4
     assert one.ended(process) == 1
     reason = str(one.records()[ALPHA].reason)
-    assert reason.startswith("the worker of slot ")
+    assert reason.startswith("the worker in slot ")
     assert "was replaced 3 times, and again died: " in reason
     one.check(failed=[ALPHA])
     assert one.run("--resume") == 0, one.words()
@@ -61,7 +61,7 @@ def test_a_trial_that_hangs_goes_on_from_its_checkpoint(sweep: Make) -> None:
     os.kill(victim, signal.SIGSTOP)
     assert one.ended(process) == 0, one.words()
     one.check()
-    assert "no news for 60 s; its process is ended" in one.words()
+    assert "no report for 60 s; killing its process" in one.words()
 
 
 def test_workers_that_hang_are_replaced_and_nothing_changes(sweep: Make) -> None:

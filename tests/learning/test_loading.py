@@ -141,7 +141,7 @@ def test_an_empty_stream_is_one_line() -> None:
         def __iter__(self) -> Iterator[Any]:
             return iter(())
 
-    with pytest.raises(UserError, match="task 'a': its train split gave no example"):
+    with pytest.raises(UserError, match="task 'a': its train split has no examples"):
         streamed(StreamLoader(source(Empty())), 0, 1)
 
 
@@ -156,7 +156,7 @@ def test_single_examples_cannot_be_taken_of_every_kind_of_inputs() -> None:
         def join(self, other: Words) -> Words:
             return self
 
-    with pytest.raises(UserError, match=r"augment needs inputs in a tensor .* avil_ray\.tasks\.augmentation\.batched"):
+    with pytest.raises(UserError, match=r"augment needs tensor inputs .* avil_ray\.tasks\.augmentation\.batched"):
         batches(source(Examples(Words(), torch.arange(4)), Noise()))
 
 

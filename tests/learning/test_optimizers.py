@@ -90,7 +90,7 @@ def test_a_group_has_its_own_rate() -> None:
 
 
 def test_a_group_without_parameters_is_refused() -> None:
-    with pytest.raises(UserError, match=r"groups.trnk: no parameter's name begins with it; there are: heads.a, trunk"):
+    with pytest.raises(UserError, match=r"groups.trnk: no parameter name starts with it; available: heads.a, trunk"):
         check_groups(FlatModel(model()).space, Learning(groups={"trnk": {"learning_rate": 0.1}}))
 
 
@@ -118,7 +118,7 @@ def test_cosine_with_adamw_is_pytorchs() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"optimizer": "Lion"}, "learning: torch.optim has no optimizer 'Lion'; there are: ASGD,"),
+        ({"optimizer": "Lion"}, "learning: torch.optim has no optimizer 'Lion'; available: ASGD,"),
         ({"optimizer": "LBFGS"}, "it evaluates the loss several times in a step; choose another"),
         ({"optimizer": "SparseAdam"}, "it takes sparse gradients only"),
         ({"optimizer": "AdamW", "optimizer_options": {"beta": 1}}, "unknown option 'beta'; did you mean 'betas'?"),

@@ -92,7 +92,7 @@ def test_a_metric_of_two_classes_needs_two_outputs() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1])
     goal = avil.Task("tone", *small.apart(avil.Examples(INPUTS, labels)), metric="f1")
     assert refused(goal, model(nn.Linear(3, 3))) == (
-        "task 'tone': metric 'f1' knows classes 0 and 1 only, but its head has 3 outputs; give the head 2, or the "
+        "task 'tone': metric 'f1' supports only classes 0 and 1, but its head has 3 outputs; give the head 2, or the "
         "metric f1_macro or matthews"
     )
     check_outputs(model(nn.Linear(3, 2)), [goal], CPU)
@@ -118,7 +118,7 @@ class Wrong(nn.Module):
             "the model's outputs for its train inputs are not finite before training begins",
         ),
         (torch.zeros(2, 3, dtype=torch.int64), "the model's outputs must be floating-point numbers, not torch.int64"),
-        ({"logits": 1}, "the model must give a tensor of outputs, not a int"),
+        ({"logits": 1}, "the model must return a tensor, not a int"),
     ],
 )
 def test_outputs_of_another_type_are_rejected(outputs: object, said: str) -> None:
@@ -161,8 +161,8 @@ class Column:
 @pytest.mark.parametrize(
     ("batch", "said"),
     [
-        ([1, 2], "inputs must come as a tensor or a mapping of tensors, not a list"),
-        ({"ids": [1, 2]}, "inputs must come as a tensor or a mapping of tensors, not a dict with a list in it"),
+        ([1, 2], "inputs must be a tensor or a mapping of tensors, not a list"),
+        ({"ids": [1, 2]}, "inputs must be a tensor or a mapping of tensors, not a dict with a list in it"),
         (torch.full((2, 3), torch.inf), "inputs[0, 0] is inf; leave out such examples"),
     ],
 )

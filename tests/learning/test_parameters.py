@@ -147,7 +147,7 @@ def test_loading_sets_values_and_refuses_another_length() -> None:
     with torch.no_grad():
         flat.values.add_(1)
     assert theta[0] == -1, "the vector that was loaded is not the model's"
-    with pytest.raises(ValueError, match="theta has \\(5,\\) numbers, the model \\(66,\\)"):
+    with pytest.raises(ValueError, match="theta has shape \\(5,\\), but the model needs \\(66,\\)"):
         flat.load(torch.zeros(5))
 
 

@@ -251,7 +251,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "a buffer put in another's place": (
         of(replaces, kept_mean=lambda: torch.zeros(small.WIDTH)),
-        "the model's training pass puts another tensor in the place of 'trunk.kept_mean'; change parameters and",
+        "the model's training pass replaces the tensor of 'trunk.kept_mean'; change parameters and",
     ),
     "a start by the first batch": (
         of(first_time, ready=False),
@@ -266,7 +266,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "task 'left': the model's training pass is not repeatable",
     ),
     "every fourth batch": (of(every_fourth, turn=0), "training passes change 'trunk.turn'"),
-    "noise that is kept": (of(keeps_noise, noise=None), "the model or the data keep random numbers of their first use"),
+    "noise that is kept": (of(keeps_noise, noise=None), "the model or the data keep random numbers drawn on first use"),
     "noise that is kept in training": (
         of(keeps_noise_in_training, noise=None),
         "a second one draws other random numbers, so it keeps some of the first one's",
@@ -457,7 +457,7 @@ def with_options(name: str, **options: Any) -> avil.Suite:
     ("options", "said"),
     [
         (lambda: {"augment": Curriculum().augment}, "training passes change 'augment of {}.calls'"),
-        (lambda: {"augment": Curriculum().noise}, "the data or their augmentation have a state of their own"),
+        (lambda: {"augment": Curriculum().noise}, "the data or their augmentation keep state"),
         (lambda: {"loss": Curriculum().loss}, "training passes change 'loss of {}.calls'"),
     ],
 )
@@ -475,5 +475,5 @@ def test_trying_the_model_out_leaves_the_callers_generators_unchanged() -> None:
 
 
 def test_a_parameter_group_without_parameters_is_rejected() -> None:
-    with pytest.raises(UserError, match=r"learning: groups.trnk: no parameter's name begins with it; there are: heads"):
+    with pytest.raises(UserError, match=r"learning: groups.trnk: no parameter name starts with it; available: heads"):
         target_of(small.plain, groups={"trnk": {"learning_rate": 0.1}})

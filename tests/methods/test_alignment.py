@@ -282,8 +282,11 @@ def test_options_are_the_effective_ones() -> None:
     ("options", "said"),
     [
         ({"weighting": "equall"}, "weighting: unknown method 'equall'; did you mean 'equal'?"),
-        ({"weighting": 3}, "weighting: unknown method '3'; there are: "),
-        ({"weighting": "alignment"}, "weighting: alignment cannot weigh the tasks; name another method, such as equal"),
+        ({"weighting": 3}, "weighting: unknown method '3'; available: "),
+        (
+            {"weighting": "alignment"},
+            "weighting: alignment cannot weight the tasks; choose another, such as equal",
+        ),
         ({"options": 3}, "options should be a mapping such as {name: value}, not 3"),
         (
             {"weighting": "static", "options": {"wieghts": {}}},
@@ -311,7 +314,10 @@ def test_wrong_options_are_one_line(options: dict[str, Any], said: str) -> None:
     ("options", "said"),
     [
         ({"weighting": "equal"}, "weighting must be a method such as Equal(), not 'equal'"),
-        ({"weighting": Alignment()}, "weighting: alignment cannot weigh the tasks; name another method, such as equal"),
+        (
+            {"weighting": Alignment()},
+            "weighting: alignment cannot weight the tasks; choose another, such as equal",
+        ),
         ({"train_shared": "freeze"}, "unknown train_shared 'freeze'; did you mean 'frozen'?"),
     ],
 )

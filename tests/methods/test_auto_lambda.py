@@ -113,7 +113,7 @@ def test_it_adapts_to_examples_that_it_does_not_train_on_in_that_round() -> None
     ("options", "said"),
     [
         ({"weight_rate": 0.0}, "weight_rate must be above 0, not 0.0"),
-        ({"dev": "train"}, "unknown dev 'train'; there are: crossfit, hold"),
+        ({"dev": "train"}, "unknown dev 'train'; available: crossfit, hold"),
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, object], said: str) -> None:

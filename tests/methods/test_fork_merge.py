@@ -150,9 +150,9 @@ def test_no_branch_trains_longer_than_the_budget(rounds: int, merges: int, lengt
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"top_k": []}, "top_k must be whole numbers of at least 0, such as [0, 3, 5], not []"),
-        ({"top_k": [-1]}, "top_k must be whole numbers of at least 0, such as [0, 3, 5], not [-1]"),
-        ({"coefficients": [0, 2]}, "coefficients must be shares from 0 to 1, such as [0, 0.5, 1], not [0, 2]"),
+        ({"top_k": []}, "top_k must be whole numbers, at least 0, such as [0, 3, 5], not []"),
+        ({"top_k": [-1]}, "top_k must be whole numbers, at least 0, such as [0, 3, 5], not [-1]"),
+        ({"coefficients": [0, 2]}, "coefficients must be fractions from 0 to 1, such as [0, 0.5, 1], not [0, 2]"),
         ({"interval": 0}, "interval must be at least 1, not 0"),
         ({"pruning_rounds": 0}, "pruning_rounds must be at least 1, not 0"),
     ],

@@ -141,7 +141,7 @@ def test_an_auxiliary_that_opposes_the_target_loses_its_weight() -> None:
         ({"head_rate": float("nan")}, "head_rate must be a finite number, not nan"),
         ({"head_rate": float("inf")}, "head_rate must be a finite number, not inf"),
         ({"head_steps": 0}, "head_steps must be at least 1, not 0"),
-        ({"dev": "train"}, "unknown dev 'train'; there are: crossfit, hold"),
+        ({"dev": "train"}, "unknown dev 'train'; available: crossfit, hold"),
     ],
 )
 def test_wrong_options_are_rejected(options: dict[str, object], said: str) -> None:

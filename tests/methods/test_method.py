@@ -35,8 +35,8 @@ class Words(Method):
 def test_options_with_fixed_values_are_checked() -> None:
     assert Words(may="y", free="anything").may == "y"
     for options, said in (
-        ({"must": "c"}, "unknown must 'c'; there are: a, b"),
-        ({"must": None}, "unknown must 'None'; there are: a, b"),
+        ({"must": "c"}, "unknown must 'c'; available: a, b"),
+        ({"must": None}, "unknown must 'None'; available: a, b"),
         ({"may": "xx"}, "unknown may 'xx'; did you mean 'x'?"),
     ):
         with pytest.raises(UserError) as caught:

@@ -127,7 +127,7 @@ def test_a_run_whose_target_learns_nothing_fails_and_says_why(method: Method) ->
     suite = small.suite_with(mark, ("left", "train"), small.small_suite(DelicateInTraining))
     with pytest.raises(WorkFailed) as caught:
         avil.train(suite, method, **RUN)
-    assert "what the target 'left' learned was dropped in every round so far (" in str(caught.value)
+    assert "the target's update ('left') was dropped in every round so far (" in str(caught.value)
     assert "not finite" in str(caught.value)
 
 

@@ -88,17 +88,17 @@ def test_a_methods_learning_rate_also_applies_to_the_fine_tuning() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weights": {"right": -0.1}}, "weights: right: a weight must be a number of at least 0, and finite, not -0.1"),
+        ({"weights": {"right": -0.1}}, "weights: right: a weight must be a number, at least 0, and finite, not -0.1"),
         (
             {"weights": {"right": float("nan")}},
-            "weights: right: a weight must be a number of at least 0, and finite, not nan",
+            "weights: right: a weight must be a number, at least 0, and finite, not nan",
         ),
         (
             {"weights": {"right": float("inf")}},
-            "weights: right: a weight must be a number of at least 0, and finite, not inf",
+            "weights: right: a weight must be a number, at least 0, and finite, not inf",
         ),
-        ({"finish": "joint"}, "unknown finish 'joint'; there are: fine-tune, none"),
-        ({"dev": "crossfit"}, "unknown dev 'crossfit'; there are: hold, train"),
+        ({"finish": "joint"}, "unknown finish 'joint'; available: fine-tune, none"),
+        ({"dev": "crossfit"}, "unknown dev 'crossfit'; available: hold, train"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number, not nan"),
     ],

@@ -186,7 +186,7 @@ def test_tasks_that_cannot_be_weighted_are_one_line() -> None:
         return [avil.Task("a", *small.apart(a), **kind), avil.Task("b", b, **kind)]
 
     suite = avil.Suite(name="uneven", target="a", task_names=("a", "b"), tasks=uneven, model=nn.Identity)
-    with pytest.raises(UserError, match=r"tasks need as many numbers per example as each other, but have a 3, b 4$"):
+    with pytest.raises(UserError, match=r"all tasks need the same number of inputs per example, but have a 3, b 4$"):
         weights(suite)
 
 

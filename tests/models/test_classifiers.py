@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_model_and_what_starts_anew_is_said_once(en
     with caplog.at_level(logging.WARNING):
         one, two = (made(encoders["distilbert"], OUTPUTS) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    line = f"model {encoders['distilbert']}: its checkpoint has no values for pre_classifier; they start anew"
+    line = f"model {encoders['distilbert']}: its checkpoint has no values for pre_classifier; initialised randomly"
     assert [record.message for record in caplog.records] == [line]
     torch.manual_seed(1)
     other = text_model(encoders["distilbert"], OUTPUTS)
@@ -154,7 +154,7 @@ def test_frozen_trains_what_stands_above_the_encoder_which_never_drops_out(encod
 
 
 def test_frozen_needs_something_that_tasks_share(encoders) -> None:
-    with pytest.raises(UserError, match=r"gpt2: peft: frozen leaves nothing that the tasks share to train.*peft: lora"):
+    with pytest.raises(UserError, match=r"gpt2: peft: frozen leaves no shared parameters to train.*peft: lora"):
         text_model(encoders["gpt2"], TEXT_OUTPUTS, peft="frozen")
 
 
@@ -162,7 +162,7 @@ def test_fewer_layers(encoders) -> None:
     names = [name for name, _ in made(encoders["bert"], TEXT_OUTPUTS, layers=1).named_parameters()]
     assert any(".layer.0." in name for name in names)
     assert not any(".layer.1." in name for name in names)
-    with pytest.raises(UserError, match="it has 2 layers, but 3 are asked for"):
+    with pytest.raises(UserError, match="it has 2 layers, but 3 were requested"):
         text_model(encoders["bert"], TEXT_OUTPUTS, layers=3)
 
 
@@ -182,7 +182,7 @@ def test_a_kind_without_such_a_classifier_is_refused(tmp_path: Path) -> None:
     folder = str(tmp_path / "vit")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=16, patch_size=8)).save_pretrained(folder)
-    with pytest.raises(UserError, match="transformers has no SequenceClassification for its kind, vit"):
+    with pytest.raises(UserError, match="transformers has no SequenceClassification for model type vit"):
         text_model(folder, TEXT_OUTPUTS)
     model = image_model(folder, {"digit": Output("classes", ("0", "1", "2"))}).eval()
     images = torch.rand(2, 3, 16, 16)

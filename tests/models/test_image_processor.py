@@ -48,7 +48,7 @@ def test_a_processor_travels_by_the_models_name(tmp_path: Path) -> None:
 
 
 def test_images_of_several_sizes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="its image processor does not bring images to one size; give another model"):
+    with pytest.raises(UserError, match="its image processor does not resize images to one size; use another model"):
         ImageProcessor(processor(tmp_path, "Swin2SR"))
 
 

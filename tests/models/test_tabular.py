@@ -34,5 +34,5 @@ def test_no_dropout_unless_asked() -> None:
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(3, []), (0, [4]), (3, [4, 0])])
 def test_impossible_widths_are_refused(inputs: int, hidden: list[int]) -> None:
-    with pytest.raises(UserError, match="widths must be 1 or more"):
+    with pytest.raises(UserError, match="at least one width is needed, and all must be 1 or more"):
         MLP(inputs, hidden)

@@ -90,7 +90,7 @@ def test_an_encoder_may_be_cut_to_its_first_layers(encoders) -> None:
     assert any("layer.1." in name for name, _ in whole.named_parameters())
     assert not any("layer.1." in name for name in kept)
     assert all(torch.equal(kept[name], value) for name, value in whole.named_parameters() if name in kept)
-    with pytest.raises(UserError, match="it has 2 layers, but 3 are asked for"):
+    with pytest.raises(UserError, match="it has 2 layers, but 3 were requested"):
         load_encoder(encoders["bert"], layers=3)
 
 
@@ -139,7 +139,7 @@ def test_a_decoders_texts_are_pooled_by_their_last_token(encoders) -> None:
     assert settled_pooling(encoders["gpt2"], encoder) == "last"
     assert settled_pooling(encoders["gpt2"], encoder, "mean") == "mean"
     assert encoder.training == load_encoder(encoders["bert"]).training
-    with pytest.raises(UserError, match="pooling cls takes a text's first token, but this is a decoder"):
+    with pytest.raises(UserError, match="pooling cls uses a text's first token, but in a decoder"):
         settled_pooling(encoders["gpt2"], encoder, "cls")
     inputs = batch([9, 4]) | {
         "input_ids": torch.tensor([[7, 8, 9, 10, 11, 12, 13, 14, 15], [7, 9, 8, 6, 0, 0, 0, 0, 0]])
@@ -180,7 +180,7 @@ def test_wrong_models_are_one_line(tmp_path: Path) -> None:
 
 def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "t5", "is_encoder_decoder": true}')
-    with pytest.raises(UserError, match="it is a t5 with encoder and decoder; give an encoder alone"):
+    with pytest.raises(UserError, match="t5 has a decoder; use an encoder-only model"):
         load_encoder(str(tmp_path))
 
 
@@ -189,7 +189,7 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
     [
         ({"rank": 0}, "lora_rank must be a whole number, 1 or more, not 0"),
         ({"alpha": 0}, "lora_alpha must be a whole number, 1 or more, not 0"),
-        ({"dropout": 1.0}, "lora_dropout must be a number of at least 0 and below 1, not 1.0"),
+        ({"dropout": 1.0}, "lora_dropout must be a number, at least 0 and below 1, not 1.0"),
     ],
 )
 def test_wrong_adapters_are_one_line(options, message) -> None:

@@ -116,7 +116,7 @@ def test_an_alignment_matrix_becomes_part_of_the_embeddings(encoders, tmp_path) 
     inputs = dict(loaded.tokenizer(TEXTS, padding=True, return_tensors="pt"))
     torch.testing.assert_close(loaded(inputs), model(inputs, "churn"), rtol=1e-4, atol=1e-5)
     adapted = AlignedModel(made(encoders["bert"], "lora"), tuple(OUTPUTS))
-    with pytest.raises(UserError, match="merge: false has no place for alignment matrices"):
+    with pytest.raises(UserError, match="merge: false cannot store alignment matrices"):
         exported(adapted, encoders["bert"], "churn", tmp_path / "adapters", merge=False)
 
 

@@ -78,7 +78,7 @@ def silent() -> Iterator[str]:
 @pytest.mark.usefixtures("_unconnected")
 def test_a_listener_that_is_not_ray_is_reported_within_a_limit(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
-    assert "what listens there is no Ray cluster" in said(silent)
+    assert "what listens there is not a Ray cluster" in said(silent)
 
 
 @pytest.mark.usefixtures("_unconnected")
@@ -106,7 +106,7 @@ def test_a_cluster_started_here_that_is_gone_is_skipped_with_a_message(
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
     assert connection._meant("auto")[1] is None
-    assert "(127.0.0.1:9) does not answer; using a Ray of our own" in caplog.text
+    assert "(127.0.0.1:9) does not answer; starting a local Ray" in caplog.text
 
 
 @pytest.mark.usefixtures("_unconnected")
@@ -191,7 +191,7 @@ def test_a_cluster_running_here_is_joined_only_on_request(
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
     assert connection._meant(None) == ("--address local", None)
-    assert "using a Ray of our own; --address auto joins the cluster" in caplog.text
+    assert "starting a local Ray; use --address auto to join the cluster" in caplog.text
     monkeypatch.setattr(connection, "_require_cluster", lambda named, address: None)
     assert connection._meant("auto") == ("--address auto", "127.0.0.1:6379")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6380")
@@ -209,7 +209,7 @@ def test_another_users_cluster_is_skipped_with_a_message(
     file.write_text("127.0.0.1:6379")
     os.chown(file, 12345, 12345)
     assert connection._meant("auto") == ("--address auto", None)
-    assert "(127.0.0.1:6379) is another user's; using a Ray of our own" in caplog.text
+    assert "(127.0.0.1:6379) is another user's; starting a local Ray" in caplog.text
 
 
 def test_two_threads_may_connect_and_only_the_main_one_touches_signals() -> None:

@@ -42,8 +42,8 @@ def test_a_total_sums_by_name() -> None:
     [
         ([TINY] * 4, [{"CPU": 4}], None),
         ([TINY] * 4, [{"CPU": 2}, {"CPU": 2}], None),
-        ([TINY] * 5, [{"CPU": 4}], "one trial asks 5 CPU at once, the cluster has 4"),
-        ([{"CPU": 1, "GPU": 1}], [{"CPU": 8}], "one trial asks 1 GPU at once, the cluster has 0"),
+        ([TINY] * 5, [{"CPU": 4}], "each trial needs 5 CPU, but the cluster has 4"),
+        ([{"CPU": 1, "GPU": 1}], [{"CPU": 8}], "each trial needs 1 GPU, but the cluster has 0"),
         ([{"CPU": 0.1}] * 10, [{"CPU": 1}], None),
         ([{"CPU": 1 / 3}] * 3, [{"CPU": 1}], None),
         ([{"CPU": 3}, {"CPU": 3}], [{"CPU": 4}, {"CPU": 2}], "no node has 3 CPU free for one of a trial's 2 processes"),
@@ -53,14 +53,14 @@ def test_a_total_sums_by_name() -> None:
             [{"CPU": 1}, {"GPU": 1}],
             "no node has 1 CPU and 1 GPU free for one of a trial's 1 processes",
         ),
-        ([{"licence": 2}], [{"CPU": 1, "licence": 1}], "one trial asks 2 licence at once, the cluster has 1"),
+        ([{"licence": 2}], [{"CPU": 1, "licence": 1}], "each trial needs 2 licence, but the cluster has 1"),
         ([{"accelerator_type:H100": 0.001}] * 8, [{"CPU": 1, "accelerator_type:H100": 1}], None),
         (
             [{"CPU": 1, "accelerator_type:H100": 0.001}],
             [{"CPU": 1, "accelerator_type:A10G": 1}, {"CPU": 1, "accelerator_type:T4": 1}],
-            "no node has accelerator_type H100; there are: A10G, T4",
+            "no node has accelerator_type H100; available: A10G, T4",
         ),
-        ([{"CPU": 1, "accelerator_type:H100": 0.001}], [TINY], "no node has accelerator_type H100; there are: none"),
+        ([{"CPU": 1, "accelerator_type:H100": 0.001}], [TINY], "no node has accelerator_type H100; available: none"),
         ([], [], None),
     ],
 )

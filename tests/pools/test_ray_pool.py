@@ -142,7 +142,7 @@ def test_work_that_hangs_again_ends_in_one_clear_error() -> None:
     with opened(1, timeout=60.0) as pool:
         pool.crew.timeout = 0.3
         slow = replace(assignments()[0], steps=10_000_000)
-        said = r"^the worker of slot 0 was replaced 1 times, and again hangs, .* no answer within 0\.3 s from .* .a.$"
+        said = r"^the worker in slot 0 was replaced 1 times, and again hangs, .* no answer within 0\.3 s from .* .a.$"
         with pytest.raises(avil.WorkFailed, match=said):
             pool.run([slow], at_start(), 0)
 
@@ -229,7 +229,7 @@ def test_a_run_on_ray_equals_an_inline_run() -> None:
 
 
 def test_more_workers_than_a_running_cluster_has_are_a_user_error() -> None:
-    with pytest.raises(avil.UserError, match="99 workers of 1 CPU: one trial asks 99 CPU at once, the cluster has 4"):
+    with pytest.raises(avil.UserError, match="99 workers of 1 CPU: each trial needs 99 CPU, but the cluster has 4"):
         local_pool(tiny_suite(), 0, 1, 99).__enter__()
     with pytest.raises(avil.UserError, match="workers must be at least 1, not 0"):
         local_pool(tiny_suite(), 0, 1, 0).__enter__()

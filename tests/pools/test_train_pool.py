@@ -134,13 +134,13 @@ def test_mistakes_in_the_arguments_are_one_line_each() -> None:
             avil.train(suite, avil.Equal(), **RUN, **options)
 
     asked(
-        r"^7 workers of 1 CPU: one trial asks 7 CPU at once, the cluster has 4; ask for fewer workers$",
+        r"^7 workers of 1 CPU: each trial needs 7 CPU, but the cluster has 4; ask for fewer workers$",
         pool="train",
         workers=7,
     )
     asked(r"^workers must be .* such as \(2, 4\), not \(3, 2\)$", pool="train", workers=(3, 2))
     asked(r"^workers must be a whole number, 1 or more, not \(1, 2\)$", pool="ray", workers=(1, 2))
-    asked(r"^workers: pool 'inline' is this process alone; leave workers out", workers=2)
+    asked(r"^workers: pool 'inline' runs in this process only; omit workers", workers=2)
     asked(r"^pool must be 'inline', 'ray' or 'train', not 'trains'$", pool="trains")
     lock = threading.Lock()
     asked(

@@ -71,7 +71,7 @@ def test_select_chooses_even_where_test_disagrees_and_that_is_told() -> None:
 
 
 def test_without_a_baseline_nothing_can_be_said() -> None:
-    assert answered(method("joint", 0.8, 3), 3)[0].short == "Cannot be said"
+    assert answered(method("joint", 0.8, 3), 3)[0].short == "Cannot tell"
 
 
 def test_the_seeds_that_would_tell_are_named() -> None:

@@ -128,7 +128,7 @@ def test_trials_that_were_stopped_or_interrupted_are_told_of() -> None:
     ]
     said = findings.other_ends(compare(records, make_facts(("static",), seeds=(0, 1, 2))))
     assert said == [
-        "static: the scheduler stopped 2 trials early; paid for, but not to be chosen.",
+        "static: the scheduler stopped 2 trials early: counted in the cost, never chosen.",
         "static: 1 trial has no result yet; resume the sweep to get it.",
     ]
 

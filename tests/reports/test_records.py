@@ -213,5 +213,5 @@ def test_costs_add_up_and_are_never_negative() -> None:
 
 
 def test_an_unknown_status_is_refused() -> None:
-    with pytest.raises(ValueError, match="no such status"):
+    with pytest.raises(ValueError, match="unknown status"):
         TrialRecord("a/c000/s0", "a", "a", 0, {}, 0, "done")  # type: ignore[arg-type]

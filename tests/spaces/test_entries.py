@@ -151,7 +151,7 @@ def test_optuna_is_asked_where_options_are_free():
         (
             entry({"weights.right": RIGHT}, samples=4),
             RANDOM,
-            "methods[2].samples: 4 asked, but there are only 3 different draws",
+            "methods[2].samples: 4 requested, but there are only 3 distinct draws",
         ),
         (
             entry({"learning_rate": RATE}),
@@ -161,7 +161,7 @@ def test_optuna_is_asked_where_options_are_free():
         (
             entry({f"weights.{name}": Distribution("grid", tuple(range(10))) for name in "abcde"}),
             GRID,
-            "methods[2]: 100,000 configurations, and 10,000 at most are run; search fewer values, or with algorithm: random",
+            "methods[2]: 100,000 configurations, but at most 10,000 can run; search fewer values, or use algorithm: random",
         ),
     ],
 )

@@ -110,19 +110,19 @@ def test_whole_mappings_may_be_values_of_a_grid(tmp_path: Path) -> None:
         ({"schedule": "cosin"}, ["demo.yaml: learning.schedule: unknown schedule 'cosin'; did you mean 'cosine'?"]),
         (
             {"momentum": {"uniform": [0.5, 1]}},
-            ["demo.yaml: learning.momentum must be a number of at least 0 and below 1, not 1"],
+            ["demo.yaml: learning.momentum must be a number, at least 0 and below 1, not 1"],
         ),
         (
             {"groups": {"trunk": {"rate": 1}}},
-            ["demo.yaml: learning.groups.trunk: unknown option 'rate'; there are: learning_rate, weight_decay"],
+            ["demo.yaml: learning.groups.trunk: unknown option 'rate'; available: learning_rate, weight_decay"],
         ),
         (
             {"optimizer_options": {"betas": {"grid": [[0.9, 0.9]]}}},
-            ["demo.yaml: learning.optimizer_options of SGD: unknown option 'betas'; there are: " + SGD],
+            ["demo.yaml: learning.optimizer_options of SGD: unknown option 'betas'; available: " + SGD],
         ),
         (
             {"groups": {"trnk": {"learning_rate": 1}}},
-            [f"demo.yaml: learning.groups.trnk: no parameter's name begins with it; there are: {PARTS}"],
+            [f"demo.yaml: learning.groups.trnk: no parameter name starts with it; available: {PARTS}"],
         ),
     ],
 )
@@ -195,4 +195,4 @@ def test_loader_processes_are_counted_in_a_workers_cpus_unless_these_are_given(t
     asked = preview(read_search_space(given), {"CPU": 8.0})
     assert [row.asked["CPU"] for row in asked.rows] == [0.5, 0.5]
     (line,) = (line for line in asked.lines() if line.startswith("workers:"))
-    assert line.endswith("2 loader processes at most; that is fewer than one for each and one for the worker")
+    assert line.endswith("2 loader processes at most; that is too few for the worker and its loaders")

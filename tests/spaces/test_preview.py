@@ -45,7 +45,7 @@ def test_ranks_of_train_share_out_a_single_assignment_too_and_no_driver_stands_b
     rows = seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train"}).rows
     assert [(row.slots, row.asked["CPU"], row.at_once) for row in rows] == [(3, 3, 1), (1, 1, 3), (3, 3, 1)]
     assert [row.slots for row in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 2}).rows] == [2] * 3
-    assert "asks 5 CPU" in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 5}).lacking
+    assert "each trial needs 5 CPU" in seen(tmp_path, {"CPU": 4.0}, resources={"pool": "train", "slots": 5}).lacking
 
 
 def test_a_trial_that_runs_inline_asks_one_worker(tmp_path):
@@ -74,26 +74,26 @@ def test_what_is_printed(tmp_path):
         "model: 110 parameters; 4 rounds of 5 steps",
         "search: grid, scheduler none",
         "vectorize: no trial can train in a stack: its model or losses draw random numbers",
-        "compared with each other method: alpha-vil",
+        "reference, compared with every other method: alpha-vil",
         "alpha-vil: 1 configuration, 3 trials of 103 steps, 3 slots, 1.4 CPU, 1 at once",
         "target-only: 1 configuration, 3 trials of 20 steps, 1 slot, 0.4 CPU, 3 at once",
         "static: 6 configurations, 18 trials of 20 to 60 steps, 1 slot, 0.4 CPU, 5 at once",
-        "1,149 gradient steps in all, dev passes counted (about)",
+        "1,149 gradient steps in total, dev passes included (approximate)",
         "the cluster has 2 CPU",
-        "every trial has room",
+        "there is room for every trial",
     ]
     output = io.StringIO()
     Console(file=output, width=80).print(found)
     (row,) = (line.split() for line in output.getvalue().splitlines() if line.strip().startswith("static"))
     assert row == ["static", "6", "x", "3", "20", "to", "60", "780", "1", "0.4", "5"]
-    assert "every trial has room" in output.getvalue()
+    assert "there is room for every trial" in output.getvalue()
     assert "…" not in output.getvalue()
 
 
 def test_slots_shrink_to_what_there_is(tmp_path):
     row = seen(tmp_path, {"CPU": 3.0}).rows[0]
     assert (row.slots, row.assignments, row.lacking) == (2, 3, None)
-    assert "not all tasks at a time, as not all fit: alpha-vil" in seen(tmp_path, {"CPU": 3.0}).lines()
+    assert "fewer workers than tasks fit, so tasks queue: alpha-vil" in seen(tmp_path, {"CPU": 3.0}).lines()
 
 
 def test_a_number_of_slots_is_taken_as_said(tmp_path):
@@ -104,8 +104,8 @@ def test_a_number_of_slots_is_taken_as_said(tmp_path):
 def test_more_than_the_cluster_has(tmp_path):
     found = seen(tmp_path, {"CPU": 2.0}, resources={"slots": 3})
     expected = (
-        "demo.yaml: resources: one trial asks 4 CPU at once, the cluster has 2 (trials of 'alpha-vil'); "
-        "ask less: per_task is 1 CPU, driver 1 CPU, slots 3"
+        "demo.yaml: resources: each trial needs 4 CPU, but the cluster has 2 (trials of 'alpha-vil'); "
+        "request less: per_task is 1 CPU, driver 1 CPU, slots 3"
     )
     assert found.lacking == expected
     assert found.lines()[-1] == expected
@@ -139,7 +139,7 @@ def test_random_and_early_stopping(tmp_path):
     found = seen(tmp_path, {"CPU": 8.0}, search={"algorithm": "random", "trials": 2, "scheduler": "asha"})
     assert [row.configurations for row in found.rows] == [1, 1, 2]
     assert "search: random, scheduler asha" in found.lines()
-    assert any(line.endswith("asha will spare some") for line in found.lines())
+    assert any(line.endswith("asha will save some") for line in found.lines())
 
 
 def test_what_optuna_will_propose_is_counted(tmp_path):

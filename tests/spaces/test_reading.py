@@ -14,7 +14,7 @@ from avil_ray.spaces.search_space import problems, read_search_space
 WHOLE = "must be a whole number, 1 or more, not"
 NAME = (
     "must be 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit, "
-    "as folders and MLflow runs are called by it, not"
+    "as folders and MLflow runs are named after it, not"
 )
 LIST = "must be a list with at least one value such as [0, 1], not"
 
@@ -49,7 +49,7 @@ def test_files_that_are_no_search_space(tmp_path, text, message):
 def test_a_file_that_is_no_text(tmp_path):
     path = tmp_path / "demo.yaml"
     path.write_bytes(b"name: \xff\xfe")
-    assert problems(path) == ["demo.yaml: not YAML: it is no UTF-8 text"]
+    assert problems(path) == ["demo.yaml: not YAML: it is not UTF-8 text"]
 
 
 @pytest.mark.parametrize("key", ["name", "suite", "rounds", "steps_per_round", "seeds", "methods"])
@@ -60,8 +60,8 @@ def test_each_key_that_must_be_there(tmp_path, key):
 MISTAKES = [
     # the whole
     (changed(rounds=REMOVED, roudns=3), "unknown key 'roudns'; did you mean 'rounds'?"),
-    (changed(colour="red"), "unknown key 'colour'; there are: learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
-    (changed(**{"5": 1}), "unknown key '5'; there are: learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
+    (changed(colour="red"), "unknown key 'colour'; available: learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
+    (changed(**{"5": 1}), "unknown key '5'; available: learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
     # numbers and names
     (changed(name="my demo"), f"name {NAME} 'my demo'"),
     (changed(name="../demo"), f"name {NAME} '../demo'"),
@@ -102,13 +102,13 @@ MISTAKES = [
     (resources(retries=-1), "resources.retries must be a whole number, 0 or more, not -1"),
     (resources(driver=1), "resources.driver must be a mapping such as {cpu: …, gpu: …}, not 1"),
     (resources(driver={"cpus": 1}), "resources.driver: unknown key 'cpus'; did you mean 'cpu'?"),
-    (resources(driver={"cpu": -1}), "resources.driver.cpu must be a number of at least 0, not -1"),
-    (resources(driver={"gpu": "auto"}), "resources.driver.gpu must be a number of at least 0, not 'auto'"),
-    (resources(per_task={"cpu": "auto"}), "resources.per_task.cpu must be a number of at least 0, not 'auto'"),
-    (resources(per_task={"gpu": "all"}), "resources.per_task.gpu must be 'auto' or a number of at least 0, not 'all'"),
+    (resources(driver={"cpu": -1}), "resources.driver.cpu must be a number, at least 0, not -1"),
+    (resources(driver={"gpu": "auto"}), "resources.driver.gpu must be a number, at least 0, not 'auto'"),
+    (resources(per_task={"cpu": "auto"}), "resources.per_task.cpu must be a number, at least 0, not 'auto'"),
+    (resources(per_task={"gpu": "all"}), "resources.per_task.gpu must be 'auto' or a number, at least 0, not 'all'"),
     (resources(per_task={"gpu": 1.5}), "resources.per_task.gpu must be a whole number above 1, as Ray gives whole GPUs there, not 1.5"),
     (resources(per_task={"cpu": 0}), "resources.per_task.cpu must be above 0; a small fraction such as 0.1 will do"),
-    (resources(per_task={"cpu": True}), "resources.per_task.cpu must be a number of at least 0, not True"),
+    (resources(per_task={"cpu": True}), "resources.per_task.cpu must be a number, at least 0, not True"),
     # methods
     (changed(methods=[]), "methods must be a list with at least one {method: …}, not []"),
     (changed(methods={"method": "equal"}), "methods must be a list with at least one {method: …}, not {'method': 'equal'}"),
@@ -126,17 +126,17 @@ MISTAKES = [
     (with_static(samples=0), f"methods[0].samples {WHOLE} 0"),
     (
         changed(methods=[{"method": "equal"}, {"method": "alpha-vil"}, {"method": "equal", "dev": "hold"}]),
-        "methods[2]: the label 'equal' is that of methods[0] too; give each a label of its own where one method is given twice",
+        "methods[2]: the label 'equal' is also that of methods[0]; entries of the same method need different labels",
     ),
     (
         changed(methods=[{"method": "equal"}, {"method": "alpha-vil", "label": "Equal"}]),
-        "methods[1]: the label 'Equal' is that of methods[0] too; give each a label of its own where one method is given twice",
+        "methods[1]: the label 'Equal' is also that of methods[0]; entries of the same method need different labels",
     ),
     # options
     (with_static(weights={"rigth": 1}), "methods[0].weights: unknown task 'rigth'; did you mean 'right'?"),
     (with_static(weights={"rigth": {"grid": [0, 1]}}), "methods[0].weights: unknown task 'rigth'; did you mean 'right'?"),
     (with_static(weights={"right": "much"}), "methods[0].weights.right should be a number, not 'much'"),
-    (with_static(weights={"right": -1}), "methods[0].weights: right: a weight must be a number of at least 0, and finite, not -1.0"),
+    (with_static(weights={"right": -1}), "methods[0].weights: right: a weight must be a number, at least 0, and finite, not -1.0"),
     (with_static(weights={"left": 0}), "methods[0].weights: all are 0, so nothing would train; give one task a weight above 0"),
     (with_static(weights=3), "methods[0].weights should be a mapping such as {name: value}, not 3"),
     (with_static(learning_rate=True), "methods[0].learning_rate should be a number, not True"),
@@ -149,7 +149,7 @@ MISTAKES = [
         changed(methods=both(alpha_steps={"uniform": [5, 20]})),
         "methods[0].alpha_steps should be a whole number, not 12.5; draw whole numbers with choice",
     ),
-    (changed(methods=both(alpha_bounds=[2, 1])), "methods[0].alpha_bounds: the least must not lie above the greatest, as in [2.0, 1.0]"),
+    (changed(methods=both(alpha_bounds=[2, 1])), "methods[0].alpha_bounds: the lower bound exceeds the upper one in [2.0, 1.0]"),
     # distributions
     (with_static(learning_rate={"grid": []}), f"methods[0].learning_rate.grid {LIST} []"),
     (with_static(weights={"right": {"choice": []}}), f"methods[0].weights.right.choice {LIST} []"),
@@ -167,7 +167,7 @@ MISTAKES = [
     (with_static(learning_rate={"grid": [math.nan, 0.1]}), "methods[0].learning_rate must be a finite number, not nan"),
     (with_static(learning_rate=math.inf), "methods[0].learning_rate must be a finite number, not inf"),
     (with_static(learning_rate={2: 3}), "methods[0].learning_rate should be a number, not {'2': 3}"),
-    (with_static(weights={None: 1}), "methods[0].weights: unknown task 'None'; there are: left, left_large, left_odd, right"),
+    (with_static(weights={None: 1}), "methods[0].weights: unknown task 'None'; available: left, left_large, left_odd, right"),
     # too much of anything
     (changed(rounds=10**30), "rounds must be at most 100,000, not 1000000000000000000000000000000"),
     (changed(rounds=math.inf), f"rounds {WHOLE} inf"),
@@ -230,7 +230,7 @@ def test_what_optuna_may_propose_is_checked_at_its_ends(tmp_path):
     document = {**with_static(weights={"right": {"uniform": [-0.001, 5]}}), "search": search}
     (found,) = problems(write(tmp_path, document))
     assert found.startswith(
-        "demo.yaml: methods[0].weights: right: a weight must be a number of at least 0, and finite, not -0.001"
+        "demo.yaml: methods[0].weights: right: a weight must be a number, at least 0, and finite, not -0.001"
     )
 
 

@@ -63,9 +63,9 @@ def test_all_mistakes_are_told():
     found, problems = fields.read(Resources, document, "resources")
     assert found is None
     assert problems == [
-        "resources.per_task.cpu must be a number of at least 0, not -1",
+        "resources.per_task.cpu must be a number, at least 0, not -1",
         "resources.per_task: unknown key 'gpus'; did you mean 'gpu'?",
-        "resources.driver.cpu must be a number of at least 0, not 'one'",
+        "resources.driver.cpu must be a number, at least 0, not 'one'",
         "resources.slots must be 'auto' or a whole number, 1 or more, not 0",
         "resources: unknown key 'spead'; did you mean 'threads'?",
     ]
@@ -111,10 +111,10 @@ def test_custom_resources_and_kinds_of_accelerators_are_asked_of_ray():
         ),
         ({"per_task": {"resources": {"licence": 0}}}, "resources.per_task.resources must map names of resources"),
         ({"driver": {"resources": ["licence"]}}, "resources.driver.resources must map names of resources"),
-        ({"per_task": {"accelerator_type": 100}}, "resources.per_task.accelerator_type must be the name"),
-        ({"driver": {"label_selector": {"zone": "in()"}}}, "resources.driver.label_selector must map labels of nodes"),
-        ({"driver": {"label_selector": {"zone": 1}}}, "resources.driver.label_selector must map labels of nodes"),
-        ({"driver": {"label_selector": "zone"}}, "resources.driver.label_selector must map labels of nodes"),
+        ({"per_task": {"accelerator_type": 100}}, "resources.per_task.accelerator_type must be one of"),
+        ({"driver": {"label_selector": {"zone": "in()"}}}, "resources.driver.label_selector must map node labels"),
+        ({"driver": {"label_selector": {"zone": 1}}}, "resources.driver.label_selector must map node labels"),
+        ({"driver": {"label_selector": "zone"}}, "resources.driver.label_selector must map node labels"),
     ],
 )
 def test_a_place_that_cannot_be_is_one_line(document, said):

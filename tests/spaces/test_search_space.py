@@ -124,8 +124,8 @@ def test_the_reference_is_the_first_method_unless_another_is_named(tmp_path):
     ("reference", "message"),
     [
         ("target_only", "unknown label 'target_only'; did you mean 'target-only'?"),
-        (5, "unknown label '5'; there are: alpha-vil, static, target-only"),
-        (None, "unknown label 'None'; there are: alpha-vil, static, target-only"),
+        (5, "unknown label '5'; available: alpha-vil, static, target-only"),
+        (None, "unknown label 'None'; available: alpha-vil, static, target-only"),
     ],
 )
 def test_a_reference_that_no_method_has_for_a_label_is_refused(tmp_path, reference, message):

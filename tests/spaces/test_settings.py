@@ -59,7 +59,7 @@ def test_later_settings_win():
         ("methods.static.wieghts.right", "--set methods.static.wieghts.right: unknown option 'wieghts'; did you mean 'weights'?"),
         ("methods.static", "--set methods.static: name an option too, such as methods.static.learning_rate"),
         ("rounds.more", "--set rounds.more: rounds is 20, which has no parts to set"),
-        ("suite..size", "--set suite..size: write a key as words between dots, such as suite.target_labels"),
+        ("suite..size", "--set suite..size: write a key as names separated by dots, such as suite.target_labels"),
     ],
 )  # fmt: skip
 def test_each_wrong_key_is_one_line(key, message):

@@ -52,7 +52,7 @@ def test_what_is_there_is_not_fetched_again(small: Download, index: Path) -> Non
 def test_what_is_not_there_is_said_with_its_remedy(small: Download) -> None:
     with pytest.raises(UserError) as caught:
         small.checked()
-    assert str(caught.value) == f"{small.path}: not there yet; run: avil-ray data small"
+    assert str(caught.value) == f"{small.path}: not downloaded yet; run: avil-ray data small"
 
 
 def test_a_damaged_file_is_said_and_left_alone(small: Download) -> None:
@@ -114,7 +114,7 @@ def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_an_archive_with_a_member_that_escapes_is_refused(name: str, tmp_path: Path) -> None:
     for archive in (zip_of(*INSIDE, name), tar_of(*map(tarfile.TarInfo, [*INSIDE, name]))):
-        with pytest.raises(UserError, match="which leads out of it; it is not used") as caught:
+        with pytest.raises(UserError, match="which points outside it; it is not used") as caught:
             require_contained(archive, tmp_path / "some.archive")
         assert str(caught.value).startswith(f"{tmp_path}/some.archive: the archive has a member ")
 

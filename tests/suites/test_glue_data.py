@@ -178,17 +178,17 @@ def changed(**values: object) -> list[dict]:
         ("rte", changed(label=None), "row 3: label None should be 0 to 1 (entailment, not_entailment)"),
         ("rte", changed(sentence1=None), "row 3: sentence1 should be a text, not None"),
         ("rte", [{"sentence1": "a", "label": 0}], "unknown column 'sentence2'; did you mean 'sentence1'?"),
-        ("rte", [{"sentence1": "a", "sentence2": "b"}], "unknown column 'label'; there are: sentence1, sentence2"),
+        ("rte", [{"sentence1": "a", "sentence2": "b"}], "unknown column 'label'; available: sentence1, sentence2"),
         ("stsb", [{"sentence1": "a", "sentence2": "b", "label": 5.5}], "row 1: label 5.5 should be 0 to 5"),
         (
             "copa",
             [rows_of("copa", "train", 1)[0] | {"question": "why"}],
-            "a row is not as on the hub (KeyError: 'why')",
+            "a row differs from the hub's format (KeyError: 'why')",
         ),
         (
             "wsc",
             [rows_of("wsc", "train", 1)[0] | {"text": "Short.", "span2_index": 4}],
-            "a row is not as on the hub (ValueError: word 4 of 'Short.')",
+            "a row differs from the hub's format (ValueError: word 4 of 'Short.')",
         ),
     ],
 )
@@ -215,7 +215,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path, model: str) -> None:
     write(tmp_path, "save_to_disk", "rte", rows_of("rte", "train", 3))
     with pytest.raises(UserError) as caught:
         load("rte", "validation", place)
-    assert str(caught.value) == f"glue: rte: {tmp_path / 'rte'}: unknown split 'validation'; there are: train"
+    assert str(caught.value) == f"glue: rte: {tmp_path / 'rte'}: unknown split 'validation'; available: train"
 
 
 @pytest.mark.parametrize(
@@ -249,6 +249,6 @@ def test_a_hub_that_cannot_be_reached_is_one_line(model: str, monkeypatch: pytes
     with pytest.raises(UserError) as caught:
         load("wsc", "train", Place(None, model, 40))
     message = str(caught.value)
-    assert message.startswith("glue: wsc: aps/super_glue: it cannot be had from the hub (")
-    assert message.endswith("where there is no internet, give a file or a folder of save_to_disk")
+    assert message.startswith("glue: wsc: aps/super_glue: it cannot be loaded from the hub (")
+    assert message.endswith("without internet access, pass a file or a save_to_disk folder")
     assert "\n" not in message

@@ -61,7 +61,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         pytest.param(
             IMAGES, lambda old: old + b"more", "23536 bytes expected for 30 x 28 x 28 values, found 23540", id="long"
         ),
-        pytest.param(IMAGES, lambda old: old[:9], "values, found 9; fetch the file again", id="header cut"),
+        pytest.param(IMAGES, lambda old: old[:9], "values, found 9; download the file again", id="header cut"),
         pytest.param(IMAGES, lambda old: b"", "magic number 0x00000803 expected, found 0x;", id="empty"),
         pytest.param(
             IMAGES, lambda old: b"<html>", "magic number 0x00000803 expected, found 0x3c68746d; is it", id="web page"

@@ -24,7 +24,7 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> No
     save(tmp_path / "a.png")
     with pytest.raises(UserError) as caught:
         find_images(tmp_path, ["a.png", "b.png", "c.png"])
-    assert "2 of 3 images that the table names are not there, 'b.png' first" in str(caught.value)
+    assert "2 of 3 images in the table are missing, 'b.png' first" in str(caught.value)
     with pytest.raises(UserError, match="nowhere: no such folder"):
         find_images(tmp_path / "nowhere", ["a.png"])
 

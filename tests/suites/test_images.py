@@ -105,7 +105,7 @@ def test_the_small_network_learns_colours_and_counts_the_same_again(tmp_path: Pa
 @pytest.mark.parametrize("peft", ["none", "lora", "frozen"])
 def test_a_vision_encoder_is_trained_with_all_kinds_of_tasks(folder: Path, table: Path, vit: str, peft: str) -> None:
     if peft == "frozen":
-        with pytest.raises(UserError, match="peft: frozen leaves nothing that the tasks share to train"):
+        with pytest.raises(UserError, match="peft: frozen leaves no shared parameters to train"):
             suite_of(folder, table, model=vit, peft=peft).build()
         return
     suite = suite_of(folder, table, model=vit, peft=peft)
@@ -241,7 +241,7 @@ def test_a_broken_image_in_a_folder_is_named_by_its_path(folder: Path) -> None:
         ({"image": "fiel", "label": "colour"}, {}, "target: {table}: unknown column 'fiel'; did you mean 'file'?"),
         ({"image": "file", "label": "color"}, {}, "target: {table}: unknown column 'color'; did you mean 'colour'?"),
         ({"label": "colour"}, {}, "target: image and label must name the table's columns of paths and of labels"),
-        ({"image": "file", "label": "colour", "kind": "tokens"}, {}, "target: kind: tokens is for words; of images"),
+        ({"image": "file", "label": "colour", "kind": "tokens"}, {}, "target: kind: tokens is for words; images"),
         (
             {"image": "file", "label": "colour", "kinds": "x"},
             {},
@@ -249,7 +249,7 @@ def test_a_broken_image_in_a_folder_is_named_by_its_path(folder: Path) -> None:
         ),
         ({"data": "nowhere"}, {}, "target: {folder}/nowhere: no such file"),
         ({"data": "shapes", "label": "x"}, {}, "target: data is a folder of classes, which says what the labels are"),
-        ({"data": "empty"}, {}, "target: {folder}/empty/b: the class has no images: it is empty; leave the folder out"),
+        ({"data": "empty"}, {}, "target: {folder}/empty/b: the class has no images: it is empty; remove the folder"),
         ({"data": "shapes"}, {"size": 8}, "size must be a whole number, 16 or more, not 8"),
         ({"data": "shapes"}, {"peft": "lora"}, "peft: lora is for a model of transformers, not for cnn"),
         ({"data": "shapes"}, {"augment": "flop"}, "augment: unknown augmentation 'flop'; did you mean 'flip'?"),

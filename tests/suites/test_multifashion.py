@@ -115,7 +115,7 @@ def test_a_relative_folder_is_found_from_anywhere(fashion: Path, monkeypatch: py
         ),
         (
             {"left": "mnist", "right": "mnist"},
-            "multifashion: left and right are both mnist, which is the suite multimnist; name that one",
+            "multifashion: left and right are both mnist, which is the suite multimnist; use that one",
         ),
         (
             {"mnist_dir": "digits"},

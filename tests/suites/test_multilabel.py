@@ -237,9 +237,7 @@ def test_another_csv_may_say_what_is_in_the_images(chest: Path, tmp_path: Path) 
 def test_a_missing_image_is_named(chest: Path) -> None:
     gone = next(chest.rglob("00000003_000.png"))
     gone.unlink()
-    with pytest.raises(
-        UserError, match=r"1 of \d+ images that the table names are not there, '00000003_000.png' first"
-    ):
+    with pytest.raises(UserError, match=r"1 of \d+ images in the table are missing, '00000003_000.png' first"):
         multilabel(images=chest, size=17).draw(0)
 
 

@@ -272,7 +272,7 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, given: str | Non
     ("options", "message"),
     [
         ({"target": "normal"}, "nyuv2: unknown target 'normal'; did you mean 'normals'?"),
-        ({"auxiliaries": ["seg"]}, "nyuv2: unknown auxiliary 'seg'; there are: depth, normals, segmentation"),
+        ({"auxiliaries": ["seg"]}, "nyuv2: unknown auxiliary 'seg'; available: depth, normals, segmentation"),
         ({"auxiliaries": ["segmentation"]}, "nyuv2: 'segmentation' is the target; name other tasks as auxiliaries"),
         ({"target_labels": 1}, "nyuv2: target_labels must be a whole number, 2 or more, not 1"),
         ({"auxiliary_labels": 0}, "nyuv2: auxiliary_labels must be a whole number, 1 or more, not 0"),

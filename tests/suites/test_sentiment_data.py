@@ -81,7 +81,7 @@ def test_an_archive_that_would_write_elsewhere_is_refused(sources, tmp_path, mon
         packed.writestr("../../evil.txt", "evil")
     monkeypatch.setattr(sentiment_data, "ENCODER", dataclasses.replace(wheel, sha256=sha256(wheel.path)))
     shutil.rmtree(encoder)
-    with pytest.raises(UserError, match=r"a member '../../evil.txt', which leads out of it"):
+    with pytest.raises(UserError, match=r"a member '../../evil.txt', which points outside it"):
         list(fetch(sentiment()))
     assert not list(tmp_path.rglob("evil.txt"))
     assert not encoder.exists()
@@ -110,7 +110,7 @@ def test_what_was_not_fetched_is_said_with_its_remedy(tmp_path, monkeypatch: pyt
     for load in (corpus, packaged_encoder):
         load.cache_clear()
     for read in (lambda: corpus("tweets"), lambda: corpus("subjectivity"), packaged_encoder):
-        with pytest.raises(UserError, match=r"not there yet; run: avil-ray data sentiment$"):
+        with pytest.raises(UserError, match=r"not downloaded yet; run: avil-ray data sentiment$"):
             read()
 
 

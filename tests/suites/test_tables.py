@@ -90,7 +90,7 @@ def test_a_label_becomes_a_tasks_name(label: str, name: str) -> None:
         (["width"], None, ", row 3: label column 'width' holds '3'; a label is 1, 0, or empty"),
         (["who"], None, ", row 2: label column 'who' holds 'ann'; a label is 1, 0, or empty"),
         ("width", None, ": labels column 'width' must hold names with | between them; write labels: [width]"),
-        (["rain"], "name", ": unknown column 'name'; there are: height, rain, snow, who, width"),
+        (["rain"], "name", ": unknown column 'name'; available: height, rain, snow, who, width"),
         (["rain"], "snow", ", row 3: column 'snow' is empty; every example must belong to a group"),
     ],
 )

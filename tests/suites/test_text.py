@@ -23,7 +23,7 @@ from text_models import save_encoder
 
 import avil_ray as avil
 from avil_ray.catalog import build_suite
-from avil_ray.checking import described
+from avil_ray.checking import facts_of, lines_of
 from avil_ray.spaces.preview import preview
 from avil_ray.spaces.search_space import problems, read_search_space
 from avil_ray.suites.held_out import text_keys
@@ -261,7 +261,7 @@ def test_a_changed_file_is_another_run(models, tmp_path):
 
 
 def test_check_says_what_was_found(models, tmp_path):
-    lines = list(described(build_suite(issue_suite(tmp_path, models["bert"], max_length=16))))
+    lines = list(lines_of(facts_of(build_suite(issue_suite(tmp_path, models["bert"], max_length=16)))))
     said = "\n".join(lines)
     for part in (
         f"  churned: 120 rows of {tmp_path / 'churn.csv'}",

@@ -87,14 +87,14 @@ SPLIT = {"split": "part"}
 BROKEN = {
     "no such file": Broken("b.csv", TEXT, "/a.csv: no such file; did you mean 'b.csv'?"),
     "no file at all": Broken("none.bin", b"", "/a.csv: no such file"),
-    "unknown ending": Broken(
-        "a.xlsx", TEXT, "/a.xlsx: unknown ending '.xlsx'; there are: .csv, .tsv, .jsonl, .parquet"
+    "unknown extension": Broken(
+        "a.xlsx", TEXT, "/a.xlsx: unknown extension '.xlsx'; available: .csv, .tsv, .jsonl, .parquet"
     ),
-    "json": Broken("a.json", "[]", ".parquet; write one object a line and call it .jsonl"),
+    "json": Broken("a.json", "[]", ".parquet; write one object per line and call it .jsonl"),
     "a folder": Broken("a.csv", lambda folder: (folder / "a.csv").mkdir(), "/a.csv: is a folder; name a file in it"),
-    "a pipe": Broken("a.csv", lambda folder: os.mkfifo(folder / "a.csv"), "/a.csv: is no ordinary file"),
+    "a pipe": Broken("a.csv", lambda folder: os.mkfifo(folder / "a.csv"), "/a.csv: is not a regular file"),
     "a split of a file": Broken("a.csv", TEXT, "a file has no splits; name it without :train", {"data": "a.csv:train"}),
-    "an unknown split": Broken("a.csv", saved, "unknown split 'dev'; there are: train", {"data": "a.csv:dev"}),
+    "an unknown split": Broken("a.csv", saved, "unknown split 'dev'; available: train", {"data": "a.csv:dev"}),
     "empty": Broken("a.csv", b"", "/a.csv: the file is empty"),
     "a mark alone": Broken("a.csv", b"\xef\xbb\xbf", "/a.csv: its first row names no columns"),
     "blank lines alone": Broken("a.csv", "\n\n\n", "/a.csv: its first row names no columns"),
@@ -122,7 +122,7 @@ BROKEN = {
     "another encoding": Broken(
         "a.csv", lines(4, "café,no\n").encode("latin-1"), "/a.csv, row 4: byte 0xe9 at position 4 is not UTF-8; save"
     ),
-    "utf-16": Broken("a.csv", TEXT.encode("utf-16-le"), "/a.csv, row 1: holds a zero byte, so it is no UTF-8 text"),
+    "utf-16": Broken("a.csv", TEXT.encode("utf-16-le"), "/a.csv, row 1: holds a zero byte, so it is not UTF-8 text"),
     "shift-jis": Broken("a.jsonl", '{"body": "日本"}'.encode("shift-jis"), "/a.jsonl, row 1: byte 0x93 at position 11"),
     "a line of a gigabyte": Broken("a.jsonl", endless, "/a.jsonl, row 1: the line is longer than 16 MiB"),
     "invalid json": Broken("a.jsonl", '{"body": "a"}\n{"body": }\n', "/a.jsonl, row 2: no valid JSON (Expecting value"),
@@ -179,12 +179,12 @@ BROKEN = {
     "a null text": Broken("a.jsonl", changed(3, body=None), "/a.jsonl, row 4: text 'body' is empty; fill it in, or"),
     "a text that is a number": Broken("a.jsonl", changed(3, body=7), "row 4: text 'body' must be text, not 7"),
     "a text in two splits": Broken(
-        "a.csv", twice, "/a.csv, row 32: is in test, but its text stands in train too (", SPLIT
+        "a.csv", twice, "/a.csv, row 32: is in test, but its text is also in train (", SPLIT
     ),
     "a text in two files": Broken(
         "a.csv",
         ROWS,
-        "/test.csv, row 2: is in test, but its text stands in train too (",
+        "/test.csv, row 2: is in test, but its text is also in train (",
         {"data": {"train": "a.csv", "test": "test.csv"}},
         others={"test.csv": ROWS[4:5]},
     ),
@@ -197,7 +197,7 @@ BROKEN = {
     "a label in test alone": Broken(
         "a.csv",
         ROWS,
-        "/test.csv, row 2: label 'perhaps' stands in test, but in no row to learn from",
+        "/test.csv, row 2: label 'perhaps' is in test, but in no training row",
         {"data": {"train": "a.csv", "test": "test.csv"}},
         others={"test.csv": [{**row, "churned": "perhaps"} for row in churn_rows(4, seed=9)]},
     ),
@@ -249,7 +249,7 @@ BROKEN = {
         "a.csv", ROWS, "target: text should be a word or a list such as [a, b], not 3", {"text": 3}
     ),
     "no model": Broken("a.csv", ROWS, "model must be a folder, or a name on the hub, not ''", {}, {"model": ""}),
-    "too few rows": Broken("a.csv", ROWS[:3], "/a.csv: 0 rows are left to train on beside", {}, {"test_fraction": 0.5}),
+    "too few rows": Broken("a.csv", ROWS[:3], "/a.csv: 0 rows are left to train on after", {}, {"test_fraction": 0.5}),
     "too many labels asked": Broken("a.csv", ROWS, "too few for 100 target_labels", {}, {"target_labels": 100}),
     "an unknown key": Broken(
         "a.csv", ROWS, "target: unknown option 'metrik'; did you mean 'metric'?", {"metrik": "f1"}
@@ -258,9 +258,9 @@ BROKEN = {
         "a.csv", ROWS, "target: kind should be 'classes', 'multi-label', 'regression' or", {"kind": "class"}
     ),
     "an unknown metric": Broken("a.csv", ROWS, "unknown metric 'acuracy'; did you", {"metric": "acuracy"}),
-    "an unknown loss": Broken("a.csv", ROWS, "unknown loss 'mse'; there are: cross_entropy", {"loss": "mse"}),
+    "an unknown loss": Broken("a.csv", ROWS, "unknown loss 'mse'; available: cross_entropy", {"loss": "mse"}),
     "a metric of numbers": Broken("a.csv", ROWS, "compares numbers, but the loss is cross_entropy", {"metric": "rmse"}),
-    "f1 of five classes": Broken("a.csv", TOPICS, "knows labels 0 and 1 only", {"label": "topic", "metric": "f1"}),
+    "f1 of five classes": Broken("a.csv", TOPICS, "supports only labels 0 and 1", {"label": "topic", "metric": "f1"}),
     "a separator for one label": Broken("a.csv", ROWS, "separator is for kind: multi-label", {"separator": ";"}),
     "another separator": Broken(
         "a.csv", [{**row, "churned": "a;b"} for row in ROWS], 'give separator: ";"', {"kind": "multi-label"}

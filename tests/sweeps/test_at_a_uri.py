@@ -102,9 +102,9 @@ def test_a_sweep_on_s3_is_killed_and_resumed_and_compared(command: Command, s3: 
     assert 2 <= results(sweep) < 8
     status, output, errors = ended(command(*start, "--resume"))
     assert status == 0, errors
-    assert "trials are done already" in errors
+    assert "trials are already done" in errors
     assert f"report: {sweep.where('report.html')}" in output
-    assert "avil-results, as a database needs a disk" in " ".join(errors.split())
+    assert "avil-results, since a database needs a local disk" in " ".join(errors.split())
     check(sweep)
     assert json.loads(sweep.read("summary.json"))["methods"][0]["trials"] == 2
     before = {name: sweep.read(name) for name in ("report.html", "summary.json")}

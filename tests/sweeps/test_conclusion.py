@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from simulated import make_facts, make_record
+import pytest
+from simulated import history, make_facts, make_record
 from text_files import all_texts, churn_rows, write_csv
 from text_models import save_encoder
 from tiny_suite import tiny_suite
@@ -13,9 +14,10 @@ from tiny_suite import tiny_suite
 import avil_ray as avil
 from avil_ray.catalog import build_suite
 from avil_ray.export import read_facts
+from avil_ray.reports.advice import headline
 from avil_ray.reports.comparison import compare
 from avil_ray.reports.records import trial_folder, write_record
-from avil_ray.sweeps.conclusion import conclude, pack, save_best
+from avil_ray.sweeps.conclusion import Outcome, conclude, pack, save_best
 from avil_ray.sweeps.trial import save_theta
 from avil_ray.tracking.outbox import Outbox
 
@@ -70,3 +72,27 @@ def test_other_models_become_a_graph_beside_their_named_weights(tmp_path: Path) 
     assert packed.model is not None
     assert (packed.model / "MLmodel").exists()
     assert [path.name for path in packed.files] == ["avil.json", "model.safetensors"]
+
+
+def test_an_outcome_is_one_line_and_a_notebook_shows_the_table_and_the_curves(tmp_path: Path) -> None:
+    rounds = history(0.8, np.random.default_rng(0))
+    records = [make_record(label, seed, history=rounds) for label in ("equal", "static") for seed in (0, 1)]
+    comparison = compare(records, make_facts(("equal", "static"), seeds=(0, 1)))
+    outcome = Outcome(comparison, tmp_path / "digits", 0, None)
+    best = comparison.best.label if comparison.best else None
+    folder = str(tmp_path / "digits")
+    assert repr(outcome) == (
+        f"Outcome(sweep='{comparison.facts.name}', best={best!r}, trials=4, failed=0, unfinished=0, folder={folder!r})"
+    )
+    shown = outcome._repr_html_()
+    for part in (headline(comparison), "<svg", "reserved device time", str(tmp_path / "digits" / "report.html")):
+        assert part in shown
+    [axes] = outcome.plot().axes
+    assert len([line for line in axes.lines if line.get_transform() == axes.transData]) == 2
+
+
+def test_an_outcome_without_results_has_no_curves_and_says_so(tmp_path: Path) -> None:
+    outcome = Outcome(compare([], make_facts(("equal",), seeds=(0,))), tmp_path, 1, None)
+    assert "nothing to compare" in outcome._repr_html_()
+    with pytest.raises(avil.UserError, match="no method has finished on every seed"):
+        outcome.plot()

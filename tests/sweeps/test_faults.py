@@ -68,13 +68,13 @@ def test_sigterm_ends_a_sweep_in_order_and_no_file_holds_a_secret(
         assert process.poll() is None
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    while "stopping; what is done is kept" not in process.stderr.readline():
+    while "stopping: running trials keep their last checkpoints" not in process.stderr.readline():
         assert process.poll() is None
     assert time.monotonic() - began < 1
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
     assert "report.html" in output
-    assert "have no result yet: go on with --resume" in errors
+    assert "no result yet: continue with --resume" in errors
     assert (storage / "small" / "report.md").exists()
     client = open_store(f"sqlite:///{storage}/mlflow.db")
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])

@@ -123,7 +123,7 @@ def test_auto_joins_and_processes_run_where_the_space_says_under_their_names(clu
         time.sleep(0.05)
     output, errors = process.communicate()
     assert process.returncode == 0, output + errors
-    assert f"using the Ray cluster at {cluster.address} (--address auto); --address local does without" in errors
+    assert f"using the Ray cluster at {cluster.address} (--address auto); --address local starts a local Ray" in errors
     assert {zone for _, zone in called} == {"a"}
     names = {name for name, _ in called}
     assert all(re.fullmatch(rf"ray::{KEY} round \d+: .+", name) for name in names), names
@@ -132,8 +132,8 @@ def test_auto_joins_and_processes_run_where_the_space_says_under_their_names(clu
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
-        ("{per_task: {accelerator_type: A100}}", "no node has accelerator_type A100; there are: H100"),
-        ("{per_task: {resources: {licence: 3}}}", "one trial asks 3 licence at once, the cluster has 2"),
+        ("{per_task: {accelerator_type: A100}}", "no node has accelerator_type A100; available: H100"),
+        ("{per_task: {resources: {licence: 3}}}", "each trial needs 3 licence, but the cluster has 2"),
         (
             "{driver: {label_selector: {zone: c}}}",
             "resources.driver.label_selector: no node of the cluster has labels as in {zone: c}",

@@ -55,7 +55,7 @@ def test_every_trial_learns_as_it_is_told_and_that_stands_everywhere(migrated_st
     told = [run.data.params.get("learning.batch_size") for run in runs]
     assert sorted(filter(None, told)) == ["16", "8"]
 
-    with pytest.raises(UserError, match="a sweep of this name is there"):
+    with pytest.raises(UserError, match="a sweep of this name already exists"):
         avil.sweep(SPACE, storage=migrated_store.parent)
     with pytest.raises(UserError, match="was run with learning"):
         avil.sweep(SPACE, storage=migrated_store.parent, seeds=[1], resume=True)
@@ -77,7 +77,7 @@ def without(key: str) -> dict[str, Any]:
         (SPACE, {"settings": [("rounds", 0)]}, "--set rounds must be a whole number, 1 or more, not 0"),
         (SPACE, {"settings": ["rounds=3"]}, "settings must be a mapping such as "),
         (SPACE, {"max_concurrent": 0}, "max_concurrent must be a whole number, 1 or more, not 0"),
-        (SPACE, {"resume": True, "fresh": True}, "--resume and --fresh exclude each other"),
+        (SPACE, {"resume": True, "fresh": True}, "--resume and --fresh cannot be combined"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(

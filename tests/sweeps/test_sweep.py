@@ -128,7 +128,7 @@ class TestSweep:
         models = [key for key, run in stored.items() if run.data.tags.get("avil.model", "").startswith("models:/")]
         assert sorted(key.split("/")[1] for key in models) == ["alpha-vil", "static"]
 
-        with pytest.raises(avil.UserError, match="a sweep of this name is there; add --resume"):
+        with pytest.raises(avil.UserError, match="a sweep of this name already exists; add --resume"):
             sweep(write(), storage)
         with pytest.raises(avil.UserError, match="was run with rounds 3, but this one has 4"):
             sweep(write(rounds=4), storage, resume=True)
@@ -149,7 +149,7 @@ class TestSweep:
         ):
             assert re.search(f"{key} runs again: .*{reason}", said), said
         assert "static/c000/s1: " in said
-        assert "the trial starts again from its first round" in said
+        assert "the trial restarts from its first round" in said
 
     @pytest.mark.slow
     def test_a_trial_that_diverges_is_reported_with_its_reason_and_the_others_are_kept(
@@ -184,7 +184,7 @@ class TestSweep:
 
     def test_more_than_the_cluster_has_is_refused_before_anything_is_written(self, write: Write, storage: Path) -> None:
         greedy = {"per_task": {"cpu": 64}, "driver": {"cpu": 1}}
-        with pytest.raises(avil.UserError, match="one trial asks 64 CPU at once, the cluster has 4"):
+        with pytest.raises(avil.UserError, match="each trial needs 64 CPU, but the cluster has 4"):
             sweep(write(resources=greedy), storage)
         assert not (storage / "tiny").exists()
 
@@ -301,7 +301,7 @@ def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> 
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
-    assert "have no result yet: go on with --resume" in errors
+    assert "no result yet: continue with --resume" in errors
     assert runs(storage)["tiny"].info.status == "KILLED"
     done = len(list(storage.glob("tiny/trials/*/result.json")))
     assert 2 <= done < 10

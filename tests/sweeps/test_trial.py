@@ -77,7 +77,7 @@ def test_a_trial_whose_checkpoints_are_damaged_starts_anew_and_that_is_said(
     assert len(checkpoint.rows(storage)) == 1, "the previous one"
     damage(folder / CHECKPOINT / checkpoint.PREVIOUS)
     (said,) = make_ready(folder)
-    assert said.endswith("; the trial starts again from its first round")
+    assert said.endswith("; the trial restarts from its first round")
     assert str(folder / CHECKPOINT) in said
     assert not checkpoint.exists(storage)
 
@@ -120,7 +120,7 @@ def test_a_damaged_checkpoint_does_not_keep_a_trial_from_being_settled(tmp_path:
     settle(tmp_path, PLAN, "it diverged", None)
     record = read_record(folder)
     assert record.status == "failed"
-    assert str(record.reason).startswith("it diverged; what it cost is not known: ")
+    assert str(record.reason).startswith("it diverged; its cost is unknown: ")
     assert record.cost.gradient_steps == 0
 
 

@@ -80,6 +80,6 @@ def test_a_node_that_reaches_another_server_is_told_and_one_that_sees_the_sweep_
     assert seen == ["seen", "seen"], done.stderr
     assert said.startswith("node ")
     assert said.endswith(
-        f": {left_open} is not there on this node: the store must be reached, with credentials, on every node; "
-        "then go on with --resume"
+        f": {left_open} is not visible on this node: the store must be reachable, with credentials, on every node; "
+        "then continue with --resume"
     )

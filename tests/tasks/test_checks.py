@@ -56,8 +56,8 @@ def test_the_split_is_named(split: str) -> None:
         (INPUTS, torch.tensor([0, 1, -1, 2]), "cross_entropy", "labels[2] is -1; classes count from 0"),
         (INPUTS, torch.tensor([0, 1, 0, torch.nan]), "mean_squared_error", "labels[3] is nan; leave out examples"),
         (INPUTS, torch.tensor([torch.inf, 0, 0, 0]), "binary_cross_entropy", "labels[0] is inf; leave out examples"),
-        (INPUTS, torch.tensor([0, 1, 2.5, 0]), "binary_cross_entropy", "labels lie from 0 to 2.5, but binary"),
-        (INPUTS, torch.tensor([-1, 1, 1, -1]), "binary_cross_entropy", "labels lie from -1 to 1, but binary"),
+        (INPUTS, torch.tensor([0, 1, 2.5, 0]), "binary_cross_entropy", "labels range from 0 to 2.5, but binary"),
+        (INPUTS, torch.tensor([-1, 1, 1, -1]), "binary_cross_entropy", "labels range from -1 to 1, but binary"),
         (INPUTS, torch.tensor(1), "cross_entropy", "labels must be a tensor [N] or [N, …], not a tensor []"),
         (INPUTS, [0, 1, 0, 1], "cross_entropy", "labels must be a tensor [N] or [N, …], not a list"),
         (INPUTS, np.array([0, 1, 0, 1]), "cross_entropy", "labels must be a tensor [N] or [N, …], not a ndarray"),
@@ -115,9 +115,9 @@ def test_train_and_dev_must_go_together() -> None:
     ]:
         with pytest.raises(UserError) as caught:
             Task("a", train, Examples(other, CLASSES))
-        assert str(caught.value) == f"task 'a': its dev split: an input must be as train's, {said}"
+        assert str(caught.value) == f"task 'a': its dev split: an input must have train's shape, {said}"
     with pytest.raises(
-        UserError, match=r"its dev split: inputs must be of train's kind, a tensor \[4, 3\], not a Column"
+        UserError, match=r"its dev split: inputs must have train's type, a tensor \[4, 3\], not a Column"
     ):
         Task("a", train, Examples(small.Column(INPUTS), CLASSES))
 

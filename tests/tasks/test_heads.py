@@ -28,18 +28,18 @@ def test_a_head_for_each_task_or_for_none_is_right() -> None:
 
 
 def test_a_task_without_a_head_beside_others_with_one_is_refused() -> None:
-    line = "suite 'x': task 'b' has no head; there are: a, B (did you mean 'B'?)"
+    line = "suite 'x': task 'b' has no head; available: a, B (did you mean 'B'?)"
     assert refused(model("a", "B"), "a", "b") == line
-    assert refused(model("quite_other"), "b") == "suite 'x': task 'b' has no head; there are: quite_other"
+    assert refused(model("quite_other"), "b") == "suite 'x': task 'b' has no head; available: quite_other"
 
 
 def test_a_head_that_is_no_tasks_is_refused() -> None:
     assert refused(model("a", "b", "shared"), "a", "b").startswith(
-        "suite 'x': the head 'shared' is no task's; tasks are"
+        "suite 'x': the head 'shared' belongs to no task; tasks are"
     )
     by_hand = nn.Module()
     by_hand.heads = nn.ModuleList([nn.Linear(2, 2)])
-    assert "task 'a' has no head; there are: 0" in refused(by_hand, "a")
+    assert "task 'a' has no head; available: 0" in refused(by_hand, "a")
 
 
 def test_heads_without_parameters_count() -> None:

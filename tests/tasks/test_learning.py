@@ -14,11 +14,11 @@ from avil_ray.tasks.optimizer_names import optimizer_class
     ("options", "said"),
     [
         ({"precision": "BF16"}, "unknown precision 'BF16'; did you mean 'bf16'?"),
-        ({"momentum": -0.1}, "momentum must be a number of at least 0 and below 1, not -0.1"),
-        ({"momentum": 1.0}, "momentum must be a number of at least 0 and below 1, not 1.0"),
-        ({"momentum": math.nan}, "momentum must be a number of at least 0 and below 1, not nan"),
-        ({"weight_decay": -1e-3}, "weight_decay must be a number of at least 0, and finite, not -0.001"),
-        ({"weight_decay": math.inf}, "weight_decay must be a number of at least 0, and finite, not inf"),
+        ({"momentum": -0.1}, "momentum must be a number, at least 0 and below 1, not -0.1"),
+        ({"momentum": 1.0}, "momentum must be a number, at least 0 and below 1, not 1.0"),
+        ({"momentum": math.nan}, "momentum must be a number, at least 0 and below 1, not nan"),
+        ({"weight_decay": -1e-3}, "weight_decay must be a number, at least 0, and finite, not -0.001"),
+        ({"weight_decay": math.inf}, "weight_decay must be a number, at least 0, and finite, not inf"),
         ({"learning_rate": math.inf}, "learning_rate must be a number above 0, and finite, not inf"),
         ({"learning_rate": "0.1"}, "learning_rate must be a number above 0, and finite, not '0.1'"),
         ({"learning_rate": True}, "learning_rate must be a number above 0, and finite, not True"),
@@ -31,7 +31,7 @@ from avil_ray.tasks.optimizer_names import optimizer_class
         ({"weight_decay": 1e39}, "weight_decay must be at most 1e+38, not 1e+39"),
         (
             {"momentum": 10**5000},
-            "momentum must be a number of at least 0 and below 1, not a value of type int that is too long to show",
+            "momentum must be a number, at least 0 and below 1, not a value of type int that is too long to show",
         ),
         (
             {"optimizer": "adam", "optimizer_options": {"amsgrad": "no"}},
@@ -58,7 +58,7 @@ def test_every_wrong_value_is_one_line(options: dict[str, object], said: str) ->
 def test_an_optimizer_that_pytorch_does_not_have_is_refused(name: object) -> None:
     with pytest.raises(UserError) as caught:
         Learning(optimizer=name)
-    assert str(caught.value).startswith(f"learning: torch.optim has no optimizer {name!r}; there are: ASGD, Adadelta,")
+    assert str(caught.value).startswith(f"learning: torch.optim has no optimizer {name!r}; available: ASGD, Adadelta,")
 
 
 @pytest.mark.parametrize("name", ["adam", "AdamW", "SGD", "sgd", "RMSprop"])

@@ -75,7 +75,7 @@ def test_class_weights_and_smoothing_are_pytorchs() -> None:
     ("made", "said"),
     [
         (lambda: CrossEntropy(smoothing=1.0), "smoothing must be at least 0 and below 1, not 1.0"),
-        (lambda: CrossEntropy(weights=(1.0, -1.0)), "weights must be numbers of at least 0"),
+        (lambda: CrossEntropy(weights=(1.0, -1.0)), "weights must be numbers, at least 0"),
         (lambda: CrossEntropy(class_dimension=2), "class_dimension must be 1 or -1, not 2"),
         (lambda: find_loss("cross_entrpy", "task 'a'"), "unknown loss 'cross_entrpy'; did you mean 'cross_entropy'?"),
         (lambda: find_loss(CrossEntropy, "task 'a'"), "loss must be a name or a callable"),
@@ -91,7 +91,7 @@ def test_a_batchs_mean_is_taken_as_it_is_and_other_shapes_are_refused() -> None:
     assert example_losses(torch.tensor(2.0), 5, "task 'a'").tolist() == [2.0]
     assert example_losses(torch.ones(5), 5, "task 'a'").shape == (5,)
     for wrong, said in ((torch.ones(5, 2), r"a tensor \[5, 2\]"), (torch.ones(1), r"a tensor \[1\]"), (1.0, "a float")):
-        with pytest.raises(UserError, match=f"task 'a': the loss gave {said} for 5 examples"):
+        with pytest.raises(UserError, match=f"task 'a': the loss returned {said} for 5 examples"):
             example_losses(wrong, 5, "task 'a'")
 
 

@@ -91,7 +91,7 @@ def test_what_has_no_merge_is_not_divided(metric: object, divided: bool) -> None
         ("acuracy", None, "unknown metric 'acuracy'; did you mean 'accuracy'?"),
         ("accuracy", "min", "mode is 'min', but accuracy is better where it is higher"),
         ("accuracy", "up", "mode must be 'max' or 'min', not 'up'"),
-        (share_of_ones, None, "metric share_of_ones does not tell which way is better; give mode='max' or 'min'"),
+        (share_of_ones, None, "metric share_of_ones does not say which way is better; pass mode='max' or 'min'"),
         (Widest, "max", "metric must be a name, an object with update, compute and reset, or a function"),
         (3, "max", "metric must be a name"),
     ],
@@ -104,7 +104,7 @@ def test_mistakes_are_one_line(metric: object, mode: str | None, said: str) -> N
 
 def test_a_figure_must_be_one_number() -> None:
     several: Callable[[Tensor, Tensor], Tensor] = lambda outputs, targets: torch.ones(3)  # noqa: E731
-    with pytest.raises(UserError, match=r"task 'a': the metric must give one number, not a tensor \[3\]"):
+    with pytest.raises(UserError, match=r"task 'a': the metric must return one number, not a tensor \[3\]"):
         found(several, "max")
 
 

@@ -47,8 +47,8 @@ def suite(model: object) -> avil.Suite:
     [
         (broken, "model() failed: RuntimeError: no model (in test_model.py, line "),
         (leaving, "model() failed: SystemExit: 3 (in test_model.py, line "),
-        (lambda: None, "model() must give a torch.nn.Module, not NoneType; it must return the model"),
-        (lambda: small.build, "model() must give a torch.nn.Module, not function"),
+        (lambda: None, "model() must return a torch.nn.Module, not NoneType; it must return the model"),
+        (lambda: small.build, "model() must return a torch.nn.Module, not function"),
         (
             trunk_of(nn.LazyLinear(8)),
             "the model's trunk.weight has no size yet (LazyLinear); give its sizes, or pass a",
@@ -82,7 +82,7 @@ def test_the_heads_are_those_of_the_tasks() -> None:
     misspelt = suite(lambda: avil.MultitaskModel(small.plain(), heads))
     for method in (avil.Equal(), build_method("alignment", {})):
         with pytest.raises(
-            UserError, match=r"^suite 'x': task 'noise' has no head; there are: left, Noise, right \(did"
+            UserError, match=r"^suite 'x': task 'noise' has no head; available: left, Noise, right \(did"
         ):
             avil.train(misspelt, method, rounds=1, steps_per_round=1)
 
@@ -93,7 +93,7 @@ def test_the_heads_are_those_of_the_tasks() -> None:
         ({"task_names": "left"}, "task_names must be a tuple of names, not 'left'"),
         (
             {"task_names": ("left", "a.b")},
-            "task 'a.b': a name must be letters, digits, '_', '-' and spaces; '.' is none",
+            "task 'a.b': a name must be letters, digits, '_', '-' and spaces; '.' is not",
         ),
         ({"task_names": ("left", 3)}, "task 3: a task's name must be text, not 3"),
         ({"options": [1]}, "options must be a mapping, not a list"),

@@ -55,7 +55,7 @@ def test_a_metric_of_numbers_cannot_judge_classes() -> None:
 
 @pytest.mark.parametrize("metric", ["f1", "auc"])
 def test_a_metric_of_two_classes_cannot_judge_three(metric: str) -> None:
-    said = f"'{metric}' knows labels 0 and 1 only, but train has 2; give f1_macro or matthews"
+    said = f"'{metric}' supports only labels 0 and 1, but train has 2; give f1_macro or matthews"
     with pytest.raises(UserError, match=said):
         suite(target(torch.tensor([0, 1, 2, 1]), metric=metric)).draw(0)
     assert suite(target(CLASSES, metric=metric)).draw(0)["price"].metric == metric
@@ -103,7 +103,7 @@ def test_a_correlation_with_constant_labels_is_refused(metric: str, split: str) 
 
 @pytest.mark.parametrize("split", ["train", "dev", "select", "test"])
 def test_a_third_class_in_any_split_is_refused(split: str) -> None:
-    with pytest.raises(UserError, match=f"metric 'f1' knows labels 0 and 1 only, but {split} has 2; give f1_macro"):
+    with pytest.raises(UserError, match=f"metric 'f1' supports only labels 0 and 1, but {split} has 2; give f1_macro"):
         judged("f1", split, torch.tensor([0, 1, 2, 1])).draw(0)
 
 
@@ -111,7 +111,7 @@ def test_shares_of_a_class_may_train_but_not_judge() -> None:
     shares = torch.tensor([0.0, 0.25, 1, 1])
     assert judged("f1", "train", shares, loss="binary_cross_entropy").draw(0)
     with pytest.raises(
-        UserError, match=r"metric 'accuracy' knows labels 0 and 1 only, but select has 0.25; round them"
+        UserError, match=r"metric 'accuracy' supports only labels 0 and 1, but select has 0.25; round them"
     ):
         judged("accuracy", "select", shares, loss="binary_cross_entropy").draw(0)
 

@@ -66,9 +66,9 @@ def read_class_folders(folder: Path) -> Table:
         others = len(files) - len(found[one.name])
         if not found[one.name]:
             what = f"none of its {others} files is one ({', '.join(ENDINGS)})" if others else "it is empty"
-            raise UserError(f"{one}: the class has no images: {what}; leave the folder out, or put some into it")
+            raise UserError(f"{one}: the class has no images: {what}; remove the folder, or add images")
         if others:
-            log.warning("%s: left out, as no images by their ending: %d of %d files", one, others, len(files))
+            log.warning("%s: ignored %d of %d files, which do not have an image's extension", one, others, len(files))
     columns = {
         IMAGE: [str(path) for paths in found.values() for path in paths],
         LABEL: [name for name, paths in found.items() for _ in paths],

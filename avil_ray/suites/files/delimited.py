@@ -92,7 +92,7 @@ def _no_table(file: Path, row: int, why: str) -> UserError:
     if "unexpected end" in why or "field limit" in why:
         why = "a quote is opened here and not closed"
     elif "new-line character" in why:
-        why = "its lines end in carriage returns alone; save it with ordinary line ends"
+        why = "its lines end in carriage returns alone; save it with ordinary line endings"
     return UserError(f"{file}, row {row}: cannot be read as CSV: {why}")
 
 

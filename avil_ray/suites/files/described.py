@@ -70,7 +70,7 @@ def _alike(names: Sequence[str]) -> str:
     for name in names:
         other = first.setdefault(name.casefold(), name)
         if other != name:
-            return f"; {other!r} and {name!r} differ in case alone, but are two labels"
+            return f"; {other!r} and {name!r} differ only in case, but are two labels"
     return ""
 
 

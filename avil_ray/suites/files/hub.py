@@ -61,8 +61,8 @@ def read_hub(name: str, split: str | None, columns: Sequence[str], configuration
         try:
             loaded = datasets.load_dataset(name, configuration)
         except Exception as error:
-            hint = "where there is no internet, give a file or a folder of save_to_disk"
-            raise UserError(f"{name}: it cannot be had from the hub ({one_line_of(error)}); {hint}") from error
+            hint = "without internet access, pass a file or a save_to_disk folder"
+            raise UserError(f"{name}: it cannot be loaded from the hub ({one_line_of(error)}); {hint}") from error
     return _of_dataset(name, loaded, split, columns)
 
 

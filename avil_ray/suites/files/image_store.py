@@ -33,7 +33,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Suffixes of image files."""
 
 WIDE_MODES = ("I", "F")
-"""Prefixes of the modes of images with more than 8 bits per channel."""
+"""How the modes of images begin that have more than 8 bits per channel."""
 
 
 class Scale(Hashable, Protocol):
@@ -190,7 +190,7 @@ def check_images(paths: Sequence[Path], places: Sequence[str] | None = None) -> 
     about = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in zip(paths, stats, strict=True)]
 
     def make() -> dict[str, npt.NDArray[Any]]:
-        log.warning("reading %s images, once, to check them and to find equal ones", f"{len(paths):,}")
+        log.warning("reading %s images once, to check them and to find duplicates", f"{len(paths):,}")
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             found = list(threads.map(_checked, paths, places))
         wrong = [problem for problem in found if isinstance(problem, str)]
@@ -223,21 +223,21 @@ def opened(path: Path, place: str) -> Iterator[Image.Image]:
     Raises
     ------
     UserError
-        It is missing, damaged, or has more than 8 bits per channel.
+        It is not there, is damaged, or has more than 8 bits per channel.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
             if image.mode.startswith(WIDE_MODES):
-                hint = "save it with 8 bits for each channel"
-                raise UserError(f"{place}: the image has more than 8 bits for each channel ({image.mode}); {hint}")
+                hint = "save it with 8 bits per channel"
+                raise UserError(f"{place}: the image has more than 8 bits per channel ({image.mode}); {hint}")
             ImageOps.exif_transpose(image, in_place=True)
             yield image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
     except UserError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{place}: cannot be read as an image ({error}); fetch the file again") from error
+        raise UserError(f"{place}: cannot be read as an image ({error}); download the file again") from error
 
 
 def statistics(store: ImageStore, rows: Integers) -> tuple[Tensor, Tensor]:

@@ -40,9 +40,9 @@ def lines(file: Path) -> Iterator[str]:
 def _text(file: Path, number: int, line: bytes) -> str:
     where = f"{file}, row {number}"
     if len(line) > MOST_BYTES:
-        raise UserError(f"{where}: the line is longer than {MOST_BYTES >> 20} MiB; end each row with a line end")
+        raise UserError(f"{where}: the line is longer than {MOST_BYTES >> 20} MiB; end each row with a newline")
     if b"\0" in line:
-        raise UserError(f"{where}: holds a zero byte, so it is no UTF-8 text; save the file as UTF-8")
+        raise UserError(f"{where}: holds a zero byte, so it is not UTF-8 text; save the file as UTF-8")
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -108,10 +108,10 @@ def _found(text: str) -> Source:
     if part is not None:
         raise UserError(f"{path}: a file has no splits; name it without :{part}")
     if not path.is_file():
-        raise UserError(f"{path}: is no ordinary file")
+        raise UserError(f"{path}: is not a regular file")
     if path.suffix.lower() not in READERS:
-        hint = "; write one object a line and call it .jsonl" if path.suffix.lower() == ".json" else ""
-        raise UserError(f"{path}: unknown ending {path.suffix!r}; there are: {', '.join(READERS)}{hint}")
+        hint = "; write one object per line and call it .jsonl" if path.suffix.lower() == ".json" else ""
+        raise UserError(f"{path}: unknown extension {path.suffix!r}; available: {', '.join(READERS)}{hint}")
     return Source(str(path))
 
 

@@ -139,16 +139,14 @@ def divided(
     if wanted > count or len(free) == 0:
         sizes = ", ".join(f"{split} {len(rows):,}" for split, rows in found.items())
         raise UserError(
-            f"{table.sources[0]}: {len(free):,} rows are left to train on beside {sizes}, too few"
+            f"{table.sources[0]}: {len(free):,} rows are left to train on after {sizes}, too few"
             + (f" for {wanted:,} target_labels" if division.target_labels else "; give more rows")
         )
     if "dev" not in found:
         found["dev"], free = _taken(free, keys, division.dev(wanted))
     train = free[len(free) - max(wanted - len(found["dev"]), 0) :]
     if len(train) == 0:
-        raise UserError(
-            f"{table.sources[0]}: no row is left to train on beside dev {len(found['dev'])}; give more rows"
-        )
+        raise UserError(f"{table.sources[0]}: no row is left to train on after dev {len(found['dev'])}; give more rows")
     found = {"train": generator.permutation(train), **{split: found[split] for split in SPLITS[1:]}}
     _require_learned(table, labels, found, "" if division.target_labels is None else "; or ask for more target_labels")
     return found
@@ -163,10 +161,10 @@ def _require_apart(table: Table, keys: Integers, given: Integers, item: str) -> 
     others = int(same.sum())
     place = int(same.argmax())
     one, other = sorted((int(order[place]), int(order[place + 1])))
-    several = f", and {others - 1} more do so" if others > 1 else ""
+    several = f", and {others - 1} more do" if others > 1 else ""
     raise table.wrong(
         other,
-        f"is in {SPLITS[given[other]]}, but its {item} stands in {SPLITS[given[one]]} too "
+        f"is in {SPLITS[given[other]]}, but its {item} is also in {SPLITS[given[one]]} "
         f"({table.place(one)}){several}; "
         f"no {item} may be in two splits",
     )
@@ -212,6 +210,6 @@ def _require_learned(table: Table, labels: Labels, parts: Mapping[str, Integers]
             row = np.intersect1d(rows[found == alone[0]], parts[split])[0]
             raise table.wrong(
                 int(row),
-                f"label {labels.names[alone[0]]!r} stands in {split}, but in no row to learn from; give rows of it to "
+                f"label {labels.names[alone[0]]!r} is in {split}, but in no training row; add rows of it to "
                 f"train, or leave it out{hint}",
             )

@@ -26,7 +26,7 @@ def read_tags(table: Table, words: str, tags: str) -> tuple[list[list[str]], Lab
             raise table.wrong(row, f"{words!r} has {len(one)} words, but {tags!r} has {len(other)} labels")
     names = ordered_names(chain.from_iterable(found))
     if len(names) < 2:
-        raise UserError(f"{table.sources[0]}: label {tags!r} is {names[0]!r} at all words; two labels are needed")
+        raise UserError(f"{table.sources[0]}: label {tags!r} is {names[0]!r} for all words; two labels are needed")
     number = {name: index for index, name in enumerate(names)}
     values = np.fromiter((number[tag] for one in found for tag in one), dtype=np.int64)
     return sentences, Labels("tokens", names, values, ends=np.cumsum(list(map(len, found)), dtype=np.int64))

@@ -29,13 +29,13 @@ def test_other_files_are_left_out_and_counted(tmp_path: Path, caplog: pytest.Log
         save(tmp_path / name / "a.png")
     (tmp_path / "dog" / "notes.txt").write_text("")
     assert len(read_class_folders(tmp_path)) == 2
-    assert f"{tmp_path / 'dog'}: left out, as no images by their ending: 1 of " in caplog.text
+    assert f"{tmp_path / 'dog'}: ignored 1 of " in caplog.text
 
 
 def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     save(tmp_path / "cat" / "a.png")
     (tmp_path / "dog").mkdir()
-    with pytest.raises(UserError, match=r"dog: the class has no images: it is empty; leave the folder out"):
+    with pytest.raises(UserError, match=r"dog: the class has no images: it is empty; remove the folder"):
         read_class_folders(tmp_path)
     (tmp_path / "dog" / "a.txt").write_text("")
     with pytest.raises(UserError, match=r"dog: the class has no images: none of its 1 files is one \(\.png, "):

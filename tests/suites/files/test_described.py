@@ -6,7 +6,7 @@ from avil_ray.suites.files.labels import Labels
 
 def test_labels_that_differ_in_case_alone_are_named():
     labels = Labels("classes", ("No", "no", "yes"), np.array([0, 1, 2, 2]))
-    said = "head of 3 classes: yes 50.0 %, No 25.0 %, no 25.0 %; 'No' and 'no' differ in case alone, but are two labels"
+    said = "head of 3 classes: yes 50.0 %, No 25.0 %, no 25.0 %; 'No' and 'no' differ only in case, but are two labels"
     assert labels_line(labels) == said
 
 

@@ -95,7 +95,7 @@ def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -
 
 def test_an_image_of_16_bits_is_refused_rather_than_cut_at_255(tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 20), 4000, dtype=np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png: the image has more than 8 bits for each channel \(I;16\); save it"):
+    with pytest.raises(UserError, match=r"a\.png: the image has more than 8 bits per channel \(I;16\); save it"):
         ImageStore([tmp_path / "a.png"], Square(16), keep=False).pixels(np.array([0]))
 
 
@@ -113,7 +113,7 @@ def test_keys_are_worked_out_once_until_a_file_changes(
     paths: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = check_images(paths).keys
-    assert "reading 4 images, once" in caplog.text
+    assert "reading 4 images once" in caplog.text
     caplog.clear()
     assert np.array_equal(check_images(paths).keys, first)
     assert not caplog.text

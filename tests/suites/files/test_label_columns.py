@@ -122,7 +122,7 @@ def test_tags_are_a_label_for_each_word(words, tags):
         ([["a"], []], [["O"], []], "row 2: 'words' is empty"),
         ([["a"], [None]], [["O"], ["O"]], r"row 2: 'words' is \[None\]"),
         ([["a"], ["b"]], [["O"], None], "row 2: 'tags' is empty"),
-        ([["a"], ["b"]], [["O"], ["O"]], "label 'tags' is 'O' at all words"),
+        ([["a"], ["b"]], [["O"], ["O"]], "label 'tags' is 'O' for all words"),
     ],
 )
 def test_a_wrong_row_of_words_is_named(words, tags, message):

@@ -83,14 +83,14 @@ def test_given_splits_are_kept_and_the_others_come_off_train():
 def test_the_same_text_in_two_given_splits_is_refused():
     keys, given = np.arange(COUNT), np.arange(COUNT) % 4
     keys[[5, 6]] = keys[[8, 8]]
-    with pytest.raises(UserError, match=r"row 9: is in train, but its text stands in dev too \(a.csv, row 6\), "):
+    with pytest.raises(UserError, match=r"row 9: is in train, but its text is also in dev \(a.csv, row 6\), "):
         split(table(), keys, given)
 
 
 def test_a_label_outside_of_train_alone_is_refused():
     values = ["a", "b"] * 20 + ["c"]
     given = np.array([0] * 20 + [3] * 21)
-    with pytest.raises(UserError, match=r"a\.csv, row 41: label 'c' stands in test, but in no row to learn from"):
+    with pytest.raises(UserError, match=r"a\.csv, row 41: label 'c' is in test, but in no training row"):
         split(table(values), given=given)
 
 
