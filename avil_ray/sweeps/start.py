@@ -24,6 +24,7 @@ def sweep(
     fresh: bool = False,
     max_concurrent: int | None = None,
     settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    register: str | None = None,
 ) -> Outcome:
     """Run every trial of a search space that has no result yet, and compare the methods, as `avil-ray sweep` does.
 
@@ -45,6 +46,8 @@ def sweep(
         Most trials at a time; as many as fit where not given.
     settings
         Changes of the search space, dotted: `{"learning.batch_size": 16, "methods.static.weights.right": 1}`.
+    register
+        The registered model in MLflow of which the recommended model becomes a new version; none where not given.
 
     Returns
     -------
@@ -84,4 +87,5 @@ def sweep(
         max_concurrent=max_concurrent,
         resume=resume,
         fresh=fresh,
+        register=register,
     )

@@ -53,6 +53,7 @@ def run_sweep(
     resume: bool = False,
     fresh: bool = False,
     console: Console | None = None,
+    register: str | None = None,
 ) -> Outcome:
     """Run every trial of a search space that has no result yet, and compare.
 
@@ -68,6 +69,8 @@ def run_sweep(
         Go on with the sweep of this name, or remove it and start again; without either its name must be new.
     console
         Where to show progress.
+    register
+        What the registered model in MLflow is called of which the recommended model becomes a version; none if None.
 
     Raises
     ------
@@ -77,10 +80,12 @@ def run_sweep(
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
     from avil_ray.sweeps.visible import require_seen
-    from avil_ray.tracking.items import parameters
+    from avil_ray.tracking.models import require_name
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
 
+    if register is not None:
+        require_name(register)
     console, storage = console or Console(stderr=True), at(storage)
     folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
@@ -98,21 +103,21 @@ def run_sweep(
         if seen.vectorize:
             console.print(Text(seen.vectorize), soft_wrap=True)
         tracker.reach()
-        facts = store(folder, seen.space, suite, target, fresh)
+        setup = provenance.setup(space, suite, tasks)
+        facts = replace(store(folder, seen.space, suite, target, fresh), setup=setup)
         require_seen(folder)
         if fresh:
             tracker.forget()
-        told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
-        tracker.prepare([parameters({**told, **({"learning": space.learning} if space.learning else {})})])
-        started = provenance.start(there, tracker.link)
-        facts = replace(facts, setup=provenance.setup(space, suite, tasks), starts=(*facts.starts, started))
+        started, earlier = provenance.start(there), facts.starts
+        tracker.prepare(replace(facts, starts=(*earlier, started)))
+        facts = replace(facts, starts=(*earlier, replace(started, mlflow=tracker.link)))
         write_facts(folder, facts)
         with Interruption() as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
             for stage in stages(seen.space, folder, facts):
                 trials.run(stage)
-            return conclude(folder, facts, trials.plans, suite, tracker)
+            return conclude(folder, facts, trials.plans, suite, tracker, register)
 
 
 def make_job(seen: Preview, folder: Storage, facts: SweepFacts) -> Job:

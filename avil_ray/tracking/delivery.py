@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from avil_ray.errors import UserError
+from avil_ray.reports.facts import SweepFacts
 from avil_ray.reports.records import CHECKSUM, RESULT, ended, read_head, record_or_failure, trial_folder
 from avil_ray.staging import copied
 from avil_ray.storage import Storage, at
 from avil_ray.tracking.backlog import Backlog, Due
-from avil_ray.tracking.items import Item, round_metrics, trial_items
+from avil_ray.tracking.files import trial_files
+from avil_ray.tracking.items import round_metrics
 from avil_ray.tracking.runs import RunStatus
 from avil_ray.tracking.store import first_line, quiet, shown
 from avil_ray.tracking.writer import Tracker
@@ -41,6 +43,8 @@ PATIENCE = 30.0
 """How long the end of a sweep waits for a store that takes nothing."""
 GRACE = 10.0
 """Seconds in which the request of the moment may still end when the sweep's process is gone."""
+MANY = 100
+"""Where so many trials wait to be sent, their curves are not drawn: a tenth of a second each would hold up the rest."""
 TELL_EVERY = 15.0
 """Seconds between two words about what is left to be sent, at the end of a sweep."""
 
@@ -70,7 +74,7 @@ class Delivery:
 
     def start(self, key: str, facts: Mapping[str, Any]) -> None:
         """A trial starts, or starts again."""
-        self.backlog.add(key, Due(trial_items(facts), status="RUNNING"))
+        self.backlog.add(key, Due(self.tracker.started(facts), status="RUNNING"))
 
     def row(self, key: str, number: int, row: bytes) -> None:
         """A trial has done a round."""
@@ -92,7 +96,9 @@ class Delivery:
         if not self._attempt(key, lambda: self._send(key, due)):
             self.backlog.put_back(key, due)
 
-    def finish(self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str]) -> list[str]:
+    def finish(
+        self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str], outcome: str = ""
+    ) -> list[str]:
         """Send all that the store lacks of the folder, then the comparison; which of these trials lack their model.
 
         Waits as long as the store takes something. Where it does not, `trouble` says why.
@@ -109,7 +115,7 @@ class Delivery:
         if self.backlog:
             return []
         with copied(self.folder, REPORT) as report:
-            done = self.insist(None, lambda: self.tracker.end(summary, report, status))
+            done = self.insist(None, lambda: self.tracker.end(summary, report, status, outcome, models))
         if not done:
             return []
         lacking: list[str] = []
@@ -150,7 +156,9 @@ class Delivery:
         if record is None:
             self.tracker.bring(key, [*due.items, *due.rounds], due.status)
         else:
-            self.tracker.bring_record(record, read_head(place).get(CHECKSUM, ""))
+            drawn = len(self.backlog) < MANY
+            files = trial_files(place, record, self.tracker.facts, drawn=drawn)
+            self.tracker.bring_record(record, read_head(place).get(CHECKSUM, ""), files)
 
     def _attempt(self, key: str | None, action: Callable[[], None]) -> bool:
         """Whether the store took it. The first failure is told."""
@@ -173,7 +181,7 @@ class Desk:
     """Reads the pipe, and answers what is asked there.
 
     `("start" | "row" | "end", …)` are news, which are not answered; `("reach" | "forget" | "prepare" | "finish" |
-    "model", …)` are answered by ("answer", value) or by ("refused", text).
+    "model" | "register" | "views", …)` are answered by ("answer", value) or by ("refused", text).
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -224,13 +232,20 @@ class Desk:
     def _forget(self) -> None:
         self.tracker.forget()
 
-    def _prepare(self, items: Sequence[Item]) -> str | None:
-        self.tracker.prepare(items)
+    def _prepare(self, facts: SweepFacts | None) -> str | None:
+        self.tracker.prepare(facts)
         return self.tracker.link
 
-    def _finish(self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str]) -> tuple[str, list[str]]:
-        lacking = self.delivery.finish(summary, status, models)
+    def _finish(self, *content: Any) -> tuple[str, list[str]]:
+        lacking = self.delivery.finish(*content)
         return self.delivery.trouble, lacking
+
+    def _views(self, best: Sequence[str]) -> dict[str, str]:
+        return self.tracker.views(best)
+
+    def _register(self, key: str, name: str) -> str:
+        self.delivery.insist(key, lambda: self.tracker.register(key, name))
+        return self.delivery.trouble
 
     def _model(self, key: str, model: Path | None, files: Sequence[Path], trouble: str) -> str:
         self.delivery.insist(key, lambda: self.tracker.log_model(key, model, files, trouble))
