@@ -47,6 +47,9 @@ Address = Annotated[
     str | None,
     typer.Option(help="auto, local or HOST:PORT of a Ray cluster; not given: what RAY_ADDRESS names, else local."),
 ]
+SystemMetrics = Annotated[
+    bool, typer.Option("--system-metrics", help="Log processor, memory and GPUs of this machine to MLflow too.")
+]
 DEFAULT_STORAGE = "avil-results"
 LONGEST_NAME = 64
 """What a sweep may be called at most, in characters."""
@@ -91,11 +94,16 @@ def run(
     settings: Settings = None,
     output: Annotated[str | None, typer.Option(help="A folder for the checkpoint and the results, or a URI.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow too, in --storage.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    system_metrics: SystemMetrics = False,
 ) -> None:
     """Train one method on one suite, once, and print its figures."""
     from avil_ray.running import run_once
 
-    run_once(suite, method, target, rounds, steps_per_round, seed, pool, workers, settings or [], output, resume)
+    _watch_the_machine(system_metrics)
+    where = storage if track else None
+    run_once(suite, method, target, rounds, steps_per_round, seed, pool, workers, settings or [], output, resume, where)
 
 
 @app.command(epilog="avil-ray sweep search_spaces/multimnist_demo.yaml")
@@ -109,6 +117,10 @@ def sweep(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep of this name.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove the sweep of this name and start again.")] = False,
+    register: Annotated[
+        str | None, typer.Option(help="Make the recommended model a version of this registered model in MLflow.")
+    ] = None,
+    system_metrics: SystemMetrics = False,
 ) -> None:
     """Run every trial of a search space and compare the methods."""
     from rich.console import Console
@@ -116,9 +128,11 @@ def sweep(
     from avil_ray.config import parse_setting
     from avil_ray.reports.tables import terminal_table
     from avil_ray.sweeps import start
+    from avil_ray.tracking.views import addresses
 
     if max_concurrent is not None and max_concurrent < 1:
         raise UserError(f"--max-concurrent must be at least 1, not {max_concurrent}")
+    _watch_the_machine(system_metrics)
     outcome = start.sweep(
         space,
         storage=storage,
@@ -129,11 +143,14 @@ def sweep(
         fresh=fresh,
         max_concurrent=max_concurrent,
         settings=[parse_setting(text) for text in settings or []],
+        register=register,
     )
     Console().print(terminal_table(outcome.comparison))
     for failure in (failure for method in outcome.comparison.methods for failure in method.failures):
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
     print(f"report: {plain(at(outcome.folder).where('report.html'))}")
+    for line in addresses(outcome.views, storage):
+        print(plain(line))
     if outcome.unfinished:
         print(f"{outcome.unfinished} trials have no result yet: go on with --resume", file=sys.stderr)
     if outcome.trouble:
@@ -336,7 +353,7 @@ def ui(
     from avil_ray.sweeps.storage import tracking_folder
     from avil_ray.tracking.ui import open_ui
 
-    open_ui(tracking_folder(storage), port)
+    open_ui(tracking_folder(storage), port, print)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -387,6 +404,12 @@ def _status(arguments: list[str] | None) -> int:
 def _say(message: object, status: int) -> int:
     print(f"avil-ray: {plain(message)}", file=sys.stderr)
     return status
+
+
+def _watch_the_machine(asked: bool) -> None:
+    """Turn on MLflow's own switch, which the process that writes to the tracking store looks at."""
+    if asked:
+        os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "true"
 
 
 def _seeds(text: str) -> list[int]:

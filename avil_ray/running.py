@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from avil_ray.catalog import LEARNING, build_method, build_suite, learned, method_options, suite_factory
+from avil_ray.catalog import (
+    LEARNING,
+    build_method,
+    build_suite,
+    learned,
+    method_options,
+    settled_options,
+    suite_factory,
+)
 from avil_ray.config import flatten, nest, option_names, parse_setting, short
-from avil_ray.errors import UserError, unknown
+from avil_ray.errors import UserError, WorkFailed, unknown
 from avil_ray.export import FACTS, WEIGHTS
+from avil_ray.methods.method import Method
 from avil_ray.plain import plain
 from avil_ray.rounds import Round
-from avil_ray.storage import Storage, at
+from avil_ray.storage import Place, Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
+
+if TYPE_CHECKING:
+    from avil_ray.tracking.single import Follower
 
 HISTORY, RESULT = "history.csv", "result.json"
 POOLS = ("inline", "ray", "train")
@@ -32,8 +47,13 @@ def run_once(
     settings: Sequence[str],
     output: str | None,
     resume: bool,
+    track: Place | None = None,
 ) -> None:
-    """Train, print a line a round and the figures at the end, and write the results to `output`."""
+    """Train, print a line a round and the figures at the end, and write the results to `output`.
+
+    With `track`, the folder that holds the tracking database unless `MLFLOW_TRACKING_URI` names a store, the run is
+    logged to MLflow too.
+    """
     if pool not in POOLS:
         raise unknown("pool", pool, POOLS, "--pool")
     of_learning, others = learning_settings(parse_setting(text) for text in settings)
@@ -42,7 +62,8 @@ def run_once(
     method = build_method(method_name, of_method)
     if output is not None:
         require_writable(at(output))
-    result = train(
+    run = partial(
+        train,
         suite,
         method,
         rounds=rounds,
@@ -52,14 +73,86 @@ def run_once(
         workers=workers,
         output=output,
         resume=resume,
-        on_round=print_round,
     )
+    if track is None:
+        finished(run(on_round=print_round), output)
+    else:
+        facts = {"method": method_name, "seed": seed, "rounds": rounds, "steps_per_round": steps_per_round}
+        run_tracked(run, suite, method, facts, track, output, resume)
+
+
+def finished(result: Result, output: str | None) -> None:
+    """Print a result's figures, and write it to `output`."""
     figures = ", ".join(f"{name} {value:.6f}" for name, value in result.test.items())
     steps = sum(int(row["cost/gradient_steps"]) for row in result.rows)
-    print(f"test ({plain(suite.target)}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
+    target = plain(result.suite.target)
+    print(f"test ({target}, best round {result.best_round} by select): {figures}; {steps} gradient steps")
     if output is not None:
         write_result(at(output), result)
         print(f"written to {plain(output)}")
+
+
+def run_tracked(
+    run: Callable[..., Result],
+    suite: Suite,
+    method: Method,
+    told: Mapping[str, Any],
+    storage: Place,
+    output: str | None,
+    resume: bool,
+) -> None:
+    """Train and print as without tracking, and log to MLflow; WorkFailed at the end where the store lacks something.
+
+    Parameters
+    ----------
+    run
+        Trains: `run(on_round=…)`.
+    told
+        The name of the method, the seed, `rounds` and `steps_per_round`.
+    storage
+        The folder of the tracking database, unless `MLFLOW_TRACKING_URI` names a store.
+    """
+    from avil_ray.sweeps.provenance import of_run
+    from avil_ray.sweeps.storage import tracking_folder
+    from avil_ray.tracking.single import Follower
+    from avil_ray.tracking.store import experiment_name, tracking_uri
+    from avil_ray.tracking.views import addresses
+
+    name, seed, options = told["method"], told["seed"], settled_options(method)
+    length = {"rounds": told["rounds"], "steps_per_round": told["steps_per_round"], "threads": 1}
+    trial = {"key": name, "label": name, "method": name, "configuration": 0, "seed": seed, "options": options}
+    facts = of_run(method.prepare(suite), name, options, length, seed)
+    uri, experiment = tracking_uri(tracking_folder(storage)), experiment_name(suite.name)
+    with Follower(uri, experiment, trial, facts, resume) as follower:
+
+        def after(done: Round) -> None:
+            print_round(done)
+            follower.row(done.number, done.row)
+
+        result = run(on_round=after)
+        finished(result, output)
+        _log(follower, trial, result)
+    if follower.trouble:
+        raise WorkFailed(f"the tracking store lacks something: {follower.trouble}")
+    for line in addresses({"run": follower.link}, str(storage)):
+        print(plain(line))
+
+
+def _log(follower: Follower, trial: Mapping[str, Any], result: Result) -> None:
+    """Send what the store lacks of a result, and its model."""
+    from avil_ray.sweeps.conclusion import pack
+    from avil_ray.sweeps.trial import make_record
+    from avil_ray.tracking.exported import Packed
+
+    found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
+    with TemporaryDirectory() as spare:
+        folder = Path(spare)
+        write_result(at(folder / "result"), result)
+        try:
+            packed = pack(result, folder)
+        except (UserError, WorkFailed) as error:
+            packed = Packed(None, trouble=str(error))
+        follower.finish(make_record(trial, "finished", result.rows, **found), folder / "result", packed)
 
 
 def named_suite(name: str, options: Mapping[str, Any], target: str | None = None) -> Suite:

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, uint8
 
 from avil_ray.config import flatten
 from avil_ray.configuration import plain
-from avil_ray.reports.facts import Setup, Start
+from avil_ray.reports.facts import Setup, Start, SweepFacts
 from avil_ray.tasks.checks import SPLITS
 from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
@@ -70,6 +70,43 @@ def configuration(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
     of_suite = flatten({"suite": {**given, **suite.options, "name": suite.name, "target": suite.target}})
     of_learning = flatten({one.name: getattr(suite.learning, one.name) for one in fields(suite.learning)})
     return {name: plain(name, value) for name, value in {**of_suite, **of_learning}.items()}
+
+
+def of_run(suite: Suite, method: str, options: Mapping[str, Any], length: Mapping[str, int], seed: int) -> SweepFacts:
+    """What a single run is told and started by, as the facts of a sweep that has this one trial.
+
+    Parameters
+    ----------
+    method, options
+        The method's name, and its options in force.
+    length
+        `rounds`, `steps_per_round` and `threads`.
+    """
+    tasks = suite.draw(seed)
+    target, given = tasks[suite.target], suite.specification or {}
+    told = Setup(
+        suite=dict(given),
+        rounds=length["rounds"],
+        steps_per_round=length["steps_per_round"],
+        given={method: tuple(options)},
+        learning=_learning(suite.learning),
+        examples={name: _sizes(task) for name, task in tasks.items()},
+        space="",
+        configuration=configuration(suite, given) | dict(length),
+        digest=digest(suite, tasks),
+    )
+    return SweepFacts(
+        name=method,
+        suite=suite.name,
+        target=suite.target,
+        metric=target.measure.name,
+        mode=target.measure.mode,
+        tasks=suite.task_names,
+        seeds=(seed,),
+        labels=(method,),
+        setup=told,
+        starts=(replace(start([]), source="avil-ray run"),),
+    )
 
 
 def digest(suite: Suite, tasks: Mapping[str, Task]) -> str:

@@ -98,12 +98,13 @@ def sweep_items(summary: Mapping[str, Any], folder: Path) -> list[Item]:
 
 def method_metrics(summary: Mapping[str, Any]) -> Totals:
     """Each method's mean on test and select, and its cost: `test/alpha-vil`, `gradient_steps/alpha-vil`."""
-    values: dict[str, Any] = {}
-    for method in summary["methods"]:
-        label, cost = method["label"], method.get("cost") or {}
-        values |= {f"{split}/{label}": (method.get(split) or {}).get("mean") for split in ("test", "select")}
-        values |= {f"{name}/{label}": cost.get(name) for name in ("gradient_steps", "reserved_device_seconds")}
-    return Totals(finite(values))
+    methods = summary["methods"]
+    means = {
+        f"{split}/{one['label']}": (one.get(split) or {}).get("mean") for split in ("test", "select") for one in methods
+    }
+    paid = ("gradient_steps", "reserved_device_seconds")
+    costs = {f"{name}/{one['label']}": (one.get("cost") or {}).get(name) for name in paid for one in methods}
+    return Totals(finite({**means, **costs}))
 
 
 def trial_name(trial: Mapping[str, Any], sweep: SweepFacts | None) -> str:

@@ -45,9 +45,10 @@ def sweep(facts: SweepFacts | None, experiment_id: str, run_id: str, outcome: st
     """
     said = [outcome] if outcome else _plan(facts)
     filtered = views.TRIALS_OF.format(run_id)
+    mode = facts.mode if facts else "max"
     links = {
-        "all trials": views.trials(experiment_id, run_id),
-        "their charts": views.trials(experiment_id, run_id, charts=True),
+        "all trials": views.trials(experiment_id, run_id, mode=mode),
+        "their charts": views.trials(experiment_id, run_id, mode=mode, charts=True),
         "the best trial of each method, compared": views.comparison(experiment_id, best) if best else None,
         "the report": views.artifact(experiment_id, run_id, "report.html") if outcome else None,
     }
@@ -69,7 +70,8 @@ def trial(record: TrialRecord | None, facts: Mapping[str, Any], sweep: SweepFact
     """
     given = chosen(facts["options"], sweep.setup.searched.get(facts["label"], ()) if sweep and sweep.setup else ())
     options = f" with {safe(formats.options(given))}" if given else ""
-    lines = [f"**{safe(facts['label'])}**{options}, seed {facts['seed']} (method {safe(facts['method'])})."]
+    method = "" if facts["method"] == facts["label"] else f" (method {safe(facts['method'])})"
+    lines = [f"**{safe(facts['label'])}**{options}, seed {facts['seed']}{method}."]
     if record is not None:
         lines += ["", " ".join(_ending(record, sweep.metric.replace("_", " ") if sweep else "its metric"))]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The sweep's end of the pipe to the process that writes to its tracking store (`delivery.py`)."""
+"""The sweep's end of the pipe to the process that writes to its tracking store (`desk.py`)."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Outbox:
 
     def _start(self) -> None:
         self._pipe, theirs = Pipe()
-        command = [sys.executable, "-m", "avil_ray.tracking.delivery", str(theirs.fileno())]
+        command = [sys.executable, "-m", "avil_ray.tracking.desk", str(theirs.fileno())]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(  # noqa: S603 (no shell, and no argument of the user's)
             command,

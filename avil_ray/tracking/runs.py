@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from avil_ray.tracking.finding import find_run
 from avil_ray.tracking.items import (
     ROUND,
     TAG_LENGTH,
@@ -39,7 +40,6 @@ CONTEXT = "mlflow.data.context"
 """The tag of an input that says what a run used it for: its split."""
 # MLflow takes 1000 entities in one request, of these 100 parameters and 100 tags.
 METRICS_AT_ONCE, OTHERS_AT_ONCE = 800, 100
-RUNS_AT_ONCE = 1000
 
 Kind = TypeVar("Kind")
 Value = TypeVar("Value")
@@ -212,74 +212,8 @@ def _inputs(run: Stored) -> dict[str, tuple[str, str]]:
     return {split: (one.dataset.name, one.dataset.digest) for split, one in zip(splits, there, strict=True)}
 
 
-def find_run(client: MlflowClient, experiment_id: str, key: str) -> Stored | None:
-    """The run of that `avil.key`, if need be among the deleted ones; the oldest, should there be several."""
-    from mlflow.entities import ViewType
-
-    query = f"tags.`avil.key` = {_quoted(key)}"
-    for kind in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
-        found = client.search_runs([experiment_id], query, kind, 1, order_by=["attributes.start_time ASC"])
-        if found:
-            return found[0]
-    return None
-
-
-def find_runs(client: MlflowClient, experiment_id: str, sweep: str) -> dict[str, Stored]:
-    """Every run of the sweep by its `avil.key`, chosen as by `find_run`, in a few requests however many there are."""
-    from mlflow.entities import ViewType
-
-    found: dict[str, Stored] = {}
-    # `_` and `%` of a name match more than themselves, so what is found is looked at again
-    for query in (f"tags.`avil.key` = {_quoted(sweep)}", f"tags.`avil.key` LIKE {_quoted(f'{sweep}/%')}"):
-        for run in _all_runs(client, experiment_id, query, ViewType.ALL):
-            key = run.data.tags["avil.key"]
-            before = found.get(key)
-            deleted = before is not None and before.info.lifecycle_stage == "deleted" != run.info.lifecycle_stage
-            if _of(key, sweep) and (before is None or deleted):
-                found[key] = run
-    return found
-
-
-def _all_runs(client: MlflowClient, experiment_id: str, query: str, kind: int) -> Iterator[Stored]:
-    """Every run that matches, the oldest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], query, kind, RUNS_AT_ONCE, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def delete_runs(client: MlflowClient, experiment_id: str, sweep: str) -> None:
-    """Mark the sweep's run and its trials' runs as deleted; MLflow's own clean-up removes them for good.
-
-    They lose their `avil.key` (those that were deleted before, too), so that no later sweep takes them for its own.
-    """
-    from mlflow.entities import ViewType
-
-    runs = _all_runs(client, experiment_id, "tags.`avil.key` LIKE '%'", ViewType.ALL)
-    doomed = [(run.info.run_id, run.info.lifecycle_stage) for run in runs if _of(run.data.tags["avil.key"], sweep)]
-    for run_id, stage in doomed:
-        if stage == "deleted":  # MLflow changes no tag of a deleted run
-            client.restore_run(run_id)
-        client.delete_tag(run_id, "avil.key")
-        client.delete_run(run_id)
-
-
-def _of(key: str, sweep: str) -> bool:
-    return key == sweep or key.startswith(f"{sweep}/")
-
-
 def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _quoted(text: str) -> str:
-    quote = '"' if "'" in text else "'"
-    return f"{quote}{text}{quote}"
 
 
 def _batches(rows: Sequence[tuple[int, Mapping[str, float]]]) -> list[list[Metric]]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
+
+from avil_ray.reports.provenance import UI
 
 TRIALS_OF = "tags.mlflow.parentRunId = '{}'"
 """The filter that lists the trials of a sweep."""
 MACHINE_LEARNING = {"workflowType": "machine_learning"}
-"""Without it MLflow opens an experiment among the traces of its GenAI view."""
+"""Without it MLflow opens its GenAI view, which hides metrics and descriptions."""
+
+
+USUAL_STORAGE = "avil-results"
+"""Where sweeps are stored unless it is said where."""
 
 
 def experiment(experiment_id: str) -> str:
@@ -20,27 +27,49 @@ def experiment(experiment_id: str) -> str:
     >>> experiment("1")
     '#/experiments/1/runs?workflowType=machine_learning'
     """
-    return f"#/experiments/{experiment_id}/runs?{urlencode(MACHINE_LEARNING)}"
+    return _address(f"experiments/{experiment_id}/runs", {})
 
 
-def trials(experiment_id: str, parent: str, *, charts: bool = False) -> str:
-    """The trials of the sweep that has the run `parent`: as a table, or their charts."""
-    mode = {"compareRunsMode": "CHART"} if charts else {}
-    asked = {**MACHINE_LEARNING, "searchFilter": TRIALS_OF.format(parent), **mode}
-    return f"#/experiments/{experiment_id}/runs?{urlencode(asked, quote_via=quote)}"
+def trials(experiment_id: str, parent: str, *, mode: str = "max", charts: bool = False) -> str:
+    """The trials of the sweep that has the run `parent`, as a table or as charts, the best on select first.
+
+    In their usual order MLflow would fold them into the sweep's run.
+    """
+    order = {"orderByKey": "metrics.`best/select`", "orderByAsc": "true" if mode == "min" else "false"}
+    asked = {"searchFilter": TRIALS_OF.format(parent), **order, **({"compareRunsMode": "CHART"} if charts else {})}
+    return _address(f"experiments/{experiment_id}/runs", asked)
 
 
 def run(experiment_id: str, run_id: str) -> str:
     """One run."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+    return _address(f"experiments/{experiment_id}/runs/{run_id}", {})
 
 
 def artifact(experiment_id: str, run_id: str, path: str) -> str:
     """A file of a run."""
-    return f"{run(experiment_id, run_id)}/artifacts/{quote(path)}"
+    return _address(f"experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}", {})
 
 
 def comparison(experiment_id: str, runs: Sequence[str]) -> str:
     """Some runs side by side."""
-    asked = {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment_id])}
-    return f"#/compare-runs?{urlencode(asked, quote_via=quote)}"
+    return _address("compare-runs", {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment_id])})
+
+
+def served(place: str) -> str:
+    """An address as a browser takes it: where `avil-ray ui` serves it, unless it names its server."""
+    return f"{UI}{place}" if place.startswith("#") else place
+
+
+def addresses(found: Mapping[str, str], storage: str) -> list[str]:
+    """Lines that say where the views of a sweep are; `avil-ray ui` has to serve those without a server."""
+    if not found:
+        return []
+    own = any(place.startswith("#") for place in found.values())
+    where = "" if storage == USUAL_STORAGE else f" --storage {shlex.quote(storage)}"
+    head = f"in MLflow, once `avil-ray ui{where}` runs:" if own else "in MLflow:"
+    width = max(map(len, found))
+    return [head, *(f"  {name:{width}}  {served(place)}" for name, place in found.items())]
+
+
+def _address(path: str, asked: Mapping[str, str]) -> str:
+    return f"#/{path}?{urlencode({**MACHINE_LEARNING, **asked}, quote_via=quote)}"

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avil_ray.errors import UserError
 from avil_ray.tracking import models, notes, views
 from avil_ray.tracking.contents import origin, record_items, sweep_items, sweep_start, trial_items
+from avil_ray.tracking.finding import delete_runs, find_run, find_runs
 from avil_ray.tracking.items import MARK, File, Item, Note, Origin, Tag, identity
-from avil_ray.tracking.runs import Run, RunStatus, delete_runs, find_run, find_runs, opened
+from avil_ray.tracking.runs import Run, RunStatus, opened
 from avil_ray.tracking.store import check_uri, open_experiment, open_store, shown
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class Tracker:
         run.send([self._note("", ())])
 
     @property
+    def run_id(self) -> str:
+        """The id of the sweep's run."""
+        return self._run(None).run_id
+
+    @property
     def link(self) -> str | None:
         """Where the sweep's run is in the MLflow UI: from `#` on where no server is known. None before `prepare`."""
         if None not in self._runs:
@@ -94,10 +99,10 @@ class Tracker:
 
     def views(self, best: Sequence[str]) -> dict[str, str]:
         """Where the sweep's trials, those of the keys `best` side by side, and its report are in the MLflow UI."""
-        parent = self._run(None).run_id
+        parent, mode = self.run_id, self.facts.mode if self.facts else "max"
         found = {
-            "trials": views.trials(self._experiment_id, parent),
-            "charts": views.trials(self._experiment_id, parent, charts=True),
+            "trials": views.trials(self._experiment_id, parent, mode=mode),
+            "charts": views.trials(self._experiment_id, parent, mode=mode, charts=True),
             "comparison": views.comparison(self._experiment_id, [self._run(key).run_id for key in best]),
             "report": views.artifact(self._experiment_id, parent, "report.html"),
         }
@@ -166,10 +171,9 @@ class Tracker:
         else:
             models.log_model(run, model, run.tags.get("avil.label", key))
 
-    def register(self, key: str, name: str) -> None:
-        """Make a trial's model a version of the registered model of that name, unless it is one."""
-        if trouble := models.register(self._run(key), name):
-            raise UserError(trouble)
+    def register(self, key: str, name: str) -> str:
+        """Make a trial's model a version of the registered model of that name, unless it is one; why it cannot be."""
+        return models.register(self._run(key), name) or ""
 
     def end(
         self, summary: Mapping[str, Any], folder: Path, status: RunStatus, outcome: str = "", best: Sequence[str] = ()
@@ -188,7 +192,7 @@ class Tracker:
 
     def _note(self, outcome: str, best: Sequence[str]) -> Note:
         runs = [self._run(key).run_id for key in best]
-        return Note(notes.sweep(self.facts, self._experiment_id, self._run(None).run_id, outcome, runs))
+        return Note(notes.sweep(self.facts, self._experiment_id, self.run_id, outcome, runs))
 
     def _address(self, place: str) -> str:
         return f"{shown(self.uri).rstrip('/')}/{place}" if self.uri.startswith("http") else place
