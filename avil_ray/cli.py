@@ -150,7 +150,7 @@ def sweep(
         print(f"failed: {plain(failure.key)}: {plain(failure.reason)}", file=sys.stderr)
     print(f"report: {plain(at(outcome.folder).where('report.html'))}")
     for line in addresses(outcome.views, storage):
-        print(plain(line))
+        print(line)
     if outcome.unfinished:
         print(f"{outcome.unfinished} trials have no result yet: go on with --resume", file=sys.stderr)
     if outcome.trouble:

@@ -135,7 +135,7 @@ def run_tracked(
     if follower.trouble:
         raise WorkFailed(f"the tracking store lacks something: {follower.trouble}")
     for line in addresses({"run": follower.link}, str(storage)):
-        print(plain(line))
+        print(line)
 
 
 def _log(follower: Follower, trial: Mapping[str, Any], result: Result) -> None:
@@ -147,6 +147,7 @@ def _log(follower: Follower, trial: Mapping[str, Any], result: Result) -> None:
     found = {"select": result.select, "test": dict(result.test), "best_round": result.best_round}
     with TemporaryDirectory() as spare:
         folder = Path(spare)
+        (folder / "result").mkdir()
         write_result(at(folder / "result"), result)
         try:
             packed = pack(result, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 MODEL = "avil.model"
 """The tag that names a run's model, `models:/…`, or says why there is none."""
 URI = "models:/"
+VERSIONS = "mlflow.modelVersions"
+"""The tag by which MLflow shows the registered versions of a model."""
 PARAMETERS_AT_ONCE = 100
 """MLflow takes no more parameters of a model in one request."""
 
@@ -52,16 +55,20 @@ def register(run: Run, name: str) -> str | None:
     found, client = run.tags.get(MODEL, ""), run.client
     if not found.startswith(URI):
         return f"no model is registered as {name!r}: {found or 'the run has none'}"
-    model_id = found.removeprefix(URI)
+    model = client.get_logged_model(found.removeprefix(URI))
     try:
         client.create_registered_model(name)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
             raise
-    quoted = name.replace("'", "\\'")
-    if not any(one.model_id == model_id for one in client.search_model_versions(f"name='{quoted}'")):
-        place = client.get_logged_model(model_id).artifact_location
-        client.create_model_version(name, place, run.run_id, model_id=model_id)
+    # as versions name no model everywhere, they are known by where their files are
+    versions = {one.source: one.version for one in client.search_model_versions(f"name='{name}'")}
+    place = model.artifact_location
+    if place not in versions:
+        versions[place] = client.create_model_version(name, place, run.run_id, model_id=model.model_id).version
+    known, entry = json.loads(model.tags.get(VERSIONS, "[]")), {"name": name, "version": versions[place]}
+    if entry not in known:
+        client.set_logged_model_tags(model.model_id, {VERSIONS: json.dumps([*known, entry])})
     return None
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
+from avil_ray.plain import plain
 from avil_ray.reports.provenance import UI
 
 TRIALS_OF = "tags.mlflow.parentRunId = '{}'"
@@ -57,7 +58,7 @@ def comparison(experiment_id: str, runs: Sequence[str]) -> str:
 
 def served(place: str) -> str:
     """An address as a browser takes it: where `avil-ray ui` serves it, unless it names its server."""
-    return f"{UI}{place}" if place.startswith("#") else place
+    return plain(f"{UI}{place}" if place.startswith("#") else place)
 
 
 def addresses(found: Mapping[str, str], storage: str) -> list[str]:
@@ -65,7 +66,7 @@ def addresses(found: Mapping[str, str], storage: str) -> list[str]:
     if not found:
         return []
     own = any(place.startswith("#") for place in found.values())
-    where = "" if storage == USUAL_STORAGE else f" --storage {shlex.quote(storage)}"
+    where = "" if storage == USUAL_STORAGE else f" --storage {shlex.quote(plain(storage))}"
     head = f"in MLflow, once `avil-ray ui{where}` runs:" if own else "in MLflow:"
     width = max(map(len, found))
     return [head, *(f"  {name:{width}}  {served(place)}" for name, place in found.items())]

@@ -104,7 +104,7 @@ def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, o
     sent(callback)
     assert len(store.runs()) == 4  # one each, and the sweep's
     assert store.run(FAILING).info.status == "FINISHED"
-    assert store.run(FAILING).data.params == {"rate": "0.5"}
+    assert store.run(FAILING).data.params["rate"] == "0.5"
     for key in (CLEAN, TWICE, FAILING):
         assert store.history(key, "select/accuracy") == [(0, 0.0), (1, 0.1), (2, 0.2)]
 
