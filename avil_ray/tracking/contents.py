@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avil_ray.config import flatten
 from avil_ray.reports import formats
 from avil_ray.tracking import notes
 from avil_ray.tracking.items import (
@@ -30,6 +29,7 @@ from avil_ray.tracking.items import (
     cut,
     final_metrics,
     finite,
+    flat,
     parameters,
     round_metrics,
     text_of,
@@ -121,7 +121,7 @@ def configuration(trial: Mapping[str, Any], sweep: SweepFacts | None) -> dict[st
     An option of learning has the value that holds: the trial's own, and the method's where it has one of that name.
     """
     common = dict(sweep.setup.configuration) if sweep and sweep.setup else {}
-    options = flatten(trial["options"])
+    options = flat(trial["options"])
     of_learning = {name.removeprefix(LEARNING): value for name, value in options.items() if name.startswith(LEARNING)}
     of_method = {name: value for name, value in options.items() if not name.startswith(LEARNING)}
     common |= of_learning
@@ -178,7 +178,7 @@ def _short(value: Any) -> str:
 
 
 def _table(name: str, rows: list[Mapping[str, Any]]) -> Table:
-    flat = [flatten({**row, "chosen": text_of(row["chosen"])} if "chosen" in row else row) for row in rows]
-    named = dict.fromkeys(column for row in flat for column in row)
+    flattened = [flat({**row, "chosen": text_of(row["chosen"])} if "chosen" in row else row) for row in rows]
+    named = dict.fromkeys(column for row in flattened for column in row)
     columns = tuple(column for column in named if not column.startswith("test.per_seed"))
-    return Table(name, columns, tuple(tuple(row.get(column) for column in columns) for row in flat))
+    return Table(name, columns, tuple(tuple(row.get(column) for column in columns) for row in flattened))

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avil_ray.config import flatten
-
 if TYPE_CHECKING:
     from avil_ray.reports.records import TrialRecord
 
@@ -132,7 +130,7 @@ def parameters(options: Mapping[str, Any]) -> Parameters:
 
     Longer values than MLflow takes are cut, with an ellipsis to say so.
     """
-    pairs = sorted(flatten(options).items())
+    pairs = sorted(flat(options).items())
     return Parameters({mlflow_name(name): cut(text_of(value), PARAMETER_LENGTH) for name, value in pairs})
 
 
@@ -178,6 +176,15 @@ def mlflow_name(name: str) -> str:
     if clean == name and 0 < len(name) <= NAME_LENGTH:
         return name
     return f"{clean[: NAME_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested options with dotted names; an empty mapping stays as it is."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        inner = flat(value) if isinstance(value, Mapping) else {}
+        found |= {f"{name}.{key}": one for key, one in inner.items()} or {str(name): value}
+    return found
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, float]:

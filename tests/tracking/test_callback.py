@@ -121,7 +121,7 @@ def test_what_a_sweeps_end_cuts_off_was_killed(store, callback):
     sent(callback)
     assert (store.run(CLEAN).info.status, store.run(TWICE).info.status) == ("FINISHED", "KILLED")
     callback.on_trial_start(2, [], as_trial(TWICE))
-    callback.outbox._ask("prepare", [])  # answered once what came before it was heard
+    callback.outbox._ask("prepare", None)  # answered once what came before it was heard
     until = time.monotonic() + 20
     while store.run(TWICE).info.status != "RUNNING" and time.monotonic() < until:
         time.sleep(0.1)
