@@ -11,6 +11,7 @@ from avil_ray.spaces.search_space import read_search_space
 from avil_ray.storage import Place
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
+from avil_ray.tracking.models import require_name
 
 
 def sweep(
@@ -72,6 +73,8 @@ def sweep(
     >>> [method["label"] for method in outcome.summary["methods"]]
     ['equal', 'target-only']
     """
+    if register is not None:
+        require_name(register)
     if max_concurrent is not None:
         whole("max_concurrent", max_concurrent, 1)
     changes: list[Any] = list(settings.items() if isinstance(settings, Mapping) else settings)

@@ -80,12 +80,9 @@ def run_sweep(
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
     from avil_ray.sweeps.visible import require_seen
-    from avil_ray.tracking.models import require_name
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
 
-    if register is not None:
-        require_name(register)
     console, storage = console or Console(stderr=True), at(storage)
     folder = at(storage.local.absolute() if storage.local else storage) / space.name
     require_usable(folder, space, resume, fresh)
