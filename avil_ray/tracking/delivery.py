@@ -1,4 +1,4 @@
-"""The process beside a sweep that writes to its tracking store, so that a slow store holds up nothing else.
+"""What the process beside a sweep does (`desk.py`), so that a slow tracking store holds up nothing else.
 
 It is told what happens over a pipe (see `outbox.py`) and sends it, trial by trial, in few requests. What fails is
 tried again, for as long as the sweep runs. The sweep's folder is the truth: of a trial that has ended only that is

@@ -1,6 +1,6 @@
 """What a sweep's trials have come to, written into an MLflow store: exactly one run a trial, however often it starts.
 
-Whatever a store says is raised. `delivery.py` calls this in a process of its own, and tries again.
+Whatever a store says is raised. `delivery.py` calls this in a process beside the sweep's, and tries again.
 """
 
 from __future__ import annotations
