@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from avil_ray.catalog import (
     LEARNING,
@@ -19,11 +20,15 @@ from avil_ray.catalog import (
 from avil_ray.config import flatten, nest, option_names, short
 from avil_ray.errors import UserError, unknown
 from avil_ray.export import FACTS, WEIGHTS
-from avil_ray.methods.method import Setting
+from avil_ray.methods.method import Method, Setting
 from avil_ray.round_lines import Rounds
+from avil_ray.rounds import Round
 from avil_ray.storage import Storage, at
 from avil_ray.tasks.suite import Suite
 from avil_ray.training import Result, train
+
+if TYPE_CHECKING:
+    from avil_ray.tracking.single import Follower
 
 HISTORY, RESULT = "history.csv", "result.json"
 POOLS = ("inline", "ray", "train")
@@ -31,7 +36,15 @@ POOLS = ("inline", "ray", "train")
 
 @dataclass(frozen=True)
 class Settings:
-    """What `avil-ray run` was asked for; `settings` are the options of `--set`, as (key, value)."""
+    """What `avil-ray run` was asked for.
+
+    Attributes
+    ----------
+    settings
+        The options of `--set`, as (key, value).
+    track
+        The folder with the tracking database, if the run is to be logged to MLflow.
+    """
 
     suite: str
     method: str
@@ -44,10 +57,11 @@ class Settings:
     settings: Sequence[tuple[str, Any]]
     output: str | None
     resume: bool
+    track: str | None = None
 
 
-def run_once(asked: Settings, *, quiet: bool = False) -> Result:
-    """Train, and show each round as it ends unless that should be `quiet`."""
+def run_once(asked: Settings, *, quiet: bool = False) -> tuple[Result, Follower | None]:
+    """Train, and show each round as it ends unless that should be `quiet`; the result, and what has logged it."""
     if asked.pool not in POOLS:
         raise unknown("pool", asked.pool, POOLS, "--pool")
     of_learning, others = learning_settings(asked.settings)
@@ -57,8 +71,16 @@ def run_once(asked: Settings, *, quiet: bool = False) -> Result:
     if asked.output is not None:
         require_writable(at(asked.output))
     total = method.rounds(Setting(suite, {}, asked.rounds, asked.steps_per_round))
-    with Rounds(total, quiet) as shown:
-        return train(
+    with ExitStack() as stack:
+        shown = stack.enter_context(Rounds(total, quiet))
+        follower = stack.enter_context(_follower(asked, suite, method)) if asked.track is not None else None
+
+        def after(done: Round) -> None:
+            shown.show(done)
+            if follower is not None:
+                follower.row(done.number, done.row)
+
+        result = train(
             suite,
             method,
             rounds=asked.rounds,
@@ -68,8 +90,19 @@ def run_once(asked: Settings, *, quiet: bool = False) -> Result:
             workers=asked.workers,
             output=asked.output,
             resume=asked.resume,
-            on_round=shown.show,
+            on_round=after,
         )
+        if follower is not None:
+            from avil_ray.run_tracking import finish
+
+            finish(follower, asked, result)
+    return result, follower
+
+
+def _follower(asked: Settings, suite: Suite, method: Method) -> Follower:
+    from avil_ray.run_tracking import follower_of  # it imports MLflow
+
+    return follower_of(asked, suite, method)
 
 
 def document(asked: Settings, result: Result) -> dict[str, Any]:

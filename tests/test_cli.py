@@ -80,6 +80,7 @@ methods:
         (["list", "methods", "statik"], "unknown method 'statik'; did you mean 'static'?"),
         (["data", "multimist"], "unknown suite 'multimist'; did you mean 'multimnist'?"),
         (["ui"], "no tracking store is there yet"),
+        (["sweep", "space.yaml", "--register", "a/b"], "--register 'a/b': a registered model's name has no slash"),
         (["ui", "--port", "99999"], "less than or equal to 65535"),
         (["ui", "--storage", "/dev/null"], "no tracking store is there yet"),
         (["report", "small", "--storage", "/dev/null"], "unknown sweep 'small'"),
@@ -234,6 +235,24 @@ def test_a_damaged_record_is_listed_in_the_report_and_the_rest_is_reported(capsy
     (folder / "sweep.json").write_text("[]")
     assert call("report", "digits") == 2
     assert "sweep.json: cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_is_tracked_where_that_is_asked(migrated_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from avil_ray.tracking.store import open_store
+
+    storage = str(migrated_store.parent)
+    assert call(*RUN, "--method", "equal", "--track", "--storage", storage) == 0
+    said = capsys.readouterr().out
+    client = open_store(f"sqlite:///{migrated_store}")
+    experiment = client.get_experiment_by_name("synthetic")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert f"/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning" in said
+    assert f"avil-ray ui --storage '{storage}'" in said
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "equal · seed 0")
+    assert run.data.tags["avil.model"].startswith("models:/")
+    assert {"suite.train": "60", "rounds": "2", "learning_rate": "0.05"}.items() <= run.data.params.items()
+    assert call(*RUN, "--method", "equal", "--track", "--storage", storage, "--rounds", "0") == 2
+    assert len(client.search_runs([experiment.experiment_id])) == 1, "wrong input leaves no run"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avil_ray.commands.options import DEFAULT_STORAGE, Address, Json, Quiet, Settings, Storage, parsed, seeds_of
+from avil_ray.commands.options import (
+    DEFAULT_STORAGE,
+    Address,
+    Json,
+    Quiet,
+    Register,
+    Settings,
+    Storage,
+    SystemMetrics,
+    parsed,
+    seeds_of,
+    watch_machine,
+)
 from avil_ray.errors import UserError, unknown
 from avil_ray.plain import plain
 from avil_ray.storage import at
@@ -31,6 +43,8 @@ def sweep(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep of this name.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the sweep of this name and start over.")] = False,
+    register: Register = None,
+    system_metrics: SystemMetrics = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +54,7 @@ def sweep(
 
     if max_concurrent is not None and max_concurrent < 1:
         raise UserError(f"--max-concurrent must be at least 1, not {max_concurrent}")
+    watch_machine(system_metrics)
     with reserved_output(as_json) as write:
         outcome = start.sweep(
             space,
@@ -52,19 +67,23 @@ def sweep(
             max_concurrent=max_concurrent,
             quiet=quiet,
             settings=parsed(settings),
+            register=register,
         )
         if as_json:
             write(_document(outcome.comparison, at(outcome.folder).where("report.html"), outcome))
     if not as_json:
-        _say_end(outcome)
+        _say_end(outcome, storage)
     if outcome.failed or outcome.unfinished or outcome.trouble:
         raise typer.Exit(1)
 
 
-def _say_end(outcome: Outcome) -> None:
+def _say_end(outcome: Outcome, storage: str) -> None:
     """The table, and where the rest is; what is lacking, on stderr."""
+    from avil_ray.tracking.views import addresses
+
     _show(outcome.comparison)
     print(f"report: {plain(at(outcome.folder).where('report.html'))}")
+    print("\n".join(addresses(outcome.views, storage)))
     if outcome.unfinished:
         have = "trial has" if outcome.unfinished == 1 else "trials have"
         print(f"{outcome.unfinished} {have} no result yet: continue with --resume", file=sys.stderr)
@@ -92,6 +111,7 @@ def _document(comparison: Comparison, report: str, ended: Outcome | None = None,
         "failures": failures(comparison),
         "unfinished": ended.unfinished if ended else sum(method.count("unfinished") for method in comparison.methods),
         "not_in_mlflow": ended.trouble if ended else trouble,
+        "mlflow": dict(ended.views) if ended else {},
     }
 
 

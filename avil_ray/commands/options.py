@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -26,6 +27,12 @@ Address = Annotated[
 Target = Annotated[str | None, typer.Option(help="Target task. Default: the suite's own.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress, only the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+Register = Annotated[
+    str | None, typer.Option(help="Make the recommended model a version of this registered model in MLflow.")
+]
+SystemMetrics = Annotated[
+    bool, typer.Option("--system-metrics", help="Log this machine's CPU, memory and GPU use to MLflow too.")
+]
 DEFAULT_STORAGE = "avil-results"
 
 
@@ -34,6 +41,12 @@ def parsed(settings: Sequence[str] | None) -> list[tuple[str, Any]]:
     from avil_ray.config import parse_setting
 
     return [parse_setting(text) for text in settings or []]
+
+
+def watch_machine(asked: bool) -> None:
+    """Turn on MLflow's own switch, which the process that writes to the tracking store looks at."""
+    if asked:
+        os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "true"
 
 
 def seeds_of(text: str) -> list[int]:

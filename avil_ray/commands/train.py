@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avil_ray.commands.options import Json, Quiet, Settings, Suite, Target, parsed
+from avil_ray.commands.options import (
+    DEFAULT_STORAGE,
+    Json,
+    Quiet,
+    Settings,
+    Storage,
+    Suite,
+    SystemMetrics,
+    Target,
+    parsed,
+    watch_machine,
+)
 from avil_ray.plain import plain
+
+if TYPE_CHECKING:
+    from avil_ray.tracking.single import Follower
+    from avil_ray.training import Result
 
 
 def run(
@@ -26,6 +42,9 @@ def run(
     settings: Settings = None,
     output: Annotated[str | None, typer.Option(help="Folder or URI for checkpoints and results.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow too, in --storage.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    system_metrics: SystemMetrics = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -39,17 +58,36 @@ def run(
     plan = "this run has no --output, so nothing is kept"
     if output is not None:
         plan = f"the last checkpoint stays in {plain(output)}; continue later with --resume"
-    asked = Asked(suite, method, target, rounds, steps_per_round, seed, pool, workers, parsed(settings), output, resume)
+    where, options = storage if track else None, parsed(settings)
+    asked = Asked(suite, method, target, rounds, steps_per_round, seed, pool, workers, options, output, resume, where)
+    watch_machine(system_metrics)
     with reserved_output(as_json) as write:
         with interrupted_with(plan):
-            result = run_once(asked, quiet=quiet)
+            result, follower = run_once(asked, quiet=quiet)
             if output is not None:
                 write_result(at(output), result)
         if as_json:
-            write(document(asked, result))
-            return
+            write({**document(asked, result), "mlflow": follower.link if follower else None})
+    if not as_json:
+        _say_end(result, output)
+    if follower is not None:
+        _say_tracked(follower, storage, as_json)
+
+
+def _say_end(result: Result, output: str | None) -> None:
     figures = ", ".join(f"{name} {value:.6f}" for name, value in result.test.items())
     task, steps = plain(result.suite.target), result.gradient_steps
     print(f"test ({task}, round {result.best_round}, best on select): {figures}; {steps} gradient steps")
     if output is not None:
         print(f"written to {plain(output)}")
+
+
+def _say_tracked(follower: Follower, storage: str, as_json: bool) -> None:
+    """Where the run is in MLflow; exits with status 1 where MLflow could not take all of it."""
+    from avil_ray.tracking.views import addresses
+
+    if follower.trouble:
+        print(f"some results are not in MLflow: {plain(follower.trouble)}", file=sys.stderr)
+        raise typer.Exit(1)
+    if not as_json:
+        print("\n".join(addresses({"run": follower.link}, storage)))

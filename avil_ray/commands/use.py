@@ -33,4 +33,4 @@ def ui(
     from avil_ray.sweeps.storage import tracking_folder
     from avil_ray.tracking.ui import open_ui
 
-    open_ui(tracking_folder(storage), port)
+    open_ui(tracking_folder(storage), port, print)

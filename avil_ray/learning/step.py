@@ -292,7 +292,11 @@ class Step:
             self.shares.setdefault(task, []).append(totals[-1].detach() / batch.count)
         self.passes += len(used)
         backward(list(used.values()), totals, slopes)
-        self._team.sum(len(tasks), lambda index: self._flat.gradient.add_(used[index].gradient), self._flat.gradient)
+
+        def add(index: int) -> None:
+            self._flat.gradient.add_(used[index].gradient)
+
+        self._team.sum(len(tasks), add, self._flat.gradient)
 
     def _grain(self, task: str, index: int, part: Batch, weight: float) -> None:
         """Add the gradient of a micro-batch's contribution to its task's weighted mean loss."""

@@ -55,6 +55,13 @@ class Comparison:
         """The method that is compared with every other one; None for a sweep without trials."""
         return _reference(self.methods, self.facts)
 
+    @property
+    def best_trials(self) -> list[TrialRecord]:
+        """Of each method's chosen configuration, the trial that is best on select."""
+        best = max if self.facts.mode == "max" else min
+        chosen = [method.chosen for method in self.methods if method.chosen is not None]
+        return [best(configuration.records, key=_on_select) for configuration in chosen]
+
     def summary(self) -> dict[str, Any]:
         """The content of `summary.json`: plain values, ready for strict JSON."""
         from avil_ray.reports.summary import summary
@@ -82,6 +89,11 @@ def compare(records: Iterable[TrialRecord], facts: SweepFacts) -> Comparison:
     decided = decide(every, {method.label: method for method in methods}, facts.mode)
     found = {name: tuple(decided[a.label, b.label] for a, b in group) for name, group in pairs.items()}
     return Comparison(facts, methods, best=best, alone=alone, equal_cost=None, **found)
+
+
+def _on_select(record: TrialRecord) -> float:
+    assert record.select is not None, "a configuration is chosen only where every trial has its figure"
+    return record.select
 
 
 def _best(methods: Sequence[MethodSummary], mode: Mode) -> MethodSummary | None:

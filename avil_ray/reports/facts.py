@@ -27,6 +27,12 @@ class Setup:
         Task -> split -> examples in it for the first seed; None where that is not known, as of a stream.
     space
         The search space as run, as YAML.
+    configuration
+        What every trial is told unless its own options say otherwise, flat: `suite.target_labels`, `learning_rate`.
+    searched
+        Label -> the options that the search chooses, dotted: those that tell its configurations apart.
+    digest
+        A checksum of the data that the first seed draws and of the options that they are drawn with.
     """
 
     suite: Mapping[str, Any]
@@ -36,6 +42,9 @@ class Setup:
     learning: Mapping[str, Any]
     examples: Mapping[str, Mapping[str, int | None]]
     space: str
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    searched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Start:
     versions: Mapping[str, str]
     hardware: tuple[str, ...]
     mlflow: str | None
+    source: str | None = None
 
 
 @dataclass(frozen=True)

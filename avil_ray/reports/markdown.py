@@ -45,44 +45,44 @@ def markdown_report(comparison: Comparison, figures: Sequence[tuple[str, str]] =
 
 def _outcome(comparison: Comparison) -> list[str]:
     headline, setting = advice.headline(comparison), findings.setting(comparison)
-    return [f"# {_safe(comparison.facts.name)}", "", f"**{_safe(headline)}**", "", _safe(setting)]
+    return [f"# {safe(comparison.facts.name)}", "", f"**{safe(headline)}**", "", safe(setting)]
 
 
 def _answers(comparison: Comparison) -> list[str]:
     lines = []
     for one in advice.answers(comparison):
-        lines.append(f"- **{_safe(one.question)}** {_safe(one.short)}. {_safe(' '.join(one.sentences))}")
+        lines.append(f"- **{safe(one.question)}** {safe(one.short)}. {safe(' '.join(one.sentences))}")
         if one.command:
             lines += ["", *(f"  {line}" for line in ("```", *one.command.split("\n"), "```")), ""]
     return lines
 
 
 def _statements(comparison: Comparison) -> list[str]:
-    said = [f"- **{_safe(one.lead)}**: {_safe(one.text)}" for one in findings.statements(comparison)]
+    said = [f"- **{safe(one.lead)}**: {safe(one.text)}" for one in findings.statements(comparison)]
     if comparison.reference is None or not said:
         return []
-    return [f"## {_safe(comparison.reference.label)} against the others, at whole and at equal cost", "", *said]
+    return [f"## {safe(comparison.reference.label)} against the others, at whole and at equal cost", "", *said]
 
 
 def _table_section(title: str, rows: Sequence[Row]) -> list[str]:
-    return [f"## {title}", "", *_table(rows)] if rows else []
+    return [f"## {title}", "", *table(rows)] if rows else []
 
 
 def _equal_cost(comparison: Comparison) -> list[str]:
     said, rows = equal_cost_table.sentences(comparison), equal_cost_table.rows(comparison)
     if not said:
         return []
-    lines = ["## At equal cost", "", *(f"- {_safe(sentence)}" for sentence in said)]
-    return [*lines, "", *_table(rows), "", _safe(equal_cost_table.NOTE)] if rows else lines
+    lines = ["## At equal cost", "", *(f"- {safe(sentence)}" for sentence in said)]
+    return [*lines, "", *table(rows), "", safe(equal_cost_table.NOTE)] if rows else lines
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> list[str]:
-    shown = "\n\n".join(f"![{_safe(caption)}]({path})" for path, caption in figures)
+    shown = "\n\n".join(f"![{safe(caption)}]({path})" for path, caption in figures)
     return ["## Figures", "", shown] if figures else []
 
 
 def _dev(comparison: Comparison) -> list[str]:
-    said = [f"- **{_safe(labels)}**: {_safe(way)}" for way, labels in findings.dev_use(comparison)]
+    said = [f"- **{safe(labels)}**: {safe(way)}" for way, labels in findings.dev_use(comparison)]
     return [
         "## How the dev examples were used",
         "",
@@ -100,19 +100,19 @@ def _choices(comparison: Comparison) -> list[str]:
         "",
     ]
     for choice in findings.choices(comparison):
-        lines.append(f"- **{_safe(choice.label)}**: {_safe(choice.text)}")
-        lines += [f"  - searched: {_safe(choice.varied)}"] if choice.varied else []
-        lines += [f"  - fixed: {_safe(choice.fixed)}"] if choice.fixed else []
+        lines.append(f"- **{safe(choice.label)}**: {safe(choice.text)}")
+        lines += [f"  - searched: {safe(choice.varied)}"] if choice.varied else []
+        lines += [f"  - fixed: {safe(choice.fixed)}"] if choice.fixed else []
     return lines
 
 
 def _failures(comparison: Comparison) -> list[str]:
     groups = [
-        f"- **{_safe(group.label)}**, {formats.counted(len(group.keys), 'trial')} ({_safe(', '.join(group.keys))}): "
-        f"{_safe(group.reason)}"
+        f"- **{safe(group.label)}**, {formats.counted(len(group.keys), 'trial')} ({safe(', '.join(group.keys))}): "
+        f"{safe(group.reason)}"
         for group in findings.failure_groups(comparison)
     ]
-    others = [f"- {_safe(sentence)}" for sentence in findings.other_ends(comparison)]
+    others = [f"- {safe(sentence)}" for sentence in findings.other_ends(comparison)]
     return ["## What failed", "", *(groups or ["No trial failed."]), *([""] if others and not groups else []), *others]
 
 
@@ -122,14 +122,14 @@ def _alpha(comparison: Comparison) -> list[str]:
         return []
     lines = ["## alpha and w", "", f"**Caveat**: {alphas.CAVEAT}"]
     for one in (page_tables.alpha_table(one, comparison.facts.target) for one in found):
-        lines += ["", f"### {_safe(one.label)}", "", *(f"- {_safe(sentence)}" for sentence in one.sentences), ""]
+        lines += ["", f"### {safe(one.label)}", "", *(f"- {safe(sentence)}" for sentence in one.sentences), ""]
         lines += [f"Means over the last {formats.counted(one.rounds, 'round')} that fit alpha:", ""]
-        lines += _table(one.rows)
+        lines += table(one.rows)
     return [*lines, "", alphas.SHARE]
 
 
 def _provenance(comparison: Comparison) -> list[str]:
-    lines = [f"- **{_safe(name)}**: {_safe(value)}" for name, value in provenance(comparison.facts)]
+    lines = [f"- **{safe(name)}**: {safe(value)}" for name, value in provenance(comparison.facts)]
     link = mlflow_link(comparison.facts)
     return ["## Where the figures come from", "", *lines, *([f"- **MLflow**: <{link}>"] if link else [])]
 
@@ -138,13 +138,14 @@ def _meanings() -> list[str]:
     return ["## What the columns mean", "", *(f"- **{name}**: {meaning}" for name, meaning in findings.COLUMNS.items())]
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
-    head = [_safe(name) for name in rows[0].cells]
-    body = [[_safe(cell) for cell in row.cells.values()] for row in rows]
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a table; `rows` are one at least, all with the same columns."""
+    head = [safe(name) for name in rows[0].cells]
+    body = [[safe(cell) for cell in row.cells.values()] for row in rows]
     marks = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(line)} |" for line in (head, marks, *body)]
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Text on one line in which nothing is taken for Markdown or HTML; names like `left_odd` stay as they are."""
     return _SPECIAL.sub(r"\\\g<0>", plain(text))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from avil_ray.storage import Place, Storage, at
 from avil_ray.sweeps.at_equal_cost import at_equal_cost
 from avil_ray.sweeps.trial import load_theta, make_record
 from avil_ray.tasks.suite import Suite
+from avil_ray.tracking import notes
 from avil_ray.tracking.exported import Packed, export_pipeline, pack_model
 from avil_ray.training import Result
 
@@ -51,6 +53,9 @@ class Outcome:
         How many trials have no result: the sweep was interrupted.
     trouble
         What the tracking store lacks and why; None where it has everything.
+    views
+        Where the sweep is in the MLflow UI: `trials`, `charts`, `comparison` (of the best trial of each method) and
+        `report`. Addresses from `#` on where no server is known; `avil-ray ui` serves them.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class Outcome:
     folder: Path | Storage
     unfinished: int
     trouble: str | None
+    views: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -117,8 +123,13 @@ class Outcome:
         return drawn.figure
 
 
-def conclude(place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, outbox: Outbox) -> Outcome:
-    """Compare what there is, write the report, then bring the tracking store up to date, models last."""
+def conclude(
+    place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Suite, outbox: Outbox, register: str | None = None
+) -> Outcome:
+    """Compare what there is, write the report, then bring the tracking store up to date, models last.
+
+    The model of the recommended configuration's best trial becomes a version of the registered model `register`.
+    """
     folder = at(place)
     records = read_records(folder)
     there = {record.key for record in records}
@@ -126,32 +137,22 @@ def conclude(place: Place, facts: SweepFacts, plans: list[TrialPlan], suite: Sui
     comparison = write_report(folder, [*records, *lacking], facts, at_equal_cost)
     failed = any(record.status == "failed" for record in records)
     status: RunStatus = "KILLED" if lacking else "FAILED" if failed else "FINISHED"
-    best = {record.key: record for record in best_trials(comparison)}
+    best = {record.key: record for record in comparison.best_trials}
     lost: list[str] = []
-    for key in outbox.finish(comparison.summary(), status, list(best)):
+    for key in outbox.finish(comparison.summary(), status, list(best), notes.outcome(comparison)):
         try:
             log_model(outbox, suite, folder, best[key])
         except WorkFailed as error:
             lost.append(f"the model of {key}, as {error}")
+    if register is not None and (recommended := _recommended(comparison)) is not None:
+        outbox.register(recommended.key, register)
     outbox.settled()
     try:
         save_best(suite, folder, comparison)
     except (UserError, WorkFailed) as error:
         lost.append(f"the folder {MODEL}, as {error}")
     told = "; ".join(filter(None, [outbox.trouble, *lost])) or None
-    return Outcome(comparison, folder.local or folder, len(lacking), told)
-
-
-def best_trials(comparison: Comparison) -> list[TrialRecord]:
-    """Of each method's chosen configuration, the trial that is best on select."""
-    best = max if comparison.facts.mode == "max" else min
-    chosen = [method.chosen for method in comparison.methods if method.chosen is not None]
-    return [best(configuration.records, key=_select) for configuration in chosen]
-
-
-def _select(record: TrialRecord) -> float:
-    assert record.select is not None, "a configuration is chosen only where every trial has its figure"
-    return record.select
+    return Outcome(comparison, folder.local or folder, len(lacking), told, outbox.views(list(best)))
 
 
 def log_model(outbox: Outbox, suite: Suite, folder: Place, record: TrialRecord) -> None:
@@ -165,16 +166,20 @@ def log_model(outbox: Outbox, suite: Suite, folder: Place, record: TrialRecord) 
         outbox.log_model(record.key, packed.model, packed.files, packed.trouble)
 
 
+def _recommended(comparison: Comparison) -> TrialRecord | None:
+    """Of the method that is best on select, the trial that is best there."""
+    best = comparison.best
+    return None if best is None else next(one for one in comparison.best_trials if one.label == best.label)
+
+
 def save_best(suite: Suite, folder: Place, comparison: Comparison) -> None:
     """Save the target's model of one trial for `avil-ray predict`: the best on select of the method that is best there.
 
     A suite without an exporter has its models in the tracking store alone.
     """
-    means = [method.chosen.select.mean for method in comparison.methods if method.chosen and method.chosen.select]
-    if suite.exporter is None or not means:
+    record = _recommended(comparison)
+    if suite.exporter is None or record is None:
         return
-    best = max if comparison.facts.mode == "max" else min
-    record = best_trials(comparison)[means.index(best(means))]
     result_of(suite, folder, record).save(at(folder) / MODEL)
 
 
@@ -182,6 +187,7 @@ def result_of(suite: Suite, folder: Place, record: TrialRecord) -> Result:
     """What a trial came to, as `train` gives it, but for its history."""
     assert record.test is not None, "a configuration is chosen only where every trial has its figures"
     assert record.best_round is not None
+    assert record.select is not None
     suite, method = build_trial(suite, record.method, record.options)
     return Result(
         method.prepare(suite),
@@ -189,7 +195,7 @@ def result_of(suite: Suite, folder: Place, record: TrialRecord) -> Result:
         record.seed,
         record.test,
         record.best_round,
-        _select(record),
+        record.select,
         load_theta(trial_folder(at(folder), record.key)),
         (),
     )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, uint8
+
 from avil_ray.config import flatten
-from avil_ray.reports.facts import Setup, Start
+from avil_ray.configuration import plain
+from avil_ray.reports.facts import Setup, Start, SweepFacts
 from avil_ray.tasks.checks import SPLITS
+from avil_ray.tasks.examples import Examples
 from avil_ray.tasks.learning import Learning
 from avil_ray.tasks.suite import Suite
 from avil_ray.tasks.task import Task
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 ALWAYS = ("learning_rate", "batch_size", "optimizer", "schedule")
 """Options of `Learning` that are told even where they have their defaults."""
 PACKAGES = ("numpy", "torch", "ray", "mlflow")
+READ = 2000
+"""Examples of a split that a checksum reads, about."""
 
 
 def setup(space: SearchSpace, suite: Suite, tasks: Mapping[str, Task]) -> Setup:
@@ -36,10 +45,88 @@ def setup(space: SearchSpace, suite: Suite, tasks: Mapping[str, Task]) -> Setup:
         learning=_learning(suite.learning),
         examples={name: _sizes(task) for name, task in tasks.items()},
         space=space.dump(),
+        configuration=configuration(suite, space.suite)
+        | {"rounds": space.rounds, "steps_per_round": space.steps_per_round, "threads": space.resources.threads},
+        searched={entry.label: tuple(entry.free) for entry in space.entries if entry.free},
+        digest=digest(suite, tasks),
     )
 
 
-def start(nodes: Sequence[Mapping[str, float]], mlflow: str | None) -> Start:
+def configuration(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of a suite and of its learning, flat: `suite.size`, `batch_size`.
+
+    Parameters
+    ----------
+    given
+        The suite's specification, for what the suite does not name among its options.
+
+    Examples
+    --------
+    >>> import avil_ray as avil
+    >>> found = configuration(avil.suites.synthetic(helpful=1), {"name": "synthetic"})
+    >>> found["suite.helpful"], found["batch_size"], found["learning_rate"]
+    (1, 32, 0.05)
+    """
+    of_suite = flatten({"suite": {**given, **suite.options, "name": suite.name, "target": suite.target}})
+    of_learning = flatten({one.name: getattr(suite.learning, one.name) for one in fields(suite.learning)})
+    return {name: plain(name, value) for name, value in {**of_suite, **of_learning}.items()}
+
+
+def of_run(suite: Suite, method: str, options: Mapping[str, Any], length: Mapping[str, int], seed: int) -> SweepFacts:
+    """What a single run is told and started by, as the facts of a sweep that has this one trial.
+
+    Parameters
+    ----------
+    method, options
+        The method's name, and its options in force.
+    length
+        `rounds`, `steps_per_round` and `threads`.
+    """
+    tasks = suite.draw(seed)
+    target, given = tasks[suite.target], suite.specification or {}
+    told = Setup(
+        suite=dict(given),
+        rounds=length["rounds"],
+        steps_per_round=length["steps_per_round"],
+        given={method: tuple(options)},
+        learning=_learning(suite.learning),
+        examples={name: _sizes(task) for name, task in tasks.items()},
+        space="",
+        configuration=configuration(suite, given) | dict(length),
+        digest=digest(suite, tasks),
+    )
+    return SweepFacts(
+        name=method,
+        suite=suite.name,
+        target=suite.target,
+        metric=target.measure.name,
+        mode=target.measure.mode,
+        tasks=suite.task_names,
+        seeds=(seed,),
+        labels=(method,),
+        setup=told,
+        starts=(replace(start([]), source="avil-ray run"),),
+    )
+
+
+def digest(suite: Suite, tasks: Mapping[str, Task]) -> str:
+    """A checksum of a suite's options, of its splits' sizes, and of examples that are in memory.
+
+    Of a large split some are read, evenly apart. The files of suites that read files have checksums among the options.
+    """
+    found = hashlib.sha256(json.dumps(configuration(suite, {}), sort_keys=True, default=str).encode())
+    for task in tasks.values():
+        for split, size in _sizes(task).items():
+            found.update(f"{task.name}/{split}: {size}".encode())
+            source = task.source(split)
+            for part in (source.inputs, source.labels) if isinstance(source, Examples) else ():
+                if isinstance(part, Tensor):
+                    some = part.detach()[:: len(part) // READ + 1].cpu().contiguous()
+                    found.update(some.flatten().view(uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def start(nodes: Sequence[Mapping[str, float]], mlflow: str | None = None) -> Start:
     """A start of a sweep that happens now.
 
     Parameters
@@ -58,6 +145,7 @@ def start(nodes: Sequence[Mapping[str, float]], mlflow: str | None) -> Start:
         versions=versions | {name: metadata.version(name) for name in PACKAGES},
         hardware=(_machine(), *_counted(nodes)),
         mlflow=mlflow,
+        source=_source(),
     )
 
 
@@ -82,6 +170,12 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):  # no git, or no repository
         return None
     return f"{commit}, with changes" if changes else commit
+
+
+def _source() -> str:
+    """The program that runs, without its folder."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return "avil-ray sweep" if name in ("avil-ray", "__main__.py", "") else name
 
 
 def _machine() -> str:

@@ -13,6 +13,7 @@ from avil_ray.spaces.search_space import read_search_space
 from avil_ray.storage import Place
 from avil_ray.sweeps.conclusion import Outcome
 from avil_ray.sweeps.sweep import run_sweep
+from avil_ray.tracking.models import require_name
 
 
 def sweep(
@@ -27,6 +28,7 @@ def sweep(
     max_concurrent: int | None = None,
     quiet: bool = False,
     settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    register: str | None = None,
 ) -> Outcome:
     """Run every trial of a search space that has no result yet, and compare the methods, as `avil-ray sweep` does.
 
@@ -50,6 +52,8 @@ def sweep(
         Whether no progress is shown on stderr.
     settings
         Changes of the search space, dotted: `{"learning.batch_size": 16, "methods.static.weights.right": 1}`.
+    register
+        The registered model in MLflow of which the recommended model becomes a new version; none where not given.
 
     Returns
     -------
@@ -74,6 +78,8 @@ def sweep(
     >>> [method["label"] for method in outcome.summary["methods"]]
     ['equal', 'target-only']
     """
+    if register is not None:
+        require_name(register)
     if max_concurrent is not None:
         whole("max_concurrent", max_concurrent, 1)
     changes: list[Any] = list(settings.items() if isinstance(settings, Mapping) else settings)
@@ -90,4 +96,5 @@ def sweep(
         console=Console(stderr=True, quiet=quiet),
         resume=resume,
         fresh=fresh,
+        register=register,
     )

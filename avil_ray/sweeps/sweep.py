@@ -52,6 +52,7 @@ def run_sweep(
     resume: bool = False,
     fresh: bool = False,
     console: Console | None = None,
+    register: str | None = None,
 ) -> Outcome:
     """Run every trial of a search space that has no result yet, and compare.
 
@@ -67,6 +68,8 @@ def run_sweep(
         Go on with the sweep of this name, or remove it and start again; without either its name must be new.
     console
         Where to show progress.
+    register
+        What the registered model in MLflow is called of which the recommended model becomes a version; none if None.
 
     Raises
     ------
@@ -76,7 +79,6 @@ def run_sweep(
     no_calls_home()
     from avil_ray.sweeps.cluster import connected, lacking_labels, nodes
     from avil_ray.sweeps.visible import require_seen
-    from avil_ray.tracking.items import parameters
     from avil_ray.tracking.outbox import Outbox
     from avil_ray.tracking.store import experiment_name, tracking_uri
 
@@ -98,21 +100,21 @@ def run_sweep(
         if seen.vectorize:
             console.print(Text(seen.vectorize), soft_wrap=True)
         tracker.reach()
-        facts = store(folder, seen.space, suite, target, fresh)
+        setup = provenance.setup(space, suite, tasks)
+        facts = replace(store(folder, seen.space, suite, target, fresh), setup=setup)
         require_seen(folder)
         if fresh:
             tracker.forget()
-        told = {name: getattr(space, name) for name in ("suite", "rounds", "steps_per_round", "seeds")}
-        tracker.prepare([parameters({**told, **({"learning": space.learning} if space.learning else {})})])
-        started = provenance.start(there, tracker.link)
-        facts = replace(facts, setup=provenance.setup(space, suite, tasks), starts=(*facts.starts, started))
+        started, earlier = provenance.start(there), facts.starts
+        tracker.prepare(replace(facts, starts=(*earlier, started)))
+        facts = replace(facts, starts=(*earlier, replace(started, mlflow=tracker.link)))
         write_facts(folder, facts)
         with Interruption(PLAN) as interruption:
             job = make_job(seen, folder, facts)
             trials = Trials(job, seen, there, facts, tracker, max_concurrent, console, interruption)
             for stage in stages(seen.space, folder, facts, trials.say):
                 trials.run(stage)
-            return conclude(folder, facts, trials.plans, suite, tracker)
+            return conclude(folder, facts, trials.plans, suite, tracker, register)
 
 
 def make_job(seen: Preview, folder: Storage, facts: SweepFacts) -> Job:
@@ -173,7 +175,7 @@ class Trials:
         self.progress.expect(plans, done)
         waiting = [plan for plan in plans if plan.key not in done]
         if done:
-            self._say(f"{len(done)} of {len(plans)} trials are already done")
+            self.say(f"{len(done)} of {len(plans)} trials are already done")
         if not waiting or self.interruption.asked:
             return
         over(folder, self._make_ready, [plan for plan in earlier if plan.key not in done])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from avil_ray.errors import UserError, WorkFailed
 from avil_ray.reports.affinity import Affinity
-from avil_ray.tracking.items import File, Item, Totals, mlflow_name, parameters
+from avil_ray.tracking.contents import made_by
+from avil_ray.tracking.items import File, Item, Origin, Totals, mlflow_name, parameters
 from avil_ray.tracking.items import Table as TableItem
 from avil_ray.tracking.runs import open_run
 from avil_ray.tracking.store import first_line, open_experiment, open_store, quiet, shown
@@ -51,7 +52,8 @@ def log_affinity(affinity: Affinity, files: Sequence[Path], uri: str, experiment
     try:
         with quiet():
             client = open_store(uri)
-            run = open_run(client, open_experiment(client, uri, experiment), tags, NAME)
+            made = Origin(NAME, made_by("avil-ray affinity", None))
+            run = open_run(client, open_experiment(client, uri, experiment), tags, made)
             run.send(affinity_items(affinity, files))
             run.set_status("FINISHED")
             return run.run_id

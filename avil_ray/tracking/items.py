@@ -9,8 +9,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,44 @@ class Tag:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a run gets when it is made and may be changed in MLflow afterwards: its name, and who started it by what."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A run's description, in Markdown; one that somebody has edited in MLflow is left alone."""
+
+    content: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run read: one split of its tasks.
+
+    Attributes
+    ----------
+    name, digest
+        Together they tell the data of an experiment apart.
+    split
+        `train`, `dev`, `select` or `test`.
+    sizes
+        Task -> examples; None for a stream.
+    source
+        What the data are drawn from, as JSON.
+    """
+
+    name: str
+    digest: str
+    split: str
+    sizes: Mapping[str, int | None]
+    source: str
+
+
+@dataclass(frozen=True)
 class Text:
     """A small file made of `content`; `name` is its path within the run."""
 
@@ -84,15 +122,7 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
 
 
-@dataclass(frozen=True)
-class SavedModel:
-    """A folder in MLflow's model format (see `exported.py`), logged once per run."""
-
-    folder: Path
-    name: str = "model"
-
-
-Item = Parameters | Metrics | Totals | Tag | Text | File | Table | SavedModel
+Item = Parameters | Metrics | Totals | Tag | Origin | Note | Data | Text | File | Table
 
 
 def parameters(options: Mapping[str, Any]) -> Parameters:
@@ -100,8 +130,8 @@ def parameters(options: Mapping[str, Any]) -> Parameters:
 
     Longer values than MLflow takes are cut, with an ellipsis to say so.
     """
-    flat = sorted(_flat(options), key=lambda pair: pair[0])
-    return Parameters({mlflow_name(name): _cut(_text(value), PARAMETER_LENGTH) for name, value in flat})
+    pairs = sorted(flat(options).items())
+    return Parameters({mlflow_name(name): cut(text_of(value), PARAMETER_LENGTH) for name, value in pairs})
 
 
 def round_metrics(row: Mapping[str, Any], round_number: int) -> Metrics:
@@ -111,7 +141,7 @@ def round_metrics(row: Mapping[str, Any], round_number: int) -> Metrics:
     would store an infinity as 1.8e308, which flattens the rest of its curve. The trial's `history.csv` keeps both.
     """
     values = {name: value for name, value in row.items() if name != ROUND}
-    return Metrics(round_number, {**_finite(values), ROUND: float(round_number)})
+    return Metrics(round_number, {**finite(values), ROUND: float(round_number)})
 
 
 def final_metrics(record: TrialRecord) -> Totals:
@@ -126,7 +156,7 @@ def final_metrics(record: TrialRecord) -> Totals:
         "total/busy": cost.busy,
         "total/wall_seconds": cost.wall_seconds,
     }
-    return Totals(_finite(values))
+    return Totals(finite(values))
 
 
 def identity(sweep: str, key: str | None = None, parent: str | None = None) -> dict[str, str]:
@@ -134,34 +164,6 @@ def identity(sweep: str, key: str | None = None, parent: str | None = None) -> d
     if key is None or parent is None:
         return {"avil.key": sweep}
     return {"avil.key": f"{sweep}/{key}", "mlflow.parentRunId": parent}
-
-
-def trial_items(trial: Mapping[str, Any]) -> list[Item]:
-    """What is known of a trial from its start; `trial` holds label, method, configuration, seed and options."""
-    names = ("label", "method", "configuration", "seed")
-    return [parameters(trial["options"]), *(Tag(f"avil.{name}", str(trial[name])) for name in names)]
-
-
-def record_items(record: TrialRecord, mark: str = "") -> list[Item]:
-    """Everything of a trial that has ended: what stands in its run once it is up to date, with the record's `mark`."""
-    names = ("label", "method", "configuration", "seed", "options")
-    items = trial_items({name: getattr(record, name) for name in names})
-    rows = record.history.to_dict("records")
-    items += [round_metrics({str(name): value for name, value in row.items()}, int(row[ROUND])) for row in rows]
-    # an empty reason takes the place of one from before a resume
-    reason = Tag("avil.reason", _cut(record.reason or "", TAG_LENGTH))
-    return [*items, final_metrics(record), Tag("avil.status", record.status), reason, Tag(MARK, mark)]
-
-
-def sweep_items(summary: Mapping[str, Any], folder: Path) -> list[Item]:
-    """The end of a sweep: its comparison as tables, `summary.json`, and the report and figures found in its folder."""
-    items: list[Item] = [Text("summary.json", json.dumps(summary, indent=1, ensure_ascii=False))]
-    for name, rows in (("comparison.json", summary["methods"]), ("differences.json", summary["comparisons"])):
-        if rows:
-            items.append(_table(name, rows))
-    patterns = ("report.*", "*.yaml", "*.png", "*.svg")
-    items += [File(path) for pattern in patterns for path in sorted(folder.glob(pattern))]
-    return items + [File(path, "figures") for path in sorted((folder / "figures").glob("*")) if path.is_file()]
 
 
 def mlflow_name(name: str) -> str:
@@ -176,32 +178,28 @@ def mlflow_name(name: str) -> str:
     return f"{clean[: NAME_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _table(name: str, rows: list[Mapping[str, Any]]) -> Table:
-    flat = [dict(_flat({**row, "chosen": _text(row["chosen"])} if "chosen" in row else row)) for row in rows]
-    named = dict.fromkeys(column for row in flat for column in row)
-    columns = tuple(column for column in named if not column.startswith("test.per_seed"))
-    return Table(name, columns, tuple(tuple(row.get(column) for column in columns) for row in flat))
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested options with dotted names; an empty mapping stays as it is."""
+    found: dict[str, Any] = {}
     for name, value in options.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+        inner = flat(value) if isinstance(value, Mapping) else {}
+        found |= {f"{name}.{key}": one for key, one in inner.items()} or {str(name): value}
+    return found
 
 
-def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+def finite(values: Mapping[str, Any]) -> dict[str, float]:
+    """Those values that are finite numbers, under names that MLflow takes."""
     numbers = {name: value for name, value in values.items() if isinstance(value, Real) and not isinstance(value, bool)}
     return {mlflow_name(name): float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A value as YAML writes it; strings as they are."""
     if isinstance(value, np.generic):
         value = value.item()
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """At most `length` characters of a text, with an ellipsis where some are missing."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -8,6 +8,7 @@ from avil_ray.errors import UserError, WorkFailed
 from avil_ray.locking import locked
 from avil_ray.reports.comparison import Comparison
 from avil_ray.storage import Storage
+from avil_ray.tracking import notes
 from avil_ray.tracking.outbox import Outbox, unsent
 from avil_ray.tracking.store import experiment_name
 
@@ -35,7 +36,7 @@ def send_missing(uri: str, folder: Storage, comparison: Comparison) -> str | Non
 def _send(outbox: Outbox, comparison: Comparison) -> str | None:
     status = unsent(outbox.folder) or "KILLED"
     outbox.reach()
-    outbox.prepare(status=status)
-    outbox.finish(comparison.summary(), status)
+    outbox.prepare(comparison.facts, status)
+    outbox.finish(comparison.summary(), status, [one.key for one in comparison.best_trials], notes.outcome(comparison))
     outbox.settled()
     return outbox.trouble

@@ -1,4 +1,4 @@
-"""The sweep's end of the pipe to the process that writes to its tracking store (`delivery.py`)."""
+"""The sweep's end of the pipe to the process that writes to its tracking store (`desk.py`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +21,7 @@ from avil_ray.storage import Place, at
 from avil_ray.tracking.store import check_uri
 
 if TYPE_CHECKING:
-    from avil_ray.tracking.items import Item
+    from avil_ray.reports.facts import SweepFacts
     from avil_ray.tracking.runs import RunStatus
 
 logger = logging.getLogger("avil_ray.tracking")
@@ -58,6 +58,7 @@ class Outbox:
         self.uri, self.folder = uri, at(folder)
         self.trouble: str | None = None
         self.link: str | None = None
+        self._facts: SweepFacts | None = None
         self._named = (uri, experiment, sweep, str(self.folder))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,13 +79,14 @@ class Outbox:
         """Delete the runs of an earlier sweep of this name."""
         self._ask("forget")
 
-    def prepare(self, items: Iterable[Item] = (), status: RunStatus = "KILLED") -> None:
-        """Create what is missing of experiment and the sweep's run, before any trial, and log `items` there.
+    def prepare(self, facts: SweepFacts | None = None, status: RunStatus = "KILLED") -> None:
+        """Create what is missing of experiment and the sweep's run, before any trial; `facts`: see `Tracker.prepare`.
 
         Raises UserError where the store cannot be used: nothing has been worked on yet, so nothing is lost. From here
         on the folder says that the sweep ended with `status`, until `finish` knows better.
         """
-        self.link = self._ask("prepare", list(items))
+        self._facts = facts
+        self.link = self._ask("prepare", facts)
         self._leave_word(status)
 
     def start(self, key: str, facts: Mapping[str, Any]) -> None:
@@ -108,7 +110,9 @@ class Outbox:
             if self.trouble is None:
                 self._hear(("trouble", "the process that writes to the tracking store has died"))
 
-    def finish(self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str] = ()) -> list[str]:
+    def finish(
+        self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str] = (), outcome: str = ""
+    ) -> list[str]:
         """The end of a sweep: all that the store lacks of the folder is sent, and how the sweep ended.
 
         Parameters
@@ -118,7 +122,9 @@ class Outbox:
         status
             FINISHED; FAILED where some trial failed; KILLED where the sweep was interrupted.
         models
-            Trials whose runs are to have a model.
+            Trials whose runs are to have a model: the best of each method.
+        outcome
+            What the sweep came to, in Markdown.
 
         Returns
         -------
@@ -126,12 +132,13 @@ class Outbox:
             Those of `models` whose runs have none yet, for `log_model`.
         """
         self._leave_word(status)
+        told = (dict(summary), status, list(models), outcome)
         try:
-            trouble, lacking = self._ask("finish", dict(summary), status, list(models))
+            trouble, lacking = self._ask("finish", *told)
         except WorkFailed:  # the other process has died; the folder has all that it knew
             self._stop()
             self._start()
-            trouble, lacking = self._again(summary, status, models)
+            trouble, lacking = self._again(told)
         self.trouble = trouble or None
         return list(lacking)
 
@@ -142,22 +149,37 @@ class Outbox:
         except WorkFailed as error:
             self.trouble = str(error)
 
+    def register(self, key: str, name: str) -> None:
+        """Make a trial's model a version of the registered model of that name, unless it is one."""
+        try:
+            self.trouble = self._ask("register", key, name) or self.trouble
+        except (UserError, WorkFailed) as error:
+            self.trouble = str(error)
+
+    def views(self, best: Sequence[str]) -> dict[str, str]:
+        """Where things are in the MLflow UI, see `Tracker.views`; nothing where the store does not answer."""
+        try:
+            found: dict[str, str] = {} if self.trouble else self._ask("views", list(best))
+            return found
+        except (UserError, WorkFailed):
+            return {}
+
     def settled(self) -> None:
         """The store has everything, unless `trouble` says otherwise."""
         if self.trouble is None:
             self.folder.delete(UNSENT)
 
-    def _again(self, summary: Mapping[str, Any], status: RunStatus, models: Sequence[str]) -> tuple[str, list[str]]:
+    def _again(self, told: tuple[Any, ...]) -> tuple[str, list[str]]:
         try:
-            self._ask("prepare", [])
-            found: tuple[str, list[str]] = self._ask("finish", dict(summary), status, list(models))
+            self._ask("prepare", self._facts)
+            found: tuple[str, list[str]] = self._ask("finish", *told)
             return found
         except (UserError, WorkFailed) as error:
             return str(error), []
 
     def _start(self) -> None:
         self._pipe, theirs = Pipe()
-        command = [sys.executable, "-m", "avil_ray.tracking.delivery", str(theirs.fileno())]
+        command = [sys.executable, "-m", "avil_ray.tracking.desk", str(theirs.fileno())]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(  # noqa: S603 (no shell, and no argument of the user's)
             command,

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from avil_ray.tracking.items import ROUND, File, Item, Metrics, Parameters, SavedModel, Table, Tag, Text, Totals
+from avil_ray.tracking.finding import find_run
+from avil_ray.tracking.items import (
+    ROUND,
+    TAG_LENGTH,
+    Data,
+    File,
+    Item,
+    Metrics,
+    Note,
+    Origin,
+    Parameters,
+    Table,
+    Tag,
+    Text,
+    Totals,
+    cut,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,10 +33,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Stored
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-TABLES = "mlflow.loggedArtifacts"
+TABLES, NOTE = "mlflow.loggedArtifacts", "mlflow.note.content"
+OUR_NOTE = "avil.note"
+"""The tag that holds the checksum of the description as we wrote it last."""
+CONTEXT = "mlflow.data.context"
+"""The tag of an input that says what a run used it for: its split."""
 # MLflow takes 1000 entities in one request, of these 100 parameters and 100 tags.
 METRICS_AT_ONCE, OTHERS_AT_ONCE = 800, 100
-RUNS_AT_ONCE = 1000
 
 Kind = TypeVar("Kind")
 Value = TypeVar("Value")
@@ -40,6 +59,8 @@ class Run:
         What the store has, of metrics the latest values.
     rounds
         The rounds whose metrics are there; None until somebody asks (see `known_rounds`).
+    data
+        The name and the digest of each data set that is there as an input, by split.
     """
 
     client: MlflowClient
@@ -50,6 +71,7 @@ class Run:
     tags: dict[str, str]
     metrics: dict[str, float]
     rounds: set[int] | None = None
+    data: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def known_rounds(self) -> set[int]:
         """The rounds whose metrics are there. The store is asked once, and not at all about a run without any."""
@@ -69,11 +91,18 @@ class Run:
         self.status = status
 
     def send(self, items: Iterable[Item]) -> None:
-        """What is missing: parameters never change, rounds never repeat, files are replaced, no tag is an empty one."""
+        """What is missing: parameters never change, rounds never repeat, files are replaced, no tag is an empty one.
+
+        Files go first and tags last: where a tag is, all else is there.
+        """
         items = list(items)
+        for item in items:
+            self._send_file(item)
+        self._send_data([item for item in items if isinstance(item, Data)])
         parameters = _merged(items, Parameters, lambda item: item.entries)
         parameters = {name: value for name, value in parameters.items() if name not in self.parameters}
         tags = _merged(items, Tag, lambda item: {item.name: item.value})
+        tags = {**self._note(items), **tags}
         tags = {name: value for name, value in tags.items() if self.tags.get(name, "") != value}
         totals = _merged(items, Totals, lambda item: item.entries)
         totals = {name: value for name, value in totals.items() if self.metrics.get(name) != value}
@@ -85,8 +114,28 @@ class Run:
         self.metrics |= totals
         if rows:
             self.rounds = self.known_rounds() | set(rows)
-        for item in items:
-            self._send_file(item)
+
+    def _note(self, items: Iterable[Item]) -> dict[str, str]:
+        """The tags that make the last of the notes the run's description, unless somebody has edited it."""
+        notes = [cut(item.content, TAG_LENGTH) for item in items if isinstance(item, Note)]
+        now = self.tags.get(NOTE, "")
+        edited = now and _checksum(now) != self.tags.get(OUR_NOTE)
+        return {NOTE: notes[-1], OUR_NOTE: _checksum(notes[-1])} if notes and not edited else {}
+
+    def _send_data(self, found: Sequence[Data]) -> None:
+        """The data sets that are not yet among the run's inputs."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        new = [one for one in found if self.data.get(one.split) != (one.name, one.digest)]
+        inputs = []
+        for one in new:
+            known = {task: size for task, size in one.sizes.items() if size is not None}
+            profile = json.dumps({"num_rows": sum(known.values()), "rows_of_each_task": one.sizes}, ensure_ascii=False)
+            dataset = Dataset(one.name, one.digest, "avil_ray", one.source, profile=profile)
+            inputs.append(DatasetInput(dataset, [InputTag(CONTEXT, one.split)]))
+        if inputs:
+            self.client.log_inputs(self.run_id, inputs)
+            self.data |= {one.split: (one.name, one.digest) for one in new}
 
     def _send_batches(
         self,
@@ -94,7 +143,7 @@ class Run:
         tags: Mapping[str, str],
         rows: Sequence[tuple[int, Mapping[str, float]]],
     ) -> None:
-        """In as few requests as MLflow takes. Tags go last: where they are, all else is there."""
+        """In as few requests as MLflow takes, tags in the last."""
         from mlflow.entities import Param, RunTag
 
         batches = _batches(rows)
@@ -114,8 +163,6 @@ class Run:
                 self.client.log_artifact(self.run_id, str(path), folder or None)
             case Table():
                 self._send_table(item)
-            case SavedModel(folder, name):
-                self._send_model(folder, name)
 
     def _send_table(self, table: Table) -> None:
         """As `MlflowClient.log_table`, which would append to a table of that name: a resumed sweep's would grow."""
@@ -125,34 +172,21 @@ class Run:
         if entry not in known:
             self.send([Tag(TABLES, json.dumps([*known, entry]))])
 
-    def _send_model(self, folder: Path, name: str) -> None:
-        """Register the folder as the run's model, which MLflow keeps outside the run's own files."""
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model
 
-        logged = self.client.create_logged_model(self.experiment_id, name, self.run_id)
-        description = Model.load(str(folder))
-        description.artifact_path = logged.artifact_location
-        description.model_id = description.model_uuid = logged.model_id
-        description.run_id = self.run_id
-        description.save(str(folder / "MLmodel"))
-        self.client.log_model_artifacts(logged.model_id, str(folder))
-        self.client.finalize_logged_model(logged.model_id, "READY")
-        self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        self.send([Tag("avil.model", f"models:/{logged.model_id}")])
-
-
-def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], name: str) -> Run:
+def open_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], made: Origin) -> Run:
     """The experiment's run with the tag `avil.key` of `tags`; where there is none, a new one. Either has all of `tags`.
 
-    A run that was deleted in MLflow is restored. Looking and creating are two steps, so only one writer may do this.
+    A new run is called as `made` says. A run that was deleted in MLflow is restored. Looking and creating are two
+    steps, so only one writer may do this.
     """
-    return opened(client, experiment_id, find_run(client, experiment_id, tags["avil.key"]), tags, name)
+    return opened(client, experiment_id, find_run(client, experiment_id, tags["avil.key"]), tags, made)
 
 
-def opened(client: MlflowClient, experiment_id: str, found: Stored | None, tags: Mapping[str, str], name: str) -> Run:
+def opened(
+    client: MlflowClient, experiment_id: str, found: Stored | None, tags: Mapping[str, str], made: Origin
+) -> Run:
     """As `open_run`, once it is known what is there."""
-    run = found or client.create_run(experiment_id, tags=dict(tags), run_name=name)
+    run = found or client.create_run(experiment_id, tags={**made.tags, **tags}, run_name=made.name)
     if run.info.lifecycle_stage == "deleted":
         client.restore_run(run.info.run_id)
     old = {tag: value for tag, value in tags.items() if run.data.tags.get(tag) != value}
@@ -167,73 +201,19 @@ def opened(client: MlflowClient, experiment_id: str, found: Stored | None, tags:
         parameters=dict(data.params),
         tags={**data.tags, **tags},
         metrics=dict(data.metrics),
+        data=_inputs(run),
     )
 
 
-def find_run(client: MlflowClient, experiment_id: str, key: str) -> Stored | None:
-    """The run of that `avil.key`, if need be among the deleted ones; the oldest, should there be several."""
-    from mlflow.entities import ViewType
-
-    query = f"tags.`avil.key` = {_quoted(key)}"
-    for kind in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
-        found = client.search_runs([experiment_id], query, kind, 1, order_by=["attributes.start_time ASC"])
-        if found:
-            return found[0]
-    return None
+def _inputs(run: Stored) -> dict[str, tuple[str, str]]:
+    """The name and the digest of each data set that a run has as an input, by split."""
+    there = run.inputs.dataset_inputs if run.inputs else []
+    splits = [{tag.key: tag.value for tag in one.tags}.get(CONTEXT, "") for one in there]
+    return {split: (one.dataset.name, one.dataset.digest) for split, one in zip(splits, there, strict=True)}
 
 
-def find_runs(client: MlflowClient, experiment_id: str, sweep: str) -> dict[str, Stored]:
-    """Every run of the sweep by its `avil.key`, chosen as by `find_run`, in a few requests however many there are."""
-    from mlflow.entities import ViewType
-
-    found: dict[str, Stored] = {}
-    # `_` and `%` of a name match more than themselves, so what is found is looked at again
-    for query in (f"tags.`avil.key` = {_quoted(sweep)}", f"tags.`avil.key` LIKE {_quoted(f'{sweep}/%')}"):
-        for run in _all_runs(client, experiment_id, query, ViewType.ALL):
-            key = run.data.tags["avil.key"]
-            before = found.get(key)
-            deleted = before is not None and before.info.lifecycle_stage == "deleted" != run.info.lifecycle_stage
-            if _of(key, sweep) and (before is None or deleted):
-                found[key] = run
-    return found
-
-
-def _all_runs(client: MlflowClient, experiment_id: str, query: str, kind: int) -> Iterator[Stored]:
-    """Every run that matches, the oldest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], query, kind, RUNS_AT_ONCE, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def delete_runs(client: MlflowClient, experiment_id: str, sweep: str) -> None:
-    """Mark the sweep's run and its trials' runs as deleted; MLflow's own clean-up removes them for good.
-
-    They lose their `avil.key` (those that were deleted before, too), so that no later sweep takes them for its own.
-    """
-    from mlflow.entities import ViewType
-
-    runs = _all_runs(client, experiment_id, "tags.`avil.key` LIKE '%'", ViewType.ALL)
-    doomed = [(run.info.run_id, run.info.lifecycle_stage) for run in runs if _of(run.data.tags["avil.key"], sweep)]
-    for run_id, stage in doomed:
-        if stage == "deleted":  # MLflow changes no tag of a deleted run
-            client.restore_run(run_id)
-        client.delete_tag(run_id, "avil.key")
-        client.delete_run(run_id)
-
-
-def _of(key: str, sweep: str) -> bool:
-    return key == sweep or key.startswith(f"{sweep}/")
-
-
-def _quoted(text: str) -> str:
-    quote = '"' if "'" in text else "'"
-    return f"{quote}{text}{quote}"
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _batches(rows: Sequence[tuple[int, Mapping[str, float]]]) -> list[list[Metric]]:

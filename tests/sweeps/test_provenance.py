@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from tiny_suite import tiny_suite
 
+import avil_ray as avil
 from avil_ray import cli
 from avil_ray.spaces.search_space import read_search_space
 from avil_ray.sweeps import provenance
@@ -51,6 +53,34 @@ def test_the_setup_has_sizes_learning_and_the_options_that_were_given(tmp_path: 
     assert set(found.given["static"]) == {"weights.b", "weights.c", "learning.learning_rate", "learning.batch_size"}
     assert "alpha_bounds" in found.given["alpha-vil"]
     assert yaml.safe_load(found.space)["name"] == "tiny"
+
+
+def test_the_setup_has_the_whole_configuration_and_what_is_searched(tmp_path: Path) -> None:
+    suite = tiny_suite()
+    found = provenance.setup(read_search_space(written(tmp_path)), suite, suite.draw(0))
+    expected = {"suite.name": "tiny", "suite.target": "a", "suite.factory": "tiny_suite:tiny_suite", "clip": 5.0}
+    expected |= {"rounds": 3, "steps_per_round": 4, "threads": 1, "learning_rate": 0.05, "momentum": 0.9}
+    assert expected.items() <= found.configuration.items()
+    assert set(found.searched["static"]) == {"weights.b", "learning.learning_rate"}
+    assert set(found.searched["alpha-vil"]) == {"learning.learning_rate"}
+
+
+def test_the_digest_tells_data_and_options_apart() -> None:
+    suite = avil.suites.synthetic(train=60, target_labels=30, select=30, test=30)
+    first = provenance.digest(suite, suite.draw(0))
+    assert first == provenance.digest(suite, suite.draw(0))
+    assert first != provenance.digest(suite, suite.draw(1)), "other examples"
+    assert first != provenance.digest(replace(suite, options={**suite.options, "noise": 7}), suite.draw(0))
+
+
+def test_a_single_run_is_described_as_a_sweep_of_one_trial() -> None:
+    length = {"rounds": 2, "steps_per_round": 3, "threads": 1}
+    facts = provenance.of_run(tiny_suite(), "equal", {"dev": "train"}, length, 5)
+    assert (facts.name, facts.seeds, facts.labels, facts.metric) == ("equal", (5,), ("equal",), "accuracy")
+    assert facts.setup is not None
+    assert facts.setup.configuration["steps_per_round"] == 3
+    assert facts.setup.examples["b"] == {"train": 60}
+    assert [start.source for start in facts.starts] == ["avil-ray run"]
 
 
 def test_a_start_has_its_date_versions_hardware_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,5 +126,5 @@ def test_the_recommended_command_gives_the_trials_own_figures(
     assert len(again.starts) == 2
     link = facts.starts[0].mlflow
     assert link is not None
-    assert re.fullmatch(r"#/experiments/\d+/runs/[0-9a-f]{32}", link)
+    assert re.fullmatch(r"#/experiments/\d+/runs/[0-9a-f]{32}\?workflowType=machine_learning", link)
     assert link == again.starts[1].mlflow

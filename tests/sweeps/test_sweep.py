@@ -127,6 +127,14 @@ class TestSweep:
         assert {run.data.tags["mlflow.parentRunId"] for run in stored.values()} == {parent.info.run_id}
         models = [key for key, run in stored.items() if run.data.tags.get("avil.model", "").startswith("models:/")]
         assert sorted(key.split("/")[1] for key in models) == ["alpha-vil", "static"]
+        one = stored["tiny/static/c001/s1"]
+        assert one.info.run_name == "static b=1 · seed 1"
+        told = {"learning_rate": "0.05", "suite.target": "a", "rounds": "3", "seed": "1", "weights.b": "1.0"}
+        assert told.items() <= one.data.params.items()
+        assert "mlflow.note.content" in one.data.tags
+        assert parent.data.metrics["test/static"] == summary["methods"][1]["test"]["mean"]
+        assert parent.data.tags["mlflow.note.content"].startswith("**Train a with ")
+        assert set(outcome.views) == {"trials", "charts", "comparison", "report"}
 
         with pytest.raises(avil.UserError, match="a sweep of this name already exists; add --resume"):
             sweep(write(), storage)

@@ -104,7 +104,7 @@ def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, o
     sent(callback)
     assert len(store.runs()) == 4  # one each, and the sweep's
     assert store.run(FAILING).info.status == "FINISHED"
-    assert store.run(FAILING).data.params == {"rate": "0.5"}
+    assert store.run(FAILING).data.params["rate"] == "0.5"
     for key in (CLEAN, TWICE, FAILING):
         assert store.history(key, "select/accuracy") == [(0, 0.0), (1, 0.1), (2, 0.2)]
 
@@ -121,7 +121,7 @@ def test_what_a_sweeps_end_cuts_off_was_killed(store, callback):
     sent(callback)
     assert (store.run(CLEAN).info.status, store.run(TWICE).info.status) == ("FINISHED", "KILLED")
     callback.on_trial_start(2, [], as_trial(TWICE))
-    callback.outbox._ask("prepare", [])  # answered once what came before it was heard
+    callback.outbox._ask("prepare", None)  # answered once what came before it was heard
     until = time.monotonic() + 20
     while store.run(TWICE).info.status != "RUNNING" and time.monotonic() < until:
         time.sleep(0.1)

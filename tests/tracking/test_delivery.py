@@ -15,6 +15,7 @@ from avil_ray.tracking.delivery import Delivery
 from avil_ray.tracking.store import open_store
 
 KEY, OTHER = "equal/c000/s0", "equal/c000/s1"
+PARAMETERS = {"rate": "0.5", "label": "equal", "method": "static"}
 SUMMARY = {"sweep": "first sweep", "methods": [{"label": "equal", "trials": 1}], "comparisons": []}
 
 
@@ -71,7 +72,7 @@ def test_a_trial_that_is_behind_is_sent_in_three_requests(store, delivery, monke
     assert not delivery.backlog
     assert [step for step, _ in store.history(KEY, "select/accuracy")] == list(range(20))
     assert store.run(KEY).info.status == "FINISHED"
-    assert store.run(KEY).data.params == {"rate": "0.5"}
+    assert store.run(KEY).data.params == PARAMETERS | {"seed": "0"}
 
 
 def test_of_a_trial_that_left_its_record_all_is_read_from_there(store, delivery, record, tmp_path):
@@ -109,6 +110,7 @@ def test_the_end_of_a_sweep(store, delivery, record, tmp_path):
     }
     client, parent = open_store(store.uri), store.run(None).info.run_id
     names = {file.path for file in client.list_artifacts(parent)}
+    assert {file.path for file in client.list_artifacts(store.run(KEY).info.run_id)} == {"record", "figures"}
     assert names == {"summary.json", "comparison.json", "report.md", "report.html", "figures"}
     folder = client.download_artifacts(parent, "summary.json", str(tmp_path))
     assert json.loads(Path(folder).read_text()) == SUMMARY
@@ -121,6 +123,16 @@ def test_a_trial_that_failed_without_a_record_has_failed_also_where_that_is_stil
     delivery.end(KEY, "FAILED")  # and the sweep ends before that is sent
     assert delivery.finish(SUMMARY, "FAILED", []) == []
     assert (store.run(KEY).info.status, store.run(OTHER).info.status) == ("FAILED", "KILLED")
+
+
+def test_where_many_trials_wait_their_curves_are_not_drawn(store, told, record, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MANY", 1)
+    for key in (KEY, OTHER):
+        write_record(trial_folder(tmp_path, key), record(int(key[-1]), key=key))
+    make(store, told, tmp_path).finish(SUMMARY, "FINISHED", [])
+    client = open_store(store.uri)
+    folders = [{file.path for file in client.list_artifacts(store.run(key).info.run_id)} for key in (KEY, OTHER)]
+    assert folders == [{"record"}, {"record", "figures"}]
 
 
 def test_what_the_store_shows_is_not_sent_again(store, told, record, tmp_path):
@@ -170,7 +182,7 @@ def test_a_trial_that_the_store_never_takes_holds_up_no_other(store, delivery, m
     delivery.start(KEY, {**facts(KEY), "options": {"rate": "bad"}})
     delivery.start(OTHER, facts(OTHER))
     assert delivery.finish(SUMMARY, "FINISHED", []) == []
-    assert store.run(OTHER).data.params == {"rate": "0.5"}
+    assert store.run(OTHER).data.params == PARAMETERS | {"seed": "1"}
     assert list(delivery.backlog.waiting) == [KEY]
     assert "refused" in delivery.trouble
 

@@ -1,28 +1,11 @@
-import json
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from mlflow.utils.validation import _validate_metric_name, _validate_param
 
 from avil_ray.reports.records import Cost
-from avil_ray.tracking.items import (
-    File,
-    Metrics,
-    Parameters,
-    Table,
-    Tag,
-    Text,
-    final_metrics,
-    identity,
-    mlflow_name,
-    parameters,
-    record_items,
-    round_metrics,
-    sweep_items,
-    trial_items,
-)
+from avil_ray.tracking.items import Metrics, final_metrics, identity, mlflow_name, parameters, round_metrics
 
 
 def test_parameters_are_flat_sorted_and_written_as_in_yaml():
@@ -103,66 +86,3 @@ def test_identity_names_sweep_trial_and_parent():
         "avil.key": "moons/equal/c000/s1",
         "mlflow.parentRunId": "run-7",
     }
-
-
-def test_trial_items_are_its_configuration_and_tags():
-    trial = {
-        "key": "e/c002/s1",
-        "label": "e",
-        "method": "static",
-        "configuration": 2,
-        "seed": 1,
-        "options": {"weights": {"a": 1}},
-    }
-    assert trial_items(trial) == [
-        Parameters({"weights.a": "1"}),
-        Tag("avil.label", "e"),
-        Tag("avil.method", "static"),
-        Tag("avil.configuration", "2"),
-        Tag("avil.seed", "1"),
-    ]
-
-
-def test_a_record_gives_every_round_and_why_it_failed(record):
-    items = record_items(record(status="failed", reason="diverged"))
-    assert [item.step for item in items if isinstance(item, Metrics)] == [0, 1, 2]
-    assert Metrics(1, {"select/accuracy": 0.7, "round": 1.0}) in items
-    assert Tag("avil.status", "failed") in items
-    assert Tag("avil.reason", "diverged") in items
-    unstarted = record_items(record(history=pd.DataFrame()))
-    assert not any(isinstance(item, Metrics) for item in unstarted)
-
-
-def test_a_sweep_gives_its_tables_and_the_files_that_are_there(tmp_path):
-    (tmp_path / "figures").mkdir()
-    for name in ("report.md", "space.yaml", "figures/curves.png", "tuner.pkl"):
-        (tmp_path / name).write_text("content")
-    methods = [
-        {
-            "label": "equal",
-            "chosen": {"w": 1},
-            "test": {"mean": 0.9, "ci95": [0.8, 1.0], "per_seed": {"0": 0.9}},
-            "cost": {"steps": 4},
-        },
-        {"label": "broken", "chosen": None, "test": None, "cost": {"steps": 0}},
-    ]
-    summary = {"methods": methods, "comparisons": []}
-    items = sweep_items(summary, tmp_path)
-    table = next(item for item in items if isinstance(item, Table))
-    assert table.name == "comparison.json"
-    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    assert rows[0] == {
-        "label": "equal",
-        "chosen": '{"w": 1}',
-        "test.mean": 0.9,
-        "test.ci95": [0.8, 1.0],
-        "cost.steps": 4,
-        "test": None,
-    }
-    assert rows[1]["cost.steps"] == 0
-    assert [(item.path.name, item.folder) for item in items if isinstance(item, File)] == [
-        ("report.md", ""),
-        ("space.yaml", ""),
-        ("curves.png", "figures"),
-    ]
-    assert json.loads(next(item for item in items if isinstance(item, Text)).content) == summary

@@ -1,7 +1,9 @@
 """What a sweep could not send is sent from its folder."""
 
+from dataclasses import replace
+
 import pytest
-from simulated import make_facts
+from simulated import SETUP, START, make_facts
 
 from avil_ray.locking import locked
 from avil_ray.reports.comparison import compare
@@ -9,6 +11,7 @@ from avil_ray.reports.records import read_records, trial_folder, write_record
 from avil_ray.storage import at
 from avil_ray.tracking.missing import send_missing
 from avil_ray.tracking.outbox import UNSENT, unsent
+from avil_ray.tracking.store import open_store
 
 KEY = "equal/c000/s0"
 UNREACHABLE = "http://127.0.0.1:1"
@@ -25,7 +28,9 @@ def folder(store, record, tmp_path):
 
 
 def comparison(store, folder):
-    facts = make_facts(("equal",), seeds=(0, 1), name=store.sweep, suite=store.experiment)
+    setup = replace(SETUP, configuration={"suite.target_labels": 300}, digest="abc")
+    told = {"name": store.sweep, "suite": store.experiment, "setup": setup, "starts": (START,)}
+    facts = make_facts(("equal",), seeds=(0,), **told)
     return compare(read_records(folder), facts)
 
 
@@ -38,6 +43,20 @@ def test_a_killed_sweeps_runs_say_what_its_folder_says(store, folder):
         f"{store.sweep}/equal/c000/s1": "KILLED",
     }
     assert [step for step, _ in store.history(KEY, "select/accuracy")] == [0, 1, 2]
+    require_complete(store)
+
+
+def require_complete(store):
+    """What is sent later is as complete as what is sent at once."""
+    trial, parent = store.run(KEY), store.run(None)
+    assert trial.info.run_name == "equal · seed 0"
+    assert trial.data.params["suite.target_labels"] == "300"
+    assert trial.data.tags["mlflow.source.git.commit"] == "0123abc"
+    assert [one.tags[0].value for one in trial.inputs.dataset_inputs] == ["train", "dev", "select", "test"]
+    files = open_store(store.uri).list_artifacts(trial.info.run_id)
+    assert {file.path for file in files} == {"record", "figures"}
+    assert parent.data.metrics["test/equal"] == 0.65
+    assert trial.info.run_id in parent.data.tags["mlflow.note.content"], "the best trials are compared there"
 
 
 def test_a_sweep_that_sent_all_costs_a_report_nothing(store, folder):

@@ -1,15 +1,14 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 
 from avil_ray.errors import UserError
-from avil_ray.tracking.exported import pack_model
-from avil_ray.tracking.items import Parameters, Table, Tag, Text, Totals, round_metrics, trial_items
+from avil_ray.tracking.contents import trial_items
+from avil_ray.tracking.items import Data, Note, Origin, Parameters, Table, Tag, Text, Totals, round_metrics
 from avil_ray.tracking.runs import _batches
 from avil_ray.tracking.store import open_store
 from avil_ray.tracking.writer import Tracker
@@ -41,7 +40,8 @@ def test_a_trial_gets_one_run_below_its_sweeps(store):
     child, parent = store.run(KEY), store.run(None)
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["avil.label"] == "equal"
-    assert child.data.params == {"weights.a": "0.5"}
+    assert child.data.params == {"weights.a": "0.5", "label": "equal", "method": "static", "seed": "0"}
+    assert child.info.run_name == "equal · seed 0"
     assert store.history(KEY, "select/accuracy") == [(0, 0.0), (1, 0.1)]
     assert (child.info.status, parent.info.status) == ("RUNNING", "RUNNING")
 
@@ -181,36 +181,6 @@ def test_texts_replace_each_other(store, tmp_path):
     assert Path(path).read_text() == "two"
 
 
-class OfTheData(nn.Module):
-    """Its path depends on its input, which no graph can follow."""
-
-    def forward(self, inputs):
-        return inputs if inputs.sum() > 0 else -inputs
-
-
-def test_a_run_has_one_model(store, tmp_path):
-    tracker = store.tracker()
-    for number in range(2):
-        packed = pack_model(nn.Linear(3, 2), torch.ones(4, 3), tmp_path / str(number))
-        assert tracker.lacks_model(KEY) == (number == 0)
-        tracker.log_model(KEY, packed.model, packed.files, packed.trouble)
-        tracker = store.tracker()
-    run = open_store(store.uri).get_run(store.run(KEY).info.run_id)
-    (output,) = run.outputs.model_outputs
-    assert run.data.tags["avil.model"] == f"models:/{output.model_id}"
-    assert str(open_store(store.uri).get_logged_model(output.model_id).status) == "READY"
-
-
-def test_a_model_that_cannot_be_exported_is_no_failure(store, caplog, tmp_path):
-    tracker, weights = store.tracker(), tmp_path / "model.safetensors"
-    weights.write_bytes(b"content")
-    packed = pack_model(OfTheData(), torch.ones(4, 3), tmp_path, files=[weights])
-    tracker.log_model(KEY, packed.model, packed.files, packed.trouble)
-    assert [file.path for file in open_store(store.uri).list_artifacts(store.run(KEY).info.run_id)] == [weights.name]
-    assert "cannot be exported" in caplog.text
-    assert store.run(KEY).data.tags["avil.model"].startswith("the model cannot be exported")
-
-
 @pytest.mark.parametrize("what", ["run", "runs", "experiment", "for good"])
 def test_what_was_deleted_in_mlflow_is_found_again(store, record, what):
     store.tracker().bring_record(record())
@@ -274,7 +244,7 @@ def test_names_that_match_as_patterns_are_told_apart(store, record):
 
 
 def test_more_runs_than_one_page_are_found(store, record, monkeypatch):
-    monkeypatch.setattr("avil_ray.tracking.runs.RUNS_AT_ONCE", 2)
+    monkeypatch.setattr("avil_ray.tracking.finding.RUNS_AT_ONCE", 2)
     tracker = store.tracker()
     for seed in range(5):
         tracker.bring_record(record(seed, key=f"equal/c000/s{seed}"), "abc")
@@ -315,4 +285,62 @@ def test_the_link_names_the_sweeps_run(store):
     assert tracker.link is None
     tracker.prepare()
     info = store.run(None).info
-    assert tracker.link == f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
+    assert tracker.link == f"#/experiments/{info.experiment_id}/runs/{info.run_id}?workflowType=machine_learning"
+
+
+def test_a_run_keeps_the_name_that_a_user_gave_it(store):
+    store.tracker().bring(KEY, [Origin("first", {"mlflow.user": "somebody"})])
+    run = store.run(KEY)
+    assert (run.info.run_name, run.data.tags["mlflow.user"]) == ("first", "somebody")
+    open_store(store.uri).update_run(run.info.run_id, name="mine")
+    store.tracker().bring(KEY, [Origin("second", {"mlflow.user": "somebody else"})])
+    run = store.run(KEY)
+    assert (run.info.run_name, run.data.tags["mlflow.user"]) == ("mine", "somebody")
+
+
+def test_a_description_is_renewed_until_a_user_edits_it(store):
+    for content in ("one", "two"):
+        store.tracker().bring(KEY, [Note(content)])
+        assert store.run(KEY).data.tags["mlflow.note.content"] == content
+    open_store(store.uri).set_tag(store.run(KEY).info.run_id, "mlflow.note.content", "mine")
+    store.tracker().bring(KEY, [Note("three")])
+    assert store.run(KEY).data.tags["mlflow.note.content"] == "mine"
+
+
+def test_a_description_too_long_for_mlflow_is_cut(store):
+    store.tracker().bring(KEY, [Note("x" * 9000)])
+    assert len(store.run(KEY).data.tags["mlflow.note.content"]) == 8000
+
+
+def test_data_are_inputs_once(store, monkeypatch):
+    found = [Data("moons", f"d{split}", split, {"a": 40, "b": None}, "{}") for split in ("train", "test")]
+    store.tracker().bring(KEY, found)
+    tracker = store.tracker()
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker._client, "log_inputs", lambda *_: pytest.fail("asked again"))
+        tracker.bring(KEY, found)
+    inputs = store.run(KEY).inputs.dataset_inputs
+    assert {one.tags[0].value: (one.dataset.name, one.dataset.digest) for one in inputs} == {
+        "train": ("moons", "dtrain"),
+        "test": ("moons", "dtest"),
+    }
+    assert json.loads(inputs[0].dataset.profile) == {"num_rows": 40, "rows_of_each_task": {"a": 40, "b": None}}
+
+
+def test_where_a_store_fails_half_way_no_mark_says_that_all_is_there(store, record, monkeypatch):
+    tracker = store.tracker()
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker._client, "log_text", lambda *_: pytest.fail("the disk is full"))
+        with pytest.raises(pytest.fail.Exception):
+            tracker.bring_record(record(), "abc", [Text("record/result.json", "{}")])
+    assert not store.tracker().shows(KEY, "finished", "abc")
+
+
+def test_views_of_a_sweep(store, record):
+    tracker = store.tracker()
+    tracker.bring_record(record())
+    found, parent = tracker.views([KEY]), store.run(None).info.run_id
+    assert set(found) == {"trials", "charts", "comparison", "report"}
+    assert store.run(KEY).info.run_id in found["comparison"]
+    assert all(parent in found[name] for name in ("trials", "charts", "report"))
+    assert "comparison" not in tracker.views([])
