@@ -67,7 +67,7 @@ def multilabel(
         A CSV file with a header of column names, gzipped or not. Default: yeast, from the package river; with `images`,
         the folder's Data_Entry*.csv.
     labels
-        Columns of 1, 0 or empty cells (unknown), or a single column of names separated by |. Default: yeast's Class1 to
+        Columns of 1, 0 or empty cells (unknown), or one column of names separated by ``|``. Default: yeast's Class1 to
         Class14; with `images`, Finding Labels.
     features
         The input columns, if there are no images. Default: all others.
