@@ -67,8 +67,8 @@ def multilabel(
         A CSV file with a line of column names, gzipped or not. Default: yeast, of the package river; with `images`,
         the folder's Data_Entry*.csv.
     labels
-        Columns of 1, 0 or nothing (nobody knows), or the one column of names with | between them. Default: yeast's
-        Class1 to Class14; with `images`, Finding Labels.
+        Columns of 1, 0 or empty cells (unknown), or one column of names separated by ``|``. Default: yeast's Class1 to
+        Class14; with `images`, Finding Labels.
     features
         The columns that are inputs, where there are no images. Default: all others.
     group
