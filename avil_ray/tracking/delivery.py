@@ -131,8 +131,7 @@ class Delivery:
             if key and not self.tracker.shows(key, status, head.get(CHECKSUM, "")):  # type: ignore[arg-type]
                 self.backlog.replace(key, Due(status="FINISHED"))
         for key in self.tracker.running():
-            told = self.backlog.waiting.get(key, Due()).status
-            if key not in there and told in (None, "RUNNING"):  # else its end is known, and only not sent yet
+            if key not in there:
                 self.backlog.add(key, Due(status="KILLED"))
 
     def _send(self, key: str, due: Due) -> None:

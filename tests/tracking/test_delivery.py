@@ -116,14 +116,6 @@ def test_the_end_of_a_sweep(store, delivery, record, tmp_path):
     assert json.loads(Path(folder).read_text()) == SUMMARY
 
 
-def test_an_end_that_is_not_sent_yet_is_not_taken_for_a_trial_that_was_killed(store, delivery):
-    delivery.start(KEY, facts(KEY))
-    send_all(delivery)
-    delivery.end(KEY, "FAILED")
-    delivery.finish(SUMMARY, "FAILED", [])
-    assert store.run(KEY).info.status == "FAILED"
-
-
 def test_where_many_trials_wait_their_curves_are_not_drawn(store, told, record, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MANY", 1)
     for key in (KEY, OTHER):
