@@ -29,7 +29,7 @@ test-slow: $(READY)
 
 # Breaks processes, disks, servers and nodes under real sweeps: some twenty minutes on two cores. Root may mount the disks.
 test-faults: $(READY)
-	.venv/bin/python -m pytest -m faults tests/faults
+	.venv/bin/python -m pytest -m faults
 
 lint: $(READY)
 	.venv/bin/ruff check .

@@ -21,6 +21,14 @@ SMALL = 2**20
 """A run whose theta has fewer numbers is stored after every round."""
 
 
+def is_due(run: Run, every: float, started: float | None, now: float) -> bool:
+    """Whether to keep `run` at `now` seconds of `time.monotonic`: a small one always, a large one `every` seconds.
+
+    `started` is when it was last kept; None where it never was.
+    """
+    return run.main.theta.size < SMALL or started is None or now - started >= every
+
+
 class Checkpoints:
     """The checkpoints of one run, written by a thread of their own: at most one at a time.
 
@@ -52,7 +60,7 @@ class Checkpoints:
 
     def due(self, run: Run, now: float) -> bool:
         """Whether to store `run`, at `now` seconds of `time.monotonic`; the first one always is."""
-        return run.main.theta.size < SMALL or self._started is None or now - self._started >= self._every
+        return is_due(run, self._every, self._started, now)
 
     def begin(self, run: Run) -> None:
         """Store `run` while the caller goes on; where it is the one that was stored last, there is nothing to do.

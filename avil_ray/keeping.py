@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from avil_ray.checkpoint_writer import SMALL, Checkpoints
+from avil_ray.checkpoint_writer import Checkpoints, is_due
 from avil_ray.methods.method import Run
 
 
@@ -35,19 +35,19 @@ class InMemory:
         Seconds from one time to the next, at least; small runs are kept after every round.
     """
 
-    def __init__(self, run: Run, every: float) -> None:
+    def __init__(self, run: Run, every: float = 30.0) -> None:
         self._run, self._every, self._kept = run, every, time.monotonic()
 
     def due(self, run: Run, *, last: bool) -> bool:
         """By size and time; never after the last round, behind which nothing can be lost."""
-        return not last and (run.main.theta.size < SMALL or time.monotonic() - self._kept >= self._every)
+        return not last and is_due(run, self._every, self._kept, time.monotonic())
 
     def store(self, run: Run) -> None:
         """Keep it."""
         self._run, self._kept = run, time.monotonic()
 
     def last(self) -> Run:
-        """The run after its last round, or as it began."""
+        """The run as it was kept last, or as it began."""
         return self._run
 
 

@@ -32,10 +32,6 @@ PATIENCE = 3
 """A run fails once it has this many rounds and every one has dropped the target's updates."""
 
 
-EVERY = 30.0
-"""Seconds between the times at which a large run is kept, unless said otherwise."""
-
-
 @dataclass(frozen=True)
 class Round:
     """The outcome of one round; `row` is its line in the history."""
@@ -97,7 +93,7 @@ def run_rounds(
     WorkFailed
         Training diverges, or a method drops whatever the target learns (`require_learning`).
     """
-    keeper, told = keeper or InMemory(run, EVERY), len(run.rows)
+    keeper, told = keeper or InMemory(run), len(run.rows)
 
     def tell(done: Round) -> None:
         nonlocal told

@@ -126,6 +126,7 @@ def test_a_signal_in_mid_write_keeps_the_old_file(s3: Server) -> None:
     assert len(storage.read("a")) in (3, len(content))
 
 
+@pytest.mark.slow
 def test_a_store_that_is_gone_is_a_line_and_what_was_there_is_there_when_it_is_back(tmp_path: Path) -> None:
     with served() as server:
         storage = at(server.uri("bucket/x"))

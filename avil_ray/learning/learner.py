@@ -23,6 +23,7 @@ from avil_ray.learning.passes import Batch, Source
 from avil_ray.learning.step import Bench, Step
 from avil_ray.learning.team import Team
 from avil_ray.learning.track import Track
+from avil_ray.learning.twins import Twins
 from avil_ray.learning.weighting import Fixed, Weights
 from avil_ray.randomness import derive, numpy_generator, seeded
 from avil_ray.tasks.data import Stream
@@ -54,6 +55,7 @@ class Learner:
         self.suite, self.seed, self.threads = suite, seed, threads
         with cpu_threads(threads):
             self.flat = initial_model(suite, seed, device)
+        self._twins = Twins(suite, seed, self.flat)
         self._tasks = tasks
         self._sources: dict[str, Source] = {}
         self._streams: dict[tuple[str, str], StreamLoader] = {}
@@ -146,6 +148,7 @@ class Learner:
             seed=self.seed,
             team=team,
             divides=isinstance(assignment.rule, Fixed),
+            twins=self._twins if self._twins.pay(assignment.learning) else None,
         )
         for index in range(first, first + assignment.steps):
             yield Step(index, bench)

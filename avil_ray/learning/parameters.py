@@ -115,22 +115,28 @@ class FlatModel:
     Attributes
     ----------
     values, gradient
-        [P], of `dtype`, on `device`. `gradient` is zero at the buffers.
+        [P], of `dtype`, on `device`. `gradient` is zero at the buffers. With `values` given, the model takes its values
+        from there; each model has its own gradient.
     """
 
     def __init__(
-        self, model: nn.Module, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        model: nn.Module,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        values: Tensor | None = None,
     ) -> None:
         self.model = model.to(device)
         self.space = ParameterSpace(model)
-        self.values = torch.zeros(self.space.size, dtype=dtype, device=device)
+        self.values = torch.zeros(self.space.size, dtype=dtype, device=device) if values is None else values
         self.gradient = torch.zeros_like(self.values)
         self._casts: list[tuple[Tensor, Entry]] = []
         self._gradients: list[tuple[nn.Parameter, Tensor, str]] = []
         self._tensors = _named_tensors(model)
         for entry in self.space.entries:
             tensor, view = self._tensors[entry.name], self.values[entry.where].view(entry.shape)
-            view.copy_(tensor.detach())
+            if values is None:
+                view.copy_(tensor.detach())
             if tensor.dtype == dtype:
                 tensor.data = view
                 if isinstance(tensor, nn.Parameter):
@@ -154,6 +160,11 @@ class FlatModel:
         compiler: Any = torch.compile  # its types lack the limit
         found: Callable[..., Any] = compiler(self.model, recompile_limit=COMPILED)
         return found
+
+    @property
+    def all_views(self) -> bool:
+        """Whether every parameter and buffer in theta is a view of `values`: none must be cast."""
+        return not self._casts
 
     def load(self, theta: Tensor | Vector) -> None:
         """Set every parameter and buffer from theta [P]; a no-op copy where theta is `values` itself."""
@@ -235,10 +246,15 @@ class FlatModel:
         return self.values.detach().to("cpu", torch.float32).numpy().copy()
 
 
-def initial_model(suite: Suite, seed: int, device: str | torch.device = "cpu") -> FlatModel:
-    """The suite's model as a run with this seed starts: the same in every process, frozen parameters too."""
+def initial_model(
+    suite: Suite, seed: int, device: str | torch.device = "cpu", values: Tensor | None = None
+) -> FlatModel:
+    """The suite's model as a run with this seed starts: the same in every process, frozen parameters too.
+
+    With `values` [P] it is a twin of the model that they belong to: both always have the same parameters.
+    """
     with seeded(seed, "initial parameters"):
-        return FlatModel(suite.build(), device)
+        return FlatModel(suite.build(), device, values=values)
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from avil_ray.errors import UserError
 from avil_ray.learning.parameters import FlatModel, ParameterSpace, backward_in_evaluation
 from avil_ray.learning.passes import Batch, losses, total_loss
 from avil_ray.learning.team import Team
+from avil_ray.learning.twins import Twins, backward
 from avil_ray.randomness import reseed
 from avil_ray.tasks.learning import Learning
 
@@ -45,6 +46,8 @@ class Bench:
         The number of the assignment's first step.
     divides
         Whether a task's micro-batches may be computed by several members: where no rule asks for its losses.
+    twins
+        Twins of the model, where they save time.
     """
 
     flat: FlatModel
@@ -58,6 +61,7 @@ class Bench:
     seed: int
     team: Team
     divides: bool
+    twins: Twins | None
     _drawn: dict[str, int] = field(default_factory=dict)
 
     def batch(self, task: str, index: int) -> Batch:
@@ -210,7 +214,9 @@ class Step:
         """
         self._flat.zero_gradient()
         ready = [task for task, weight in weights.items() if task in self._gradients and not isinstance(weight, Tensor)]
-        if self._bench.divides:
+        if self._bench.divides and self._bench.twins is not None:
+            self._sum_of_twins(weights, self._bench.twins)
+        elif self._bench.divides:
             self._sum_of_grains(weights)
         else:
             pending = {
@@ -270,6 +276,22 @@ class Step:
             self.passes += part == 0
 
         self._team.sum(len(grains), add, self._flat.gradient)
+
+    def _sum_of_twins(self, weights: Mapping[str, float | Tensor], twins: Twins) -> None:
+        """The same sum, of whole batches, from one backward pass of this member."""
+        tasks = list(weights)
+        mine = self._team.mine(len(tasks))
+        used = dict(zip(mine, twins.take(len(mine)), strict=True))
+        totals, slopes = [], []
+        for index, twin in used.items():
+            task, batch = tasks[index], self.batch(tasks[index])
+            reseed(self._bench.seed, "training", self.number, task, 0)
+            totals.append(total_loss(twin, batch, self._learning))
+            slopes.append(float(weights[task]) / batch.count)
+            self.shares.setdefault(task, []).append(totals[-1].detach() / batch.count)
+        self.passes += len(used)
+        backward(list(used.values()), totals, slopes)
+        self._team.sum(len(tasks), lambda index: self._flat.gradient.add_(used[index].gradient), self._flat.gradient)
 
     def _grain(self, task: str, index: int, part: Batch, weight: float) -> None:
         """Add the gradient of a micro-batch's share of its task's weighted mean loss."""

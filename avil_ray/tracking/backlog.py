@@ -57,6 +57,10 @@ class Backlog:
         self.waiting.pop(key, None)
         self.waiting[key] = news
 
+    def ends(self, key: str) -> bool:
+        """Whether the news say how a trial ended."""
+        return self.waiting.get(key, Due()).status not in (None, "RUNNING")
+
     def take(self) -> tuple[str, Due]:
         """The news that wait longest."""
         key = next(iter(self.waiting))

@@ -131,7 +131,7 @@ class Delivery:
             if key and not self.tracker.shows(key, status, head.get(CHECKSUM, "")):  # type: ignore[arg-type]
                 self.backlog.replace(key, Due(status="FINISHED"))
         for key in self.tracker.running():
-            if key not in there:
+            if key not in there and not self.backlog.ends(key):
                 self.backlog.add(key, Due(status="KILLED"))
 
     def _send(self, key: str, due: Due) -> None:

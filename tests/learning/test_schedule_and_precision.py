@@ -60,11 +60,15 @@ def test_warm_up_goes_on_across_rounds(optimizer: str) -> None:
 
 
 @contextmanager
-def types_seen(model: nn.Module) -> Iterator[set[torch.dtype]]:
-    """The types in which the model's linear layers compute inside the block."""
+def types_seen() -> Iterator[set[torch.dtype]]:
+    """The types in which linear layers of any model compute inside the block."""
     seen: set[torch.dtype] = set()
-    linear = next(module for module in model.modules() if isinstance(module, nn.Linear))
-    handle = linear.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+
+    def look(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            seen.add(output.dtype)
+
+    handle = nn.modules.module.register_module_forward_hook(look)
     yield seen
     handle.remove()
 
@@ -75,18 +79,25 @@ def test_the_model_computes_in_the_precision_everywhere(precision: str, expected
     theta = initial_model(suite, SEED).vector()
     learner, target = Learner(suite, suite.draw(SEED), SEED), Target(suite, suite.draw(SEED), SEED)
     assignment = Assignment(name="left", weights={"left": 1.0}, steps=2, learning=suite.learning)
-    with types_seen(learner.flat.model) as seen:
+    with types_seen() as seen:
         update = learner.train(assignment, Track(theta), 0)
     assert seen == {expected}
     assert update.theta.dtype == np.float32
-    with types_seen(target.flat.model) as seen:
+    with types_seen() as seen:
         target.evaluate("select", theta)
     assert seen == {expected}
-    with types_seen(target.flat.model) as seen:
+    with types_seen() as seen:
         loss, gradient = target.objective(DevUse("hold"), 0)(torch.from_numpy(theta))
     assert seen == {expected}
     assert gradient.dtype == torch.float32
     assert math.isfinite(loss)
+
+
+@pytest.mark.parametrize(("examples", "batches"), [(0, 1), (9, 1), (20, 2), (47, 4), (160, 4), (161, 5), (400, 10)])
+def test_a_split_is_evaluated_in_four_batches_at_least_where_each_is_as_large_as_a_step(
+    examples: int, batches: int
+) -> None:
+    assert avil.Learning(batch_size=10).evaluation_batches(examples) == batches
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

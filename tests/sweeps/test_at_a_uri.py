@@ -22,11 +22,9 @@ from avil_ray.reports.records import TrialRecord, read_records, trial_folder
 from avil_ray.storage import Storage, at
 from avil_ray.sweeps.trial import load_theta
 
-pytestmark = pytest.mark.slow
-
 SPACE = {
     "name": "tiny",
-    "suite": {"factory": "tiny_suite:tiny_suite", "delay": 0.3},
+    "suite": {"factory": "tiny_suite:tiny_suite", "delay": 4},
     "rounds": 6,
     "steps_per_round": 4,
     "seeds": [0, 1],
@@ -90,6 +88,7 @@ def check(sweep: Storage) -> dict[str, TrialRecord]:
     return records
 
 
+@pytest.mark.slow
 def test_a_sweep_on_s3_is_killed_and_resumed_and_compared(command: Command, s3: Server, tmp_path: Path) -> None:
     storage = s3.uri(f"bucket/sweeps-{time.time_ns()}")
     sweep = at(storage) / "tiny"
@@ -120,6 +119,8 @@ def test_a_sweep_on_s3_is_killed_and_resumed_and_compared(command: Command, s3: 
     assert not any(b"planted-secret" in path.read_bytes() for path in everything)
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(600)
 def test_a_server_that_goes_away_in_mid_sweep_loses_nothing(command: Command) -> None:
     with served() as server:
         storage = server.uri("bucket/sweeps")
@@ -139,6 +140,7 @@ def test_a_server_that_goes_away_in_mid_sweep_loses_nothing(command: Command) ->
         check(sweep)
 
 
+@pytest.mark.slow
 def test_a_run_on_s3_is_interrupted_and_resumed(s3: Server) -> None:
     class Stop(Exception):
         pass
@@ -162,6 +164,7 @@ def test_a_run_on_s3_is_interrupted_and_resumed(s3: Server) -> None:
     assert told[0] > 1, "it went on from its checkpoint"
 
 
+@pytest.mark.slow
 def test_the_command_run_writes_its_files_to_s3(command: Command, s3: Server) -> None:
     output = s3.uri(f"bucket/run-{time.time_ns()}")
     start = (
@@ -188,6 +191,7 @@ def test_the_command_run_writes_its_files_to_s3(command: Command, s3: Server) ->
     assert (status, again.splitlines()[-2:]) == (0, said.splitlines()[-2:])
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_uri_is_one_line_and_status_2(command: Command, s3: Server) -> None:
     for uri, said in (
         (s3.uri("nowhere/x"), "there is no bucket 'nowhere'"),

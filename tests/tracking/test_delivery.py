@@ -126,6 +126,15 @@ def test_where_many_trials_wait_their_curves_are_not_drawn(store, told, record, 
     assert folders == [{"record"}, {"record", "figures"}]
 
 
+def test_a_trial_that_failed_without_a_record_has_failed_also_where_that_is_still_to_be_sent(store, delivery):
+    for key in (KEY, OTHER):
+        delivery.start(key, facts(key))
+    send_all(delivery)
+    delivery.end(KEY, "FAILED")  # and the sweep ends before that is sent
+    assert delivery.finish(SUMMARY, "FAILED", []) == []
+    assert (store.run(KEY).info.status, store.run(OTHER).info.status) == ("FAILED", "KILLED")
+
+
 def test_what_the_store_shows_is_not_sent_again(store, told, record, tmp_path):
     write_record(trial_folder(tmp_path, KEY), record())
     make(store, told, tmp_path).finish(SUMMARY, "FINISHED", [])

@@ -86,7 +86,7 @@ def test_a_large_model_can_but_it_does_not_pay() -> None:
     ("trunk", "reason"),
     [
         (batch_norm, "has buffers (trunk.1.running_mean)"),
-        (dropout, "cannot be vectorised"),
+        (dropout, "draw random numbers"),
         (Branching, "cannot be vectorised"),
         (OfTheBatch, "gradients in a stack differ"),
         (Frozen, "trunk.layer.bias is frozen"),
