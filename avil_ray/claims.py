@@ -31,6 +31,8 @@ BEAT, DEAD = 10.0, 35.0
 """Seconds between two changes of a claim, and seconds after which an unchanged claim is considered dead."""
 LOOK = 1.0
 """Average seconds between two checks of other claims."""
+LENGTH = 512
+"""Bytes of a claim: always as many, since a client asks for the size first and the claim may change before it reads."""
 
 _held: list[str] = []
 """The folders that this process has claimed, including their subfolders."""
@@ -97,7 +99,8 @@ class Claim:
         """Write the claim with new content."""
         self.count += 1
         content = {"process": os.getpid(), "host": socket.gethostname(), "system": system()}
-        self.storage.write(self.file, json.dumps({**content, "holds": holds, "count": self.count}).encode())
+        text = json.dumps({**content, "holds": holds, "count": self.count})
+        self.storage.write(self.file, text.ljust(LENGTH).encode())
 
     def withdraw(self) -> None:
         """Remove the claim."""
@@ -110,8 +113,17 @@ class Claim:
             if name == self.name or name.endswith(PART):
                 continue
             with suppress(FileNotFoundError):
-                found[name] = self.storage.read(f"{LOCK}/{name}")
+                found[name] = self._read(f"{LOCK}/{name}")
         return found
+
+    def _read(self, file: str) -> bytes:
+        """Another claim, which may be changed or withdrawn during the request: stores then fail in various ways."""
+        try:
+            return self.storage.read(file)
+        except Unreachable:
+            if not self.storage.exists(file):
+                raise FileNotFoundError(file) from None
+            return self.storage.read(file)
 
     def beat(self, stop: threading.Event) -> None:
         """Keep changing it until `stop` is set, or until another process has removed it as dead."""

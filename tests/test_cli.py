@@ -273,7 +273,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_method_is_listed_with_the_values_in_force(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("list", "methods", "alpha-vil") == 0
     listed = capsys.readouterr().out
-    assert "  alpha_steps = 10: most steps" in listed
+    assert "  alpha_steps = 10: maximum steps" in listed
     assert "  dev = crossfit: " in listed
     assert "  learning_rate: learning rate of the gradient steps; default: the suite's own" in listed
     assert "None" not in listed

@@ -82,7 +82,7 @@ FLOORS = [
     {"suites"},
     {"spaces"},
     {"sweeps"},
-    {"running", "round_lines", "submitting", "listing", "checking", "predicting"},
+    {"running", "run_tracking", "round_lines", "submitting", "listing", "checking", "predicting"},
     {"commands"},
     {"cli"},
 ]

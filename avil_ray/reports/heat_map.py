@@ -129,7 +129,7 @@ def _name(
         )  # fmt: skip
     spread = "one seed" if len(affinity.seeds) == 1 else f"means over {len(affinity.seeds)} seeds"
     subtitle = f"cosines of steps; changes beside an auxiliary; {spread}"
-    drawing.title(axes, f"One round of {affinity.steps} steps: which tasks move alike, and which help", subtitle, theme)
+    drawing.title(axes, f"One round of {affinity.steps} steps: which tasks align and help", subtitle, theme)
 
 
 def _columns(order: Sequence[str], width: float) -> list[str]:

@@ -427,7 +427,7 @@ def test_a_smaller_common_step_is_taken_where_only_it_helps() -> None:
         ({"deltas": torch.zeros(4)}, "deltas \\[n, P\\]"),
         ({"deltas": torch.zeros(2, 5)}, "\\(4,\\) and \\(2, 5\\)"),
         ({"deltas": torch.zeros(0, 4)}, "n at least 1"),
-        ({"deltas": torch.zeros(2, 4, dtype=torch.float64)}, "of one type"),
+        ({"deltas": torch.zeros(2, 4, dtype=torch.float64)}, "same dtype"),
         ({"optimizer": "newton"}, "optimizer must be one of adam, lbfgs, sgd, not 'newton'"),
         ({"lower": 1.0, "upper": 0.0}, "a lower bound lies above its upper bound"),
         ({"lower": torch.tensor([0.0, 2.0]), "upper": 1.0}, "a lower bound lies above its upper bound"),

@@ -119,7 +119,7 @@ def test_a_run_is_explained_in_words_with_evidence_and_the_caveat() -> None:
     assert "- left: alpha 0.600, w 1.50, without it the dev loss rises by 0.2500" in text
     assert "- noise: alpha 0.000, w 0.50, cosine to the target -0.10, without it the dev loss falls by 0.1000" in text
     assert text.endswith(CAVEAT)
-    assert "no alpha" in explain(pd.DataFrame({"round": [0]}), HALF, "left")
+    assert "does not fit alpha" in explain(pd.DataFrame({"round": [0]}), HALF, "left")
 
 
 def ended(noise: float, kept: float, own: float = 0.0) -> pd.DataFrame:

@@ -60,8 +60,8 @@ def test_each_key_that_must_be_there(tmp_path, key):
 MISTAKES = [
     # the whole
     (changed(rounds=REMOVED, roudns=3), "unknown key 'roudns'; did you mean 'rounds'?"),
-    (changed(colour="red"), "unknown key 'colour'; available: learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
-    (changed(**{"5": 1}), "unknown key '5'; available: learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
+    (changed(colour="red"), "unknown key 'colour'; available: budget, learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
+    (changed(**{"5": 1}), "unknown key '5'; available: budget, learning, methods, name, reference, resources, rounds, search, seeds, steps_per_round, suite"),
     # numbers and names
     (changed(name="my demo"), f"name {NAME} 'my demo'"),
     (changed(name="../demo"), f"name {NAME} '../demo'"),

@@ -52,7 +52,7 @@ def test_every_trial_learns_as_it_is_told_and_that_stands_everywhere(migrated_st
 
     client: MlflowClient = open_store(f"sqlite:///{migrated_store}")
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
-    told = [run.data.params.get("learning.batch_size") for run in runs]
+    told = [run.data.params.get("batch_size") for run in runs]
     assert sorted(filter(None, told)) == ["16", "8"]
 
     with pytest.raises(UserError, match="a sweep of this name already exists"):
