@@ -77,6 +77,7 @@ def test_another_process_is_refused_and_a_killed_one_is_in_nobodys_way(folder: S
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_a_living_process_of_another_machine_is_seen_and_a_dead_one_too(
     folder: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

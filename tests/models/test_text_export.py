@@ -72,6 +72,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: save_encoder(folder / kind, [*TEXTS, *PAIRS], kind) for kind in KINDS}
 
 
+@pytest.mark.slow
 def test_transformers_alone_loads_every_kind_with_the_same_predictions(encoders, tmp_path) -> None:
     jobs, expected = [], {}
     for number, (kind, name) in enumerate(product(KINDS, ("full", "merged", "adapters"))):

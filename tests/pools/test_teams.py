@@ -91,6 +91,7 @@ def test_a_gradient_is_summed_in_another_order_on_request() -> None:
 @pytest.mark.parametrize(
     "name", ["equal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "alpha-vil"))]
 )
+@pytest.mark.slow
 def test_a_worker_killed_in_a_teams_step_changes_nothing_and_no_round_is_reported_twice(
     name: str, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def runs(storage: Path) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("ray_session")
 class TestSweep:
+    @pytest.mark.slow
     def test_every_trial_equals_a_run_from_python_and_stands_everywhere(self, write: Write, storage: Path) -> None:
         outcome = sweep(write(), storage)
         assert (outcome.failed, outcome.unfinished, outcome.trouble) == (0, 0, None)

@@ -70,6 +70,7 @@ def sent(callback):
     assert callback.outbox.trouble is None
 
 
+@pytest.mark.slow
 def test_retries_and_resumed_sweeps_go_on_in_the_same_runs(ray_session, store, outbox, callback, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keys = {"trial": tune.grid_search([facts(key) for key in (CLEAN, TWICE, FAILING)])}

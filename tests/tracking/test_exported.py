@@ -97,6 +97,7 @@ sys.meta_path.insert(0, Hidden())
     ],
     ids=["tensor", "mapping"],
 )
+@pytest.mark.slow
 def test_a_logged_model_loads_without_this_library(store, tmp_path, make, example, inputs):
     module, tracker = make(), store.tracker()
     packed = pack_model(module, example, tmp_path)

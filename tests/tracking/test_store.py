@@ -200,6 +200,7 @@ def test_quiet_leaves_levels_and_environment_as_they_were(monkeypatch):
     assert logging.getLogger("mlflow.store.db.utils").level == level
 
 
+@pytest.mark.slow
 def test_processes_may_open_a_new_store_at_once_and_say_nothing(tmp_path):
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     work = f"from avil_ray.tracking.store import open_store; print(len(open_store({uri!r}).search_experiments()))"

@@ -109,6 +109,7 @@ def test_keys_with_quotes_find_their_run(store):
     assert set(store.runs()) == {"it's", f"it's/{KEY}"}
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_prepared_store(store):
     store.tracker()
     work = f"""
