@@ -88,7 +88,7 @@ def check(sweep: Storage) -> dict[str, TrialRecord]:
     return records
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_sweep_on_s3_is_killed_and_resumed_and_compared(command: Command, s3: Server, tmp_path: Path) -> None:
     storage = s3.uri(f"bucket/sweeps-{time.time_ns()}")
     sweep = at(storage) / "tiny"

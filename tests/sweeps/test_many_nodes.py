@@ -24,8 +24,6 @@ import avil_ray as avil
 from avil_ray.reports.records import read_record, trial_folder
 from avil_ray.sweeps.trial import load_theta
 
-pytestmark = pytest.mark.slow
-
 TESTS = Path(__file__).parents[1]
 SPACE = """\
 name: small
@@ -111,6 +109,7 @@ def undisturbed(rounds: int) -> avil.Result:
     return avil.train(suite, avil.AlphaVIL(), rounds=rounds, steps_per_round=100, seed=0)
 
 
+@pytest.mark.slow
 def test_auto_joins_and_processes_run_where_the_space_says_under_their_names(cluster: Nodes, tmp_path: Path) -> None:
     per_task = "{cpu: 1, accelerator_type: H100, resources: {licence: 1}, label_selector: {zone: 'in(a, c)'}}"
     resources = (
@@ -140,6 +139,7 @@ def test_auto_joins_and_processes_run_where_the_space_says_under_their_names(clu
         ),
     ],
 )
+@pytest.mark.slow
 def test_what_no_node_has_is_told_before_anything_starts(
     cluster: Nodes, tmp_path: Path, resources: str, said: str
 ) -> None:
@@ -149,6 +149,7 @@ def test_what_no_node_has_is_told_before_anything_starts(
     assert said in errors
 
 
+@pytest.mark.faults
 def test_a_trial_leaves_a_node_that_is_drained_and_loses_nothing(cluster: Nodes, tmp_path: Path) -> None:
     """With no retries, as moving is no failure."""
     process = start(

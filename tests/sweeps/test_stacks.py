@@ -24,8 +24,6 @@ from avil_ray.sweeps.sweep import run_sweep
 from avil_ray.sweeps.trial import load_theta
 from avil_ray.tracking.store import open_store
 
-pytestmark = pytest.mark.slow
-
 SPACE: dict[str, Any] = {
     "name": "grid",
     "suite": {"name": "synthetic", "target_labels": 40, "train": 60, "select": 50, "test": 50},
@@ -62,6 +60,7 @@ def runs_of(storage: Path) -> dict[str, Any]:
     return {run.data.tags["avil.key"]: run for run in found}
 
 
+@pytest.mark.slow
 def test_a_stacked_sweep_leaves_what_single_trials_leave(migrated_store: Path, tmp_path: Path) -> None:
     storage, console = migrated_store.parent, io.StringIO()
     stacked = sweep(storage, console)
@@ -96,6 +95,7 @@ def test_a_stacked_sweep_leaves_what_single_trials_leave(migrated_store: Path, t
         assert one["cost"]["gradient_steps"] == other["cost"]["gradient_steps"]
 
 
+@pytest.mark.faults
 def test_a_stacked_sweep_that_is_killed_goes_on_to_the_same_bits(migrated_store: Path, tmp_path: Path) -> None:
     storage, rates = migrated_store.parent, {"learning_rate": {"grid": [0.01, 0.02, 0.05, 0.1, 0.2]}}
     changes = {"learning": rates, "rounds": 60, "steps_per_round": 20}
@@ -124,6 +124,7 @@ def test_a_stacked_sweep_that_is_killed_goes_on_to_the_same_bits(migrated_store:
     assert {run.info.status for run in runs_of(storage).values()} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_what_diverges_in_a_stack_runs_by_itself_and_says_why(migrated_store: Path) -> None:
     rates = {"method": "static", "weights": {"helpful_1": 1}, "learning_rate": {"grid": [0.05, 1e37]}}
     outcome = sweep(migrated_store.parent, methods=[rates], learning={"clip": 1e30}, search={"vectorize": True})
@@ -133,6 +134,7 @@ def test_what_diverges_in_a_stack_runs_by_itself_and_says_why(migrated_store: Pa
     assert runs_of(migrated_store.parent)["grid/static/c001/s1"].info.status == "FAILED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [{"scheduler": "asha"}, {"algorithm": "optuna", "trials": 8}])
 def test_early_stopping_and_proposals_work_in_stacks(migrated_store: Path, search: dict[str, Any]) -> None:
     free = {"weights": {"helpful_1": {"uniform": [0, 2]}}, "samples": 8}

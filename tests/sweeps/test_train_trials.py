@@ -23,7 +23,7 @@ from avil_ray.spaces.search_space import read_search_space
 from avil_ray.sweeps.orphans import remove_orphans
 from avil_ray.sweeps.sweep import run_sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 SPACE: dict[str, Any] = {
     "name": "tiny",
@@ -79,6 +79,7 @@ def watched(seen: list[int]) -> Iterator[None]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_six_trials_on_room_for_two_of_which_asha_stops_some_end_and_leave_nothing(migrated_store: Path) -> None:
     storage, seen = migrated_store.parent, list[int]()
     with watched(seen):
@@ -95,6 +96,7 @@ def test_six_trials_on_room_for_two_of_which_asha_stops_some_end_and_leave_nothi
     assert best.test == dict(expected.test)
 
 
+@pytest.mark.faults
 def test_a_trial_whose_process_is_killed_takes_its_ranks_with_it_and_the_next_attempt_has_room(
     migrated_store: Path,
 ) -> None:
@@ -141,6 +143,7 @@ class Maker:
 Maker.__name__ = Maker.__qualname__ = TrainController.__name__
 
 
+@pytest.mark.slow
 def test_the_group_of_a_controller_that_is_killed_is_removed_and_no_other() -> None:
     kept = placement_group([{"CPU": 1}])
     controller = ray.remote(num_cpus=0)(Maker).remote()
