@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,10 +61,11 @@ def test_every_block_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("furo")
-    from sphinx.cmd.build import main
-
-    assert main(["-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]) == 0
-    assert "avil-ray affinity" in (tmp_path / "reference" / "command-line.html").read_text(encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]
+    built = subprocess.run(command, capture_output=True, text=True)  # apart: Sphinx warns its own extensions
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "reference" / "command-line.html").read_text(encoding="utf-8")
+    assert "avil-ray affinity" in re.sub(r"<[^>]+>", "", page)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

@@ -275,7 +275,7 @@ def test_ctrl_c_detaches_and_the_job_goes_on(head: Head, tmp_path: Path, monkeyp
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
-    (job,) = re.findall(r"^detached: job (\w+) goes on$", output, re.MULTILINE)
+    (job,) = re.findall(r"^detached: job (\w+) keeps running$", output, re.MULTILINE)
     assert (process.returncode, errors) == (1, "")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)

@@ -99,7 +99,7 @@ def test_a_relative_store_is_refused_at_once(folder):
 def test_a_second_process_waits_for_the_first(store, folder):
     with box(store, folder) as first, box(store, folder) as second:
         first.prepare()
-        second._news.put(("prepare", []))
+        second._news.put(("prepare", None))
         assert not second._pipe.poll(2), "it does not answer while the first holds the lock"
         first._stop()
         assert second._pipe.recv() == ("answer", first.link)
