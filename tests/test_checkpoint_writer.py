@@ -391,6 +391,6 @@ def test_a_process_that_is_killed_at_any_moment_leaves_a_checkpoint(tmp_path: Pa
     kill_at_random(tmp_path, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_process_that_is_killed_very_often_leaves_a_checkpoint(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 60)

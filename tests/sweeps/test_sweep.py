@@ -298,7 +298,7 @@ def wait_for(storage: Path, results: int, process: subprocess.Popen[str]) -> Non
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_sweep_survives_control_c_and_sigkill(write: Write, storage: Path) -> None:
     methods = [{"method": "static", "weights": {"b": {"grid": [0, 0.25, 0.5, 1]}}}, {"method": "alpha-vil"}]
     resources = {"per_task": {"cpu": 0.5}, "driver": {"cpu": 0.5}}

@@ -17,10 +17,9 @@ from simulated import make_facts
 
 from avil_ray.reports.comparison import compare
 from avil_ray.reports.records import read_records, trial_folder, write_record
+from avil_ray.storage import at
 from avil_ray.tracking.missing import send_missing
 from avil_ray.tracking.outbox import Outbox, unsent
-
-pytestmark = pytest.mark.slow
 
 SUMMARY = {"sweep": "first sweep", "methods": [{"label": "equal", "trials": 1}], "comparisons": []}
 TRIALS = 20
@@ -130,6 +129,7 @@ def assert_all_is_there_once(store):
         assert [step for step, _ in store.history(key(seed), "round")] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_slow_server_costs_the_sweep_nothing_and_is_asked_little(store, port, folder, record):
     with serving(store, port), slow(port) as server:
         uri = f"http://127.0.0.1:{server.server_port}"
@@ -147,6 +147,7 @@ def test_a_slow_server_costs_the_sweep_nothing_and_is_asked_little(store, port, 
     assert_all_is_there_once(store)
 
 
+@pytest.mark.faults
 def test_a_server_that_is_gone_for_a_while_gets_all_that_it_missed_once(store, port, folder, record, caplog):
     uri = f"http://127.0.0.1:{port}"
     with serving(store, port):
@@ -168,7 +169,8 @@ def test_a_server_that_is_gone_for_a_while_gets_all_that_it_missed_once(store, p
     assert_all_is_there_once(store)
 
 
-def test_what_a_server_that_is_gone_for_good_lacks_is_sent_by_a_report(store, port, folder, record, monkeypatch):
+@pytest.mark.faults
+def test_what_a_server_that_is_gone_for_good_lacks_is_sent_by_a_report(store, port, folder, record):
     uri = f"http://127.0.0.1:{port}"
     with serving(store, port):
         outbox = Outbox(uri, store.experiment, store.sweep, folder).__enter__()
@@ -182,11 +184,10 @@ def test_what_a_server_that_is_gone_for_good_lacks_is_sent_by_a_report(store, po
     assert "Connection refused" in str(outbox.trouble) or "Max retries" in str(outbox.trouble)
     assert unsent(folder) == "FINISHED"
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     sweep = make_facts(("equal",), seeds=tuple(range(TRIALS)), name="first sweep", suite=store.experiment)
     comparison = compare(read_records(folder), sweep)
-    assert "cannot be opened" in str(send_missing(folder.parent, folder, comparison))
+    assert "cannot be opened" in str(send_missing(uri, at(folder), comparison))
     with serving(store, port):
-        assert send_missing(folder.parent, folder, comparison) is None
+        assert send_missing(uri, at(folder), comparison) is None
     assert unsent(folder) is None
     assert_all_is_there_once(store)
