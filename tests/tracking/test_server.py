@@ -36,6 +36,7 @@ def port():
 def serving(store, port):
     """MLflow's own server on the store, until the block ends or it is killed."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--artifacts-destination", str(store.path.parent / "artifacts")]
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": store.uri}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
